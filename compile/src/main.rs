@@ -1,0 +1,108 @@
+//! `wasm-sock-compile`: turns a `.wasm` into the `.cwasm` that `wasm-sock host` loads.
+//!
+//! The user types `wasm-sock compile`; that runs this program, which lives beside it, because a
+//! compiler is tens of megabytes and a large attack surface that must not sit in a process that
+//! serves connections.
+
+use lexopt::Arg;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use wasmtime::Engine;
+
+const USAGE: &str = "usage: wasm-sock compile FILE.wasm [-o FILE.cwasm]";
+
+/// What went wrong, and the exit code that tells the kinds apart.
+enum Failure {
+    Usage(String),
+    Failed(String),
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(why)) => {
+            eprintln!("wasm-sock: {why}\n{USAGE}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(why)) => {
+            eprintln!("wasm-sock: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let (input, output) = arguments().map_err(|e| Failure::Usage(e.to_string()))?;
+    let failed = |path: &Path, why: &dyn std::fmt::Display| {
+        Failure::Failed(format!("{}: {why}", path.display()))
+    };
+    let wasm = fs::read(&input).map_err(|e| failed(&input, &e))?;
+    let artifact = compile(&wasm).map_err(|e| failed(&input, &e))?;
+    if output.as_os_str() == "-" {
+        return io::stdout()
+            .write_all(&artifact)
+            .map_err(|e| Failure::Failed(format!("standard output: {e}")));
+    }
+    replace(&output, &artifact).map_err(|e| {
+        Failure::Failed(format!("cannot write {}: {e}", output.display()))
+    })
+}
+
+/// The module to compile and where the artifact goes (`-` is standard output).
+fn arguments() -> Result<(PathBuf, PathBuf), lexopt::Error> {
+    let mut input: Option<OsString> = None;
+    let mut output: Option<OsString> = None;
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Short('o') | Arg::Long("output") => output = Some(parser.value()?),
+            Arg::Value(file) if input.is_none() => input = Some(file),
+            other => return Err(other.unexpected()),
+        }
+    }
+    let input = PathBuf::from(input.ok_or("no FILE.wasm to compile")?);
+    let output = output.map_or_else(|| input.with_extension("cwasm"), PathBuf::from);
+    if output == input {
+        return Err("the module is already a .cwasm; give the .wasm it was made from".into());
+    }
+    Ok((input, output))
+}
+
+fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {
+    /// The eight bytes a component begins with; a core module has the version 1 and layer 0.
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+    if !wasm.starts_with(b"\0asm") {
+        return Err("not a WebAssembly module (it does not begin with \"\\0asm\")".into());
+    }
+    let mut config = wasm_sock_engine::config();
+    config
+        .target(wasm_sock_engine::target())
+        .map_err(|e| format!("{e:#}"))?;
+    let engine = Engine::new(&config).map_err(|e| format!("{e:#}"))?;
+    let artifact = if wasm.starts_with(COMPONENT) {
+        engine.precompile_component(wasm)
+    } else {
+        engine.precompile_module(wasm)
+    };
+    artifact.map_err(|e| format!("cannot compile: {e:#}"))
+}
+
+/// Writes the artifact beside its final name and renames it there, so that a host which maps the
+/// old one keeps it whole and nobody ever sees half a file.
+fn replace(path: &Path, artifact: &[u8]) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new()
+        .prefix(".compiling-")
+        .permissions(fs::Permissions::from_mode(0o644))
+        .tempfile_in(folder)?;
+    file.write_all(artifact)?;
+    file.persist(path)?;
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! The sockets that the service manager passed, with their names: `sd_listen_fds(3)`.
+
+use listenfd::ListenFd;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType, sockopt};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use thiserror::Error;
+
+/// The name `sd_listen_fds_with_names(3)` gives to a descriptor that came without one.
+const UNNAMED: &str = "unknown";
+
+/// The first descriptor that is passed (`SD_LISTEN_FDS_START`).
+const FIRST: RawFd = 3;
+
+/// `close_range(2)`: do not close, set close-on-exec.
+const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
+
+/// One socket that systemd (or another activator) opened for us.
+#[derive(Debug)]
+pub struct Socket {
+    /// `FileDescriptorName=`, or the name of the socket unit where the unit sets none.
+    pub name: String,
+    /// The descriptor, close-on-exec.
+    pub fd: OwnedFd,
+}
+
+/// What kind of traffic a socket carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A listening TCP socket (IPv4, IPv6 or both).
+    Tcp,
+    /// A listening Unix stream socket.
+    Unix,
+}
+
+/// Why the environment does not tell which sockets to serve.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ActivationError {
+    #[error(
+        "no sockets were passed (LISTEN_FDS is not set). The host is started by a .socket unit: `systemctl start NAME.socket`; \
+         to try a guest without systemd: `systemd-socket-activate -l 7777 --fdname=NAME wasm-sock host --module FILE`"
+    )]
+    NoSockets,
+    #[error("LISTEN_FDS=0: the service manager passed no sockets; the service has to be started by its .socket unit")]
+    ZeroSockets,
+    #[error("LISTEN_PID={listen_pid} is another process, this one is {pid}: the sockets were passed to somebody else (was the host started through a shell or a wrapper? let it `exec wasm-sock`)")]
+    OtherProcess { listen_pid: String, pid: u32 },
+    #[error("LISTEN_FDS={0:?} is not a number of sockets")]
+    BadCount(String),
+    #[error("LISTEN_FDS={count} but this process may have {limit} descriptors: raise LimitNOFILE= in the service")]
+    TooMany { count: usize, limit: u64 },
+    #[error("LISTEN_FDS={count} but LISTEN_FDNAMES={names:?} has {found} names: one name for each socket, separated by colons")]
+    NameCount {
+        count: usize,
+        names: String,
+        found: usize,
+    },
+}
+
+/// Why a descriptor cannot be served. The others are.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum SocketError {
+    #[error("descriptor {fd} is not open, though LISTEN_FDS counts it")]
+    NotOpen { fd: RawFd },
+    #[error("descriptor {fd} is not a socket: use ListenStream= in the .socket unit")]
+    NotASocket { fd: RawFd },
+    #[error("a connection that was already accepted is not supported: set Accept=no in the .socket unit")]
+    AlreadyAccepted,
+    #[error("{what} are not supported: use ListenStream= with a TCP port or a Unix path")]
+    Unsupported { what: &'static str },
+}
+
+/// The three variables of `sd_listen_fds(3)`, and whose they are.
+///
+/// Values are kept as they were found, so that an error can show them.
+#[derive(Debug, Default, Clone)]
+pub struct Environment {
+    pub listen_fds: Option<String>,
+    pub listen_pid: Option<String>,
+    pub listen_fdnames: Option<String>,
+    /// Our process.
+    pub pid: u32,
+}
+
+impl Environment {
+    /// This process's own.
+    pub fn current() -> Self {
+        let read = |name| {
+            std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+        };
+        Self {
+            listen_fds: read("LISTEN_FDS"),
+            listen_pid: read("LISTEN_PID"),
+            listen_fdnames: read("LISTEN_FDNAMES"),
+            pid: std::process::id(),
+        }
+    }
+
+    /// The names of the passed sockets, in the order of their descriptors.
+    ///
+    /// # Errors
+    /// When the variables contradict each other, or were meant for another process.
+    pub fn names(&self) -> Result<Vec<String>, ActivationError> {
+        let listen_fds = self.listen_fds.as_deref().ok_or(ActivationError::NoSockets)?;
+        let count: usize = listen_fds
+            .parse()
+            .map_err(|_| ActivationError::BadCount(listen_fds.to_owned()))?;
+        if let Some(listen_pid) = self.listen_pid.as_deref().filter(|pid| !pid.is_empty())
+            && listen_pid.parse() != Ok(self.pid)
+        {
+            return Err(ActivationError::OtherProcess {
+                listen_pid: listen_pid.to_owned(),
+                pid: self.pid,
+            });
+        }
+        if count == 0 {
+            return Err(ActivationError::ZeroSockets);
+        }
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        if let Some(limit) = limit && count as u64 > limit {
+            return Err(ActivationError::TooMany { count, limit });
+        }
+        let Some(joined) = self.listen_fdnames.as_deref() else {
+            return Ok(vec![UNNAMED.to_owned(); count]);
+        };
+        let names: Vec<String> = joined.split(':').map(str::to_owned).collect();
+        if names.len() != count {
+            return Err(ActivationError::NameCount {
+                count,
+                names: joined.to_owned(),
+                found: names.len(),
+            });
+        }
+        Ok(names)
+    }
+}
+
+/// Takes the passed sockets over. What they are is not looked at yet: with a thousand of them that
+/// would cost more than answering the first connection.
+///
+/// # Errors
+/// See [`ActivationError`].
+pub fn sockets() -> Result<Vec<Socket>, ActivationError> {
+    let names = Environment::current().names()?;
+    let mut passed = ListenFd::from_env();
+    let last = FIRST as usize + names.len() - 1;
+    // One call for all of them, because a process that runs the compiler must not pass them on.
+    // SAFETY: close_range(2) with CLOSE_RANGE_CLOEXEC only sets a flag on descriptors.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, FIRST, last, CLOSE_RANGE_CLOEXEC);
+    }
+    let take = |(index, name)| {
+        let fd = passed.take_raw_fd(index).ok().flatten()?;
+        // SAFETY: sd_listen_fds(3) makes the descriptor ours, and `take_raw_fd` gives it out once.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Some(Socket { name, fd })
+    };
+    Ok(names.into_iter().enumerate().filter_map(take).collect())
+}
+
+/// The handler a socket's name stands for.
+///
+/// systemd names a descriptor after its socket unit when the unit has no `FileDescriptorName=`
+/// (`systemd.socket(5)`): `hello.socket` is handler `hello`, and so is `wasm-sock@hello.socket`.
+pub fn handler_name(socket_name: &str) -> &str {
+    let Some(unit) = socket_name.strip_suffix(".socket") else {
+        return socket_name;
+    };
+    match unit.split_once('@') {
+        Some((_, instance)) if !instance.is_empty() => instance,
+        _ => unit,
+    }
+}
+
+/// What a descriptor is, asked of the kernel.
+///
+/// # Errors
+/// See [`SocketError`].
+pub fn kind(fd: impl AsFd) -> Result<Kind, SocketError> {
+    let number = std::os::fd::AsRawFd::as_raw_fd(&fd.as_fd());
+    let socket_type = match sockopt::socket_type(&fd) {
+        Ok(socket_type) => socket_type,
+        Err(Errno::BADF) => return Err(SocketError::NotOpen { fd: number }),
+        Err(_) => return Err(SocketError::NotASocket { fd: number }),
+    };
+    match socket_type {
+        SocketType::STREAM => {}
+        SocketType::DGRAM => return Err(SocketError::Unsupported { what: "datagram sockets" }),
+        SocketType::SEQPACKET => {
+            return Err(SocketError::Unsupported { what: "sequential-packet sockets" });
+        }
+        _ => return Err(SocketError::Unsupported { what: "sockets of this type" }),
+    }
+    let kind = match sockopt::socket_domain(&fd) {
+        Ok(AddressFamily::INET | AddressFamily::INET6) => Kind::Tcp,
+        Ok(AddressFamily::UNIX) => Kind::Unix,
+        _ => return Err(SocketError::Unsupported { what: "stream sockets of this address family" }),
+    };
+    match sockopt::socket_acceptconn(&fd) {
+        Ok(true) => Ok(kind),
+        _ => Err(SocketError::AlreadyAccepted),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! `wasm-sock check`: everything that could go wrong at three in the morning, now.
+
+use super::{Failure, load_config, print};
+use crate::config::{Access, Config, HandlerConfig, Host, Limits};
+use crate::module::{self, Cache, Files, Handler};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+use wasmtime::Engine;
+
+/// # Errors
+/// The configuration's, or how many handlers would not work.
+pub fn run(file: Option<&Path>) -> Result<(), Failure> {
+    let config = load_config(file).map_err(Failure::Configuration)?;
+    let engine = module::engine().map_err(|error| Failure::Failed(format!("{error:#}")))?;
+    let names = names(&config);
+    let mut rows = vec![["HANDLER", "GUEST", "MODULE", "LIMITS", "GRANTED"].map(String::from)];
+    let mut problems = Vec::new();
+    for name in &names {
+        let settings = config.handler(name);
+        rows.push(row(name, &settings, &config, &engine, &mut problems)?);
+    }
+    print(&summary(&config, &names))?;
+    if !names.is_empty() {
+        print(&table(&rows))?;
+    }
+    match problems.len() {
+        0 => Ok(()),
+        count => Err(Failure::Failed(format!(
+            "{count} problem{}\n  {}",
+            if count == 1 { "" } else { "s" },
+            problems.join("\n  ")
+        ))),
+    }
+}
+
+/// The handlers that are configured, and those that are only a file in the module directory.
+fn names(config: &Config) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = config.handlers.keys().cloned().collect();
+    for entry in fs::read_dir(&config.host.modules).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_module = matches!(path.extension().and_then(|e| e.to_str()), Some("wasm" | "cwasm"));
+        if let Some(name) = path.file_stem().and_then(|stem| stem.to_str())
+            && is_module
+            && !name.starts_with('.')
+        {
+            names.insert(name.to_owned());
+        }
+    }
+    names
+}
+
+fn summary(config: &Config, names: &BTreeSet<String>) -> String {
+    let mut text = String::new();
+    match config.files.as_slice() {
+        [] => text.push_str("configuration: none, the defaults apply\n"),
+        files => {
+            for file in files {
+                let _ = writeln!(text, "configuration: {}", file.display());
+            }
+        }
+    }
+    let _ = writeln!(text, "modules: {}", config.host.modules.display());
+    let idle = time(config.host.idle_timeout);
+    let _ = writeln!(text, "idle-timeout {idle}, drain-timeout {:?}", config.host.drain_timeout);
+    if names.is_empty() {
+        let _ = writeln!(text, "no handlers: put NAME.wasm into {}", config.host.modules.display());
+    }
+    text.push('\n');
+    text
+}
+
+/// One handler's line. What is wrong with it goes to `problems`.
+fn row(
+    name: &str,
+    settings: &HandlerConfig,
+    config: &Config,
+    engine: &Engine,
+    problems: &mut Vec<String>,
+) -> Result<[String; 5], Failure> {
+    let files = Files::of(name, settings, &config.host.modules);
+    let path = if files.stamp().prefers_cwasm() { &files.cwasm } else { &files.wasm };
+    let module = path.display().to_string();
+    for dir in &settings.dirs {
+        if let Err(error) = fs::read_dir(&dir.host) {
+            problems.push(format!("{name}: dirs: {}: {error}", dir.host.display()));
+        }
+    }
+    let handler = Handler::new(name.to_owned(), settings.clone(), files);
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let kind = match runtime.block_on(handler.load(engine, Cache::from_environment().as_ref())) {
+        Ok(program) => program.kind().to_owned(),
+        Err(reason) => {
+            problems.push(format!("{name}: {reason}"));
+            "-".to_owned()
+        }
+    };
+    Ok([name.to_owned(), kind, module, limits(&settings.limits), granted(settings)])
+}
+
+fn limits(limits: &Limits) -> String {
+    format!(
+        "memory {}, timeout {}, cpu-time {}, {} connections",
+        size(limits.memory),
+        time(limits.timeout),
+        time(limits.cpu_time),
+        limits.max_connections
+    )
+}
+
+fn granted(settings: &HandlerConfig) -> String {
+    let mut grants = Vec::new();
+    for dir in &settings.dirs {
+        let access = match dir.access {
+            Access::ReadOnly => "read-only",
+            Access::ReadWrite => "read-write",
+        };
+        grants.push(format!("{} as {} ({access})", dir.host.display(), dir.guest));
+    }
+    for outbound in &settings.allow_outbound {
+        grants.push(match &outbound.host {
+            Host::Ip(ip) => format!("connect to {}", std::net::SocketAddr::new(*ip, outbound.port)),
+            Host::Name(name) => format!("connect to {name}:{}", outbound.port),
+        });
+    }
+    if !settings.env.is_empty() {
+        let names: Vec<&str> = settings.env.iter().map(|(name, _)| name.as_str()).collect();
+        grants.push(format!("env {}", names.join(" ")));
+    }
+    if grants.is_empty() {
+        return "the connection only".to_owned();
+    }
+    grants.join(", ")
+}
+
+fn time(time: Option<Duration>) -> String {
+    time.map_or_else(|| "infinity".to_owned(), |time| format!("{time:?}"))
+}
+
+fn size(bytes: u64) -> String {
+    const UNITS: [(u32, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    for (shift, unit) in UNITS {
+        if bytes != 0 && bytes.trailing_zeros() >= shift {
+            return format!("{}{unit}", bytes >> shift);
+        }
+    }
+    bytes.to_string()
+}
+
+/// Columns as wide as they must be, two spaces apart.
+fn table(rows: &[[String; 5]]) -> String {
+    let mut widths = [0; 5];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (width, cell) in widths.iter().zip(row) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}

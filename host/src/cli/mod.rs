@@ -1,0 +1,79 @@
+//! The command line: one file a verb.
+
+mod arguments;
+mod check;
+mod compile;
+mod host;
+
+use crate::config::{Config, ConfigErrors, Environment};
+use std::path::Path;
+use std::process::ExitCode;
+use std::{env, io};
+use thiserror::Error;
+
+use arguments::Verb;
+
+/// Why a command failed; decides the exit code.
+#[derive(Debug, Error)]
+pub enum Failure {
+    #[error("{0}")]
+    Failed(String),
+    #[error("{0} (see `wasm-sock help`)")]
+    Usage(String),
+    #[error("{0}")]
+    Configuration(ConfigErrors),
+}
+
+impl Failure {
+    /// 1 failed, 2 wrong usage, 78 (`EX_CONFIG`, `sysexits.h`) bad configuration.
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Failed(_) => ExitCode::FAILURE,
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Configuration(_) => ExitCode::from(78),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let result = arguments::parse(env::args_os().skip(1)).and_then(|verb| match verb {
+        Verb::Host(options) => host::run(options),
+        Verb::Check { config } => check::run(config.as_deref()),
+        Verb::Compile(arguments) => compile::run(&arguments),
+        Verb::Help => print(arguments::HELP),
+        Verb::Version => print(concat!("wasm-sock ", env!("CARGO_PKG_VERSION"), "\n")),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("wasm-sock: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    use io::Write;
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever pipes into `head` has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// The configuration that a command works with.
+fn load_config(file: Option<&Path>) -> Result<Config, ConfigErrors> {
+    let environment = Environment {
+        // The system's manager runs services with neither, unless told to; a user's always has one.
+        user_manager: !rustix::process::geteuid().is_root() && env::var_os("XDG_RUNTIME_DIR").is_some(),
+        variable: &|name| env::var_os(name),
+    };
+    Config::load(file, &environment)
+}

@@ -1,0 +1,110 @@
+//! What can be wrong with a configuration, and where.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A line and a column, both from 1; columns count characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    pub line: usize,
+    pub column: usize,
+}
+
+/// A place in a file. Shown as `FILE:LINE:COLUMN`, which editors and terminals can open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub file: PathBuf,
+    pub position: Position,
+}
+
+/// One thing that is wrong. Shown in one line: `FILE:LINE:COLUMN: what (what is allowed)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    pub file: PathBuf,
+    /// `None` when it is about the file as a whole.
+    pub position: Option<Position>,
+    pub message: String,
+    /// The line in question, underlined: two lines of text.
+    pub excerpt: Option<String>,
+}
+
+/// Everything that is wrong, in the order the files are read and by position within each. Never
+/// empty. Shown with the lines in question quoted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl ConfigError {
+    pub(super) fn whole_file(file: &Path, message: impl Into<String>) -> ConfigError {
+        ConfigError {
+            file: file.to_owned(),
+            position: None,
+            message: message.into(),
+            excerpt: None,
+        }
+    }
+
+    pub(super) fn missing(file: &Path, way_out: &str) -> ConfigError {
+        ConfigError::whole_file(file, format!("no such file ({way_out})"))
+    }
+
+    pub(super) fn unreadable(file: &Path, error: &io::Error) -> ConfigError {
+        let way_out = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "let the user that the host runs as read it: chmod and chown it or the folders above"
+            }
+            io::ErrorKind::IsADirectory => "name a file, such as wasm-sock.toml in it",
+            io::ErrorKind::NotADirectory => "what stands above it must be a folder",
+            _ => "check the file and its file system",
+        };
+        ConfigError::whole_file(file, format!("cannot read it: {error} ({way_out})"))
+    }
+
+    pub(super) fn unreadable_folder(folder: &Path, error: &io::Error) -> ConfigError {
+        let way_out = match error.kind() {
+            io::ErrorKind::NotADirectory => "it must be a folder of *.toml files, or absent",
+            _ => "let the user that the host runs as list it, or remove it",
+        };
+        ConfigError::whole_file(folder, format!("cannot list it: {error} ({way_out})"))
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.position)
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(position) = self.position {
+            write!(f, ":{position}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{error}")?;
+            if let Some(excerpt) = &error.excerpt {
+                write!(f, "\n{excerpt}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+impl std::error::Error for ConfigErrors {}

@@ -1,0 +1,93 @@
+//! Where the configuration and the modules are looked for.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::error::ConfigError;
+
+/// What decides where files are looked for.
+///
+/// systemd names the folders it manages for a service in `$CONFIGURATION_DIRECTORY` and
+/// `$STATE_DIRECTORY` (systemd.exec(5)); those win. Without them a system service uses
+/// `/etc/wasm-sock` and `/var/lib/wasm-sock`, a user's own service `wasm-sock` under
+/// `$XDG_CONFIG_HOME` (`~/.config`) and `$XDG_STATE_HOME` (`~/.local/state`).
+#[derive(Clone, Copy)]
+pub struct Environment<'a> {
+    /// Whether a user's own service manager (or the user) started us, not the system's.
+    pub user_manager: bool,
+    /// Looks up an environment variable: `&|name| std::env::var_os(name)`.
+    pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+}
+
+impl Environment<'_> {
+    /// The `wasm-sock.toml` to read if it exists. `None`: a user without a home.
+    pub(super) fn main_file(&self) -> Option<PathBuf> {
+        let folder = match self.systemd_folder("CONFIGURATION_DIRECTORY") {
+            Some(folder) => Some(folder),
+            None if self.user_manager => self.xdg("XDG_CONFIG_HOME", ".config"),
+            None => Some(PathBuf::from("/etc/wasm-sock")),
+        };
+        Some(folder?.join("wasm-sock.toml"))
+    }
+
+    /// The modules' folder unless `[host] modules` says otherwise.
+    pub(super) fn modules_directory(&self) -> PathBuf {
+        let folder = match self.systemd_folder("STATE_DIRECTORY") {
+            Some(folder) => Some(folder),
+            None if self.user_manager => self.xdg("XDG_STATE_HOME", ".local/state"),
+            None => None,
+        };
+        // A user without a home gets the system's folder too: messages need an absolute path.
+        folder
+            .unwrap_or_else(|| PathBuf::from("/var/lib/wasm-sock"))
+            .join("modules")
+    }
+
+    /// systemd joins several folders with `:`. The first one counts: it stands first in the unit.
+    fn systemd_folder(&self, variable: &str) -> Option<PathBuf> {
+        let value = (self.variable)(variable)?;
+        let first = value.as_bytes().split(|&byte| byte == b':').next()?;
+        absolute(OsStr::from_bytes(first))
+    }
+
+    /// The XDG base directory specification: a relative path counts as unset.
+    fn xdg(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+        let set = (self.variable)(variable).and_then(|value| absolute(&value));
+        let base = match set {
+            Some(base) => base,
+            None => absolute(&(self.variable)("HOME")?)?.join(below_home),
+        };
+        Some(base.join("wasm-sock"))
+    }
+}
+
+fn absolute(path: &OsStr) -> Option<PathBuf> {
+    let path = Path::new(path);
+    path.is_absolute().then(|| path.to_owned())
+}
+
+/// The `*.toml` in `folder`, sorted by name; none if there is no such folder.
+///
+/// Hidden files are left out, as everywhere under `/etc`: editors and package managers put
+/// unfinished copies there.
+pub(super) fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let unreadable = |error: io::Error| ConfigError::unreadable_folder(folder, &error);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(unreadable)?.file_name();
+        let hidden = name.as_bytes().starts_with(b".");
+        if !hidden && name.as_bytes().ends_with(b".toml") {
+            files.push(folder.join(name));
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}

@@ -1,0 +1,229 @@
+//! `wasm-sock.toml`: which handlers there are, what each may do, and for how long.
+//!
+//! [`Config::load`] finds the files, reads them and reports everything that is wrong with them at
+//! once. No file is needed: without any, every handler runs with the built-in defaults.
+//!
+//! Everything outside the files (the command line, the environment, which service manager started
+//! us) comes in as arguments, so that the same call serves `host`, `check` and the tests.
+
+mod checker;
+mod error;
+mod locate;
+mod quantity;
+mod schema;
+mod source;
+mod suggest;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use error::{ConfigError, ConfigErrors, Place, Position};
+pub use locate::Environment;
+pub use quantity::{parse_duration, parse_idle_timeout, parse_size};
+
+use schema::Role;
+use source::SourceFile;
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub host: HostConfig,
+    /// What every handler starts from.
+    pub defaults: Limits,
+    /// The `[handler.NAME]` tables. A handler needs none; see [`Config::handler`].
+    pub handlers: BTreeMap<String, HandlerConfig>,
+    /// The files that were read, in the order they were read. Empty without any configuration.
+    pub files: Vec<PathBuf>,
+}
+
+/// `[host]`: how the process itself lives and dies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostConfig {
+    /// How long the host stays with no connection in flight. Zero: it leaves with the last one.
+    /// `None`: it never leaves by itself.
+    pub idle_timeout: Option<Duration>,
+    /// How long connections in flight may go on after SIGTERM. Zero: not at all.
+    pub drain_timeout: Duration,
+    /// The absolute path of the folder that relative module paths start from.
+    pub modules: PathBuf,
+}
+
+/// What one connection may use, and how many a handler may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory of one guest instance, in bytes.
+    pub memory: u64,
+    /// Wall-clock time of one connection or one HTTP request. `None`: no limit.
+    pub timeout: Option<Duration>,
+    /// CPU time of one connection or one HTTP request. `None`: no limit.
+    pub cpu_time: Option<Duration>,
+    /// Connections that this handler serves at the same time, at least 1.
+    pub max_connections: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            memory: 64 << 20,
+            timeout: Some(Duration::from_secs(60)),
+            cpu_time: Some(Duration::from_secs(5)),
+            max_connections: 256,
+        }
+    }
+}
+
+/// `[handler.NAME]`: a handler's guest and settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HandlerConfig {
+    /// The module's absolute path. `None`: `NAME.cwasm` or `NAME.wasm` in [`HostConfig::modules`].
+    pub module: Option<PathBuf>,
+    /// The guest's arguments from `argv[1]` on; `argv[0]` is the handler's name.
+    pub args: Vec<String>,
+    /// The guest's environment, sorted by name.
+    pub env: Vec<(String, String)>,
+    /// The folders the guest may open. Nothing else on the file system is visible to it.
+    pub dirs: Vec<DirGrant>,
+    /// The addresses the guest may connect to. Empty: none.
+    pub allow_outbound: Vec<Outbound>,
+    /// The defaults, with what this handler overrides.
+    pub limits: Limits,
+    /// Where the handler is configured, for messages. `None`: nowhere, it runs with the defaults.
+    pub place: Option<Place>,
+}
+
+/// A folder of the host that a guest may open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirGrant {
+    /// Absolute path on the host. Not looked at here: it need not exist yet.
+    pub host: PathBuf,
+    /// The name the guest knows it by: an absolute path or `.`.
+    pub guest: String,
+    pub access: Access,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Access {
+    #[default]
+    ReadOnly,
+    ReadWrite,
+}
+
+/// A destination that a guest may connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outbound {
+    pub host: Host,
+    /// Never 0.
+    pub port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    Ip(IpAddr),
+    /// A host name in lower case, without a final dot.
+    Name(String),
+}
+
+impl Config {
+    /// Finds, reads and checks the configuration.
+    ///
+    /// With `explicit` (`--config FILE`) that file must exist; otherwise `wasm-sock.toml` in the
+    /// configuration directory (see [`Environment`]) is read if it exists. Then, either way, the
+    /// `handlers.d/*.toml` beside it follow in the order of their names. Hidden files are skipped.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order the files are read and by position within each.
+    pub fn load(
+        explicit: Option<&Path>,
+        environment: &Environment<'_>,
+    ) -> Result<Config, ConfigErrors> {
+        let mut config = Config::built_in(environment.modules_directory());
+        let Some(main_file) = explicit
+            .map(Path::to_owned)
+            .or_else(|| environment.main_file())
+        else {
+            return Ok(config);
+        };
+        let mut errors = Vec::new();
+        match SourceFile::read(&main_file) {
+            Ok(Some(source)) => errors.extend(config.apply(source, Role::Main)),
+            Ok(None) if explicit.is_none() => {}
+            Ok(None) => errors.push(ConfigError::missing(&main_file, "check --config")),
+            Err(error) => errors.push(error),
+        }
+        errors.extend(config.apply_drop_ins(&main_file.with_file_name("handlers.d")));
+        if errors.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigErrors(errors))
+        }
+    }
+
+    /// The settings of handler `name`: its `[handler.NAME]` table if there is one, else the
+    /// defaults. Whether `name` is a [`valid_handler_name`] is the caller's to check.
+    pub fn handler(&self, name: &str) -> Cow<'_, HandlerConfig> {
+        match self.handlers.get(name) {
+            Some(handler) => Cow::Borrowed(handler),
+            None => Cow::Owned(HandlerConfig {
+                limits: self.defaults,
+                ..HandlerConfig::default()
+            }),
+        }
+    }
+
+    fn built_in(modules: PathBuf) -> Config {
+        Config {
+            host: HostConfig {
+                idle_timeout: Some(Duration::from_secs(30)),
+                drain_timeout: Duration::from_secs(10),
+                modules,
+            },
+            defaults: Limits::default(),
+            handlers: BTreeMap::new(),
+            files: Vec::new(),
+        }
+    }
+
+    fn apply(&mut self, source: SourceFile, role: Role) -> Vec<ConfigError> {
+        let errors = schema::check(&source, role, self);
+        self.files.push(source.path);
+        errors
+    }
+
+    fn apply_drop_ins(&mut self, folder: &Path) -> Vec<ConfigError> {
+        let files = match locate::drop_ins(folder) {
+            Ok(files) => files,
+            Err(error) => return vec![error],
+        };
+        let mut errors = Vec::new();
+        for file in files {
+            match SourceFile::read(&file) {
+                Ok(Some(source)) => errors.extend(self.apply(source, Role::DropIn)),
+                // It was listed a moment ago, so this is a link to nowhere. Skipping it would run
+                // the handler with the defaults, which may grant it more than its file does.
+                Ok(None) => errors.push(ConfigError::missing(&file, "a dangling link? remove it")),
+                Err(error) => errors.push(error),
+            }
+        }
+        errors
+    }
+}
+
+/// Whether `name` can name a handler: what systemd allows as `FileDescriptorName=`
+/// (systemd.socket(5): printable ASCII, no `:`, at most 255 characters), not empty, and safe as
+/// part of a file name, since `NAME.wasm` is looked for in the module directory.
+pub fn valid_handler_name(name: &str) -> bool {
+    let printable = |byte: u8| matches!(byte, b' '..=b'~');
+    (1..=255).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| printable(byte) && byte != b':' && byte != b'/')
+        && name != "."
+        && name != ".."
+}

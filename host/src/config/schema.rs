@@ -1,0 +1,259 @@
+//! What may stand in a configuration file.
+//!
+//! The file is walked as a tree with positions instead of being deserialised with serde: serde
+//! stops at the first error, and we owe the user all of them.
+
+#[cfg(test)]
+mod mistakes;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use std::collections::btree_map::Entry;
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::checker::{Checker, Key, Value};
+use super::error::{ConfigError, Place};
+use super::source::SourceFile;
+use super::suggest::closest;
+use super::value::{self, quoted};
+use super::{Access, Config, DirGrant, HandlerConfig, HostConfig, Limits, valid_handler_name};
+
+/// Which of the two kinds of file this is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// `wasm-sock.toml`: everything may stand in it.
+    Main,
+    /// A file in `handlers.d`: handlers only, so that dropping one in changes no other.
+    DropIn,
+}
+
+/// The keys that a table knows.
+type Keys = &'static [&'static str];
+
+const MAIN_FILE: Keys = &["host", "defaults", "handler"];
+const DROP_IN: Keys = &["handler"];
+const HOST: Keys = &["idle-timeout", "drain-timeout", "modules"];
+const DEFAULTS: Keys = &["memory", "timeout", "cpu-time", "max-connections"];
+const HANDLER: Keys = &[
+    "module",
+    "args",
+    "env",
+    "dirs",
+    "allow-outbound",
+    "memory",
+    "timeout",
+    "cpu-time",
+    "max-connections",
+];
+const DIR: Keys = &["host", "guest", "access"];
+
+/// Where a key that is unknown here may belong; the first that knows it is named.
+const TABLES: [(&str, Keys); 3] = [
+    ("[host]", HOST),
+    ("[defaults]", DEFAULTS),
+    ("[handler.NAME]", HANDLER),
+];
+
+/// Reads `source` into `config` and tells everything that is wrong with it, by position. After an
+/// error `config` is incomplete and must not be used.
+pub(super) fn check(source: &SourceFile, role: Role, config: &mut Config) -> Vec<ConfigError> {
+    let (document, syntax_errors) = DeTable::parse_recoverable(&source.text);
+    let mut checker = Checker::new(source, &syntax_errors);
+    checker.document(document.get_ref(), role, config);
+    checker.into_errors()
+}
+
+impl Checker<'_> {
+    /// `[host]` and `[defaults]` come first, wherever they stand: handlers build on them.
+    fn document(&mut self, document: &DeTable<'_>, role: Role, config: &mut Config) {
+        for (key, value) in document {
+            match (key.get_ref().as_ref(), role) {
+                ("handler", _) => {}
+                ("host", Role::Main) => self.host(key, value, &mut config.host),
+                ("defaults", Role::Main) => self.defaults(key, value, &mut config.defaults),
+                ("host" | "defaults", Role::DropIn) => {
+                    let message = format!(
+                        "[{}] belongs in wasm-sock.toml (allowed in handlers.d: [handler.NAME])",
+                        key.get_ref()
+                    );
+                    self.error(key.span(), message);
+                }
+                (_, Role::Main) => self.unknown(key, MAIN_FILE),
+                (_, Role::DropIn) => self.unknown(key, DROP_IN),
+            }
+        }
+        if let Some((key, value)) = document.get_key_value("handler") {
+            self.handlers(key, value, config);
+        }
+    }
+
+    fn host(&mut self, key: &Key<'_>, value: &Value<'_>, host: &mut HostConfig) {
+        for (key, value) in self.table(key, value) {
+            match key.get_ref().as_ref() {
+                "idle-timeout" => {
+                    self.set(&mut host.idle_timeout, key, value, value::idle_timeout);
+                }
+                "drain-timeout" => self.set(&mut host.drain_timeout, key, value, value::duration),
+                "modules" => self.set(&mut host.modules, key, value, value::absolute_path),
+                _ => self.unknown(key, HOST),
+            }
+        }
+    }
+
+    fn defaults(&mut self, key: &Key<'_>, value: &Value<'_>, limits: &mut Limits) {
+        for (key, value) in self.table(key, value) {
+            if !self.limit(key, value, limits) {
+                self.unknown(key, DEFAULTS);
+            }
+        }
+    }
+
+    /// Reads `key` if it is one of the limits; tells whether it is.
+    fn limit(&mut self, key: &Key<'_>, value: &Value<'_>, limits: &mut Limits) -> bool {
+        match key.get_ref().as_ref() {
+            "memory" => self.set(&mut limits.memory, key, value, value::memory),
+            "timeout" => self.set(&mut limits.timeout, key, value, value::time_limit),
+            "cpu-time" => self.set(&mut limits.cpu_time, key, value, value::time_limit),
+            "max-connections" => {
+                self.set(
+                    &mut limits.max_connections,
+                    key,
+                    value,
+                    value::max_connections,
+                );
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn handlers(&mut self, key: &Key<'_>, value: &Value<'_>, config: &mut Config) {
+        for (key, value) in self.table(key, value) {
+            let name = key.get_ref().as_ref();
+            if !valid_handler_name(name) {
+                let message = format!(
+                    "{} cannot name a handler (allowed, as in FileDescriptorName=: 1 to 255 \
+                     printable ASCII characters without \":\" and \"/\", not \".\" or \"..\")",
+                    quoted(name)
+                );
+                self.error(key.span(), message);
+            }
+            let handler = self.handler(key, value, config);
+            match config.handlers.entry(name.to_owned()) {
+                Entry::Vacant(entry) => {
+                    entry.insert(handler);
+                }
+                Entry::Occupied(entry) => self.defined_twice(key, entry.get().place.as_ref()),
+            }
+        }
+    }
+
+    fn defined_twice(&mut self, key: &Key<'_>, first: Option<&Place>) {
+        let name = quoted(key.get_ref());
+        let first = first.map_or(String::new(), |place| format!("first at {place}; "));
+        let message = format!("handler {name} is defined twice ({first}remove one)");
+        self.error(key.span(), message);
+    }
+
+    fn handler(&mut self, key: &Key<'_>, value: &Value<'_>, config: &Config) -> HandlerConfig {
+        let mut handler = HandlerConfig {
+            limits: config.defaults,
+            place: Some(self.place(key)),
+            ..HandlerConfig::default()
+        };
+        for (key, value) in self.table(key, value) {
+            match key.get_ref().as_ref() {
+                "module" => {
+                    let read = |value: &DeValue<'_>| {
+                        let path = value::module(value)?;
+                        Ok(Some(config.host.modules.join(path)))
+                    };
+                    self.set(&mut handler.module, key, value, read);
+                }
+                "args" => handler.args = self.list(key, value, value::string),
+                "env" => handler.env = self.env(key, value),
+                "dirs" => handler.dirs = self.dirs(key, value),
+                "allow-outbound" => {
+                    handler.allow_outbound = self.list(key, value, value::outbound);
+                }
+                _ if self.limit(key, value, &mut handler.limits) => {}
+                _ => self.unknown(key, HANDLER),
+            }
+        }
+        handler
+    }
+
+    fn env(&mut self, key: &Key<'_>, value: &Value<'_>) -> Vec<(String, String)> {
+        let mut variables = Vec::new();
+        for (key, value) in self.table(key, value) {
+            if let Err(message) = value::environment_name(key.get_ref()) {
+                self.error(key.span(), message);
+            }
+            let mut content = String::new();
+            self.set(&mut content, key, value, value::string);
+            variables.push((key.get_ref().to_string(), content));
+        }
+        variables
+    }
+
+    fn dirs(&mut self, key: &Key<'_>, value: &Value<'_>) -> Vec<DirGrant> {
+        let mut grants: Vec<DirGrant> = Vec::new();
+        for value in self.array(key, value) {
+            let Some(grant) = self.dir_grant(key, value) else {
+                continue;
+            };
+            let same = |other: &DirGrant| Path::new(&other.guest) == Path::new(&grant.guest);
+            if grants.iter().any(same) {
+                let guest = quoted(&grant.guest);
+                let message = format!("guest {guest} is granted twice (remove one)");
+                self.wrong(key, value, &message);
+            }
+            grants.push(grant);
+        }
+        grants
+    }
+
+    fn dir_grant(&mut self, key: &Key<'_>, value: &Value<'_>) -> Option<DirGrant> {
+        let (mut host, mut guest, mut access) = (None, None, Access::default());
+        for (key, value) in self.table(key, value) {
+            match key.get_ref().as_ref() {
+                "host" => self.set(&mut host, key, value, |v| value::absolute_path(v).map(Some)),
+                "guest" => self.set(&mut guest, key, value, |v| value::guest_path(v).map(Some)),
+                "access" => self.set(&mut access, key, value, value::access),
+                _ => self.unknown(key, DIR),
+            }
+        }
+        for required in ["host", "guest"] {
+            let table = value.get_ref().as_table();
+            if table.is_some_and(|table| !table.contains_key(required)) {
+                let example = "{ host = \"/srv/hello\", guest = \"/data\" }";
+                let message = format!("\"{required}\" is missing (as in {example})");
+                self.wrong(key, value, &message);
+            }
+        }
+        Some(DirGrant {
+            host: host?,
+            guest: guest?,
+            access,
+        })
+    }
+
+    /// A key that is none of those allowed `here`.
+    fn unknown(&mut self, key: &Key<'_>, here: Keys) {
+        let name = key.get_ref().as_ref();
+        let elsewhere = TABLES.iter().find(|(_, keys)| keys.contains(&name));
+        let meant = match (elsewhere, closest(name, here)) {
+            (Some((table, _)), _) => format!("it belongs in {table}; "),
+            (None, Some(known)) => format!("did you mean \"{known}\"? "),
+            (None, None) => String::new(),
+        };
+        let name = quoted(name);
+        let allowed = here.join(", ");
+        let message = format!("unknown key {name} ({meant}allowed: {allowed})");
+        self.error(key.span(), message);
+    }
+}

@@ -1,0 +1,167 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::{Host, Outbound};
+use super::*;
+
+pub(super) fn fresh() -> Config {
+    Config::built_in(PathBuf::from("/modules"))
+}
+
+pub(super) fn source(text: &str) -> SourceFile {
+    SourceFile::new(Path::new("t.toml"), text.to_owned())
+}
+
+/// What a correct `wasm-sock.toml` says.
+fn config(text: &str) -> Config {
+    let mut config = fresh();
+    let errors = check(&source(text), Role::Main, &mut config);
+    assert_eq!(errors, [], "in:\n{text}");
+    config
+}
+
+fn handler(text: &str) -> HandlerConfig {
+    config(text).handlers.remove("a").expect("handler a")
+}
+
+pub(super) const ALL_KEYS: &str = r#"
+[handler.hello]
+module = "hello.wasm"
+args = ["--shout", ""]
+env = { GREETING = "hi", EMPTY = "" }
+dirs = [
+    { host = "/srv/hello", guest = "/data" },
+    { host = "/var/tmp", guest = ".", access = "read-write" },
+]
+allow-outbound = ["api.telegram.org:443", "[::1]:80"]
+timeout = "infinity"
+max-connections = 1
+
+[host]
+idle-timeout = "1min"
+drain-timeout = 0
+modules = "/srv/modules"
+
+[defaults]
+memory = "1GiB"
+timeout = "2min"
+cpu-time = 1
+max-connections = 7
+"#;
+
+#[test]
+fn every_key_is_read_and_handlers_build_on_tables_further_down() {
+    let config = config(ALL_KEYS);
+    assert_eq!(config.host.idle_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(config.host.drain_timeout, Duration::ZERO);
+    assert_eq!(config.host.modules, Path::new("/srv/modules"));
+    let defaults = Limits {
+        memory: 1 << 30,
+        timeout: Some(Duration::from_secs(120)),
+        cpu_time: Some(Duration::from_secs(1)),
+        max_connections: 7,
+    };
+    assert_eq!(config.defaults, defaults);
+    let limits = Limits {
+        timeout: None,
+        max_connections: 1,
+        ..defaults
+    };
+    let telegram = Host::Name("api.telegram.org".into());
+    let loopback = Host::Ip("::1".parse().expect("an address"));
+    let grant = |host: &str, guest: &str, access| DirGrant {
+        host: host.into(),
+        guest: guest.into(),
+        access,
+    };
+    let hello = HandlerConfig {
+        module: Some("/srv/modules/hello.wasm".into()),
+        args: vec!["--shout".into(), "".into()],
+        env: vec![
+            ("EMPTY".into(), "".into()),
+            ("GREETING".into(), "hi".into()),
+        ],
+        dirs: vec![
+            grant("/srv/hello", "/data", Access::ReadOnly),
+            grant("/var/tmp", ".", Access::ReadWrite),
+        ],
+        allow_outbound: vec![
+            Outbound {
+                host: telegram,
+                port: 443,
+            },
+            Outbound {
+                host: loopback,
+                port: 80,
+            },
+        ],
+        limits,
+        place: Some(source(ALL_KEYS).place(10)),
+    };
+    assert_eq!(
+        hello.place.as_ref().expect("a place").to_string(),
+        "t.toml:2:10"
+    );
+    assert_eq!(config.handlers, [("hello".to_owned(), hello)].into());
+}
+
+#[test]
+fn an_empty_file_changes_nothing() {
+    assert_eq!(config(""), fresh());
+    assert_eq!(
+        config("# nothing\n[host]\n[defaults]\n[handler]\n"),
+        fresh()
+    );
+}
+
+#[test]
+fn an_empty_handler_runs_with_the_defaults() {
+    let empty = handler("[defaults]\nmemory = '1MiB'\n[handler.a]");
+    let defaults = Limits {
+        memory: 1 << 20,
+        ..Limits::default()
+    };
+    assert_eq!(empty.limits, defaults);
+    assert_eq!(empty.module, None);
+}
+
+#[test]
+fn an_idle_timeout_may_be_infinite_or_zero() {
+    let idle_timeout = |text| config(text).host.idle_timeout;
+    assert_eq!(idle_timeout("[host]\nidle-timeout = 'infinity'"), None);
+    assert_eq!(
+        idle_timeout("[host]\nidle-timeout = 0"),
+        Some(Duration::ZERO)
+    );
+}
+
+#[test]
+fn an_absolute_module_path_stays_as_it_is() {
+    let module = handler("[handler.a]\nmodule = '/opt/a.wasm'").module;
+    assert_eq!(module, Some("/opt/a.wasm".into()));
+}
+
+#[test]
+fn longer_tables_may_be_written_out() {
+    let text = "[handler.a.env]\nX = 'y'\n[[handler.a.dirs]]\nhost = '/h'\nguest = '/g'\n";
+    let written_out = handler(text);
+    assert_eq!(written_out.env, [("X".into(), "y".into())]);
+    assert_eq!(written_out.dirs.len(), 1);
+}
+
+#[test]
+fn the_defaults_written_out_change_nothing() {
+    let text = r#"
+        [host]
+        idle-timeout = "30s"
+        drain-timeout = "10s"
+        modules = "/modules"
+
+        [defaults]
+        memory = "64MiB"
+        timeout = "60s"
+        cpu-time = "5s"
+        max-connections = 256
+    "#;
+    assert_eq!(config(text), fresh());
+}

@@ -1,0 +1,191 @@
+//! One value of the file becomes one setting, or a sentence about what is allowed.
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::quantity::{parse_duration, parse_idle_timeout, parse_size};
+use super::{Access, Host, Outbound};
+
+/// A setting, or what is wrong with it and what is allowed.
+pub(super) type Reading<T> = Result<T, String>;
+
+/// One page of WebAssembly memory; less cannot be given.
+const MIN_MEMORY: u64 = 64 << 10;
+/// The end of a 32-bit address space; more cannot be addressed.
+const MAX_MEMORY: u64 = 4 << 30;
+
+/// `text` in quotes for a message: escaped, and cut short if it is long.
+pub(super) fn quoted(text: &str) -> String {
+    const SHOWN: usize = 60;
+    match text.char_indices().nth(SHOWN) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+    }
+}
+
+pub(super) fn wrong_type(expected: &str, found: &DeValue<'_>) -> String {
+    let article = match found {
+        DeValue::Integer(_) | DeValue::Array(_) => "an",
+        _ => "a",
+    };
+    format!("expected {expected}, found {article} {}", found.type_str())
+}
+
+pub(super) fn duration(value: &DeValue<'_>) -> Reading<Duration> {
+    parse_duration(&quantity("a duration such as \"30s\"", value)?)
+}
+
+/// For `idle-timeout`, where zero has a meaning.
+pub(super) fn idle_timeout(value: &DeValue<'_>) -> Reading<Option<Duration>> {
+    parse_idle_timeout(&quantity("a duration such as \"30s\"", value)?)
+}
+
+/// For `timeout` and `cpu-time`, where zero would leave no time to do anything.
+pub(super) fn time_limit(value: &DeValue<'_>) -> Reading<Option<Duration>> {
+    match idle_timeout(value)? {
+        Some(Duration::ZERO) => {
+            Err("no guest can run in 0s (allowed: more, or \"infinity\" for no limit)".into())
+        }
+        limit => Ok(limit),
+    }
+}
+
+pub(super) fn memory(value: &DeValue<'_>) -> Reading<u64> {
+    let bytes = parse_size(&quantity("a size such as \"64MiB\"", value)?)?;
+    if (MIN_MEMORY..=MAX_MEMORY).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("cannot be {bytes} bytes (allowed: 64KiB to 4GiB)"))
+    }
+}
+
+pub(super) fn max_connections(value: &DeValue<'_>) -> Reading<u32> {
+    let DeValue::Integer(number) = value else {
+        return Err(wrong_type("a whole number", value));
+    };
+    match u32::from_str_radix(number.as_str(), number.radix()) {
+        Ok(count) if count >= 1 => Ok(count),
+        _ => Err(format!("cannot be {number} (allowed: 1 to {})", u32::MAX)),
+    }
+}
+
+/// A duration or size comes as a string or, as in a unit file, as a bare number.
+fn quantity(expected: &str, value: &DeValue<'_>) -> Reading<String> {
+    match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix())
+            .map(|number| number.to_string())
+            .map_err(|_| format!("expected {expected}, found {number}")),
+        other => Err(wrong_type(expected, other)),
+    }
+}
+
+/// A string that can be handed to the guest or to the kernel: both end strings at NUL.
+pub(super) fn string(value: &DeValue<'_>) -> Reading<String> {
+    match value {
+        DeValue::String(text) if text.contains('\0') => {
+            Err(format!("{} must not contain NUL", quoted(text)))
+        }
+        DeValue::String(text) => Ok(text.to_string()),
+        // The usual slip: PORT = 80.
+        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+            Err(wrong_type("a string", value) + " (write it in quotes)")
+        }
+        other => Err(wrong_type("a string", other)),
+    }
+}
+
+pub(super) fn environment_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        let name = quoted(name);
+        return Err(format!(
+            "env: {name} is no variable's name (allowed: at least one character, no \"=\", no NUL)"
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn module(value: &DeValue<'_>) -> Reading<PathBuf> {
+    let path = string(value)?;
+    if path.is_empty() {
+        return Err("the path is empty (leave the key out for NAME.wasm)".into());
+    }
+    Ok(PathBuf::from(path))
+}
+
+pub(super) fn absolute_path(value: &DeValue<'_>) -> Reading<PathBuf> {
+    let path = string(value)?;
+    if !path.starts_with('/') {
+        let path = quoted(&path);
+        return Err(format!("{path} must be an absolute path, starting with /"));
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// The name that a guest sees a folder under. A guest compares these names as text, so one with
+/// `..` in it could never be opened.
+pub(super) fn guest_path(value: &DeValue<'_>) -> Reading<String> {
+    let path = string(value)?;
+    let climbs = Path::new(&path)
+        .components()
+        .any(|part| part == Component::ParentDir);
+    if path != "." && (climbs || !path.starts_with('/')) {
+        return Err(format!(
+            "cannot be {} (allowed: \".\" or an absolute path such as \"/data\", without \"..\")",
+            quoted(&path)
+        ));
+    }
+    Ok(path)
+}
+
+pub(super) fn access(value: &DeValue<'_>) -> Reading<Access> {
+    match string(value)?.as_str() {
+        "read-only" => Ok(Access::ReadOnly),
+        "read-write" => Ok(Access::ReadWrite),
+        other => Err(format!(
+            "cannot be {} (allowed: \"read-only\", \"read-write\")",
+            quoted(other)
+        )),
+    }
+}
+
+/// `host:port`, `1.2.3.4:443` or `[::1]:80`.
+pub(super) fn outbound(value: &DeValue<'_>) -> Reading<Outbound> {
+    let text = string(value)?;
+    text.rsplit_once(':')
+        .and_then(|(host, port)| {
+            let port = port.parse().ok().filter(|port| *port != 0)?;
+            Some(Outbound { host: host_part(host)?, port })
+        })
+        .ok_or_else(|| {
+            let text = quoted(&text);
+            format!("cannot be {text} (allowed: \"example.org:443\", \"192.0.2.1:443\", \"[2001:db8::1]:443\")")
+        })
+}
+
+fn host_part(text: &str) -> Option<Host> {
+    if let Some(bracketed) = text.strip_prefix('[') {
+        let address: Ipv6Addr = bracketed.strip_suffix(']')?.parse().ok()?;
+        return Some(Host::Ip(address.into()));
+    }
+    if let Ok(address) = text.parse::<Ipv4Addr>() {
+        return Some(Host::Ip(address.into()));
+    }
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    is_host_name(&name).then_some(Host::Name(name))
+}
+
+/// RFC 1123, section 2.1, and `_`, which resolvers let through. A last label of digits only is a
+/// mistyped address, never a name.
+fn is_host_name(name: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(letter);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    name.len() <= 253 && name.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
+}

@@ -1,0 +1,165 @@
+use super::*;
+
+/// Parses `text` as one TOML value and reads it.
+fn read<T>(text: &str, read: impl Fn(&DeValue<'_>) -> Reading<T>) -> Reading<T> {
+    let value = DeValue::parse(text).expect("the test's own TOML");
+    read(value.get_ref())
+}
+
+fn name(host: &str, port: u16) -> Reading<Outbound> {
+    let host = Host::Name(host.into());
+    Ok(Outbound { host, port })
+}
+
+fn address(host: &str, port: u16) -> Reading<Outbound> {
+    let host = Host::Ip(host.parse().expect("the test's own address"));
+    Ok(Outbound { host, port })
+}
+
+#[test]
+fn an_outbound_destination_is_a_name_or_an_address_with_a_port() {
+    let read = |text| read(text, outbound);
+    assert_eq!(
+        read("'api.telegram.org:443'"),
+        name("api.telegram.org", 443)
+    );
+    assert_eq!(read("'localhost:1'"), name("localhost", 1));
+    assert_eq!(
+        read("'_dns.x-1.example:65535'"),
+        name("_dns.x-1.example", 65535)
+    );
+    assert_eq!(read("'1.2.3.4:443'"), address("1.2.3.4", 443));
+    assert_eq!(read("'[::1]:80'"), address("::1", 80));
+    assert_eq!(read("'[2001:db8::1]:80'"), address("2001:db8::1", 80));
+}
+
+#[test]
+fn a_host_name_has_one_spelling() {
+    let read = |text| read(text, outbound);
+    assert_eq!(read("'API.Example.Org.:443'"), name("api.example.org", 443));
+}
+
+#[test]
+fn what_is_no_outbound_destination_is_refused_with_examples() {
+    for text in [
+        "",
+        ":",
+        ":80",
+        "example.org",
+        "example.org:",
+        "example.org:0",
+        "example.org:65536",
+        "example.org:http",
+        "example.org:-1",
+        "::1:80",
+        "[::1]",
+        "[::1:80",
+        "[1.2.3.4]:80",
+        "[fe80::1%2]:80",
+        "1.2.3.400:80",
+        "1.2.3:80",
+        "https://example.org:443",
+        "*:80",
+        "*.example.org:80",
+        "exa mple.org:80",
+        "bücher.example:80",
+        "a..b:80",
+        ".a:80",
+        ".:80",
+    ] {
+        let error = read(&format!("{text:?}"), outbound).expect_err(text);
+        let expected = format!(
+            "cannot be {text:?} \
+             (allowed: \"example.org:443\", \"192.0.2.1:443\", \"[2001:db8::1]:443\")"
+        );
+        assert_eq!(error, expected);
+    }
+}
+
+#[test]
+fn memory_lies_between_one_page_and_the_address_space() {
+    assert_eq!(read("'64KiB'", memory), Ok(64 << 10));
+    assert_eq!(read("'4GiB'", memory), Ok(4 << 30));
+    assert_eq!(read("65_536", memory), Ok(64 << 10));
+    assert_eq!(read("0x10000", memory), Ok(64 << 10));
+    for (text, bytes) in [
+        ("65535", 65535_u64),
+        ("'0'", 0),
+        ("'4294967297'", (4 << 30) + 1),
+    ] {
+        let expected = format!("cannot be {bytes} bytes (allowed: 64KiB to 4GiB)");
+        assert_eq!(read(text, memory), Err(expected));
+    }
+}
+
+#[test]
+fn max_connections_is_a_whole_number_from_1() {
+    assert_eq!(read("1", max_connections), Ok(1));
+    assert_eq!(read("4294967295", max_connections), Ok(u32::MAX));
+    for text in ["0", "-1", "4294967296", "99999999999999999999999"] {
+        let expected = format!("cannot be {text} (allowed: 1 to 4294967295)");
+        assert_eq!(read(text, max_connections), Err(expected));
+    }
+    let expected = "expected a whole number, found a string".to_owned();
+    assert_eq!(read("'256'", max_connections), Err(expected));
+}
+
+#[test]
+fn a_time_limit_may_be_infinite_but_not_zero() {
+    assert_eq!(read("'infinity'", time_limit), Ok(None));
+    assert_eq!(read("1", time_limit), Ok(Some(Duration::from_secs(1))));
+    let expected = "no guest can run in 0s (allowed: more, or \"infinity\" for no limit)";
+    assert_eq!(read("'0s'", time_limit), Err(expected.to_owned()));
+    assert_eq!(read("0", time_limit), Err(expected.to_owned()));
+}
+
+#[test]
+fn a_duration_of_another_type_is_refused() {
+    for (text, found) in [
+        ("-5", "-5"),
+        ("1.5", "a float"),
+        ("true", "a boolean"),
+        ("[]", "an array"),
+        ("{}", "a table"),
+        ("07:32:00", "a datetime"),
+    ] {
+        let expected = format!("expected a duration such as \"30s\", found {found}");
+        assert_eq!(read(text, duration), Err(expected));
+    }
+}
+
+#[test]
+fn a_string_that_lacks_its_quotes_is_told_so() {
+    let expected = "expected a string, found an integer (write it in quotes)";
+    assert_eq!(read("80", string), Err(expected.to_owned()));
+    let expected = "expected a string, found an array";
+    assert_eq!(read("[]", string), Err(expected.to_owned()));
+}
+
+#[test]
+fn a_nul_is_refused_wherever_a_string_stands() {
+    let expected = "\"a\\0b\" must not contain NUL".to_owned();
+    assert_eq!(read("\"a\\u0000b\"", string), Err(expected.clone()));
+    assert_eq!(read("\"a\\u0000b\"", module).unwrap_err(), expected);
+    assert_eq!(read("\"a\\u0000b\"", guest_path).unwrap_err(), expected);
+}
+
+#[test]
+fn a_guest_path_is_absolute_or_the_current_folder() {
+    for path in [".", "/", "/data", "/a/b.c/"] {
+        assert_eq!(read(&format!("'{path}'"), guest_path), Ok(path.to_owned()));
+    }
+    for path in ["", "data", "./data", "..", "/a/../b"] {
+        let expected = format!(
+            "cannot be {path:?} \
+             (allowed: \".\" or an absolute path such as \"/data\", without \"..\")"
+        );
+        assert_eq!(read(&format!("'{path}'"), guest_path), Err(expected));
+    }
+}
+
+#[test]
+fn a_long_value_is_cut_short_in_messages() {
+    assert_eq!(quoted(&"ü".repeat(60)), format!("\"{}\"", "ü".repeat(60)));
+    assert_eq!(quoted(&"ü".repeat(61)), format!("\"{}\"…", "ü".repeat(60)));
+}

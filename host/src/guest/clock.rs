@@ -1,0 +1,154 @@
+//! CPU time: who uses how much of it, and taking turns.
+//!
+//! Guests run on one thread. A guest that computes for longer than a [`QUANTUM`] is interrupted and
+//! goes on in a second thread, made when the first such guest appears: there, guests that compute
+//! take turns, and those that only answer never wait for them.
+//!
+//! The interruption is Wasmtime's epoch, moved on by a timer signal and not by a thread: the timer
+//! costs one system call to start, and it runs only while guests do. An idle host does not tick.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use wasmtime::Engine;
+
+/// How often running guests are looked at.
+const TICK: Duration = Duration::from_millis(1);
+
+/// The longest that a guest keeps the others waiting, give or take a tick.
+const QUANTUM: Duration = Duration::from_millis(1);
+
+static ENGINE: OnceLock<Engine> = OnceLock::new();
+
+/// Guests that are running this very moment, one a thread at most.
+static RUNNING: AtomicU32 = AtomicU32::new(0);
+
+/// Is the timer running?
+static TICKING: AtomicBool = AtomicBool::new(false);
+
+/// Makes the timer move on the epoch of `engine`, the only one of this process.
+pub fn start(engine: &Engine) {
+    if ENGINE.set(engine.clone()).is_err() {
+        return;
+    }
+    // SAFETY: `on_tick` does only what `signal-safety(7)` allows; a zeroed sigaction is valid, and
+    // SA_ONSTACK and SA_RESTART keep the signal from being noticed by whatever it interrupts.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_tick as *const () as usize;
+        action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+        libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut());
+    }
+}
+
+/// Atomics, an epoch increment (documented as signal-safe), and setitimer, a bare system call.
+extern "C" fn on_tick(_signal: libc::c_int) {
+    if let Some(engine) = ENGINE.get() {
+        engine.increment_epoch();
+    }
+    if RUNNING.load(SeqCst) == 0 {
+        set_timer(Duration::ZERO);
+        TICKING.store(false, SeqCst);
+        // A guest that began in between saw the timer running, and relies on it.
+        if RUNNING.load(SeqCst) != 0 {
+            ensure_ticking();
+        }
+    }
+}
+
+fn ensure_ticking() {
+    if !TICKING.swap(true, SeqCst) {
+        set_timer(TICK);
+    }
+}
+
+fn set_timer(interval: Duration) {
+    let interval = libc::timeval {
+        tv_sec: 0,
+        tv_usec: interval.subsec_micros().into(),
+    };
+    let timer = libc::itimerval { it_interval: interval, it_value: interval };
+    // SAFETY: setitimer(2) only reads the value it is given. It fails for bad values only.
+    unsafe {
+        libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut());
+    }
+}
+
+/// CPU time that this thread has used.
+fn thread_time() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// What one guest has used.
+#[derive(Default)]
+pub struct Meter {
+    /// Nanoseconds, without the slice that runs now.
+    used: AtomicU64,
+    /// [`thread_time`] at the beginning of the slice that runs now.
+    since: AtomicU64,
+    /// Did the guest once compute for longer than a quantum?
+    long_running: AtomicBool,
+}
+
+/// What is to be done about a guest that runs when the clock ticks.
+pub enum Turn {
+    Continue,
+    Yield,
+    /// It has used more CPU time than it was allowed.
+    Exceeded,
+}
+
+impl Meter {
+    /// CPU time the guest has used.
+    pub fn used(&self) -> Duration {
+        Duration::from_nanos(self.used.load(Relaxed))
+    }
+
+    /// Called on the guest's thread, while it runs. `limit` is its CPU time for all of its life.
+    pub fn tick(&self, limit: Option<Duration>) -> Turn {
+        let slice = Duration::from_nanos(thread_time() - self.since.load(Relaxed));
+        if limit.is_some_and(|limit| self.used() + slice > limit) {
+            Turn::Exceeded
+        } else if slice >= QUANTUM {
+            self.long_running.store(true, Relaxed);
+            Turn::Yield
+        } else {
+            Turn::Continue
+        }
+    }
+
+    pub fn is_long_running(&self) -> bool {
+        self.long_running.load(Relaxed)
+    }
+}
+
+/// A guest's life, with its CPU time measured and the clock ticking while it runs.
+pub struct Metered<F> {
+    guest: Pin<Box<F>>,
+    meter: std::sync::Arc<Meter>,
+}
+
+impl<F: Future> Metered<F> {
+    pub fn new(guest: F, meter: std::sync::Arc<Meter>) -> Self {
+        Self { guest: Box::pin(guest), meter }
+    }
+}
+
+impl<F: Future> Future for Metered<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let begin = thread_time();
+        self.meter.since.store(begin, Relaxed);
+        RUNNING.fetch_add(1, SeqCst);
+        ensure_ticking();
+        let poll = self.guest.as_mut().poll(context);
+        RUNNING.fetch_sub(1, SeqCst);
+        self.meter.used.fetch_add(thread_time() - begin, Relaxed);
+        poll
+    }
+}

@@ -1,0 +1,111 @@
+//! WASI 0.2 for components, one interface at a time: a component gets those that it imports.
+//!
+//! Registering all of WASI takes longer than running a small guest.
+
+use super::state::State;
+use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime_wasi::WasiView;
+use wasmtime_wasi::cli::{WasiCli, WasiCliView};
+use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
+use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random, sockets};
+use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
+use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
+
+struct Io;
+
+impl HasData for Io {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+fn table(state: &mut State) -> &mut ResourceTable {
+    state.ctx().table
+}
+
+/// Defines the interface `import` (`wasi:cli/stdin@0.2.6`). Whatever 0.2 version a component asks
+/// for, it gets the one version there is: they are compatible.
+///
+/// Returns whether there is such an interface.
+///
+/// # Errors
+/// When it is there already.
+pub fn define(linker: &mut Linker<State>, import: &str) -> wasmtime::Result<bool> {
+    let Some((interface, version)) = import.split_once('@') else {
+        return Ok(false);
+    };
+    if !version.starts_with("0.2.") {
+        return Ok(false);
+    }
+    let l = linker;
+    match interface {
+        "wasi:io/error" => io::error::add_to_linker::<State, Io>(l, table)?,
+        "wasi:io/poll" => io::poll::add_to_linker::<State, Io>(l, table)?,
+        "wasi:io/streams" => io::streams::add_to_linker::<State, Io>(l, table)?,
+        "wasi:clocks/wall-clock" => {
+            clocks::wall_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
+        }
+        "wasi:clocks/monotonic-clock" => {
+            clocks::monotonic_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
+        }
+        "wasi:random/random" => random::random::add_to_linker::<State, WasiRandom>(l, State::random)?,
+        "wasi:random/insecure" => {
+            random::insecure::add_to_linker::<State, WasiRandom>(l, State::random)?;
+        }
+        "wasi:random/insecure-seed" => {
+            random::insecure_seed::add_to_linker::<State, WasiRandom>(l, State::random)?;
+        }
+        "wasi:filesystem/types" => {
+            filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+        }
+        "wasi:filesystem/preopens" => {
+            filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+        }
+        _ if interface.starts_with("wasi:cli/") => return define_cli(l, interface),
+        _ if interface.starts_with("wasi:sockets/") => return define_sockets(l, interface),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn define_cli(l: &mut Linker<State>, interface: &str) -> wasmtime::Result<bool> {
+    match interface {
+        "wasi:cli/environment" => cli::environment::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/exit" => cli::exit::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/stdin" => cli::stdin::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/stdout" => cli::stdout::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/stderr" => cli::stderr::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/terminal-input" => cli::terminal_input::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/terminal-output" => cli::terminal_output::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/terminal-stdin" => cli::terminal_stdin::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/terminal-stdout" => cli::terminal_stdout::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/terminal-stderr" => cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// Sockets can be linked by everybody; what is granted is decided when they are used (`outbound`).
+fn define_sockets(l: &mut Linker<State>, interface: &str) -> wasmtime::Result<bool> {
+    match interface {
+        "wasi:sockets/network" => {
+            let options = sockets::network::LinkOptions::default();
+            sockets::network::add_to_linker::<State, WasiSockets>(l, &options, State::sockets)?;
+        }
+        "wasi:sockets/instance-network" => {
+            sockets::instance_network::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+        }
+        "wasi:sockets/ip-name-lookup" => {
+            sockets::ip_name_lookup::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+        }
+        "wasi:sockets/tcp" => sockets::tcp::add_to_linker::<State, WasiSockets>(l, State::sockets)?,
+        "wasi:sockets/tcp-create-socket" => {
+            sockets::tcp_create_socket::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+        }
+        "wasi:sockets/udp" => sockets::udp::add_to_linker::<State, WasiSockets>(l, State::sockets)?,
+        "wasi:sockets/udp-create-socket" => {
+            sockets::udp_create_socket::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}

@@ -1,0 +1,99 @@
+//! A guest's standard error: lines in the log, with the handler's name and the peer.
+
+use crate::journal::{self, Level};
+use bytes::Bytes;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// The longest line that is kept whole, in bytes; the journal splits longer ones, too.
+const LINE: usize = 2048;
+
+/// What the guest may hand over at once, in bytes.
+const CHUNK: usize = 64 * 1024;
+
+/// Collects what a guest writes to standard error, and logs each line of it.
+#[derive(Clone)]
+pub struct Stderr(Arc<Lines>);
+
+struct Lines {
+    handler: Arc<str>,
+    peer: Arc<str>,
+    /// The beginning of a line that has not ended.
+    partial: Mutex<Vec<u8>>,
+}
+
+impl Stderr {
+    pub fn new(handler: Arc<str>, peer: Arc<str>) -> Self {
+        Self(Arc::new(Lines { handler, peer, partial: Mutex::default() }))
+    }
+}
+
+impl Lines {
+    fn write(&self, bytes: &[u8]) {
+        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            for part in piece.chunks(LINE) {
+                partial.extend_from_slice(part);
+                if partial.ends_with(b"\n") || partial.len() >= LINE {
+                    self.log(&partial);
+                    partial.clear();
+                }
+            }
+        }
+    }
+
+    fn log(&self, line: &[u8]) {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if !line.is_empty() {
+            let text = String::from_utf8_lossy(line);
+            journal::log_handler(Level::Info, &self.handler, &self.peer, text);
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let partial = std::mem::take(&mut self.partial);
+        self.log(&partial.into_inner().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl IsTerminal for Stderr {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stderr {
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        unreachable!("only WASI 0.3 asks for this stream, and no linker here offers WASI 0.3")
+    }
+}
+
+#[async_trait]
+impl Pollable for Stderr {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Stderr {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.write(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(CHUNK)
+    }
+}

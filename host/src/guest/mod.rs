@@ -1,0 +1,18 @@
+//! What a guest is, what it may touch, and running one.
+
+mod budget;
+mod clock;
+mod link;
+mod log;
+mod outbound;
+mod program;
+mod run;
+mod state;
+mod stdio;
+mod wasip1;
+
+pub use program::Program;
+pub use clock::Meter;
+pub use run::{End, run};
+pub use state::{Caller, State, StateError};
+pub use stdio::Connection;

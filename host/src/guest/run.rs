@@ -1,0 +1,131 @@
+//! One guest's life, from its instantiation to its end.
+
+use super::clock::{self, Metered, Meter, Turn};
+use super::program::Program;
+use super::state::State;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime_wasi::I32Exit;
+
+/// How a guest ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this exit code.
+    Exit(i32),
+    /// It did what a program must not do, or met a limit; why.
+    Trap(String),
+}
+
+/// The CPU time it was allowed is used up.
+#[derive(Debug, thiserror::Error)]
+#[error("used more than {limit:?} of CPU time (raise `cpu-time` if it needs more)")]
+struct CpuTimeExceeded {
+    limit: Duration,
+}
+
+/// Runs `program` until it ends. Dropping the future ends the guest.
+///
+/// `cpu_time` is all it may use in its life; `meter` tells how much that was.
+pub async fn run(
+    engine: &Engine,
+    program: Arc<Program>,
+    state: State,
+    cpu_time: Option<Duration>,
+    meter: Arc<Meter>,
+) -> End {
+    clock::start(engine);
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| &mut state.budget);
+    let watched = meter.clone();
+    store.epoch_deadline_callback(move |_| match watched.tick(cpu_time) {
+        Turn::Continue => Ok(UpdateDeadline::Continue(1)),
+        Turn::Yield => Ok(UpdateDeadline::Yield(1)),
+        Turn::Exceeded => Err(CpuTimeExceeded { limit: cpu_time.unwrap_or_default() }.into()),
+    });
+    store.set_epoch_deadline(1);
+    take_turns(Metered::new(execute(program, store), meter.clone()), &meter).await
+}
+
+/// Polls the guest here until it turns out to be one that computes, and lets it go on among its
+/// like from then on.
+async fn take_turns<F>(mut guest: Metered<F>, meter: &Meter) -> End
+where
+    F: Future<Output = End> + Send + 'static,
+{
+    let here = poll_fn(|context| match Pin::new(&mut guest).poll(context) {
+        Poll::Ready(end) => Poll::Ready(Some(end)),
+        Poll::Pending if meter.is_long_running() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    });
+    if let Some(end) = here.await {
+        return end;
+    }
+    // A set of one, because it takes its task with it when it is dropped.
+    let mut elsewhere = JoinSet::new();
+    elsewhere.spawn_on(guest, long_running());
+    match elsewhere.join_next().await {
+        Some(Ok(end)) => end,
+        _ => End::Trap("the thread it ran in is gone".into()),
+    }
+}
+
+/// The thread of the guests that compute, started for the first of them.
+fn long_running() -> &'static Handle {
+    static THREAD: OnceLock<Handle> = OnceLock::new();
+    THREAD.get_or_init(|| {
+        let build = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let handle = runtime.handle().clone();
+            std::thread::Builder::new()
+                .name("long-running".into())
+                .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+            std::io::Result::Ok(handle)
+        };
+        // Without threads (a limit of the service) they share this one.
+        build().unwrap_or_else(|_| Handle::current())
+    })
+}
+
+async fn execute(program: Arc<Program>, mut store: Store<State>) -> End {
+    let result = match &*program {
+        Program::Core(pre) => match pre.instantiate_async(&mut store).await {
+            Ok(instance) => match instance.get_typed_func::<(), ()>(&mut store, "_start") {
+                Ok(start) => start.call_async(&mut store, ()).await.map(|()| 0),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        },
+        Program::Command(pre) => match pre.instantiate_async(&mut store).await {
+            Ok(command) => {
+                let result = command.wasi_cli_run().call_run(&mut store).await;
+                result.map(|outcome| i32::from(outcome.is_err()))
+            }
+            Err(error) => Err(error),
+        },
+    };
+    end_of(result, &store)
+}
+
+fn end_of(result: wasmtime::Result<i32>, store: &Store<State>) -> End {
+    let error = match result {
+        Ok(code) => return End::Exit(code),
+        Err(error) => error,
+    };
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return End::Exit(*code);
+    }
+    if let Some(exceeded) = error.downcast_ref::<CpuTimeExceeded>() {
+        return End::Trap(exceeded.to_string());
+    }
+    let mut why = format!("{error:#}");
+    if store.data().budget.refused {
+        why = format!("ran out of memory (raise `memory` if it needs more): {why}");
+    }
+    End::Trap(why)
+}

@@ -1,0 +1,91 @@
+//! What the host and its guests have to say: one line each, on standard error.
+//!
+//! Under systemd, standard error is the journal, and a line's level is its prefix
+//! (`sd-daemon(3)`, `SyslogLevelPrefix=`). Elsewhere it is a terminal or a file: no prefix.
+
+use std::fmt::{Display, Write as _};
+use std::io::Write as _;
+use std::sync::OnceLock;
+
+/// How bad it is: the syslog levels (`syslog(3)`) we use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Error = 3,
+    Warning = 4,
+    Info = 6,
+}
+
+/// Writes one line about the host itself.
+pub fn log(level: Level, message: impl Display) {
+    write_line(level, format_args!("{message}"));
+}
+
+/// Writes one line about a handler, or about one of its connections when `peer` is not empty.
+pub fn log_handler(level: Level, handler: &str, peer: &str, message: impl Display) {
+    if peer.is_empty() {
+        write_line(level, format_args!("{handler}: {message}"));
+    } else {
+        write_line(level, format_args!("{handler} {peer}: {message}"));
+    }
+}
+
+/// The whole line in one `write`, so that lines of the guests' never mix.
+fn write_line(level: Level, message: std::fmt::Arguments<'_>) {
+    let mut line = String::with_capacity(160);
+    if under_journal() {
+        let _ = write!(line, "<{}>", level as u8);
+    } else {
+        line.push_str("wasm-sock: ");
+    }
+    let start = line.len();
+    let _ = write!(line, "{message}");
+    if line[start..].contains(|c: char| c.is_control()) {
+        let clean = printable(&line[start..]);
+        line.truncate(start);
+        line.push_str(&clean);
+    }
+    line.push('\n');
+    // A log that cannot be written has nowhere to be reported.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// Control characters (but tab) as `\xNN`: a guest's line can neither forge a second one nor drive
+/// the terminal of whoever reads it.
+fn printable(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\t' => clean.push(c),
+            c if c.is_control() => {
+                let _ = write!(clean, "\\x{:02x}", u32::from(c));
+            }
+            c => clean.push(c),
+        }
+    }
+    clean
+}
+
+/// Is standard error connected to the journal? `$JOURNAL_STREAM` names its device and inode
+/// (`systemd.exec(5)`).
+fn under_journal() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+            return false;
+        };
+        let Ok(stat) = rustix::fs::fstat(std::io::stderr()) else {
+            return false;
+        };
+        stream == format!("{}:{}", stat.st_dev, stat.st_ino)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn a_guest_cannot_forge_a_line_or_drive_a_terminal() {
+        assert_eq!(printable("a\nb\x1b[2Jc\td\u{85}"), "a\\x0ab\\x1b[2Jc\td\\x85");
+    }
+}

@@ -1,0 +1,13 @@
+//! The library under `wasm-sock`, inetd for WebAssembly.
+//!
+//! Data flows downward only: [`serve`] brings sockets ([`activation`]) and guests ([`guest`],
+//! loaded by [`module`]) together as [`config`] says, and [`lifecycle`] decides when to leave.
+
+pub mod activation;
+pub mod cli;
+pub mod config;
+pub mod guest;
+pub mod journal;
+pub mod lifecycle;
+pub mod module;
+pub mod serve;

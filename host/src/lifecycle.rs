@@ -1,0 +1,186 @@
+//! Life and death of the process: the idle clock, draining, signals, and what systemd is told.
+
+use crate::journal::{self, Level};
+use sd_notify::NotifyState;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// How often systemd is told about connections, at most.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Counts the connections in flight, and how long there has been none.
+pub struct Activity {
+    in_flight: AtomicUsize,
+    served: AtomicU64,
+    /// When the last connection ended, or when we started.
+    idle_since: Mutex<Instant>,
+    changed: Notify,
+    quiet: Notify,
+}
+
+/// A connection in flight. It keeps the host alive until it is dropped.
+pub struct InFlight(Arc<Activity>);
+
+impl Activity {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            in_flight: AtomicUsize::new(0),
+            served: AtomicU64::new(0),
+            idle_since: Mutex::new(Instant::now()),
+            changed: Notify::new(),
+            quiet: Notify::new(),
+        })
+    }
+
+    /// A connection was accepted.
+    pub fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.changed.notify_one();
+        InFlight(self.clone())
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Connections that have ended.
+    pub fn served(&self) -> u64 {
+        self.served.load(Relaxed)
+    }
+
+    /// Waits until no connection is in flight.
+    pub async fn quiet(&self) {
+        while self.in_flight() > 0 {
+            self.quiet.notified().await;
+        }
+    }
+
+    /// Waits until there has been no connection in flight for `timeout`.
+    ///
+    /// When this returns, none is in flight, and none is accepted before its caller's next `await`:
+    /// connections are accepted on the same thread.
+    pub async fn idle(&self, timeout: Duration) {
+        loop {
+            self.quiet().await;
+            let since = *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(deadline) = since.checked_add(timeout) else {
+                return std::future::pending().await;
+            };
+            if deadline <= Instant::now() {
+                return;
+            }
+            sleep_until(deadline).await;
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let activity = &self.0;
+        activity.served.fetch_add(1, Relaxed);
+        *activity.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        if activity.in_flight.fetch_sub(1, Relaxed) == 1 {
+            activity.quiet.notify_waiters();
+        }
+        activity.changed.notify_one();
+    }
+}
+
+/// Keeps SIGTERM and SIGINT waiting from here on, in this thread and those it starts, until
+/// [`Signals`] asks for them. Called first, so that a signal during the start is not the end of a
+/// connection that was already accepted.
+pub fn hold_signals() {
+    // SAFETY: the set is initialised by sigemptyset; the calls fail for invalid arguments only.
+    unsafe {
+        let set = termination_signals();
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+    }
+}
+
+/// # Safety
+/// None beyond what libc asks for; the set is initialised before it is used.
+unsafe fn termination_signals() -> libc::sigset_t {
+    // SAFETY: sigemptyset initialises the set.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, libc::SIGTERM);
+        libc::sigaddset(&mut set, libc::SIGINT);
+        set
+    }
+}
+
+/// SIGTERM and SIGINT, one after the other.
+pub struct Signals(AsyncFd<OwnedFd>);
+
+impl Signals {
+    /// # Errors
+    /// Those of `signalfd(2)` and `epoll_ctl(2)`.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: the set is initialised; the descriptor is new and ours.
+        let fd = unsafe {
+            let set = termination_signals();
+            let fd = libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            OwnedFd::from_raw_fd(fd)
+        };
+        Ok(Self(AsyncFd::register(fd)?))
+    }
+
+    /// Waits for the next signal.
+    pub async fn next(&self) {
+        let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
+        loop {
+            let Ok(mut ready) = self.0.readable().await else {
+                return std::future::pending().await;
+            };
+            if let Ok(Ok(_)) = ready.try_io(|fd| Ok(rustix::io::read(fd, &mut info)?)) {
+                return;
+            }
+        }
+    }
+}
+
+/// Tells systemd what became of us (`sd_notify(3)`). Without `$NOTIFY_SOCKET` nobody listens.
+pub fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        journal::log(Level::Warning, format_args!("cannot notify the service manager: {error}"));
+    }
+}
+
+/// Keeps `systemctl status` up to date: handlers, connections in flight, connections served.
+pub async fn report_status(activity: Arc<Activity>, handlers: usize) {
+    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        return;
+    }
+    loop {
+        let status = format!(
+            "{handlers} handler{}, {} in flight, {} served",
+            if handlers == 1 { "" } else { "s" },
+            activity.in_flight(),
+            activity.served()
+        );
+        notify(&[NotifyState::Status(&status)]);
+        sleep(STATUS_INTERVAL).await;
+        activity.changed.notified().await;
+    }
+}
+
+/// Answers the watchdog when the service has one (`WatchdogSec=`), at twice the rate it asks for.
+pub async fn answer_watchdog() {
+    let Some(interval) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    loop {
+        notify(&[NotifyState::Watchdog]);
+        sleep(interval / 2).await;
+    }
+}

@@ -1,0 +1,143 @@
+//! Which file a handler is loaded from, and whether it has been replaced since.
+
+use crate::config::HandlerConfig;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A module's two forms. They have one name and lie side by side: `hello.wasm`, what a toolchain
+/// makes, and `hello.cwasm`, what `wasm-sock compile` makes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    pub cwasm: PathBuf,
+    pub wasm: PathBuf,
+}
+
+/// Tells one content of a file from the next without reading it. The change time cannot be set
+/// back, so a file of the same size and modification time is still seen to be another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileStamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// What both files of a module were at one moment; equal stamps mean that nothing was replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    cwasm: Option<FileStamp>,
+    wasm: Option<FileStamp>,
+}
+
+impl Files {
+    /// The files of handler `name`: those of its `module`, or of its name in the module directory.
+    pub fn of(name: &str, config: &HandlerConfig, modules: &Path) -> Self {
+        match &config.module {
+            Some(path) => Self::at(path),
+            // Not `with_extension`: a name may have a dot of its own.
+            None => Self {
+                cwasm: modules.join(format!("{name}.cwasm")),
+                wasm: modules.join(format!("{name}.wasm")),
+            },
+        }
+    }
+
+    /// The files that `path` names: either form, or a file with a name of its own.
+    pub fn at(path: &Path) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("wasm" | "cwasm") => Self {
+                cwasm: path.with_extension("cwasm"),
+                wasm: path.with_extension("wasm"),
+            },
+            _ => Self {
+                cwasm: path.to_owned(),
+                wasm: path.to_owned(),
+            },
+        }
+    }
+
+    /// What the files are now.
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            cwasm: FileStamp::of(&self.cwasm),
+            wasm: FileStamp::of(&self.wasm),
+        }
+    }
+}
+
+impl FileStamp {
+    fn of(path: &Path) -> Option<Self> {
+        let file = fs::metadata(path).ok()?;
+        Some(Self {
+            device: file.dev(),
+            inode: file.ino(),
+            size: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        })
+    }
+}
+
+impl Stamp {
+    /// Is there a `.cwasm`, and is it not older than the `.wasm` beside it? Who rebuilds the one
+    /// and forgets the other gets what was built last.
+    pub fn prefers_cwasm(&self) -> bool {
+        match (&self.cwasm, &self.wasm) {
+            (Some(cwasm), Some(wasm)) => cwasm.modified >= wasm.modified,
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    }
+
+    pub fn has_wasm(&self) -> bool {
+        self.wasm.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, SystemTime};
+
+    fn write(path: &Path, age: Duration) {
+        fs::write(path, "x").unwrap();
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(SystemTime::now() - age).unwrap();
+    }
+
+    #[test]
+    fn a_name_with_a_dot_keeps_it() {
+        let files = Files::of("api.v2", &HandlerConfig::default(), Path::new("/m"));
+        assert_eq!(files.wasm, Path::new("/m/api.v2.wasm"));
+    }
+
+    #[test]
+    fn the_artifact_is_taken_unless_the_module_was_built_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::at(&dir.path().join("hello.wasm"));
+        assert!(!files.stamp().prefers_cwasm());
+        write(&files.cwasm, Duration::from_secs(10));
+        assert!(files.stamp().prefers_cwasm());
+        write(&files.wasm, Duration::from_secs(20));
+        assert!(files.stamp().prefers_cwasm());
+        write(&files.wasm, Duration::from_secs(1));
+        assert!(!files.stamp().prefers_cwasm());
+    }
+
+    #[test]
+    fn a_replaced_file_has_another_stamp_even_when_size_and_time_are_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::at(&dir.path().join("hello.wasm"));
+        write(&files.wasm, Duration::ZERO);
+        let (before, modified) = (files.stamp(), fs::metadata(&files.wasm).unwrap().modified());
+        assert_eq!(before, files.stamp());
+        let other = dir.path().join("other");
+        fs::write(&other, "y").unwrap();
+        let file = fs::File::options().write(true).open(&other).unwrap();
+        file.set_modified(modified.unwrap()).unwrap();
+        fs::rename(&other, &files.wasm).unwrap();
+        assert_ne!(before, files.stamp());
+    }
+}

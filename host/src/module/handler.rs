@@ -1,0 +1,115 @@
+//! A handler: a name with its settings, and its program once somebody asked for it.
+
+use super::cache::Cache;
+use super::files::{Files, Stamp};
+use super::load::{self, Code, LoadError};
+use crate::config::HandlerConfig;
+use crate::guest::Program;
+use crate::journal::{self, Level};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::task::spawn_blocking;
+use wasmtime::Engine;
+
+/// How long a module that could not be loaded is not tried again while its files stay the same:
+/// what was wrong may lie outside of them (a folder's permissions, the compiler).
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A name with its guest and settings.
+pub struct Handler {
+    pub name: Arc<str>,
+    pub config: HandlerConfig,
+    /// One permit for each connection it may have (`max-connections`).
+    pub connections: Arc<Semaphore>,
+    files: Files,
+    slot: Mutex<Slot>,
+}
+
+/// The handler has no program to run; why was logged.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unavailable;
+
+/// What the handler was loaded from, and what came of it.
+#[derive(Default)]
+struct Slot {
+    stamp: Option<Stamp>,
+    outcome: Option<Result<Arc<Program>, Instant>>,
+    /// The last reason that was logged: a broken module is reported once, not once a connection.
+    reported: String,
+}
+
+impl Handler {
+    pub fn new(name: String, config: HandlerConfig, files: Files) -> Self {
+        Self {
+            name: name.into(),
+            connections: Arc::new(Semaphore::new(config.limits.max_connections as usize)),
+            config,
+            files,
+            slot: Mutex::default(),
+        }
+    }
+
+    /// The program to run for a new connection: loaded the first time, and again when its file was
+    /// replaced. Connections that run keep the program they began with.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when there is none. The reason goes to the log when it is a new one.
+    pub async fn program(&self, engine: &Engine, cache: Option<&Cache>) -> Result<Arc<Program>, Unavailable> {
+        let mut slot = self.slot.lock().await;
+        let stamp = self.files.stamp();
+        if slot.stamp == Some(stamp) {
+            match &slot.outcome {
+                Some(Ok(program)) => return Ok(program.clone()),
+                Some(Err(failed)) if failed.elapsed() < RETRY => return Err(Unavailable),
+                _ => {}
+            }
+        }
+        slot.stamp = Some(stamp);
+        match self.load(engine, cache).await {
+            Ok(program) => {
+                let program = Arc::new(program);
+                slot.outcome = Some(Ok(program.clone()));
+                slot.reported.clear();
+                Ok(program)
+            }
+            Err(reason) => {
+                if slot.reported != reason {
+                    journal::log_handler(Level::Error, &self.name, "", &reason);
+                    slot.reported = reason;
+                }
+                slot.outcome = Some(Err(Instant::now()));
+                Err(Unavailable)
+            }
+        }
+    }
+
+    /// Loads the program as it lies on disk now, whatever was loaded before.
+    ///
+    /// # Errors
+    /// What is wrong with the module, and what to do.
+    pub async fn load(&self, engine: &Engine, cache: Option<&Cache>) -> Result<Program, String> {
+        let code = self.code(engine, cache, self.files.stamp()).await.map_err(|e| e.to_string())?;
+        Program::link(engine, &code).map_err(|e| format!("{}: {e}", self.files.wasm.display()))
+    }
+
+    async fn code(&self, engine: &Engine, cache: Option<&Cache>, stamp: Stamp) -> Result<Code, LoadError> {
+        if stamp.prefers_cwasm() {
+            // In place: it takes a fraction of a millisecond, less than a thread for it would.
+            match load::artifact(engine, &self.files.cwasm) {
+                Err(error) if stamp.has_wasm() => {
+                    let message = format!("{error}; using {} instead", self.files.wasm.display());
+                    journal::log_handler(Level::Warning, &self.name, "", message);
+                }
+                result => return result,
+            }
+        } else if !stamp.has_wasm() {
+            return Err(LoadError::Missing(self.files.clone()));
+        }
+        let (engine, cache) = (engine.clone(), cache.cloned());
+        let (name, path) = (self.name.clone(), self.files.wasm.clone());
+        let warn = move |message| journal::log_handler(Level::Warning, &name, "", message);
+        let compiling = spawn_blocking(move || load::source(&engine, &path, cache.as_ref(), &warn));
+        compiling.await.unwrap_or_else(|e| Err(LoadError::NotCompiled { reason: e.to_string() }))
+    }
+}

@@ -1,0 +1,87 @@
+//! One listening socket: the accept loop, its back-pressure and its back-off.
+
+use super::Host;
+use super::peer::Peer;
+use super::stream;
+use crate::activation::Kind;
+use crate::guest::Connection;
+use crate::journal::{self, Level};
+use crate::module::Handler;
+use rustix::io::Errno;
+use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::time::sleep;
+
+/// How long accepting rests when the system has no descriptors or memory left.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// A socket that connections come from.
+pub struct Listener {
+    fd: AsyncFd<OwnedFd>,
+    kind: Kind,
+}
+
+impl Listener {
+    /// # Errors
+    /// When the event loop does not take the socket.
+    pub fn new(fd: OwnedFd, kind: Kind) -> io::Result<Self> {
+        // The flag is shared with systemd, which sets it too (systemd.socket(5)).
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        Ok(Self { fd: AsyncFd::register(fd)?, kind })
+    }
+
+    /// Accepts connections for ever, at most `max-connections` of the handler at a time. What is
+    /// beyond that waits in the kernel's queue, and so does what comes after this is dropped.
+    pub async fn accept_all(self, host: Arc<Host>, handler: Arc<Handler>) {
+        loop {
+            let Ok(permit) = handler.connections.clone().acquire_owned().await else {
+                return;
+            };
+            let (fd, address) = self.accept(&handler.name).await;
+            let in_flight = host.activity.begin();
+            let (host, handler, kind) = (host.clone(), handler.clone(), self.kind);
+            tokio::spawn(async move {
+                let peer = Peer::of(&fd, kind, address);
+                let connection = Connection::new(fd, kind == Kind::Tcp);
+                stream::serve(&host, &handler, connection, &peer).await;
+                drop((permit, in_flight));
+            });
+        }
+    }
+
+    async fn accept(&self, handler: &str) -> (OwnedFd, Option<SocketAddrAny>) {
+        let mut reported = false;
+        loop {
+            match self.try_accept() {
+                Ok(accepted) => return accepted,
+                Err(Errno::AGAIN) => {
+                    if let Ok(mut ready) = self.fd.readable().await {
+                        // Asked again before waiting: whoever came since the last try counts.
+                        match ready.try_io(|_| Ok(self.try_accept()?)) {
+                            Ok(Ok(accepted)) => return accepted,
+                            Ok(Err(_)) | Err(_) => {}
+                        }
+                    }
+                }
+                Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                    if !reported {
+                        reported = true;
+                        let message = format!("cannot accept for now: {error}; clients wait (LimitNOFILE= in the service bounds descriptors)");
+                        journal::log_handler(Level::Warning, handler, "", message);
+                    }
+                    sleep(BACK_OFF).await;
+                }
+                // accept(2): errors of the connection that was to be accepted. The next may be well.
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    fn try_accept(&self) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+        acceptfrom_with(&self.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+    }
+}

@@ -1,0 +1,134 @@
+//! One connection of a stream socket: a guest runs, and the connection ends as the guest did.
+
+use super::Host;
+use super::peer::Peer;
+use crate::guest::{self, Caller, Connection, End, Meter, State};
+use crate::journal::{self, Level};
+use crate::module::Handler;
+use std::future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::time::{sleep, timeout};
+
+/// How long a client may go on sending after its guest has answered and left, before the connection
+/// is closed over its words.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How often a client that will send no more is asked whether it is still there.
+const PRESENCE: Duration = Duration::from_secs(1);
+
+/// How a connection ended.
+enum Outcome {
+    Exit(i32),
+    /// The guest was ended: by a trap, a limit or the host.
+    Broken(String),
+    /// The client left before the guest did.
+    Vanished,
+}
+
+/// Serves one connection, from its acceptance to its end.
+pub async fn serve(host: &Host, handler: &Handler, connection: Connection, peer: &Peer) {
+    let connection = Arc::new(connection);
+    let Ok(program) = handler.program(&host.engine, host.cache.as_ref()).await else {
+        connection.reset();
+        return;
+    };
+    let began = Instant::now();
+    let meter = Arc::new(Meter::default());
+    let caller = Caller { peer: &peer.name, environment: &peer.environment };
+    let outcome = match State::new(&handler.name, &handler.config, connection.clone(), &caller) {
+        Err(error) => Outcome::Broken(error.to_string()),
+        Ok(state) => {
+            let limits = handler.config.limits;
+            let guest = guest::run(&host.engine, program, state, limits.cpu_time, meter.clone());
+            within(limits.timeout, guest, &connection).await
+        }
+    };
+    record(handler, peer, &connection, &outcome, began.elapsed(), meter.used());
+    match outcome {
+        Outcome::Exit(_) => linger(&connection).await,
+        Outcome::Broken(_) => connection.reset(),
+        Outcome::Vanished => {}
+    }
+}
+
+/// Lets the guest run until it ends, its time is up, or its client is gone.
+async fn within(limit: Option<Duration>, guest: impl Future<Output = End>, connection: &Connection) -> Outcome {
+    let whole = async {
+        let end = guest.await;
+        if let End::Exit(_) = end
+            && connection.flush().await.is_err()
+        {
+            return Outcome::Vanished;
+        }
+        match end {
+            End::Exit(code) => Outcome::Exit(code),
+            End::Trap(why) => Outcome::Broken(why),
+        }
+    };
+    let time_is_up = async {
+        match limit {
+            Some(limit) => sleep(limit).await,
+            None => future::pending().await,
+        }
+    };
+    tokio::select! {
+        // In this order: a guest that answers at once needs neither clock nor watch.
+        biased;
+        outcome = whole => outcome,
+        () = vanished(connection) => Outcome::Vanished,
+        () = time_is_up => {
+            let limit = limit.unwrap_or_default();
+            Outcome::Broken(format!("took longer than {limit:?} (raise `timeout` if it needs more)"))
+        }
+    }
+}
+
+/// Waits until the client can no longer be reached: it reset the connection, or (Unix) closed it.
+///
+/// A TCP client that only closes looks like one that will send no more (half-close): it is found
+/// out by the reset that answers the next bytes sent to it.
+async fn vanished(connection: &Connection) {
+    // The end of the client's sending (which PRIORITY includes), or an error.
+    let ended = Interest::PRIORITY.add(Interest::ERROR);
+    loop {
+        if connection.wait(ended).await.is_err() || connection.is_hung_up() {
+            return;
+        }
+        // It will send no more, but may still read: nothing announces that it leaves altogether.
+        let _ = timeout(PRESENCE, connection.wait(Interest::ERROR)).await;
+    }
+}
+
+/// Closes so that the answer arrives whole: a socket that is closed with unread input in it resets
+/// the connection, which may overtake the answer. So the input is read, and ignored, for a while.
+async fn linger(connection: &Connection) {
+    connection.shut_down_writing();
+    let mut ignored = [0; 4096];
+    let drain = async {
+        while let Ok(1..) = connection.recv(&mut ignored).await {}
+    };
+    let _ = timeout(LINGER, drain).await;
+}
+
+/// One line for each connection.
+fn record(
+    handler: &Handler,
+    peer: &Peer,
+    connection: &Connection,
+    outcome: &Outcome,
+    took: Duration,
+    cpu: Duration,
+) {
+    let (level, what) = match outcome {
+        Outcome::Exit(0) => (Level::Info, "served".to_owned()),
+        Outcome::Exit(code) => (Level::Warning, format!("failed with exit code {code}")),
+        Outcome::Broken(why) => (Level::Error, format!("ended: {why}")),
+        Outcome::Vanished => (Level::Info, "client left".to_owned()),
+    };
+    let (received, sent) = (connection.received.load(Relaxed), connection.sent.load(Relaxed));
+    let message = format_args!("{what} ({took:.1?}, cpu {cpu:.1?}, {received} bytes in, {sent} out)");
+    journal::log_handler(level, &handler.name, &peer.name, message);
+}
