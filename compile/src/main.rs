@@ -47,9 +47,8 @@ fn run() -> Result<(), Failure> {
             .write_all(&artifact)
             .map_err(|e| Failure::Failed(format!("standard output: {e}")));
     }
-    replace(&output, &artifact).map_err(|e| {
-        Failure::Failed(format!("cannot write {}: {e}", output.display()))
-    })
+    replace(&output, &artifact)
+        .map_err(|e| Failure::Failed(format!("cannot write {}: {e}", output.display())))
 }
 
 /// The module to compile and where the artifact goes (`-` is standard output).

@@ -41,15 +41,23 @@ pub enum ActivationError {
          to try a guest without systemd: `systemd-socket-activate -l 7777 --fdname=NAME wasm-sock host --module FILE`"
     )]
     NoSockets,
-    #[error("LISTEN_FDS=0: the service manager passed no sockets; the service has to be started by its .socket unit")]
+    #[error(
+        "LISTEN_FDS=0: the service manager passed no sockets; the service has to be started by its .socket unit"
+    )]
     ZeroSockets,
-    #[error("LISTEN_PID={listen_pid} is another process, this one is {pid}: the sockets were passed to somebody else (was the host started through a shell or a wrapper? let it `exec wasm-sock`)")]
+    #[error(
+        "LISTEN_PID={listen_pid} is another process, this one is {pid}: the sockets were passed to somebody else (was the host started through a shell or a wrapper? let it `exec wasm-sock`)"
+    )]
     OtherProcess { listen_pid: String, pid: u32 },
     #[error("LISTEN_FDS={0:?} is not a number of sockets")]
     BadCount(String),
-    #[error("LISTEN_FDS={count} but this process may have {limit} descriptors: raise LimitNOFILE= in the service")]
+    #[error(
+        "LISTEN_FDS={count} but this process may have {limit} descriptors: raise LimitNOFILE= in the service"
+    )]
     TooMany { count: usize, limit: u64 },
-    #[error("LISTEN_FDS={count} but LISTEN_FDNAMES={names:?} has {found} names: one name for each socket, separated by colons")]
+    #[error(
+        "LISTEN_FDS={count} but LISTEN_FDNAMES={names:?} has {found} names: one name for each socket, separated by colons"
+    )]
     NameCount {
         count: usize,
         names: String,
@@ -64,7 +72,9 @@ pub enum SocketError {
     NotOpen { fd: RawFd },
     #[error("descriptor {fd} is not a socket: use ListenStream= in the .socket unit")]
     NotASocket { fd: RawFd },
-    #[error("a connection that was already accepted is not supported: set Accept=no in the .socket unit")]
+    #[error(
+        "a connection that was already accepted is not supported: set Accept=no in the .socket unit"
+    )]
     AlreadyAccepted,
     #[error("{what} are not supported: use ListenStream= with a TCP port or a Unix path")]
     Unsupported { what: &'static str },
@@ -85,9 +95,7 @@ pub struct Environment {
 impl Environment {
     /// This process's own.
     pub fn current() -> Self {
-        let read = |name| {
-            std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-        };
+        let read = |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
         Self {
             listen_fds: read("LISTEN_FDS"),
             listen_pid: read("LISTEN_PID"),
@@ -101,7 +109,10 @@ impl Environment {
     /// # Errors
     /// When the variables contradict each other, or were meant for another process.
     pub fn names(&self) -> Result<Vec<String>, ActivationError> {
-        let listen_fds = self.listen_fds.as_deref().ok_or(ActivationError::NoSockets)?;
+        let listen_fds = self
+            .listen_fds
+            .as_deref()
+            .ok_or(ActivationError::NoSockets)?;
         let count: usize = listen_fds
             .parse()
             .map_err(|_| ActivationError::BadCount(listen_fds.to_owned()))?;
@@ -117,7 +128,9 @@ impl Environment {
             return Err(ActivationError::ZeroSockets);
         }
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        if let Some(limit) = limit && count as u64 > limit {
+        if let Some(limit) = limit
+            && count as u64 > limit
+        {
             return Err(ActivationError::TooMany { count, limit });
         }
         let Some(joined) = self.listen_fdnames.as_deref() else {
@@ -185,16 +198,30 @@ pub fn kind(fd: impl AsFd) -> Result<Kind, SocketError> {
     };
     match socket_type {
         SocketType::STREAM => {}
-        SocketType::DGRAM => return Err(SocketError::Unsupported { what: "datagram sockets" }),
-        SocketType::SEQPACKET => {
-            return Err(SocketError::Unsupported { what: "sequential-packet sockets" });
+        SocketType::DGRAM => {
+            return Err(SocketError::Unsupported {
+                what: "datagram sockets",
+            });
         }
-        _ => return Err(SocketError::Unsupported { what: "sockets of this type" }),
+        SocketType::SEQPACKET => {
+            return Err(SocketError::Unsupported {
+                what: "sequential-packet sockets",
+            });
+        }
+        _ => {
+            return Err(SocketError::Unsupported {
+                what: "sockets of this type",
+            });
+        }
     }
     let kind = match sockopt::socket_domain(&fd) {
         Ok(AddressFamily::INET | AddressFamily::INET6) => Kind::Tcp,
         Ok(AddressFamily::UNIX) => Kind::Unix,
-        _ => return Err(SocketError::Unsupported { what: "stream sockets of this address family" }),
+        _ => {
+            return Err(SocketError::Unsupported {
+                what: "stream sockets of this address family",
+            });
+        }
     };
     match sockopt::socket_acceptconn(&fd) {
         Ok(true) => Ok(kind),

@@ -86,6 +86,9 @@ mod tests {
 
     #[test]
     fn a_guest_cannot_forge_a_line_or_drive_a_terminal() {
-        assert_eq!(printable("a\nb\x1b[2Jc\td\u{85}"), "a\\x0ab\\x1b[2Jc\td\\x85");
+        assert_eq!(
+            printable("a\nb\x1b[2Jc\td\u{85}"),
+            "a\\x0ab\\x1b[2Jc\td\\x85"
+        );
     }
 }

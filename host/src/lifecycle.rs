@@ -68,7 +68,10 @@ impl Activity {
     pub async fn idle(&self, timeout: Duration) {
         loop {
             self.quiet().await;
-            let since = *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner);
+            let since = *self
+                .idle_since
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             let Some(deadline) = since.checked_add(timeout) else {
                 return std::future::pending().await;
             };
@@ -84,7 +87,10 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let activity = &self.0;
         activity.served.fetch_add(1, Relaxed);
-        *activity.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *activity
+            .idle_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
         if activity.in_flight.fetch_sub(1, Relaxed) == 1 {
             activity.quiet.notify_waiters();
         }
@@ -132,7 +138,8 @@ impl Signals {
             }
             OwnedFd::from_raw_fd(fd)
         };
-        Ok(Self(AsyncFd::register(fd)?))
+        // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
+        Ok(Self(unsafe { AsyncFd::register(fd) }?))
     }
 
     /// Waits for the next signal.
@@ -152,7 +159,10 @@ impl Signals {
 /// Tells systemd what became of us (`sd_notify(3)`). Without `$NOTIFY_SOCKET` nobody listens.
 pub fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        journal::log(Level::Warning, format_args!("cannot notify the service manager: {error}"));
+        journal::log(
+            Level::Warning,
+            format_args!("cannot notify the service manager: {error}"),
+        );
     }
 }
 

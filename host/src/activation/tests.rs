@@ -20,7 +20,10 @@ fn names_come_in_the_order_of_the_descriptors() {
 
 #[test]
 fn sockets_without_names_are_unknown_as_in_sd_listen_fds() {
-    assert_eq!(environment("2", None, None).names().unwrap(), ["unknown", "unknown"]);
+    assert_eq!(
+        environment("2", None, None).names().unwrap(),
+        ["unknown", "unknown"]
+    );
 }
 
 #[test]
@@ -28,21 +31,35 @@ fn without_sockets_the_error_shows_a_command_that_works() {
     let error = Environment::default().names().unwrap_err();
     assert_eq!(error, ActivationError::NoSockets);
     assert!(error.to_string().contains("systemctl start"), "{error}");
-    assert!(error.to_string().contains("systemd-socket-activate"), "{error}");
-    assert_eq!(environment("0", None, None).names(), Err(ActivationError::ZeroSockets));
+    assert!(
+        error.to_string().contains("systemd-socket-activate"),
+        "{error}"
+    );
+    assert_eq!(
+        environment("0", None, None).names(),
+        Err(ActivationError::ZeroSockets)
+    );
 }
 
 #[test]
 fn sockets_of_another_process_are_not_ours() {
     let error = environment("1", Some(7), None).names().unwrap_err();
     assert!(error.to_string().contains("LISTEN_PID=7"), "{error}");
-    let garbage = Environment { listen_pid: Some("me".into()), ..environment("1", None, None) };
-    assert!(matches!(garbage.names(), Err(ActivationError::OtherProcess { .. })));
+    let garbage = Environment {
+        listen_pid: Some("me".into()),
+        ..environment("1", None, None)
+    };
+    assert!(matches!(
+        garbage.names(),
+        Err(ActivationError::OtherProcess { .. })
+    ));
 }
 
 #[test]
 fn names_and_descriptors_must_agree_in_number() {
-    let error = environment("2", Some(42), Some("a:b:c")).names().unwrap_err();
+    let error = environment("2", Some(42), Some("a:b:c"))
+        .names()
+        .unwrap_err();
     assert!(error.to_string().contains("3 names"), "{error}");
 }
 
@@ -52,7 +69,9 @@ fn a_count_that_cannot_be_is_refused_before_anything_is_allocated() {
         let error = environment(count, Some(42), None).names().unwrap_err();
         assert_eq!(error, ActivationError::BadCount(count.to_owned()));
     }
-    let error = environment("18446744073709551615", Some(42), None).names().unwrap_err();
+    let error = environment("18446744073709551615", Some(42), None)
+        .names()
+        .unwrap_err();
     assert!(matches!(error, ActivationError::TooMany { .. }), "{error}");
 }
 
@@ -85,7 +104,12 @@ fn descriptors_that_cannot_be_served_each_have_their_own_error() {
     let error = kind(&file).unwrap_err();
     assert!(error.to_string().contains("is not a socket"), "{error}");
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    assert_eq!(kind(&udp), Err(SocketError::Unsupported { what: "datagram sockets" }));
+    assert_eq!(
+        kind(&udp),
+        Err(SocketError::Unsupported {
+            what: "datagram sockets"
+        })
+    );
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (accepted, _) = listener.accept().unwrap();

@@ -35,7 +35,9 @@ Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 bad configuration.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verb {
     Host(HostOptions),
-    Check { config: Option<PathBuf> },
+    Check {
+        config: Option<PathBuf>,
+    },
     /// The arguments of `wasm-sock-compile`, which looks at them itself.
     Compile(Vec<OsString>),
     Help,
@@ -83,14 +85,18 @@ fn parse_host(mut parser: Parser) -> Result<Verb, lexopt::Error> {
             Arg::Long("idle-timeout") => {
                 let text = parser.value()?.to_string_lossy().into_owned();
                 let parsed = parse_idle_timeout(&text);
-                options.idle_timeout = Some(parsed.map_err(|why| format!("--idle-timeout {text:?}: {why}"))?);
+                options.idle_timeout =
+                    Some(parsed.map_err(|why| format!("--idle-timeout {text:?}: {why}"))?);
             }
             Arg::Short('h') | Arg::Long("help") => return Ok(Verb::Help),
             other => return Err(other.unexpected()),
         }
     }
     if options.module.is_some() && options.config.is_some() {
-        return Err("--module serves every socket with one module and needs no --config: give one of them".into());
+        return Err(
+            "--module serves every socket with one module and needs no --config: give one of them"
+                .into(),
+        );
     }
     Ok(Verb::Host(options))
 }
@@ -116,7 +122,8 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Verb, String> {
-        super::parse(line.split_whitespace().map(OsString::from)).map_err(|failure| failure.to_string())
+        super::parse(line.split_whitespace().map(OsString::from))
+            .map_err(|failure| failure.to_string())
     }
 
     #[test]
@@ -128,7 +135,9 @@ mod tests {
             ..HostOptions::default()
         };
         assert_eq!(verb, Verb::Host(expected));
-        let Verb::Host(never) = parse("host --idle-timeout infinity").unwrap() else { panic!() };
+        let Verb::Host(never) = parse("host --idle-timeout infinity").unwrap() else {
+            panic!()
+        };
         assert_eq!(never.idle_timeout, Some(None));
     }
 
@@ -137,8 +146,16 @@ mod tests {
         assert!(parse("").unwrap_err().contains("host, check or compile"));
         assert!(parse("serve").unwrap_err().contains("\"serve\""));
         assert!(parse("host --modul x").unwrap_err().contains("--modul"));
-        assert!(parse("host --idle-timeout soon").unwrap_err().contains("\"soon\""));
-        assert!(parse("host --module a --config b").unwrap_err().contains("one of them"));
+        assert!(
+            parse("host --idle-timeout soon")
+                .unwrap_err()
+                .contains("\"soon\"")
+        );
+        assert!(
+            parse("host --module a --config b")
+                .unwrap_err()
+                .contains("one of them")
+        );
         assert!(parse("check extra").unwrap_err().contains("extra"));
     }
 

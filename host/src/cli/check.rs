@@ -39,9 +39,16 @@ pub fn run(file: Option<&Path>) -> Result<(), Failure> {
 /// The handlers that are configured, and those that are only a file in the module directory.
 fn names(config: &Config) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = config.handlers.keys().cloned().collect();
-    for entry in fs::read_dir(&config.host.modules).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(&config.host.modules)
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let path = entry.path();
-        let is_module = matches!(path.extension().and_then(|e| e.to_str()), Some("wasm" | "cwasm"));
+        let is_module = matches!(
+            path.extension().and_then(|e| e.to_str()),
+            Some("wasm" | "cwasm")
+        );
         if let Some(name) = path.file_stem().and_then(|stem| stem.to_str())
             && is_module
             && !name.starts_with('.')
@@ -64,9 +71,17 @@ fn summary(config: &Config, names: &BTreeSet<String>) -> String {
     }
     let _ = writeln!(text, "modules: {}", config.host.modules.display());
     let idle = time(config.host.idle_timeout);
-    let _ = writeln!(text, "idle-timeout {idle}, drain-timeout {:?}", config.host.drain_timeout);
+    let _ = writeln!(
+        text,
+        "idle-timeout {idle}, drain-timeout {:?}",
+        config.host.drain_timeout
+    );
     if names.is_empty() {
-        let _ = writeln!(text, "no handlers: put NAME.wasm into {}", config.host.modules.display());
+        let _ = writeln!(
+            text,
+            "no handlers: put NAME.wasm into {}",
+            config.host.modules.display()
+        );
     }
     text.push('\n');
     text
@@ -81,7 +96,11 @@ fn row(
     problems: &mut Vec<String>,
 ) -> Result<[String; 5], Failure> {
     let files = Files::of(name, settings, &config.host.modules);
-    let path = if files.stamp().prefers_cwasm() { &files.cwasm } else { &files.wasm };
+    let path = if files.stamp().prefers_cwasm() {
+        &files.cwasm
+    } else {
+        &files.wasm
+    };
     let module = path.display().to_string();
     for dir in &settings.dirs {
         if let Err(error) = fs::read_dir(&dir.host) {
@@ -97,7 +116,13 @@ fn row(
             "-".to_owned()
         }
     };
-    Ok([name.to_owned(), kind, module, limits(&settings.limits), granted(settings)])
+    Ok([
+        name.to_owned(),
+        kind,
+        module,
+        limits(&settings.limits),
+        granted(settings),
+    ])
 }
 
 fn limits(limits: &Limits) -> String {
@@ -117,11 +142,18 @@ fn granted(settings: &HandlerConfig) -> String {
             Access::ReadOnly => "read-only",
             Access::ReadWrite => "read-write",
         };
-        grants.push(format!("{} as {} ({access})", dir.host.display(), dir.guest));
+        grants.push(format!(
+            "{} as {} ({access})",
+            dir.host.display(),
+            dir.guest
+        ));
     }
     for outbound in &settings.allow_outbound {
         grants.push(match &outbound.host {
-            Host::Ip(ip) => format!("connect to {}", std::net::SocketAddr::new(*ip, outbound.port)),
+            Host::Ip(ip) => format!(
+                "connect to {}",
+                std::net::SocketAddr::new(*ip, outbound.port)
+            ),
             Host::Name(name) => format!("connect to {name}:{}", outbound.port),
         });
     }

@@ -11,6 +11,9 @@ use std::process::Command;
 pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
     let compiler = compiler_path()?;
     let error = Command::new(&compiler).args(arguments).exec();
-    let message = format!("cannot run {}: {error} (it belongs beside wasm-sock)", compiler.display());
+    let message = format!(
+        "cannot run {}: {error} (it belongs beside wasm-sock)",
+        compiler.display()
+    );
     Err(Failure::Failed(message))
 }

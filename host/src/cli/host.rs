@@ -20,5 +20,11 @@ pub fn run(options: HostOptions) -> Result<(), Failure> {
     if let Some(idle_timeout) = options.idle_timeout {
         config.host.idle_timeout = idle_timeout;
     }
-    Ok(serve::serve(sockets, &Options { config, module: options.module })?)
+    Ok(serve::serve(
+        sockets,
+        &Options {
+            config,
+            module: options.module,
+        },
+    )?)
 }

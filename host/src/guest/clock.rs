@@ -70,7 +70,10 @@ fn set_timer(interval: Duration) {
         tv_sec: 0,
         tv_usec: interval.subsec_micros().into(),
     };
-    let timer = libc::itimerval { it_interval: interval, it_value: interval };
+    let timer = libc::itimerval {
+        it_interval: interval,
+        it_value: interval,
+    };
     // SAFETY: setitimer(2) only reads the value it is given. It fails for bad values only.
     unsafe {
         libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut());
@@ -134,7 +137,10 @@ pub struct Metered<F> {
 
 impl<F: Future> Metered<F> {
     pub fn new(guest: F, meter: std::sync::Arc<Meter>) -> Self {
-        Self { guest: Box::pin(guest), meter }
+        Self {
+            guest: Box::pin(guest),
+            meter,
+        }
     }
 }
 

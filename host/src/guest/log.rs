@@ -27,7 +27,11 @@ struct Lines {
 
 impl Stderr {
     pub fn new(handler: Arc<str>, peer: Arc<str>) -> Self {
-        Self(Arc::new(Lines { handler, peer, partial: Mutex::default() }))
+        Self(Arc::new(Lines {
+            handler,
+            peer,
+            partial: Mutex::default(),
+        }))
     }
 }
 

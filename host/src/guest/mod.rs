@@ -11,8 +11,8 @@ mod state;
 mod stdio;
 mod wasip1;
 
-pub use program::Program;
 pub use clock::Meter;
+pub use program::Program;
 pub use run::{End, run};
 pub use state::{Caller, State, StateError};
 pub use stdio::Connection;

@@ -13,9 +13,13 @@ pub fn allow(wasi: &mut WasiCtxBuilder, granted: &[Outbound]) {
         wasi.allow_tcp(false).allow_udp(false);
         return;
     }
-    let names = granted.iter().any(|outbound| matches!(outbound.host, Host::Name(_)));
+    let names = granted
+        .iter()
+        .any(|outbound| matches!(outbound.host, Host::Name(_)));
     let granted: Arc<[Outbound]> = granted.into();
-    wasi.allow_tcp(true).allow_udp(false).allow_ip_name_lookup(names);
+    wasi.allow_tcp(true)
+        .allow_udp(false)
+        .allow_ip_name_lookup(names);
     wasi.socket_addr_check(move |address, usage| {
         let granted = granted.clone();
         Box::pin(async move {
@@ -30,13 +34,17 @@ pub fn allow(wasi: &mut WasiCtxBuilder, granted: &[Outbound]) {
 }
 
 async fn may_connect(granted: &[Outbound], address: SocketAddr) -> bool {
-    for outbound in granted.iter().filter(|outbound| outbound.port == address.port()) {
+    for outbound in granted
+        .iter()
+        .filter(|outbound| outbound.port == address.port())
+    {
         match &outbound.host {
             Host::Ip(ip) if ip.to_canonical() == address.ip().to_canonical() => return true,
             Host::Ip(_) => {}
             Host::Name(name) => {
                 let resolved = tokio::net::lookup_host((name.as_str(), outbound.port)).await;
-                let is_named = |found: SocketAddr| found.ip().to_canonical() == address.ip().to_canonical();
+                let is_named =
+                    |found: SocketAddr| found.ip().to_canonical() == address.ip().to_canonical();
                 if resolved.is_ok_and(|mut addresses| addresses.any(is_named)) {
                     return true;
                 }

@@ -37,8 +37,14 @@ impl Program {
 }
 
 fn link_core(engine: &Engine, module: &Module) -> Result<Program, String> {
-    if module.get_export("_start").and_then(|export| export.func().cloned()).is_none() {
-        return Err("exports no function `_start`: it was built as a library, not as a program".into());
+    if module
+        .get_export("_start")
+        .and_then(|export| export.func().cloned())
+        .is_none()
+    {
+        return Err(
+            "exports no function `_start`: it was built as a library, not as a program".into(),
+        );
     }
     let mut linker = Linker::new(engine);
     for import in module.imports() {
@@ -52,22 +58,35 @@ fn link_core(engine: &Engine, module: &Module) -> Result<Program, String> {
             ));
         }
     }
-    linker.instantiate_pre(module).map(Program::Core).map_err(|e| format!("cannot be linked: {e:#}"))
+    linker
+        .instantiate_pre(module)
+        .map(Program::Core)
+        .map_err(|e| format!("cannot be linked: {e:#}"))
 }
 
 fn link_component(engine: &Engine, component: &Component) -> Result<Program, String> {
     let ty = component.component_type();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
-    if !exports.iter().any(|name| name.starts_with("wasi:cli/run@0.2.")) {
-        return Err(match exports.iter().find(|name| name.starts_with("wasi:")) {
-            Some(name) => format!("exports {name}, which is not supported: only wasi:cli/run@0.2 is"),
-            None => "does not export wasi:cli/run: it was built as a library, not as a program".into(),
-        });
+    if !exports
+        .iter()
+        .any(|name| name.starts_with("wasi:cli/run@0.2."))
+    {
+        return Err(
+            match exports.iter().find(|name| name.starts_with("wasi:")) {
+                Some(name) => {
+                    format!("exports {name}, which is not supported: only wasi:cli/run@0.2 is")
+                }
+                None => "does not export wasi:cli/run: it was built as a library, not as a program"
+                    .into(),
+            },
+        );
     }
     let mut linker = wasmtime::component::Linker::new(engine);
     for (import, _) in ty.imports(engine) {
         if !link::define(&mut linker, import).map_err(|e| format!("{e:#}"))? {
-            return Err(format!("imports {import}, which this host does not provide"));
+            return Err(format!(
+                "imports {import}, which this host does not provide"
+            ));
         }
     }
     linker

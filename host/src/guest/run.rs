@@ -1,6 +1,6 @@
 //! One guest's life, from its instantiation to its end.
 
-use super::clock::{self, Metered, Meter, Turn};
+use super::clock::{self, Meter, Metered, Turn};
 use super::program::Program;
 use super::state::State;
 use std::future::poll_fn;
@@ -46,7 +46,10 @@ pub async fn run(
     store.epoch_deadline_callback(move |_| match watched.tick(cpu_time) {
         Turn::Continue => Ok(UpdateDeadline::Continue(1)),
         Turn::Yield => Ok(UpdateDeadline::Yield(1)),
-        Turn::Exceeded => Err(CpuTimeExceeded { limit: cpu_time.unwrap_or_default() }.into()),
+        Turn::Exceeded => Err(CpuTimeExceeded {
+            limit: cpu_time.unwrap_or_default(),
+        }
+        .into()),
     });
     store.set_epoch_deadline(1);
     take_turns(Metered::new(execute(program, store), meter.clone()), &meter).await
@@ -80,7 +83,9 @@ fn long_running() -> &'static Handle {
     static THREAD: OnceLock<Handle> = OnceLock::new();
     THREAD.get_or_init(|| {
         let build = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             let handle = runtime.handle().clone();
             std::thread::Builder::new()
                 .name("long-running".into())

@@ -63,11 +63,12 @@ impl State {
                 Access::ReadOnly => FsPerms::ReadOnly,
                 Access::ReadWrite => FsPerms::ReadWrite,
             };
-            wasi.preopened_dir(&dir.host, &dir.guest, perms).map_err(|e| StateError::Directory {
-                host: dir.host.clone(),
-                guest: dir.guest.clone(),
-                reason: format!("{e:#}"),
-            })?;
+            wasi.preopened_dir(&dir.host, &dir.guest, perms)
+                .map_err(|e| StateError::Directory {
+                    host: dir.host.clone(),
+                    guest: dir.guest.clone(),
+                    reason: format!("{e:#}"),
+                })?;
         }
         outbound::allow(&mut wasi, &config.allow_outbound);
         Ok(Self {

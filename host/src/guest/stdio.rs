@@ -53,7 +53,8 @@ impl Connection {
         if let Some(registered) = self.registered.get() {
             return Ok(registered);
         }
-        let registered = AsyncFd::register(self.fd.clone())?;
+        // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
+        let registered = unsafe { AsyncFd::register(self.fd.clone()) }?;
         Ok(self.registered.get_or_init(|| registered))
     }
 
@@ -93,7 +94,8 @@ impl Connection {
     /// Like [`Self::try_recv`], into the unused capacity of `buffer`, which may not be empty.
     fn try_recv_into(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let count = self.attempt(Interest::READABLE, |fd| {
-            rustix::net::recv(fd, spare_capacity(buffer), RecvFlags::empty()).map(|(count, _)| count)
+            rustix::net::recv(fd, spare_capacity(buffer), RecvFlags::empty())
+                .map(|(count, _)| count)
         })?;
         self.received.fetch_add(count as u64, Relaxed);
         Ok(count)
@@ -106,7 +108,9 @@ impl Connection {
     pub async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.try_recv(buffer) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait(Interest::READABLE).await?,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(Interest::READABLE).await?
+                }
                 result => return result,
             }
         }
@@ -133,7 +137,9 @@ impl Connection {
         while !bytes.is_empty() {
             match self.try_send(bytes) {
                 Ok(count) => bytes = &bytes[count..],
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait(Interest::WRITABLE).await?,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(Interest::WRITABLE).await?
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -182,7 +188,10 @@ impl Connection {
     pub fn is_hung_up(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut fds = [PollFd::new(&*self.fd, PollFlags::empty())];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         match poll(&mut fds, Some(&now)) {
             Ok(_) => fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP),
             Err(Errno::INTR) => false,
@@ -266,7 +275,10 @@ impl InputStream for Stdin {
             if !bytes.is_empty() || size == 0 {
                 return Ok(bytes);
             }
-            self.0.wait(Interest::READABLE).await.map_err(stream_error)?;
+            self.0
+                .wait(Interest::READABLE)
+                .await
+                .map_err(stream_error)?;
         }
     }
 }

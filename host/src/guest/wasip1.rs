@@ -118,24 +118,40 @@ functions! {
 /// When it is there already.
 pub fn define(linker: &mut Linker<State>, name: &str) -> Result<bool> {
     match name {
-        "fd_read" => linker.func_wrap_async(MODULE, name, |caller, arguments| Box::new(fd_read(caller, arguments)))?,
-        "fd_write" => linker.func_wrap_async(MODULE, name, |caller, arguments| Box::new(fd_write(caller, arguments)))?,
-        "fd_close" => linker.func_wrap_async(MODULE, name, |mut caller: Caller<'_, State>, (fd,): (i32,)| {
-            Box::new(async move {
-                keep_stdio_in_place_unless(&mut caller, is_stdio(fd));
-                call!(caller, fd_close(fd).await)
-            })
+        "fd_read" => linker.func_wrap_async(MODULE, name, |caller, arguments| {
+            Box::new(fd_read(caller, arguments))
         })?,
-        "fd_renumber" => linker.func_wrap_async(MODULE, name, |mut caller: Caller<'_, State>, (fd, to): (i32, i32)| {
-            Box::new(async move {
-                keep_stdio_in_place_unless(&mut caller, is_stdio(fd) || is_stdio(to));
-                call!(caller, fd_renumber(fd, to).await)
-            })
+        "fd_write" => linker.func_wrap_async(MODULE, name, |caller, arguments| {
+            Box::new(fd_write(caller, arguments))
         })?,
+        "fd_close" => linker.func_wrap_async(
+            MODULE,
+            name,
+            |mut caller: Caller<'_, State>, (fd,): (i32,)| {
+                Box::new(async move {
+                    keep_stdio_in_place_unless(&mut caller, is_stdio(fd));
+                    call!(caller, fd_close(fd).await)
+                })
+            },
+        )?,
+        "fd_renumber" => linker.func_wrap_async(
+            MODULE,
+            name,
+            |mut caller: Caller<'_, State>, (fd, to): (i32, i32)| {
+                Box::new(async move {
+                    keep_stdio_in_place_unless(&mut caller, is_stdio(fd) || is_stdio(to));
+                    call!(caller, fd_renumber(fd, to).await)
+                })
+            },
+        )?,
         // Returns nothing, and never does.
-        "proc_exit" => linker.func_wrap(MODULE, name, |mut caller: Caller<'_, State>, code: i32| -> Result<()> {
-            call!(caller, proc_exit(code))
-        })?,
+        "proc_exit" => linker.func_wrap(
+            MODULE,
+            name,
+            |mut caller: Caller<'_, State>, code: i32| -> Result<()> {
+                call!(caller, proc_exit(code))
+            },
+        )?,
         _ => return define_plain(linker, name),
     };
     Ok(true)
@@ -153,7 +169,10 @@ fn keep_stdio_in_place_unless(caller: &mut Caller<'_, State>, moved: bool) {
 }
 
 /// `fd_read`: from the connection, if that is what the descriptor is.
-async fn fd_read(mut caller: Caller<'_, State>, (fd, iovs, count, result): (i32, i32, i32, i32)) -> Result<i32> {
+async fn fd_read(
+    mut caller: Caller<'_, State>,
+    (fd, iovs, count, result): (i32, i32, i32, i32),
+) -> Result<i32> {
     if fd != 0 || !caller.data().stdio_in_place {
         return call!(caller, fd_read(fd, iovs, count, result).await);
     }
@@ -165,7 +184,10 @@ async fn fd_read(mut caller: Caller<'_, State>, (fd, iovs, count, result): (i32,
         return Ok(errno(Errno::Fault));
     };
     // One buffer of the list is as good as all: a read may always return less.
-    let buffer = vectors.into_iter().find(|buffer| !buffer.is_empty()).unwrap_or(0..0);
+    let buffer = vectors
+        .into_iter()
+        .find(|buffer| !buffer.is_empty())
+        .unwrap_or(0..0);
     let received = if buffer.is_empty() {
         Ok(0)
     } else {
@@ -175,7 +197,10 @@ async fn fd_read(mut caller: Caller<'_, State>, (fd, iovs, count, result): (i32,
 }
 
 /// `fd_write`: to the connection, if that is what the descriptor is.
-async fn fd_write(mut caller: Caller<'_, State>, (fd, iovs, count, result): (i32, i32, i32, i32)) -> Result<i32> {
+async fn fd_write(
+    mut caller: Caller<'_, State>,
+    (fd, iovs, count, result): (i32, i32, i32, i32),
+) -> Result<i32> {
     if fd != 1 || !caller.data().stdio_in_place {
         return call!(caller, fd_write(fd, iovs, count, result).await);
     }
@@ -210,7 +235,9 @@ fn vectors(memory: &[u8], iovs: i32, count: i32) -> Option<Vec<Range<usize>>> {
     let count = (count as u32 as usize).min(MOST_VECTORS);
     let list = memory.get(start..start.checked_add(count * 8)?)?;
     let vector = |pair: &[u8]| {
-        let word = |at: usize| u32::from_le_bytes([pair[at], pair[at + 1], pair[at + 2], pair[at + 3]]) as usize;
+        let word = |at: usize| {
+            u32::from_le_bytes([pair[at], pair[at + 1], pair[at + 2], pair[at + 3]]) as usize
+        };
         let range = word(0)..word(0).checked_add(word(4))?;
         (range.end <= memory.len()).then_some(range)
     };

@@ -19,7 +19,9 @@ const OTHERS_WRITE: u32 = 0o022;
 /// Why native code is not trusted: somebody else could have written it.
 #[derive(Debug, Error)]
 pub enum Distrust {
-    #[error("{path} belongs to user {owner}, who is neither root nor user {us} that the host runs as (`chown root {path}`)")]
+    #[error(
+        "{path} belongs to user {owner}, who is neither root nor user {us} that the host runs as (`chown root {path}`)"
+    )]
     Owner { path: PathBuf, owner: u32, us: u32 },
     #[error("{path} can be written by others than its owner (`chmod go-w {path}`)")]
     Writable { path: PathBuf },
@@ -42,9 +44,15 @@ pub fn check_trust(file: &File) -> Result<(), Distrust> {
         error,
     };
     let path = fs::read_link(&link).map_err(|error| unknown(Path::new(&link), error))?;
-    check(&path, &file.metadata().map_err(|error| unknown(&path, error))?)?;
+    check(
+        &path,
+        &file.metadata().map_err(|error| unknown(&path, error))?,
+    )?;
     for folder in path.ancestors().skip(1) {
-        check(folder, &fs::metadata(folder).map_err(|error| unknown(folder, error))?)?;
+        check(
+            folder,
+            &fs::metadata(folder).map_err(|error| unknown(folder, error))?,
+        )?;
     }
     Ok(())
 }
@@ -53,11 +61,17 @@ fn check(path: &Path, metadata: &Metadata) -> Result<(), Distrust> {
     let us = rustix::process::geteuid().as_raw();
     let owner = metadata.uid();
     if owner != 0 && owner != us {
-        return Err(Distrust::Owner { path: path.to_owned(), owner, us });
+        return Err(Distrust::Owner {
+            path: path.to_owned(),
+            owner,
+            us,
+        });
     }
     let shared_folder = metadata.is_dir() && metadata.mode() & STICKY != 0;
     if metadata.mode() & OTHERS_WRITE != 0 && !shared_folder {
-        return Err(Distrust::Writable { path: path.to_owned() });
+        return Err(Distrust::Writable {
+            path: path.to_owned(),
+        });
     }
     Ok(())
 }

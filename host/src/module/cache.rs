@@ -18,7 +18,11 @@ impl Cache {
     /// `$XDG_CACHE_HOME/wasm-sock`, `~/.cache/wasm-sock`. `None` when there is neither: then every
     /// start compiles.
     pub fn from_environment() -> Option<Self> {
-        let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable = |name| {
+            env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let directory = variable("CACHE_DIRECTORY")
             .or_else(|| variable("XDG_CACHE_HOME").map(|home| home.join("wasm-sock")))
             .or_else(|| variable("HOME").map(|home| home.join(".cache/wasm-sock")))?;
@@ -40,7 +44,10 @@ impl Cache {
     /// # Errors
     /// Those of `mkdir(2)`.
     pub fn create(&self) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)
     }
 
     pub fn directory(&self) -> &Path {

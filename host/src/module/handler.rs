@@ -55,7 +55,11 @@ impl Handler {
     ///
     /// # Errors
     /// [`Unavailable`] when there is none. The reason goes to the log when it is a new one.
-    pub async fn program(&self, engine: &Engine, cache: Option<&Cache>) -> Result<Arc<Program>, Unavailable> {
+    pub async fn program(
+        &self,
+        engine: &Engine,
+        cache: Option<&Cache>,
+    ) -> Result<Arc<Program>, Unavailable> {
         let mut slot = self.slot.lock().await;
         let stamp = self.files.stamp();
         if slot.stamp == Some(stamp) {
@@ -89,11 +93,19 @@ impl Handler {
     /// # Errors
     /// What is wrong with the module, and what to do.
     pub async fn load(&self, engine: &Engine, cache: Option<&Cache>) -> Result<Program, String> {
-        let code = self.code(engine, cache, self.files.stamp()).await.map_err(|e| e.to_string())?;
+        let code = self
+            .code(engine, cache, self.files.stamp())
+            .await
+            .map_err(|e| e.to_string())?;
         Program::link(engine, &code).map_err(|e| format!("{}: {e}", self.files.wasm.display()))
     }
 
-    async fn code(&self, engine: &Engine, cache: Option<&Cache>, stamp: Stamp) -> Result<Code, LoadError> {
+    async fn code(
+        &self,
+        engine: &Engine,
+        cache: Option<&Cache>,
+        stamp: Stamp,
+    ) -> Result<Code, LoadError> {
         if stamp.prefers_cwasm() {
             // In place: it takes a fraction of a millisecond, less than a thread for it would.
             match load::artifact(engine, &self.files.cwasm) {
@@ -110,6 +122,10 @@ impl Handler {
         let (name, path) = (self.name.clone(), self.files.wasm.clone());
         let warn = move |message| journal::log_handler(Level::Warning, &name, "", message);
         let compiling = spawn_blocking(move || load::source(&engine, &path, cache.as_ref(), &warn));
-        compiling.await.unwrap_or_else(|e| Err(LoadError::NotCompiled { reason: e.to_string() }))
+        compiling.await.unwrap_or_else(|e| {
+            Err(LoadError::NotCompiled {
+                reason: e.to_string(),
+            })
+        })
     }
 }

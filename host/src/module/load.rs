@@ -42,9 +42,14 @@ pub enum LoadError {
 /// See [`LoadError`].
 pub fn artifact(engine: &Engine, path: &Path) -> Result<Code, LoadError> {
     let path_buf = || path.to_owned();
-    let mut file = File::open(path).map_err(|error| LoadError::Unreadable { path: path_buf(), error })?;
-    native::check_trust(&file)
-        .map_err(|reason| LoadError::Distrusted { path: path_buf(), reason })?;
+    let mut file = File::open(path).map_err(|error| LoadError::Unreadable {
+        path: path_buf(),
+        error,
+    })?;
+    native::check_trust(&file).map_err(|reason| LoadError::Distrusted {
+        path: path_buf(),
+        reason,
+    })?;
     native::load(engine, &mut file).map_err(|e| LoadError::Unusable {
         path: path_buf(),
         reason: format!("{e:#}"),
@@ -64,7 +69,10 @@ pub fn source(
     cache: Option<&Cache>,
     warn: &dyn Fn(String),
 ) -> Result<Code, LoadError> {
-    let wasm = fs::read(path).map_err(|error| LoadError::Unreadable { path: path.to_owned(), error })?;
+    let wasm = fs::read(path).map_err(|error| LoadError::Unreadable {
+        path: path.to_owned(),
+        error,
+    })?;
     if !wasm.starts_with(WASM_MAGIC) {
         let reason = format!(
             "{} is not a WebAssembly module: it does not begin with \"\\0asm\" (is the build finished?)",
@@ -96,7 +104,8 @@ pub fn source(
 }
 
 fn compile_in_memory(engine: &Engine, path: &Path) -> Result<Code, LoadError> {
-    let bytes = compiler::compile_to_memory(path).map_err(|reason| LoadError::NotCompiled { reason })?;
+    let bytes =
+        compiler::compile_to_memory(path).map_err(|reason| LoadError::NotCompiled { reason })?;
     // SAFETY: these are the very bytes our compiler just made.
     unsafe { native::deserialize(engine, &bytes) }.map_err(|e| LoadError::Unusable {
         path: path.to_owned(),

@@ -31,7 +31,9 @@ impl Listener {
     pub fn new(fd: OwnedFd, kind: Kind) -> io::Result<Self> {
         // The flag is shared with systemd, which sets it too (systemd.socket(5)).
         rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(Self { fd: AsyncFd::register(fd)?, kind })
+        // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
+        let fd = unsafe { AsyncFd::register(fd) }?;
+        Ok(Self { fd, kind })
     }
 
     /// Accepts connections for ever, at most `max-connections` of the handler at a time. What is
@@ -70,7 +72,9 @@ impl Listener {
                 Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
                     if !reported {
                         reported = true;
-                        let message = format!("cannot accept for now: {error}; clients wait (LimitNOFILE= in the service bounds descriptors)");
+                        let message = format!(
+                            "cannot accept for now: {error}; clients wait (LimitNOFILE= in the service bounds descriptors)"
+                        );
                         journal::log_handler(Level::Warning, handler, "", message);
                     }
                     sleep(BACK_OFF).await;

@@ -43,7 +43,9 @@ pub struct Options {
 /// When the process cannot serve at all (no event loop, no engine).
 pub fn serve(sockets: Vec<Socket>, options: &Options) -> io::Result<()> {
     let ready = ready(&sockets);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let host = Arc::new(Host {
         engine: crate::module::engine().map_err(io::Error::other)?,
         cache: Cache::from_environment(),
@@ -55,8 +57,16 @@ pub fn serve(sockets: Vec<Socket>, options: &Options) -> io::Result<()> {
     served
 }
 
-async fn run(host: &Arc<Host>, sockets: Vec<Socket>, ready: Vec<bool>, options: &Options) -> io::Result<()> {
-    let mut handlers = Handlers { options, by_name: HashMap::new() };
+async fn run(
+    host: &Arc<Host>,
+    sockets: Vec<Socket>,
+    ready: Vec<bool>,
+    options: &Options,
+) -> io::Result<()> {
+    let mut handlers = Handlers {
+        options,
+        by_name: HashMap::new(),
+    };
     let mut listening = JoinSet::new();
     let mut later = Vec::new();
     // Whoever waits is answered first; a thousand other sockets are looked at afterwards.
@@ -105,7 +115,9 @@ async fn until_done(host: &Host, mut listening: JoinSet<()>, config: &Config) ->
     match host.activity.in_flight() {
         0 => {}
         left => {
-            let message = format!("{left} connections were still in flight after the drain timeout and are reset");
+            let message = format!(
+                "{left} connections were still in flight after the drain timeout and are reset"
+            );
             journal::log(Level::Warning, message);
         }
     }
@@ -123,7 +135,10 @@ const TURN_AWAY: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the process cannot serve at all.
 pub fn turn_away(sockets: Vec<Socket>, errors: &str) -> io::Result<()> {
-    journal::log(Level::Error, format_args!("bad configuration, all connections are reset:\n{errors}"));
+    journal::log(
+        Level::Error,
+        format_args!("bad configuration, all connections are reset:\n{errors}"),
+    );
     let until = Instant::now() + TURN_AWAY;
     loop {
         let left = until.saturating_duration_since(Instant::now());
@@ -131,7 +146,10 @@ pub fn turn_away(sockets: Vec<Socket>, errors: &str) -> io::Result<()> {
             return Ok(());
         }
         let mut fds = poll_set(&sockets);
-        poll(&mut fds, Some(&Timespec::try_from(left).map_err(io::Error::other)?))?;
+        poll(
+            &mut fds,
+            Some(&Timespec::try_from(left).map_err(io::Error::other)?),
+        )?;
         for (socket, fd) in sockets.iter().zip(&fds) {
             if fd.revents().contains(PollFlags::IN)
                 && let Ok(connection) = rustix::net::accept_with(&socket.fd, SocketFlags::CLOEXEC)
@@ -145,14 +163,22 @@ pub fn turn_away(sockets: Vec<Socket>, errors: &str) -> io::Result<()> {
 /// Which sockets have a client waiting, asked in one system call.
 fn ready(sockets: &[Socket]) -> Vec<bool> {
     let mut fds = poll_set(sockets);
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // Failing that, nobody is served first.
     let _ = poll(&mut fds, Some(&now));
-    fds.iter().map(|fd| fd.revents().contains(PollFlags::IN)).collect()
+    fds.iter()
+        .map(|fd| fd.revents().contains(PollFlags::IN))
+        .collect()
 }
 
 fn poll_set(sockets: &[Socket]) -> Vec<PollFd<'_>> {
-    sockets.iter().map(|socket| PollFd::new(&socket.fd, PollFlags::IN)).collect()
+    sockets
+        .iter()
+        .map(|socket| PollFd::new(&socket.fd, PollFlags::IN))
+        .collect()
 }
 
 /// The handlers of the sockets that were passed.
@@ -182,7 +208,12 @@ impl Handlers<'_> {
 }
 
 /// Starts accepting on one socket. One that cannot be served is reported; the others are.
-fn listen(host: &Arc<Host>, handlers: &mut Handlers<'_>, listening: &mut JoinSet<()>, socket: Socket) {
+fn listen(
+    host: &Arc<Host>,
+    handlers: &mut Handlers<'_>,
+    listening: &mut JoinSet<()>,
+    socket: Socket,
+) {
     let handler = handlers.of(&socket);
     let started = activation::kind(&socket.fd)
         .map_err(|error| error.to_string())

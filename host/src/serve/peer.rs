@@ -31,26 +31,38 @@ impl Peer {
             environment.push(("TCPLOCALPORT", local.port().to_string()));
         }
         let Some(remote) = address.and_then(internet) else {
-            return Self { name: "unknown".into(), environment };
+            return Self {
+                name: "unknown".into(),
+                environment,
+            };
         };
         let (ip, port) = (remote.ip().to_string(), remote.port().to_string());
         environment.push(("TCPREMOTEIP", ip.clone()));
         environment.push(("TCPREMOTEPORT", port.clone()));
         environment.push(("REMOTE_ADDR", ip));
         environment.push(("REMOTE_PORT", port));
-        Self { name: remote.to_string().into(), environment }
+        Self {
+            name: remote.to_string().into(),
+            environment,
+        }
     }
 
     fn unix(fd: impl AsFd) -> Self {
         let mut environment = vec![("PROTO", "UNIX".to_owned())];
         let Ok(credentials) = sockopt::socket_peercred(fd) else {
-            return Self { name: "unknown".into(), environment };
+            return Self {
+                name: "unknown".into(),
+                environment,
+            };
         };
         let (uid, pid) = (credentials.uid.as_raw(), credentials.pid.as_raw_nonzero());
         environment.push(("UNIXREMOTEUID", uid.to_string()));
         environment.push(("UNIXREMOTEGID", credentials.gid.as_raw().to_string()));
         environment.push(("UNIXREMOTEPID", pid.to_string()));
-        Self { name: format!("uid {uid} pid {pid}").into(), environment }
+        Self {
+            name: format!("uid {uid} pid {pid}").into(),
+            environment,
+        }
     }
 }
 

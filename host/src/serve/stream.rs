@@ -37,7 +37,10 @@ pub async fn serve(host: &Host, handler: &Handler, connection: Connection, peer:
     };
     let began = Instant::now();
     let meter = Arc::new(Meter::default());
-    let caller = Caller { peer: &peer.name, environment: &peer.environment };
+    let caller = Caller {
+        peer: &peer.name,
+        environment: &peer.environment,
+    };
     let outcome = match State::new(&handler.name, &handler.config, connection.clone(), &caller) {
         Err(error) => Outcome::Broken(error.to_string()),
         Ok(state) => {
@@ -46,7 +49,14 @@ pub async fn serve(host: &Host, handler: &Handler, connection: Connection, peer:
             within(limits.timeout, guest, &connection).await
         }
     };
-    record(handler, peer, &connection, &outcome, began.elapsed(), meter.used());
+    record(
+        handler,
+        peer,
+        &connection,
+        &outcome,
+        began.elapsed(),
+        meter.used(),
+    );
     match outcome {
         Outcome::Exit(_) => linger(&connection).await,
         Outcome::Broken(_) => connection.reset(),
@@ -55,7 +65,11 @@ pub async fn serve(host: &Host, handler: &Handler, connection: Connection, peer:
 }
 
 /// Lets the guest run until it ends, its time is up, or its client is gone.
-async fn within(limit: Option<Duration>, guest: impl Future<Output = End>, connection: &Connection) -> Outcome {
+async fn within(
+    limit: Option<Duration>,
+    guest: impl Future<Output = End>,
+    connection: &Connection,
+) -> Outcome {
     let whole = async {
         let end = guest.await;
         if let End::Exit(_) = end
@@ -107,9 +121,7 @@ async fn vanished(connection: &Connection) {
 async fn linger(connection: &Connection) {
     connection.shut_down_writing();
     let mut ignored = [0; 4096];
-    let drain = async {
-        while let Ok(1..) = connection.recv(&mut ignored).await {}
-    };
+    let drain = async { while let Ok(1..) = connection.recv(&mut ignored).await {} };
     let _ = timeout(LINGER, drain).await;
 }
 
@@ -128,7 +140,11 @@ fn record(
         Outcome::Broken(why) => (Level::Error, format!("ended: {why}")),
         Outcome::Vanished => (Level::Info, "client left".to_owned()),
     };
-    let (received, sent) = (connection.received.load(Relaxed), connection.sent.load(Relaxed));
-    let message = format_args!("{what} ({took:.1?}, cpu {cpu:.1?}, {received} bytes in, {sent} out)");
+    let (received, sent) = (
+        connection.received.load(Relaxed),
+        connection.sent.load(Relaxed),
+    );
+    let message =
+        format_args!("{what} ({took:.1?}, cpu {cpu:.1?}, {received} bytes in, {sent} out)");
     journal::log_handler(level, &handler.name, &peer.name, message);
 }
