@@ -56,8 +56,13 @@ impl Activity {
 
     /// Waits until no connection is in flight.
     pub async fn quiet(&self) {
-        while self.in_flight() > 0 {
-            self.quiet.notified().await;
+        loop {
+            // Made before the question is asked, so that it hears of what happens in between.
+            let quiet = self.quiet.notified();
+            if self.in_flight() == 0 {
+                return;
+            }
+            quiet.await;
         }
     }
 

@@ -1,27 +1,21 @@
-//! Sends back what it is sent, until the caller has no more to say (RFC 862).
+//! Echo (RFC 862): sends back whatever arrives, until the client has no more to say.
+//!
+//! Every chunk goes back as soon as it is there, and nothing is kept: any number of bytes passes
+//! through in constant memory.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{BufRead, Result, Write, stdin, stdout};
 
-/// Bytes moved at a time, and all that is ever held: a gigabyte passes through in 64 KiB.
-const CHUNK: usize = 64 * 1024;
-
-fn main() -> io::Result<()> {
-    copy(&mut io::stdin().lock(), &mut io::stdout().lock())
-}
-
-/// Unlike [`io::copy`], flushes after every read: a person who types waits for each answer, be
-/// there a line end in it or not.
-fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
-    let mut chunk = vec![0; CHUNK];
+fn main() -> Result<()> {
+    let mut input = stdin().lock();
+    let mut output = stdout().lock();
     loop {
-        match from.read(&mut chunk) {
-            Ok(0) => return Ok(()),
-            Ok(n) => {
-                to.write_all(&chunk[..n])?;
-                to.flush()?;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        let chunk = input.fill_buf()?;
+        let length = chunk.len();
+        if length == 0 {
+            return Ok(());
         }
+        output.write_all(chunk)?;
+        output.flush()?;
+        input.consume(length);
     }
 }

@@ -107,8 +107,10 @@ fn row(
             problems.push(format!("{name}: dirs: {}: {error}", dir.host.display()));
         }
     }
-    let handler = Handler::new(name.to_owned(), settings.clone(), files);
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let handler = Handler::new(name.to_owned(), settings.clone(), Some(files));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
     let kind = match runtime.block_on(handler.load(engine, Cache::from_environment().as_ref())) {
         Ok(program) => program.kind().to_owned(),
         Err(reason) => {

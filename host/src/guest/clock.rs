@@ -80,18 +80,38 @@ fn set_timer(interval: Duration) {
     }
 }
 
-/// CPU time that this thread has used.
+/// Nanoseconds of CPU time that this thread has used. A system call, and not a cheap one.
 fn thread_time() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    nanoseconds(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// Nanoseconds since some moment. A fiftieth of the price.
+fn wall_time() -> u64 {
+    nanoseconds(libc::CLOCK_MONOTONIC)
+}
+
+fn nanoseconds(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: clock_gettime(2) writes the time it is given; both clocks exist.
+    unsafe {
+        libc::clock_gettime(clock, &mut time);
+    }
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// What one guest has used.
+///
+/// Slices shorter than a quantum are measured by the wall clock, which reads too much when the
+/// machine is busy with others, though never more than a quantum. From its first long slice on a
+/// guest's time is exact.
 #[derive(Default)]
 pub struct Meter {
     /// Nanoseconds, without the slice that runs now.
     used: AtomicU64,
-    /// [`thread_time`] at the beginning of the slice that runs now.
+    /// What its clock said at the beginning of the slice that runs now.
     since: AtomicU64,
     /// Did the guest once compute for longer than a quantum?
     long_running: AtomicBool,
@@ -111,13 +131,19 @@ impl Meter {
         Duration::from_nanos(self.used.load(Relaxed))
     }
 
+    /// How long the slice that runs now has run.
+    fn slice(&self, exact: bool) -> Duration {
+        let now = if exact { thread_time() } else { wall_time() };
+        Duration::from_nanos(now.saturating_sub(self.since.load(Relaxed)))
+    }
+
     /// Called on the guest's thread, while it runs. `limit` is its CPU time for all of its life.
     pub fn tick(&self, limit: Option<Duration>) -> Turn {
-        let slice = Duration::from_nanos(thread_time() - self.since.load(Relaxed));
+        let exact = self.is_long_running();
+        let slice = self.slice(exact);
         if limit.is_some_and(|limit| self.used() + slice > limit) {
             Turn::Exceeded
         } else if slice >= QUANTUM {
-            self.long_running.store(true, Relaxed);
             Turn::Yield
         } else {
             Turn::Continue
@@ -126,6 +152,22 @@ impl Meter {
 
     pub fn is_long_running(&self) -> bool {
         self.long_running.load(Relaxed)
+    }
+
+    fn begin(&self) -> bool {
+        let exact = self.is_long_running();
+        self.since
+            .store(if exact { thread_time() } else { wall_time() }, Relaxed);
+        exact
+    }
+
+    fn end(&self, exact: bool) {
+        let mut slice = self.slice(exact);
+        if !exact && slice >= QUANTUM {
+            self.long_running.store(true, Relaxed);
+            slice = QUANTUM;
+        }
+        self.used.fetch_add(slice.as_nanos() as u64, Relaxed);
     }
 }
 
@@ -148,13 +190,12 @@ impl<F: Future> Future for Metered<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let begin = thread_time();
-        self.meter.since.store(begin, Relaxed);
+        let exact = self.meter.begin();
         RUNNING.fetch_add(1, SeqCst);
         ensure_ticking();
         let poll = self.guest.as_mut().poll(context);
         RUNNING.fetch_sub(1, SeqCst);
-        self.meter.used.fetch_add(thread_time() - begin, Relaxed);
+        self.meter.end(exact);
         poll
     }
 }

@@ -32,13 +32,13 @@ struct CpuTimeExceeded {
 /// Runs `program` until it ends. Dropping the future ends the guest.
 ///
 /// `cpu_time` is all it may use in its life; `meter` tells how much that was.
-pub async fn run(
+pub fn run(
     engine: &Engine,
     program: Arc<Program>,
     state: State,
     cpu_time: Option<Duration>,
     meter: Arc<Meter>,
-) -> End {
+) -> impl Future<Output = End> + Send + use<> {
     clock::start(engine);
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.budget);
@@ -52,12 +52,12 @@ pub async fn run(
         .into()),
     });
     store.set_epoch_deadline(1);
-    take_turns(Metered::new(execute(program, store), meter.clone()), &meter).await
+    take_turns(Metered::new(execute(program, store), meter.clone()), meter)
 }
 
 /// Polls the guest here until it turns out to be one that computes, and lets it go on among its
 /// like from then on.
-async fn take_turns<F>(mut guest: Metered<F>, meter: &Meter) -> End
+async fn take_turns<F>(mut guest: Metered<F>, meter: Arc<Meter>) -> End
 where
     F: Future<Output = End> + Send + 'static,
 {

@@ -1,8 +1,9 @@
 //! A `.cwasm` is native code: whether it may be loaded, and loading it.
 
 use super::load::Code;
+use rustix::fs::{MemfdFlags, memfd_create, sendfile};
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -78,29 +79,54 @@ fn check(path: &Path, metadata: &Metadata) -> Result<(), Distrust> {
 
 /// Loads native code from a trusted file.
 ///
-/// The file is read, not mapped: an administrator who copies a new artifact over the old one
+/// A copy is mapped, not the file: an administrator who copies a new artifact over the old one
 /// (`cp`, `scp`) changes the file in place, and under a mapping that changes the running code.
+/// Mapping a copy in memory is still cheaper than reading: only pages that are used are touched.
 ///
 /// # Errors
 /// When the artifact was made by another engine, with other settings, or is damaged.
-pub fn load(engine: &Engine, file: &mut File) -> wasmtime::Result<Code> {
-    let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |m| m.len() as usize + 1));
-    file.read_to_end(&mut bytes)?;
-    // SAFETY: the bytes are what our compiler made (`check_trust`: nobody but root and us can have
-    // written them), and they are ours alone now.
-    unsafe { deserialize(engine, &bytes) }
+pub fn load(engine: &Engine, file: &File) -> wasmtime::Result<Code> {
+    let size = usize::try_from(file.metadata()?.len())?;
+    let copy = File::from(memfd_create(c"artifact", MemfdFlags::CLOEXEC)?);
+    let mut copied = 0;
+    while copied < size {
+        match sendfile(&copy, file, None, size - copied)? {
+            0 => wasmtime::bail!("the file became shorter while it was read"),
+            count => copied += count,
+        }
+    }
+    // SAFETY: this is what our compiler made (`check_trust`: nobody but root and us can have
+    // written it), and nobody else has the copy.
+    unsafe { deserialize(engine, copy) }
+}
+
+/// As [`load`], for an artifact that is not in a file.
+///
+/// # Safety
+/// The bytes must come from the compiler, unchanged: see [`Module::deserialize`].
+///
+/// # Errors
+/// As [`load`].
+pub unsafe fn load_bytes(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Code> {
+    let mut copy = File::from(memfd_create(c"artifact", MemfdFlags::CLOEXEC)?);
+    copy.write_all(bytes)?;
+    // SAFETY: the caller upholds it, and nobody else has the copy.
+    unsafe { deserialize(engine, copy) }
 }
 
 /// # Safety
-/// The bytes must come from the compiler, unchanged: see [`Module::deserialize`].
-pub unsafe fn deserialize(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Code> {
-    match Engine::detect_precompiled(bytes) {
+/// The file must hold what the compiler made, unchanged, and stay so: see [`Module::deserialize`].
+unsafe fn deserialize(engine: &Engine, file: File) -> wasmtime::Result<Code> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match Engine::detect_precompiled_file(&path) {
         // SAFETY: the caller upholds it.
-        Some(Precompiled::Module) => unsafe { Module::deserialize(engine, bytes) }.map(Code::Core),
-        // SAFETY: the caller upholds it.
-        Some(Precompiled::Component) => {
-            unsafe { Component::deserialize(engine, bytes) }.map(Code::Component)
+        Ok(Some(Precompiled::Module)) => {
+            unsafe { Module::deserialize_open_file(engine, file) }.map(Code::Core)
         }
-        None => wasmtime::bail!("not a compiled WebAssembly module, or only the beginning of one"),
+        // SAFETY: the caller upholds it.
+        Ok(Some(Precompiled::Component)) => {
+            unsafe { Component::deserialize_file(engine, path) }.map(Code::Component)
+        }
+        _ => wasmtime::bail!("not a compiled WebAssembly module, or only the beginning of one"),
     }
 }

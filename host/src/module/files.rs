@@ -4,6 +4,7 @@ use crate::config::HandlerConfig;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// A module's two forms. They have one name and lie side by side: `hello.wasm`, what a toolchain
 /// makes, and `hello.cwasm`, what `wasm-sock compile` makes of it.
@@ -91,6 +92,16 @@ impl Stamp {
         }
     }
 
+    /// Was one of the files changed so recently that it may be half written? Those who copy over a
+    /// module (`cp`, `scp`) rather than rename a new one into its place pass through that state.
+    pub fn is_fresh(&self) -> bool {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let fresh = |file: &FileStamp| now.as_secs().abs_diff(file.changed.0 as u64) <= 1;
+        self.cwasm.iter().chain(&self.wasm).any(fresh)
+    }
+
     pub fn has_wasm(&self) -> bool {
         self.wasm.is_some()
     }
@@ -99,7 +110,7 @@ impl Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     fn write(path: &Path, age: Duration) {
         fs::write(path, "x").unwrap();

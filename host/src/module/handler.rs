@@ -10,11 +10,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use wasmtime::Engine;
 
 /// How long a module that could not be loaded is not tried again while its files stay the same:
 /// what was wrong may lie outside of them (a folder's permissions, the compiler).
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How long a file that is being written is left alone before it is looked at again.
+const UNFINISHED: Duration = Duration::from_millis(50);
 
 /// A name with its guest and settings.
 pub struct Handler {
@@ -22,7 +26,8 @@ pub struct Handler {
     pub config: HandlerConfig,
     /// One permit for each connection it may have (`max-connections`).
     pub connections: Arc<Semaphore>,
-    files: Files,
+    /// `None` when its name cannot be a file's.
+    files: Option<Files>,
     slot: Mutex<Slot>,
 }
 
@@ -40,7 +45,7 @@ struct Slot {
 }
 
 impl Handler {
-    pub fn new(name: String, config: HandlerConfig, files: Files) -> Self {
+    pub fn new(name: String, config: HandlerConfig, files: Option<Files>) -> Self {
         Self {
             name: name.into(),
             connections: Arc::new(Semaphore::new(config.limits.max_connections as usize)),
@@ -61,16 +66,18 @@ impl Handler {
         cache: Option<&Cache>,
     ) -> Result<Arc<Program>, Unavailable> {
         let mut slot = self.slot.lock().await;
-        let stamp = self.files.stamp();
-        if slot.stamp == Some(stamp) {
+        let stamp = self.files.as_ref().map(Files::stamp);
+        if slot.stamp == stamp {
             match &slot.outcome {
                 Some(Ok(program)) => return Ok(program.clone()),
                 Some(Err(failed)) if failed.elapsed() < RETRY => return Err(Unavailable),
                 _ => {}
             }
         }
-        slot.stamp = Some(stamp);
-        match self.load(engine, cache).await {
+        // Boxed, because it would be part of every connection's task.
+        let (stamp, loaded) = Box::pin(self.load_settled(engine, cache)).await;
+        slot.stamp = stamp;
+        match loaded {
             Ok(program) => {
                 let program = Arc::new(program);
                 slot.outcome = Some(Ok(program.clone()));
@@ -88,38 +95,62 @@ impl Handler {
         }
     }
 
+    /// Loads the program, and again while it cannot be loaded but its file was just changed. Also
+    /// returns what the files were before.
+    async fn load_settled(
+        &self,
+        engine: &Engine,
+        cache: Option<&Cache>,
+    ) -> (Option<Stamp>, Result<Program, String>) {
+        loop {
+            let stamp = self.files.as_ref().map(Files::stamp);
+            let loaded = self.load(engine, cache).await;
+            let unfinished = stamp.is_some_and(|stamp| stamp.is_fresh());
+            if loaded.is_ok() || !unfinished {
+                return (stamp, loaded);
+            }
+            sleep(UNFINISHED).await;
+        }
+    }
+
     /// Loads the program as it lies on disk now, whatever was loaded before.
     ///
     /// # Errors
     /// What is wrong with the module, and what to do.
     pub async fn load(&self, engine: &Engine, cache: Option<&Cache>) -> Result<Program, String> {
+        let files = self
+            .files
+            .as_ref()
+            .ok_or(LoadError::BadName)
+            .map_err(|e| e.to_string())?;
         let code = self
-            .code(engine, cache, self.files.stamp())
+            .code(files, engine, cache)
             .await
             .map_err(|e| e.to_string())?;
-        Program::link(engine, &code).map_err(|e| format!("{}: {e}", self.files.wasm.display()))
+        Program::link(engine, &code).map_err(|e| format!("{}: {e}", files.wasm.display()))
     }
 
     async fn code(
         &self,
+        files: &Files,
         engine: &Engine,
         cache: Option<&Cache>,
-        stamp: Stamp,
     ) -> Result<Code, LoadError> {
+        let stamp = files.stamp();
         if stamp.prefers_cwasm() {
             // In place: it takes a fraction of a millisecond, less than a thread for it would.
-            match load::artifact(engine, &self.files.cwasm) {
+            match load::artifact(engine, &files.cwasm) {
                 Err(error) if stamp.has_wasm() => {
-                    let message = format!("{error}; using {} instead", self.files.wasm.display());
+                    let message = format!("{error}; using {} instead", files.wasm.display());
                     journal::log_handler(Level::Warning, &self.name, "", message);
                 }
                 result => return result,
             }
         } else if !stamp.has_wasm() {
-            return Err(LoadError::Missing(self.files.clone()));
+            return Err(LoadError::Missing(files.clone()));
         }
         let (engine, cache) = (engine.clone(), cache.cloned());
-        let (name, path) = (self.name.clone(), self.files.wasm.clone());
+        let (name, path) = (self.name.clone(), files.wasm.clone());
         let warn = move |message| journal::log_handler(Level::Warning, &name, "", message);
         let compiling = spawn_blocking(move || load::source(&engine, &path, cache.as_ref(), &warn));
         compiling.await.unwrap_or_else(|e| {

@@ -24,6 +24,10 @@ pub enum Code {
 /// Why a module could not be loaded, and what to do.
 #[derive(Debug, Error)]
 pub enum LoadError {
+    #[error(
+        "the socket's name cannot be a handler's (set FileDescriptorName= in the .socket unit to letters, digits, `-`, `_` or `.`)"
+    )]
+    BadName,
     #[error("no module: neither {} nor {} is there (put one of them there, or name another with `module =` or --module)", .0.cwasm.display(), .0.wasm.display())]
     Missing(Files),
     #[error("cannot read {}: {error}", path.display())]
@@ -42,7 +46,7 @@ pub enum LoadError {
 /// See [`LoadError`].
 pub fn artifact(engine: &Engine, path: &Path) -> Result<Code, LoadError> {
     let path_buf = || path.to_owned();
-    let mut file = File::open(path).map_err(|error| LoadError::Unreadable {
+    let file = File::open(path).map_err(|error| LoadError::Unreadable {
         path: path_buf(),
         error,
     })?;
@@ -50,7 +54,7 @@ pub fn artifact(engine: &Engine, path: &Path) -> Result<Code, LoadError> {
         path: path_buf(),
         reason,
     })?;
-    native::load(engine, &mut file).map_err(|e| LoadError::Unusable {
+    native::load(engine, &file).map_err(|e| LoadError::Unusable {
         path: path_buf(),
         reason: format!("{e:#}"),
     })
@@ -107,7 +111,7 @@ fn compile_in_memory(engine: &Engine, path: &Path) -> Result<Code, LoadError> {
     let bytes =
         compiler::compile_to_memory(path).map_err(|reason| LoadError::NotCompiled { reason })?;
     // SAFETY: these are the very bytes our compiler just made.
-    unsafe { native::deserialize(engine, &bytes) }.map_err(|e| LoadError::Unusable {
+    unsafe { native::load_bytes(engine, &bytes) }.map_err(|e| LoadError::Unusable {
         path: path.to_owned(),
         reason: format!("{e:#}"),
     })

@@ -5,7 +5,7 @@ mod peer;
 mod stream;
 
 use crate::activation::{self, Socket};
-use crate::config::Config;
+use crate::config::{Config, valid_handler_name};
 use crate::guest::Connection;
 use crate::journal::{self, Level};
 use crate::lifecycle::{self, Activity, Signals};
@@ -198,8 +198,9 @@ impl Handlers<'_> {
         let Options { config, module } = self.options;
         let settings = config.handler(name).into_owned();
         let files = match module {
-            Some(path) => Files::at(path),
-            None => Files::of(name, &settings, &config.host.modules),
+            Some(path) => Some(Files::at(path)),
+            None if !valid_handler_name(name) => None,
+            None => Some(Files::of(name, &settings, &config.host.modules)),
         };
         let handler = Arc::new(Handler::new(name.to_owned(), settings, files));
         self.by_name.insert(name.to_owned(), handler.clone());

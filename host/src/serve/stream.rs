@@ -120,7 +120,8 @@ async fn vanished(connection: &Connection) {
 /// the connection, which may overtake the answer. So the input is read, and ignored, for a while.
 async fn linger(connection: &Connection) {
     connection.shut_down_writing();
-    let mut ignored = [0; 4096];
+    // On the heap, because it would be part of every connection's task.
+    let mut ignored = vec![0; 4096];
     let drain = async { while let Ok(1..) = connection.recv(&mut ignored).await {} };
     let _ = timeout(LINGER, drain).await;
 }

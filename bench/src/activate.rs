@@ -1,0 +1,184 @@
+//! Starting a program as systemd does: sockets from descriptor 3 on, and their number and the
+//! process's own id in the environment.
+
+use crate::Result;
+use std::ffi::CString;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::{io, ptr};
+
+/// The first passed descriptor.
+const FIRST: i32 = 3;
+
+/// A program and its arguments.
+pub struct Program(Vec<CString>);
+
+impl Program {
+    pub fn new(arguments: &[PathBuf]) -> Self {
+        let c_string = |path: &PathBuf| {
+            CString::new(path.as_os_str().as_encoded_bytes()).expect("a path has no NUL in it")
+        };
+        Self(arguments.iter().map(c_string).collect())
+    }
+}
+
+/// A started program; ended and reaped when dropped.
+pub struct Process {
+    pub pid: i32,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // SAFETY: the process is our child and was not waited for.
+        unsafe {
+            libc::kill(self.pid, libc::SIGKILL);
+            libc::waitpid(self.pid, ptr::null_mut(), 0);
+        }
+    }
+}
+
+/// A word that parent and child both see.
+struct SharedTime(*mut u64);
+
+impl SharedTime {
+    fn new() -> io::Result<Self> {
+        // SAFETY: a new anonymous mapping, checked below.
+        let page = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                size_of::<u64>(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if page == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self(page.cast()))
+    }
+
+    fn get(&self) -> u64 {
+        // SAFETY: the mapping lives as long as `self`.
+        unsafe { self.0.read_volatile() }
+    }
+}
+
+impl Drop for SharedTime {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, with this length.
+        unsafe {
+            libc::munmap(self.0.cast(), size_of::<u64>());
+        }
+    }
+}
+
+fn now() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: clock_gettime writes the time it is given.
+    unsafe {
+        libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time);
+    }
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Starts `program` with the listeners. The time just before `execve` goes to `started`.
+fn start(program: &Program, listeners: &[TcpListener], started: &SharedTime) -> Result<Process> {
+    let mut pid_variable = *b"LISTEN_PID=0000000000\0";
+    let count = CString::new(format!("LISTEN_FDS={}", listeners.len()))?;
+    let path = c"PATH=/usr/bin:/bin";
+    let mut environment = [
+        path.as_ptr(),
+        count.as_ptr(),
+        pid_variable.as_ptr().cast(),
+        ptr::null(),
+    ];
+    let mut arguments: Vec<*const libc::c_char> =
+        program.0.iter().map(|text| text.as_ptr()).collect();
+    arguments.push(ptr::null());
+    let fds: Vec<i32> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
+    // Out of the way of the numbers that they are to have.
+    let above = FIRST + fds.len() as i32 + 16;
+    // SAFETY: this process has one thread, so the child may do anything until it calls execve; it
+    // only calls system calls and writes to memory of its own and to the shared word.
+    unsafe {
+        let pid = libc::fork();
+        if pid < 0 {
+            return Err(io::Error::last_os_error().into());
+        }
+        if pid > 0 {
+            return Ok(Process { pid });
+        }
+        let moved: Vec<i32> = fds
+            .iter()
+            .map(|&fd| libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, above))
+            .collect();
+        for (index, fd) in moved.iter().enumerate() {
+            libc::dup2(*fd, FIRST + index as i32);
+        }
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
+        libc::dup2(null, 2);
+        libc::syscall(libc::SYS_close_range, FIRST + fds.len() as i32, u32::MAX, 0);
+        // Without leading zeros, which would make it octal for sd_listen_fds(3).
+        let pid = libc::getpid().to_string();
+        pid_variable[11..11 + pid.len()].copy_from_slice(pid.as_bytes());
+        pid_variable[11 + pid.len()] = 0;
+        environment[2] = pid_variable.as_ptr().cast();
+        started.0.write_volatile(now());
+        libc::execve(arguments[0], arguments.as_ptr(), environment.as_ptr());
+        libc::_exit(127);
+    }
+}
+
+/// Lets us have as many descriptors as the system allows: a thousand sockets are held twice.
+pub fn raise_descriptor_limit() -> io::Result<()> {
+    // SAFETY: getrlimit and setrlimit only write and read the value they are given.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max.min(65536);
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0 {
+                return Ok(());
+            }
+        }
+    }
+    Err(io::Error::last_os_error())
+}
+
+/// Microseconds from just before `execve` to the first byte of the answer, for a client that is
+/// already waiting at the last of `sockets` sockets.
+pub fn cold_start(program: &Program, sockets: usize) -> Result<f64> {
+    let (listeners, mut client) = sockets_with_a_client(sockets)?;
+    let started = SharedTime::new()?;
+    let _process = start(program, &listeners, &started)?;
+    let mut byte = [0];
+    client
+        .read_exact(&mut byte)
+        .map_err(|error| format!("no answer from {:?}: {error}", program.0))?;
+    Ok((now() - started.get()) as f64 / 1000.0)
+}
+
+/// Starts `program` and waits until it has answered its first client, who stays.
+pub fn awake(program: &Program) -> Result<(Process, TcpListener, TcpStream)> {
+    let (mut listeners, client) = sockets_with_a_client(1)?;
+    let started = SharedTime::new()?;
+    let process = start(program, &listeners, &started)?;
+    let listener = listeners.pop().ok_or("no listener")?;
+    Ok((process, listener, client))
+}
+
+fn sockets_with_a_client(sockets: usize) -> Result<(Vec<TcpListener>, TcpStream)> {
+    let listen = |_| TcpListener::bind("127.0.0.1:0");
+    let listeners = (0..sockets).map(listen).collect::<io::Result<Vec<_>>>()?;
+    let last = listeners.last().ok_or("no sockets")?;
+    let client = TcpStream::connect(last.local_addr()?)?;
+    client.set_read_timeout(Some(Duration::from_secs(20)))?;
+    Ok((listeners, client))
+}
