@@ -83,8 +83,11 @@ fn compile_guests(build: &Path, folder: &Path) -> Result<Artifacts> {
     let artifacts = Artifacts {
         folder: folder.to_owned(),
     };
-    for world in ["p1", "p2"] {
-        for guest in ["hello", "echo"] {
+    for (world, guests) in [
+        ("p1", &["hello", "echo", "idle"][..]),
+        ("p2", &["hello", "echo"]),
+    ] {
+        for guest in guests {
             let status = std::process::Command::new(build.join("wasm-sock"))
                 .arg("compile")
                 .arg(build.join(format!("guests/{world}/{guest}.wasm")))

@@ -3,6 +3,7 @@
 use super::budget::Budget;
 use super::log::Stderr;
 use super::outbound;
+use super::random::Kernel;
 use super::stdio::{Connection, Stdin, Stdout};
 use crate::config::{Access, HandlerConfig};
 use std::path::PathBuf;
@@ -32,29 +33,29 @@ pub enum StateError {
     },
 }
 
-/// Who calls, in the form that guests and logs see.
-pub struct Caller<'a> {
-    pub peer: &'a Arc<str>,
-    pub environment: &'a [(&'static str, String)],
-}
-
 impl State {
+    /// The state for a guest of the handler `name` that serves `connection`. `peer` names the other
+    /// end in logs, `environment` tells the guest about it.
+    ///
     /// # Errors
     /// When a granted directory cannot be opened.
     pub fn new(
         name: &Arc<str>,
         config: &HandlerConfig,
         connection: Arc<Connection>,
-        caller: &Caller<'_>,
+        peer: Arc<str>,
+        environment: Vec<(&'static str, String)>,
     ) -> Result<Self, StateError> {
         let mut wasi = WasiCtx::builder();
         wasi.stdin(Stdin(connection.clone()))
             .stdout(Stdout(connection.clone()))
-            .stderr(Stderr::new(name.clone(), caller.peer.clone()))
+            .stderr(Stderr::new(name.clone(), peer))
             .arg(name)
             .args(&config.args)
-            .env("WASM_SOCK_NAME", name);
-        for (key, value) in caller.environment {
+            .env("WASM_SOCK_NAME", name)
+            .secure_random(Kernel)
+            .insecure_random(Kernel);
+        for (key, value) in environment {
             wasi.env(key, value);
         }
         wasi.envs(&config.env);

@@ -46,10 +46,10 @@ impl Listener {
             let (fd, address) = self.accept(&handler.name).await;
             let in_flight = host.activity.begin();
             let (host, handler, kind) = (host.clone(), handler.clone(), self.kind);
+            let peer = Peer::of(&fd, kind, address);
+            let connection = Arc::new(Connection::new(fd, kind == Kind::Tcp));
             tokio::spawn(async move {
-                let peer = Peer::of(&fd, kind, address);
-                let connection = Connection::new(fd, kind == Kind::Tcp);
-                stream::serve(&host, &handler, connection, &peer).await;
+                stream::serve(&host, &handler, &connection, peer).await;
                 drop((permit, in_flight));
             });
         }

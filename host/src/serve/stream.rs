@@ -2,10 +2,11 @@
 
 use super::Host;
 use super::peer::Peer;
-use crate::guest::{self, Caller, Connection, End, Meter, State};
+use crate::guest::{self, Connection, End, Meter, State};
 use crate::journal::{self, Level};
 use crate::module::Handler;
 use std::future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -29,36 +30,38 @@ enum Outcome {
 }
 
 /// Serves one connection, from its acceptance to its end.
-pub async fn serve(host: &Host, handler: &Handler, connection: Connection, peer: &Peer) {
-    let connection = Arc::new(connection);
+pub async fn serve(host: &Host, handler: &Handler, connection: &Arc<Connection>, peer: Peer) {
     let Ok(program) = handler.program(&host.engine, host.cache.as_ref()).await else {
         connection.reset();
         return;
     };
     let began = Instant::now();
     let meter = Arc::new(Meter::default());
-    let caller = Caller {
-        peer: &peer.name,
-        environment: &peer.environment,
-    };
-    let outcome = match State::new(&handler.name, &handler.config, connection.clone(), &caller) {
+    let Peer { name, environment } = peer;
+    let outcome = match State::new(
+        &handler.name,
+        &handler.config,
+        connection.clone(),
+        name.clone(),
+        environment,
+    ) {
         Err(error) => Outcome::Broken(error.to_string()),
         Ok(state) => {
             let limits = handler.config.limits;
             let guest = guest::run(&host.engine, program, state, limits.cpu_time, meter.clone());
-            within(limits.timeout, guest, &connection).await
+            within(limits.timeout, Box::pin(guest), connection).await
         }
     };
     record(
         handler,
-        peer,
-        &connection,
+        &name,
+        connection,
         &outcome,
         began.elapsed(),
         meter.used(),
     );
     match outcome {
-        Outcome::Exit(_) => linger(&connection).await,
+        Outcome::Exit(_) => linger(connection).await,
         Outcome::Broken(_) => connection.reset(),
         Outcome::Vanished => {}
     }
@@ -67,7 +70,7 @@ pub async fn serve(host: &Host, handler: &Handler, connection: Connection, peer:
 /// Lets the guest run until it ends, its time is up, or its client is gone.
 async fn within(
     limit: Option<Duration>,
-    guest: impl Future<Output = End>,
+    guest: Pin<Box<impl Future<Output = End>>>,
     connection: &Connection,
 ) -> Outcome {
     let whole = async {
@@ -129,7 +132,7 @@ async fn linger(connection: &Connection) {
 /// One line for each connection.
 fn record(
     handler: &Handler,
-    peer: &Peer,
+    peer: &str,
     connection: &Connection,
     outcome: &Outcome,
     took: Duration,
@@ -147,5 +150,5 @@ fn record(
     );
     let message =
         format_args!("{what} ({took:.1?}, cpu {cpu:.1?}, {received} bytes in, {sent} out)");
-    journal::log_handler(level, &handler.name, &peer.name, message);
+    journal::log_handler(level, &handler.name, peer, message);
 }
