@@ -7,7 +7,7 @@
 use lexopt::Arg;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,9 +38,13 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Failure> {
     let (input, output) = arguments().map_err(|e| Failure::Usage(e.to_string()))?;
     let failed = |path: &Path, why: &dyn std::fmt::Display| {
-        Failure::Failed(format!("{}: {why}", path.display()))
+        match path.as_os_str().to_str() {
+            // Whoever gave the module away knows what it was.
+            Some("-") => Failure::Failed(why.to_string()),
+            _ => Failure::Failed(format!("{}: {why}", path.display())),
+        }
     };
-    let wasm = fs::read(&input).map_err(|e| failed(&input, &e))?;
+    let wasm = read(&input).map_err(|e| failed(&input, &e))?;
     let artifact = compile(&wasm).map_err(|e| failed(&input, &e))?;
     if output.as_os_str() == "-" {
         return io::stdout()
@@ -49,6 +53,16 @@ fn run() -> Result<(), Failure> {
     }
     replace(&output, &artifact)
         .map_err(|e| Failure::Failed(format!("cannot write {}: {e}", output.display())))
+}
+
+/// The module; `-` is standard input.
+fn read(input: &Path) -> io::Result<Vec<u8>> {
+    if input.as_os_str() != "-" {
+        return fs::read(input);
+    }
+    let mut wasm = Vec::new();
+    io::stdin().read_to_end(&mut wasm)?;
+    Ok(wasm)
 }
 
 /// The module to compile and where the artifact goes (`-` is standard output).

@@ -101,6 +101,13 @@ impl Connection {
         Ok(count)
     }
 
+    /// Is there anything to read, the end of the input included? Else `WouldBlock`.
+    fn peek(&self) -> io::Result<usize> {
+        self.attempt(Interest::READABLE, |fd| {
+            rustix::net::recv(fd, &mut [0u8; 1], RecvFlags::PEEK).map(|(count, _)| count)
+        })
+    }
+
     /// Reads at least one byte, or 0 when the client will send no more.
     ///
     /// # Errors
@@ -249,8 +256,14 @@ fn stream_error(error: io::Error) -> StreamError {
 #[async_trait]
 impl Pollable for Stdin {
     async fn ready(&mut self) {
-        // An error is one that the read which follows meets, too.
-        let _ = self.0.wait(Interest::READABLE).await;
+        // The event loop may remember input that was read since, and a guest that was told there is
+        // some goes on to read it, and waits. An error is one that its read meets, too.
+        while self.0.wait(Interest::READABLE).await.is_ok() {
+            match self.0.peek() {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                _ => return,
+            }
+        }
     }
 }
 

@@ -119,12 +119,12 @@ pub unsafe fn load_bytes(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Code
 unsafe fn deserialize(engine: &Engine, file: File) -> wasmtime::Result<Code> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     match Engine::detect_precompiled_file(&path) {
-        // SAFETY: the caller upholds it.
         Ok(Some(Precompiled::Module)) => {
+            // SAFETY: the caller upholds it.
             unsafe { Module::deserialize_open_file(engine, file) }.map(Code::Core)
         }
-        // SAFETY: the caller upholds it.
         Ok(Some(Precompiled::Component)) => {
+            // SAFETY: the caller upholds it.
             unsafe { Component::deserialize_file(engine, path) }.map(Code::Component)
         }
         _ => wasmtime::bail!("not a compiled WebAssembly module, or only the beginning of one"),

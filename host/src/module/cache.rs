@@ -1,10 +1,16 @@
 //! Modules that were compiled because only a `.wasm` was there, kept for the next start.
 
 use sha2::{Digest, Sha256};
+use std::env;
 use std::fmt::Write as _;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Tells apart what this process stores at the same time.
+static STORED: AtomicU32 = AtomicU32::new(0);
 
 /// The directory of compiled modules. An entry's name says all that the entry depends on, so
 /// entries never change and are never wrong; they are replaced by nothing and deleted by anybody.
@@ -39,18 +45,31 @@ impl Cache {
         self.directory.join(name)
     }
 
-    /// Makes the directory, for us alone.
+    /// Keeps an artifact under the name that [`Self::entry`] gave. Nobody ever sees half of it, and
+    /// who stores the same at the same time stores the same.
     ///
     /// # Errors
-    /// Those of `mkdir(2)`.
-    pub fn create(&self) -> io::Result<()> {
-        fs::DirBuilder::new()
+    /// Those of the file system. Nothing is lost but time.
+    pub fn store(&self, entry: &Path, artifact: &[u8]) -> io::Result<()> {
+        DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&self.directory)
-    }
-
-    pub fn directory(&self) -> &Path {
-        &self.directory
+            .create(&self.directory)?;
+        let number = STORED.fetch_add(1, Relaxed);
+        let name = format!(".unfinished-{}-{number}", std::process::id());
+        let unfinished = self.directory.join(name);
+        let written = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)
+            .and_then(|mut file| file.write_all(artifact))
+            .and_then(|()| fs::rename(&unfinished, entry));
+        if written.is_err() {
+            // It may not be there at all.
+            let _ = fs::remove_file(&unfinished);
+        }
+        written
     }
 }

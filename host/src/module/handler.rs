@@ -152,11 +152,8 @@ impl Handler {
         let (engine, cache) = (engine.clone(), cache.cloned());
         let (name, path) = (self.name.clone(), files.wasm.clone());
         let warn = move |message| journal::log_handler(Level::Warning, &name, "", message);
-        let compiling = spawn_blocking(move || load::source(&engine, &path, cache.as_ref(), &warn));
-        compiling.await.unwrap_or_else(|e| {
-            Err(LoadError::NotCompiled {
-                reason: e.to_string(),
-            })
-        })
+        spawn_blocking(move || load::source(&engine, &path, cache.as_ref(), &warn))
+            .await
+            .unwrap_or_else(|lost| Err(LoadError::Lost(lost.to_string())))
     }
 }

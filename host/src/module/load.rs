@@ -36,8 +36,10 @@ pub enum LoadError {
     Distrusted { path: PathBuf, reason: Distrust },
     #[error("{} cannot be used: {reason} (make it anew with `wasm-sock compile {}`)", path.display(), path.with_extension("wasm").display())]
     Unusable { path: PathBuf, reason: String },
-    #[error("{reason}")]
-    NotCompiled { reason: String },
+    #[error("{} cannot be used: {reason}", path.display())]
+    NotCompiled { path: PathBuf, reason: String },
+    #[error("the thread that loaded the module is gone: {0}")]
+    Lost(String),
 }
 
 /// Loads an artifact, after asking who could have written it.
@@ -78,41 +80,32 @@ pub fn source(
         error,
     })?;
     if !wasm.starts_with(WASM_MAGIC) {
-        let reason = format!(
-            "{} is not a WebAssembly module: it does not begin with \"\\0asm\" (is the build finished?)",
-            path.display()
-        );
-        return Err(LoadError::NotCompiled { reason });
+        let reason = "it is not a WebAssembly module: it does not begin with \"\\0asm\" (is the build finished?)";
+        return Err(not_compiled(path, reason));
     }
-    let Some(cache) = cache else {
-        return compile_in_memory(engine, path);
-    };
-    let entry = cache.entry(&wasm);
-    if entry.exists() {
-        match artifact(engine, &entry) {
+    let entry = cache.map(|cache| cache.entry(&wasm));
+    if let Some(entry) = entry.as_deref().filter(|entry| entry.exists()) {
+        match artifact(engine, entry) {
             Ok(code) => return Ok(code),
             Err(error) => warn(format!("cached module passed over: {error}")),
         }
     }
-    if let Err(error) = cache.create() {
+    let bytes = compiler::compile(&wasm).map_err(|reason| not_compiled(path, &reason))?;
+    if let (Some(cache), Some(entry)) = (cache, entry)
+        && let Err(error) = cache.store(&entry, &bytes)
+    {
         warn(format!(
-            "cannot keep compiled modules in {}: {error}; every start compiles",
-            cache.directory().display()
+            "cannot keep the compiled module as {}: {error}; every start compiles it",
+            entry.display()
         ));
-        return compile_in_memory(engine, path);
     }
-    match compiler::compile_to(path, &entry) {
-        Ok(()) => artifact(engine, &entry),
-        Err(reason) => Err(LoadError::NotCompiled { reason }),
-    }
+    // SAFETY: these are the very bytes our compiler just made.
+    unsafe { native::load_bytes(engine, &bytes) }.map_err(|e| not_compiled(path, &format!("{e:#}")))
 }
 
-fn compile_in_memory(engine: &Engine, path: &Path) -> Result<Code, LoadError> {
-    let bytes =
-        compiler::compile_to_memory(path).map_err(|reason| LoadError::NotCompiled { reason })?;
-    // SAFETY: these are the very bytes our compiler just made.
-    unsafe { native::load_bytes(engine, &bytes) }.map_err(|e| LoadError::Unusable {
+fn not_compiled(path: &Path, reason: &str) -> LoadError {
+    LoadError::NotCompiled {
         path: path.to_owned(),
-        reason: format!("{e:#}"),
-    })
+        reason: reason.to_owned(),
+    }
 }

@@ -10,10 +10,12 @@ use crate::module::Handler;
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
 use std::io;
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 /// How long accepting rests when the system has no descriptors or memory left.
@@ -39,43 +41,31 @@ impl Listener {
     /// Accepts connections for ever, at most `max-connections` of the handler at a time. What is
     /// beyond that waits in the kernel's queue, and so does what comes after this is dropped.
     pub async fn accept_all(self, host: Arc<Host>, handler: Arc<Handler>) {
+        let mut exhausted = false;
         loop {
+            // Held for a connection, never while waiting for one: a handler's sockets share them.
             let Ok(permit) = handler.connections.clone().acquire_owned().await else {
                 return;
             };
-            let (fd, address) = self.accept(&handler.name).await;
-            let in_flight = host.activity.begin();
-            let (host, handler, kind) = (host.clone(), handler.clone(), self.kind);
-            let peer = Peer::of(&fd, kind, address);
-            let connection = Arc::new(Connection::new(fd, kind == Kind::Tcp));
-            tokio::spawn(async move {
-                stream::serve(&host, &handler, &connection, peer).await;
-                drop((permit, in_flight));
-            });
-        }
-    }
-
-    async fn accept(&self, handler: &str) -> (OwnedFd, Option<SocketAddrAny>) {
-        let mut reported = false;
-        loop {
             match self.try_accept() {
-                Ok(accepted) => return accepted,
+                Ok((fd, address)) => {
+                    exhausted = false;
+                    self.spawn(&host, &handler, permit, fd, address);
+                }
                 Err(Errno::AGAIN) => {
+                    drop(permit);
                     if let Ok(mut ready) = self.fd.readable().await {
-                        // Asked again before waiting: whoever came since the last try counts.
-                        match ready.try_io(|_| Ok(self.try_accept()?)) {
-                            Ok(Ok(accepted)) => return accepted,
-                            Ok(Err(_)) | Err(_) => {}
-                        }
+                        // The queue is emptied before the next wait, so nobody in it is forgotten.
+                        ready.clear_ready();
                     }
                 }
                 Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                    if !reported {
-                        reported = true;
+                    drop(permit);
+                    if !mem::replace(&mut exhausted, true) {
                         let message = format!(
                             "cannot accept for now: {error}; clients wait (LimitNOFILE= in the service bounds descriptors)"
                         );
-                        journal::log_handler(Level::Warning, handler, "", message);
+                        journal::log_handler(Level::Warning, &handler.name, "", message);
                     }
                     sleep(BACK_OFF).await;
                 }
@@ -83,6 +73,24 @@ impl Listener {
                 Err(_) => tokio::task::yield_now().await,
             }
         }
+    }
+
+    fn spawn(
+        &self,
+        host: &Arc<Host>,
+        handler: &Arc<Handler>,
+        permit: OwnedSemaphorePermit,
+        fd: OwnedFd,
+        address: Option<SocketAddrAny>,
+    ) {
+        let in_flight = host.activity.begin();
+        let peer = Peer::of(&fd, self.kind, address);
+        let connection = Arc::new(Connection::new(fd, self.kind == Kind::Tcp));
+        let (host, handler) = (host.clone(), handler.clone());
+        tokio::spawn(async move {
+            stream::serve(&host, &handler, &connection, peer).await;
+            drop((permit, in_flight));
+        });
     }
 
     fn try_accept(&self) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {

@@ -6,6 +6,7 @@ use crate::guest::{self, Connection, End, Meter, State};
 use crate::journal::{self, Level};
 use crate::module::Handler;
 use std::future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -31,20 +32,21 @@ enum Outcome {
 
 /// Serves one connection, from its acceptance to its end.
 pub async fn serve(host: &Host, handler: &Handler, connection: &Arc<Connection>, peer: Peer) {
+    let broken = ResetOnDrop(connection);
     let Ok(program) = handler.program(&host.engine, host.cache.as_ref()).await else {
-        connection.reset();
         return;
     };
     let began = Instant::now();
     let meter = Arc::new(Meter::default());
     let Peer { name, environment } = peer;
-    let outcome = match State::new(
+    let state = State::new(
         &handler.name,
         &handler.config,
         connection.clone(),
         name.clone(),
         environment,
-    ) {
+    );
+    let outcome = match state {
         Err(error) => Outcome::Broken(error.to_string()),
         Ok(state) => {
             let limits = handler.config.limits;
@@ -60,10 +62,19 @@ pub async fn serve(host: &Host, handler: &Handler, connection: &Arc<Connection>,
         began.elapsed(),
         meter.used(),
     );
-    match outcome {
-        Outcome::Exit(_) => linger(connection).await,
-        Outcome::Broken(_) => connection.reset(),
-        Outcome::Vanished => {}
+    if let Outcome::Exit(_) = outcome {
+        mem::forget(broken);
+        linger(connection).await;
+    }
+}
+
+/// A connection that is reset unless its guest came to a good end: also when the host leaves before
+/// the guest does.
+struct ResetOnDrop<'a>(&'a Connection);
+
+impl Drop for ResetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.reset();
     }
 }
 
