@@ -78,8 +78,12 @@ fn arguments() -> Result<(PathBuf, PathBuf), lexopt::Error> {
         }
     }
     let input = PathBuf::from(input.ok_or("no FILE.wasm to compile")?);
-    let output = output.map_or_else(|| input.with_extension("cwasm"), PathBuf::from);
-    if output == input {
+    let beside = || match input.as_os_str().to_str() {
+        Some("-") => input.clone(),
+        _ => input.with_extension("cwasm"),
+    };
+    let output = output.map_or_else(beside, PathBuf::from);
+    if output == input && output.as_os_str() != "-" {
         return Err("the module is already a .cwasm; give the .wasm it was made from".into());
     }
     Ok((input, output))
