@@ -6,6 +6,7 @@ use crate::module::{self, Cache, Files, Handler};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 use wasmtime::Engine;
@@ -15,9 +16,9 @@ use wasmtime::Engine;
 pub fn run(file: Option<&Path>) -> Result<(), Failure> {
     let config = load_config(file).map_err(Failure::Configuration)?;
     let engine = module::engine().map_err(|error| Failure::Failed(format!("{error:#}")))?;
-    let names = names(&config);
-    let mut rows = vec![["HANDLER", "GUEST", "MODULE", "LIMITS", "GRANTED"].map(String::from)];
     let mut problems = Vec::new();
+    let names = names(&config, &mut problems);
+    let mut rows = vec![["HANDLER", "GUEST", "MODULE", "LIMITS", "GRANTED"].map(String::from)];
     for name in &names {
         let settings = config.handler(name);
         rows.push(row(name, &settings, &config, &engine, &mut problems)?);
@@ -37,20 +38,23 @@ pub fn run(file: Option<&Path>) -> Result<(), Failure> {
 }
 
 /// The handlers that are configured, and those that are only a file in the module directory.
-fn names(config: &Config) -> BTreeSet<String> {
+fn names(config: &Config, problems: &mut Vec<String>) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = config.handlers.keys().cloned().collect();
-    for entry in fs::read_dir(&config.host.modules)
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    let folder = &config.host.modules;
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // Handlers may have all their modules elsewhere.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return names,
+        Err(error) => {
+            problems.push(format!("cannot read {}: {error}", folder.display()));
+            return names;
+        }
+    };
+    for entry in entries.flatten() {
         let path = entry.path();
-        let is_module = matches!(
-            path.extension().and_then(|e| e.to_str()),
-            Some("wasm" | "cwasm")
-        );
+        let extension = path.extension().and_then(|extension| extension.to_str());
         if let Some(name) = path.file_stem().and_then(|stem| stem.to_str())
-            && is_module
+            && matches!(extension, Some("wasm" | "cwasm"))
             && !name.starts_with('.')
         {
             names.insert(name.to_owned());

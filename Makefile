@@ -1,0 +1,137 @@
+# wasm-sock. `make help` tells what there is to make.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+
+# Everything native is static musl: see .cargo/config.toml.
+TARGET := x86_64-unknown-linux-musl
+# Only CI insists on Cargo.lock: who works on the dependencies is not to be stopped by it.
+LOCKED := $(if $(CI),--locked)
+
+GUESTS := guests/hello guests/echo guests/daytime guests/gopher tests/guests/actor
+# Guests with tests of their own, which run natively.
+TESTED_GUESTS := guests/daytime guests/gopher
+
+UNITS := wasm-sock.service wasm-sock@.service
+bindir = $(DESTDIR)$(PREFIX)/bin
+libdir = $(DESTDIR)$(PREFIX)/lib
+docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
+
+.PHONY: build host compile guests setup demo test fmt clippy unit end-to-end systemd bench
+.PHONY: install uninstall clean help
+# One build at a time: each of them uses all processors, and they share a target directory.
+.NOTPARALLEL:
+.DEFAULT_GOAL := build
+
+build: host compile guests ## build everything into build/ (the default)
+
+# Two invocations, always: in one, cargo would unify features and link the compiler into the host.
+host:
+	$(CARGO) build $(LOCKED) --release -p wasm-sock
+	@install -C -D -m 755 target/$(TARGET)/release/wasm-sock build/wasm-sock
+
+compile:
+	$(CARGO) build $(LOCKED) --profile compiler -p wasm-sock-compile
+	@install -C -D -m 755 target/$(TARGET)/compiler/wasm-sock-compile build/wasm-sock-compile
+
+# Each guest twice: as a core module (WASI 0.1) in build/guests/p1, as a component (0.2) in p2.
+define build_guest
+	$(CARGO) build $(LOCKED) --release --manifest-path $(1)/Cargo.toml --target-dir target/guests \
+	  --target wasm32-wasip1 --target wasm32-wasip2
+	@install -C -D -m 644 -t build/guests/p1 target/guests/wasm32-wasip1/release/$(notdir $(1)).wasm
+	@install -C -D -m 644 -t build/guests/p2 target/guests/wasm32-wasip2/release/$(notdir $(1)).wasm
+
+endef
+
+guests:
+	$(foreach guest,$(GUESTS),$(call build_guest,$(guest)))
+	$(MAKE) --no-print-directory -C guests/hello-c
+	@install -C -D -m 644 -t build/guests/p1 guests/hello-c/hello-c.wasm
+
+setup: ## install what building and testing need (apt, rustup), if it is missing
+	@tests/setup
+
+demo: setup build ## see it work: two ports, no process; knock, and there is one
+	@tests/demo
+
+test: setup build fmt clippy unit end-to-end systemd ## everything that can be checked, in order
+
+# Guests are packages of their own, outside of the workspace.
+define fmt_guest
+	$(CARGO) fmt --check --manifest-path $(1)/Cargo.toml
+
+endef
+
+define clippy_guest
+	$(CARGO) clippy $(LOCKED) --manifest-path $(1)/Cargo.toml --target-dir target/guests \
+	  --target wasm32-wasip1 --all-targets -- -D warnings
+
+endef
+
+define test_guest
+	$(CARGO) test $(LOCKED) --manifest-path $(1)/Cargo.toml --target-dir target/guests
+
+endef
+
+fmt:
+	$(CARGO) fmt --all --check
+	$(foreach guest,$(GUESTS),$(call fmt_guest,$(guest)))
+
+clippy:
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p wasm-sock-tests --test systemd -- -D warnings
+	$(foreach guest,$(GUESTS),$(call clippy_guest,$(guest)))
+
+unit:
+	$(CARGO) test $(LOCKED) -p wasm-sock
+	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
+
+end-to-end:
+	$(CARGO) test $(LOCKED) -p wasm-sock-tests
+
+# Under a real systemd, in a throw-away copy of this machine.
+systemd:
+	tests/systemd-box -- tests/demo --in-the-box
+	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test systemd \
+	  --config 'target.$(TARGET).runner=["$(CURDIR)/tests/systemd-box", "--"]'
+
+bench: setup build ## measure cold starts, memory and size; BENCH= are its arguments
+	$(CARGO) run $(LOCKED) --release -p wasm-sock-bench -- $(BENCH)
+
+install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
+	@test -x build/wasm-sock -a -x build/wasm-sock-compile || \
+	  { echo 'install: nothing is built yet; run `make` first' >&2; exit 1; }
+	install -D -m 755 -t $(bindir) build/wasm-sock build/wasm-sock-compile
+	install -d $(libdir)/systemd/system $(libdir)/systemd/user
+	for unit in $(UNITS); do \
+	  for manager in system user; do \
+	    sed 's|/usr/bin/|$(PREFIX)/bin/|' units/$$manager/$$unit | \
+	      install -m 644 /dev/stdin $(libdir)/systemd/$$manager/$$unit || exit 1; \
+	  done; \
+	done
+	install -D -m 644 units/sysusers.conf $(libdir)/sysusers.d/wasm-sock.conf
+	install -D -m 644 units/tmpfiles.conf $(libdir)/tmpfiles.d/wasm-sock.conf
+	install -D -m 644 -t $(docdir)/examples units/examples/*
+# On the machine itself, and not in a package that is being made: the user, the folders, the units.
+	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then set -e; \
+	  systemd-sysusers $(PREFIX)/lib/sysusers.d/wasm-sock.conf; \
+	  systemd-tmpfiles --create $(PREFIX)/lib/tmpfiles.d/wasm-sock.conf; \
+	  if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi; \
+	fi
+
+uninstall: ## take away what `make install` put there; guests and configuration stay
+	rm -f $(bindir)/wasm-sock $(bindir)/wasm-sock-compile
+	rm -f $(foreach unit,$(UNITS),$(libdir)/systemd/system/$(unit) $(libdir)/systemd/user/$(unit))
+	rm -f $(libdir)/sysusers.d/wasm-sock.conf $(libdir)/tmpfiles.d/wasm-sock.conf
+	rm -rf $(docdir)
+	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && [ -d /run/systemd/system ]; then \
+	  systemctl daemon-reload; \
+	fi
+
+clean: ## remove all that was built
+	rm -rf build target
+	$(MAKE) --no-print-directory -C guests/hello-c clean
+
+help: ## say this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18

@@ -1,0 +1,97 @@
+//! The programs and guests under test, as `make` leaves them in `build/`.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The two worlds that guests are built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A core module of WASI 0.1.
+    P1,
+    /// A component of WASI 0.2.
+    P2,
+}
+
+pub const BOTH: [Kind; 2] = [Kind::P1, Kind::P2];
+
+impl Kind {
+    fn folder(self) -> &'static str {
+        match self {
+            Kind::P1 => "p1",
+            Kind::P2 => "p2",
+        }
+    }
+}
+
+fn build_folder() -> PathBuf {
+    match env::var_os("WASM_SOCK_BUILD") {
+        Some(folder) => folder.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../build"),
+    }
+}
+
+fn built(path: &str) -> PathBuf {
+    let path = build_folder().join(path);
+    fs::canonicalize(&path).unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}: run `make` first (or point WASM_SOCK_BUILD at what it built)",
+            path.display()
+        )
+    })
+}
+
+/// The program under test.
+pub fn wasm_sock() -> PathBuf {
+    // It is of no use without the compiler beside it.
+    compiler();
+    built("wasm-sock")
+}
+
+pub fn compiler() -> PathBuf {
+    built("wasm-sock-compile")
+}
+
+/// A guest: `hello`, `echo`, `daytime`, `gopher` or `actor`.
+pub fn wasm(kind: Kind, guest: &str) -> PathBuf {
+    built(&format!("guests/{}/{guest}.wasm", kind.folder()))
+}
+
+/// The actor as it would be after a change: its `version` part says `edition 1`.
+pub fn second_version(kind: Kind) -> Vec<u8> {
+    let mut bytes = fs::read(wasm(kind, "actor")).expect("read the actor");
+    let (before, after) = (b"version ", b"edition ");
+    let at: Vec<usize> = (0..bytes.len() - before.len())
+        .filter(|at| bytes[*at..].starts_with(before))
+        .collect();
+    assert!(!at.is_empty(), "the actor no longer says \"version \"");
+    for at in at {
+        bytes[at..at + after.len()].copy_from_slice(after);
+    }
+    bytes
+}
+
+/// The compiled guest. It is kept in `build/` for the next run, until it is built anew.
+pub fn cwasm(kind: Kind, guest: &str) -> PathBuf {
+    let source = wasm(kind, guest);
+    let folder = build_folder().join("test-cwasm").join(kind.folder());
+    fs::create_dir_all(&folder).expect("make a folder in build/");
+    let artifact = folder.join(format!("{guest}.cwasm"));
+    let modified = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+    if modified(&artifact) <= modified(&source) || modified(&artifact) <= modified(&compiler()) {
+        compile(&source, &artifact);
+    }
+    artifact
+}
+
+/// Compiles as a user would.
+pub fn compile(source: &Path, artifact: &Path) {
+    let output = Command::new(wasm_sock())
+        .args(["compile".as_ref(), source.as_os_str(), "-o".as_ref()])
+        .arg(artifact)
+        .output()
+        .expect("run wasm-sock compile");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "wasm-sock compile: {said}");
+}

@@ -1,0 +1,42 @@
+//! What the end-to-end tests stand on: an activator that does what systemd does, and clients
+//! that never wait for ever.
+//!
+//! A test builds its own [`World`] (folders, configuration, sockets), starts a [`Host`] in it as
+//! systemd would, and connects with a [`Client`]. When a test fails, what its hosts said is printed.
+
+mod artifacts;
+mod client;
+mod host;
+mod launch;
+mod log;
+mod supervisor;
+pub mod systemctl;
+mod world;
+
+pub use artifacts::{BOTH, Kind, compiler, second_version, wasm, wasm_sock};
+pub use client::{Address, Answer, Client, End};
+pub use host::Host;
+pub use launch::{Launch, SELF};
+pub use log::Log;
+pub use supervisor::Supervisor;
+pub use world::{World, run, run_in};
+
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must happen before it fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks `condition` until it holds; fails with `what` when it does not within [`PATIENCE`].
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "it never happened that {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The one in the middle.
+pub fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}

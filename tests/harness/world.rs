@@ -1,0 +1,260 @@
+//! A test's own folders, configuration and sockets.
+
+use std::cell::RefCell;
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use rustix::net::{
+    AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, bind, getsockname,
+    listen, socket_with, sockopt,
+};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tempfile::TempDir;
+
+use crate::artifacts;
+use crate::{Address, Host, Kind, Launch};
+
+/// systemd's `Backlog=` (systemd.socket(5)).
+const BACKLOG: i32 = 4096;
+
+/// Descriptors of sockets are kept from here on, out of the way of those that a host gets.
+const KEPT_FROM: i32 = 6000;
+
+/// A test that measures is alone; the others share the machine.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+#[allow(dead_code, reason = "held, not used")]
+enum Turn {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+/// A socket that a host is started with.
+#[derive(Clone)]
+pub(crate) struct Passed {
+    pub name: String,
+    /// `None`: a number that is counted, but not open.
+    pub fd: Option<Arc<OwnedFd>>,
+}
+
+/// Everything that a test has to itself. One a thread at a time.
+pub struct World {
+    pub kind: Kind,
+    folder: TempDir,
+    sockets: RefCell<Vec<Passed>>,
+    _turn: Turn,
+}
+
+impl World {
+    /// A world in which handlers are guests of `kind`.
+    pub fn new(kind: Kind) -> Self {
+        let turn = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+        Self::build(kind, Turn::Shared(turn))
+    }
+
+    /// A world while no other test of this program runs, for one that measures.
+    pub fn alone(kind: Kind) -> Self {
+        let turn = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+        Self::build(kind, Turn::Alone(turn))
+    }
+
+    fn build(kind: Kind, turn: Turn) -> Self {
+        allow_many_descriptors();
+        eprintln!("with {kind:?} guests:");
+        let folder = tempfile::Builder::new()
+            .prefix("wasm-sock-test-")
+            .tempdir()
+            .expect("make a folder");
+        for name in ["config/handlers.d", "state/modules", "cache", "run"] {
+            fs::create_dir_all(folder.path().join(name)).expect("make a folder");
+        }
+        Self {
+            kind,
+            folder,
+            sockets: RefCell::default(),
+            _turn: turn,
+        }
+    }
+
+    /// A file or folder of this world: `config`, `state`, `cache` and `run` are there.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A file in the module folder.
+    pub fn module(&self, name: &str) -> PathBuf {
+        self.path("state/modules").join(name)
+    }
+
+    /// Installs `guest`, compiled, as the module of `handler`.
+    pub fn install(&self, handler: &str, guest: &str) -> PathBuf {
+        let path = self.module(&format!("{handler}.cwasm"));
+        fs::copy(artifacts::cwasm(self.kind, guest), &path).expect("install a module");
+        path
+    }
+
+    /// Installs `guest` as the toolchain made it.
+    pub fn install_wasm(&self, handler: &str, guest: &str) -> PathBuf {
+        let path = self.module(&format!("{handler}.wasm"));
+        fs::copy(artifacts::wasm(self.kind, guest), &path).expect("install a module");
+        path
+    }
+
+    /// Compiles `wasm` into the module folder, as `NAME.cwasm`.
+    pub fn compile(&self, wasm: &[u8], name: &str) -> PathBuf {
+        let source = self.path(&format!("run/{name}.wasm"));
+        fs::write(&source, wasm).expect("write a module");
+        let artifact = self.module(&format!("{name}.cwasm"));
+        artifacts::compile(&source, &artifact);
+        artifact
+    }
+
+    /// A handler that plays `part` (`big 1000`); `settings` are more lines of its table.
+    pub fn actor(&self, handler: &str, part: &str, settings: &str) {
+        if !self.module("actor.cwasm").exists() {
+            self.install("actor", "actor");
+        }
+        let args: Vec<&str> = part.split(' ').collect();
+        self.configure(&format!(
+            "[handler.{handler}]\nmodule = \"actor.cwasm\"\nargs = {args:?}\n{settings}\n"
+        ));
+    }
+
+    /// A TCP port that an actor with this part answers, of the same name.
+    pub fn actor_port(&self, handler: &str, part: &str, settings: &str) -> Address {
+        self.actor(handler, part, settings);
+        self.tcp(handler)
+    }
+
+    /// Adds to `wasm-sock.toml`.
+    pub fn configure(&self, text: &str) {
+        let path = self.path("config/wasm-sock.toml");
+        let file = File::options().create(true).append(true).open(path);
+        let mut file = file.expect("open the configuration");
+        file.write_all(text.as_bytes()).expect("configure");
+    }
+
+    /// Passes a listening TCP socket of 127.0.0.1 with this name.
+    pub fn tcp(&self, name: &str) -> Address {
+        self.pass_tcp(name, Ipv4Addr::LOCALHOST.into())
+    }
+
+    pub fn tcp6(&self, name: &str) -> Address {
+        self.pass_tcp(name, Ipv6Addr::LOCALHOST.into())
+    }
+
+    /// As `ListenStream=PORT` does: IPv6 and IPv4 through one socket. Returned is the port.
+    pub fn dual_stack(&self, name: &str) -> u16 {
+        self.pass_tcp(name, Ipv6Addr::UNSPECIFIED.into()).port()
+    }
+
+    fn pass_tcp(&self, name: &str, ip: IpAddr) -> Address {
+        let fd = new_socket(&ip, SocketType::STREAM);
+        listen(&fd, BACKLOG).expect("listen");
+        let address = address_of(&fd);
+        self.pass(name, fd);
+        Address::Tcp(address)
+    }
+
+    /// Passes a listening Unix socket.
+    pub fn unix(&self, name: &str) -> Address {
+        let path = self.path(&format!("run/{name}.sock"));
+        let fd = socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        );
+        let fd = fd.expect("make a socket");
+        let address = SocketAddrUnix::new(&path).expect("a short path");
+        bind(&fd, &address).expect("bind");
+        listen(&fd, BACKLOG).expect("listen");
+        self.pass(name, fd);
+        Address::Unix(path)
+    }
+
+    /// Passes a UDP socket.
+    pub fn udp(&self, name: &str) -> SocketAddr {
+        let fd = new_socket(&Ipv4Addr::LOCALHOST.into(), SocketType::DGRAM);
+        let address = address_of(&fd);
+        self.pass(name, fd);
+        address
+    }
+
+    /// Passes any descriptor with this name.
+    pub fn pass(&self, name: &str, fd: impl Into<OwnedFd>) {
+        let fd = rustix::io::fcntl_dupfd_cloexec(fd.into(), KEPT_FROM).expect("dup");
+        self.sockets.borrow_mut().push(Passed {
+            name: name.to_owned(),
+            fd: Some(Arc::new(fd)),
+        });
+    }
+
+    /// Counts a descriptor that is not open.
+    pub fn pass_nothing(&self, name: &str) {
+        self.sockets.borrow_mut().push(Passed {
+            name: name.to_owned(),
+            fd: None,
+        });
+    }
+
+    /// The host, as systemd would start it, with all sockets passed so far.
+    pub fn launch(&self) -> Launch {
+        Launch::new(self.folder.path(), self.sockets.borrow().clone())
+    }
+
+    /// Starts the host with these arguments.
+    pub fn start(&self, arguments: &[&str]) -> Host {
+        self.launch().args(arguments).start()
+    }
+}
+
+fn new_socket(ip: &IpAddr, socket_type: SocketType) -> OwnedFd {
+    let family = match ip {
+        IpAddr::V4(_) => AddressFamily::INET,
+        IpAddr::V6(_) => AddressFamily::INET6,
+    };
+    let fd = socket_with(family, socket_type, SocketFlags::CLOEXEC, None).expect("make a socket");
+    if ip.is_ipv6() {
+        sockopt::set_ipv6_v6only(&fd, false).expect("set IPV6_V6ONLY");
+    }
+    bind(&fd, &SocketAddr::new(*ip, 0)).expect("bind");
+    fd
+}
+
+fn address_of(fd: &OwnedFd) -> SocketAddr {
+    let address: SocketAddrAny = getsockname(fd).expect("getsockname");
+    address.try_into().expect("an internet address")
+}
+
+/// A thousand sockets, each with its descriptor here, are more than the usual limit allows.
+fn allow_many_descriptors() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        setrlimit(Resource::Nofile, limit).expect("raise the limit of descriptors");
+    });
+}
+
+/// Runs `wasm-sock` with these arguments to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    run_in(Path::new("/"), arguments, &[])
+}
+
+/// Runs `wasm-sock` in a folder, with nothing but these variables in its environment.
+pub fn run_in(folder: &Path, arguments: &[&str], environment: &[(&str, &Path)]) -> Output {
+    Command::new(artifacts::wasm_sock())
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .expect("run wasm-sock")
+}

@@ -1,0 +1,260 @@
+//! Where a guest comes from: `.wasm`, `.cwasm`, the cache; each only when somebody knocks.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::inotify;
+
+use harness::{BOTH, Kind, World, compiler, second_version, wasm, wasm_sock};
+
+fn entries(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("list a folder");
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name();
+    let mut names: Vec<String> = entries
+        .map(|entry| name(entry).to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// A copy of the program, with the compiler beside it or without.
+fn copied_program(world: &World, with_compiler: bool) -> PathBuf {
+    let folder = world.path("bin");
+    fs::create_dir_all(&folder).unwrap();
+    let copy = folder.join("wasm-sock");
+    fs::copy(wasm_sock(), &copy).unwrap();
+    if with_compiler {
+        fs::copy(compiler(), folder.join("wasm-sock-compile")).unwrap();
+    }
+    copy
+}
+
+fn set_age(path: &Path, seconds: u64) {
+    let file = File::options().write(true).open(path).unwrap();
+    let time = SystemTime::now() - Duration::from_secs(seconds);
+    file.set_modified(time).unwrap();
+}
+
+#[test]
+fn a_wasm_alone_is_compiled_once_and_kept_for_the_next_start() {
+    for kind in BOTH {
+        let world = World::new(kind);
+        world.install_wasm("hello", "hello");
+        let address = world.tcp("hello");
+        let program = copied_program(&world, true);
+        let host = world.launch().program(&program).start();
+        assert!(address.knock().text().starts_with("Hello"));
+        drop(host);
+        let kept = entries(&world.path("cache"));
+        assert!(kept.len() == 1 && kept[0].ends_with(".cwasm"), "{kept:?}");
+        assert_eq!(entries(&world.module("")), ["hello.wasm"]);
+
+        fs::remove_file(program.with_file_name("wasm-sock-compile")).unwrap();
+        let _host = world.launch().program(&program).start();
+        assert!(address.knock().text().starts_with("Hello"));
+    }
+}
+
+#[test]
+fn hosts_that_compile_the_same_module_at_once_do_not_disturb_each_other() {
+    let world = World::new(Kind::P2);
+    world.install_wasm("hello", "hello");
+    let address = world.tcp("hello");
+    let clients: Vec<_> = (0..4).map(|_| address.connect()).collect();
+    let hosts: Vec<_> = (0..4).map(|_| world.start(&[])).collect();
+    for mut client in clients {
+        assert!(client.answer().text().starts_with("Hello"));
+    }
+    drop(hosts);
+    let kept = entries(&world.path("cache"));
+    assert!(kept.len() == 1 && kept[0].ends_with(".cwasm"), "{kept:?}");
+}
+
+#[test]
+fn the_cache_never_keeps_one_module_under_the_name_of_another() {
+    let world = World::new(Kind::P1);
+    world.configure("[handler.actor]\nargs = [\"version\"]\n");
+    let address = world.tcp("actor");
+    let program = copied_program(&world, false);
+    // A build that ends while the compiler starts: the module is replaced under its eyes.
+    let module = world.install_wasm("actor", "actor");
+    let (first, second) = (world.path("run/first.wasm"), world.path("run/second.wasm"));
+    fs::copy(&module, &first).unwrap();
+    fs::write(&second, second_version(world.kind)).unwrap();
+    let replace = format!(
+        "[ -e {0} ] && /bin/mv {0} {1}",
+        second.display(),
+        module.display()
+    );
+    delay_compiler(&program, &replace);
+    let _host = world.launch().program(&program).start();
+    address.knock();
+    address.knock().expect_whole("edition 1\n");
+    fs::rename(&first, &module).unwrap();
+    address.knock().expect_whole("version 1\n");
+}
+
+/// Puts a compiler beside `program` that does something else first.
+fn delay_compiler(program: &Path, first: &str) {
+    let script = program.with_file_name("wasm-sock-compile");
+    let text = format!("#!/bin/sh\n{first}\nexec {} \"$@\"\n", compiler().display());
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn while_one_module_is_compiled_the_others_are_served() {
+    let world = World::new(Kind::P1);
+    world.install("hello", "hello");
+    world.install_wasm("slow", "hello");
+    let (hello, slow) = (world.tcp("hello"), world.tcp("slow"));
+    let program = copied_program(&world, false);
+    let go = world.path("run/go");
+    let wait = format!("while [ ! -e {} ]; do /bin/sleep 0.01; done", go.display());
+    delay_compiler(&program, &wait);
+    let mut host = world
+        .launch()
+        .program(&program)
+        .args(&["--idle-timeout", "100ms"])
+        .start();
+    let mut waiting = [slow.connect(), slow.connect()];
+    for _ in 0..50 {
+        assert!(hello.knock().text().starts_with("Hello"));
+    }
+    assert!(
+        !host.ends_within(Duration::from_millis(300)),
+        "somebody waits"
+    );
+    fs::write(&go, "").unwrap();
+    for client in &mut waiting {
+        assert!(client.answer().text().starts_with("Hello"));
+    }
+    drop(waiting);
+    host.expect_exit(0);
+}
+
+#[test]
+fn a_cwasm_alone_needs_neither_compiler_nor_cache() {
+    for kind in BOTH {
+        let world = World::new(kind);
+        world.install("hello", "hello");
+        let address = world.tcp("hello");
+        let program = copied_program(&world, false);
+        let _host = world
+            .launch()
+            .program(&program)
+            .without("CACHE_DIRECTORY")
+            .start();
+        assert!(address.knock().text().starts_with("Hello"));
+    }
+}
+
+#[test]
+fn without_a_cache_directory_a_wasm_is_compiled_all_the_same() {
+    for kind in BOTH {
+        let world = World::new(kind);
+        world.install_wasm("hello", "hello");
+        let address = world.tcp("hello");
+        let host = world.launch().without("CACHE_DIRECTORY").start();
+        assert!(address.knock().text().starts_with("Hello"));
+        drop(host);
+        let host = world.launch().env("CACHE_DIRECTORY", "/proc/none").start();
+        assert!(address.knock().text().starts_with("Hello"));
+        let line = host.log.expect("/proc/none");
+        assert!(line.contains("every start compiles"), "{line}");
+    }
+}
+
+#[test]
+fn of_a_wasm_and_a_cwasm_the_one_built_last_is_taken() {
+    for kind in BOTH {
+        let world = World::new(kind);
+        world.configure("[handler.actor]\nargs = [\"version\"]\n");
+        let cwasm = world.install("actor", "actor");
+        let wasm = world.module("actor.wasm");
+        fs::write(&wasm, second_version(kind)).unwrap();
+        let address = world.tcp("actor");
+        let _host = world.start(&[]);
+        for (wasm_age, cwasm_age, answer) in [
+            (100, 50, "version 1\n"),
+            (50, 100, "edition 1\n"),
+            (30, 20, "version 1\n"),
+        ] {
+            set_age(&wasm, wasm_age);
+            set_age(&cwasm, cwasm_age);
+            address.knock().expect_whole(answer);
+        }
+    }
+}
+
+#[test]
+fn the_missing_compiler_is_told_with_what_to_do() {
+    let world = World::new(Kind::P1);
+    world.install_wasm("hello", "hello");
+    let address = world.tcp("hello");
+    let program = copied_program(&world, false);
+    let host = world.launch().program(&program).start();
+    address.knock().expect_reset_after("");
+    let line = host.log.expect("cannot run");
+    let script = program.with_file_name("wasm-sock-compile");
+    assert!(line.contains(&script.display().to_string()), "{line}");
+    assert!(line.contains("wasm-sock compile"), "{line}");
+}
+
+#[test]
+fn only_modules_that_somebody_knocked_for_are_opened() {
+    for kind in BOTH {
+        let world = World::new(kind);
+        let addresses: Vec<_> = (0..30)
+            .map(|number| {
+                let name = format!("hello{number}");
+                world.install(&name, "hello");
+                world.tcp(&name)
+            })
+            .collect();
+        let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK);
+        let watch = watch.expect("inotify_init");
+        inotify::add_watch(&watch, world.module(""), inotify::WatchFlags::OPEN).unwrap();
+        let _host = world.start(&[]);
+        for number in [3, 17] {
+            assert!(addresses[number].knock().text().starts_with("Hello"));
+        }
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&watch, &mut buffer);
+        let mut opened = BTreeSet::new();
+        while let Ok(event) = reader.next() {
+            if let Some(name) = event.file_name() {
+                opened.insert(name.to_string_lossy().into_owned());
+            }
+        }
+        let expected = ["hello17.cwasm", "hello3.cwasm"].map(String::from);
+        assert_eq!(opened, BTreeSet::from(expected));
+    }
+}
+
+#[test]
+fn module_serves_every_socket_with_one_file_whatever_its_name() {
+    for kind in BOTH {
+        let world = World::new(kind);
+        let (one, two) = (world.tcp("one"), world.unix("two.socket"));
+        let file = wasm(kind, "hello");
+        let _host = world.start(&["--module", file.to_str().unwrap()]);
+        assert!(one.knock().text().contains("knock on one over TCP"));
+        assert!(two.knock().text().contains("knock on two over UNIX"));
+    }
+}
+
+#[test]
+fn a_module_may_lie_outside_of_the_module_folder() {
+    for kind in BOTH {
+        let world = World::new(kind);
+        let file = wasm(kind, "hello");
+        world.configure(&format!("[handler.greet]\nmodule = {file:?}\n"));
+        let address = world.tcp("greet");
+        let _host = world.start(&[]);
+        assert!(address.knock().text().contains("knock on greet"));
+    }
+}

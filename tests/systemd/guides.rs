@@ -1,0 +1,79 @@
+//! Every command that a guide tells its reader to type is typed.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use harness::systemctl::{checkout, install};
+
+/// Runs the ```sh blocks of a guide, one after the other in one shell, in `folder`. What is in other
+/// blocks (```text, ```console) is for reading.
+#[track_caller]
+fn follow(guide: &str, folder: &Path) {
+    let text = fs::read_to_string(checkout().join(guide)).expect("read the guide");
+    let script = shell_blocks(&text);
+    assert!(!script.is_empty(), "{guide} has no ```sh block");
+    let mut shell = Command::new("bash");
+    shell
+        .args(["-euxo", "pipefail", "-c", &script])
+        .current_dir(folder)
+        // As a reader has it, not as cargo has made it for the tests.
+        .env_clear();
+    for name in [
+        "PATH",
+        "HOME",
+        "CARGO_HOME",
+        "RUSTUP_HOME",
+        "RUSTUP_TOOLCHAIN",
+    ] {
+        if let Some(value) = env::var_os(name) {
+            shell.env(name, value);
+        }
+    }
+    let result = shell.output().expect("run bash");
+    let (printed, said) = (
+        String::from_utf8_lossy(&result.stdout),
+        String::from_utf8_lossy(&result.stderr),
+    );
+    assert!(
+        result.status.success(),
+        "{guide}: a command fails ({}):\n{said}\nprinted:\n{printed}",
+        result.status
+    );
+}
+
+/// The contents of all ```sh blocks.
+fn shell_blocks(text: &str) -> String {
+    let mut script = String::new();
+    let mut inside = false;
+    for line in text.lines() {
+        match line.trim_end() {
+            "```sh" => inside = true,
+            fence if fence.starts_with("```") => inside = false,
+            _ if inside => {
+                script += line;
+                script.push('\n');
+            }
+            _ => {}
+        }
+    }
+    script
+}
+
+#[test]
+fn every_command_of_the_guides_works() {
+    install();
+    let _ports = crate::ports();
+    let elsewhere = tempfile::tempdir().unwrap();
+    follow("guests/README.md", elsewhere.path());
+    if checkout().join("README.md").exists() {
+        follow("README.md", &checkout());
+    }
+}
+
+#[test]
+fn only_shell_blocks_are_commands() {
+    let text = "a\n```sh\none\n```\n```text\nno\n```\n```console\n$ no\n```\n```sh\ntwo\n```\n";
+    assert_eq!(shell_blocks(text), "one\ntwo\n");
+}
