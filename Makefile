@@ -96,8 +96,14 @@ systemd:
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test systemd \
 	  --config 'target.$(TARGET).runner=["$(CURDIR)/tests/systemd-box", "--"]'
 
-bench: setup build ## measure cold starts, memory and size; BENCH= are its arguments
-	$(CARGO) run $(LOCKED) --release -p wasm-sock-bench -- $(BENCH)
+# How often each contender is started.
+ROUNDS ?= 200
+
+bench: setup build ## measure cold starts, memory and size, beside baselines; ROUNDS=200
+	musl-gcc -static -O2 -s -o build/baseline bench/baseline.c
+	install -m 644 bench/baseline.py build/
+	clang --target=wasm32-wasi -Os -s -o build/guests/p1/idle.wasm bench/idle.c
+	$(CARGO) run $(LOCKED) --release -p wasm-sock-bench -- build $(ROUNDS)
 
 install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	@test -x build/wasm-sock -a -x build/wasm-sock-compile || \

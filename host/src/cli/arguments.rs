@@ -28,7 +28,7 @@ check     everything that could go wrong later, now: the configuration, every mo
 compile   make the .cwasm that `host` loads without compiling
   -o FILE              where to write it [default: beside the .wasm]
 
-Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 bad configuration.
+Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 bad configuration or no sockets.
 ";
 
 /// What to do.

@@ -2,14 +2,18 @@
 
 use super::arguments::HostOptions;
 use super::{Failure, load_config};
+use crate::activation::{self, ActivationError};
+use crate::lifecycle;
 use crate::serve::{self, Options};
-use crate::{activation, lifecycle};
 
 /// # Errors
 /// When no sockets were passed, the configuration is bad, or the process cannot serve.
 pub fn run(options: HostOptions) -> Result<(), Failure> {
     lifecycle::hold_signals();
-    let sockets = activation::sockets().map_err(|error| Failure::Failed(error.to_string()))?;
+    let sockets = activation::sockets().map_err(|error| match error {
+        ActivationError::NoSockets | ActivationError::ZeroSockets => Failure::NoSockets(error),
+        _ => Failure::Failed(error.to_string()),
+    })?;
     let mut config = match load_config(options.config.as_deref()) {
         Ok(config) => config,
         Err(errors) => {

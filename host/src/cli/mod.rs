@@ -5,6 +5,7 @@ mod check;
 mod compile;
 mod host;
 
+use crate::activation::ActivationError;
 use crate::config::{Config, ConfigErrors, Environment};
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,15 +23,19 @@ pub enum Failure {
     Usage(String),
     #[error("{0}")]
     Configuration(ConfigErrors),
+    /// The service was started without the sockets it is for.
+    #[error("{0}")]
+    NoSockets(ActivationError),
 }
 
 impl Failure {
-    /// 1 failed, 2 wrong usage, 78 (`EX_CONFIG`, `sysexits.h`) bad configuration.
+    /// 1 failed, 2 wrong usage, 78 (`EX_CONFIG`, `sysexits.h`) bad configuration: nothing that
+    /// trying again would change.
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Failed(_) => ExitCode::FAILURE,
             Self::Usage(_) => ExitCode::from(2),
-            Self::Configuration(_) => ExitCode::from(78),
+            Self::Configuration(_) | Self::NoSockets(_) => ExitCode::from(78),
         }
     }
 }

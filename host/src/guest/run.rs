@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
-use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime::{Engine, FrameInfo, Store, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 /// How a guest ended.
@@ -128,9 +128,29 @@ fn end_of(result: wasmtime::Result<i32>, store: &Store<State>) -> End {
     if let Some(exceeded) = error.downcast_ref::<CpuTimeExceeded>() {
         return End::Trap(exceeded.to_string());
     }
-    let mut why = format!("{error:#}");
+    let mut why = describe(&error);
     if store.data().budget.refused {
         why = format!("ran out of memory (raise `memory` if it needs more): {why}");
     }
     End::Trap(why)
+}
+
+/// The functions of a backtrace that are worth a place in the log line.
+const FRAMES: usize = 4;
+
+/// What went wrong, and where in the guest, in one line.
+fn describe(error: &wasmtime::Error) -> String {
+    let why = error.root_cause().to_string();
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return why;
+    };
+    let name = |frame: &FrameInfo| match frame.func_name() {
+        Some(name) => name.to_owned(),
+        None => format!("function {}", frame.func_index()),
+    };
+    let frames: Vec<String> = backtrace.frames().iter().take(FRAMES).map(name).collect();
+    match frames.len() {
+        0 => why,
+        _ => format!("{why}, in {}", frames.join(" called by ")),
+    }
 }
