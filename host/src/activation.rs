@@ -22,6 +22,15 @@ pub struct Socket {
     pub name: String,
     /// The descriptor, close-on-exec.
     pub fd: OwnedFd,
+    /// Is somebody waiting at it already?
+    pub ready: bool,
+}
+
+/// What was passed: the sockets, and what was counted as one but is not open.
+#[derive(Debug)]
+pub struct Passed {
+    pub sockets: Vec<Socket>,
+    pub not_open: Vec<(String, SocketError)>,
 }
 
 /// What kind of traffic a socket carries.
@@ -153,22 +162,53 @@ impl Environment {
 ///
 /// # Errors
 /// See [`ActivationError`].
-pub fn sockets() -> Result<Vec<Socket>, ActivationError> {
+pub fn sockets() -> Result<Passed, ActivationError> {
     let names = Environment::current().names()?;
-    let mut passed = ListenFd::from_env();
-    let last = FIRST as usize + names.len() - 1;
-    // One call for all of them, because a process that runs the compiler must not pass them on.
-    // SAFETY: close_range(2) with CLOSE_RANGE_CLOEXEC only sets a flag on descriptors.
+    let mut listen_fd = ListenFd::from_env();
+    let mut fds: Vec<RawFd> = Vec::with_capacity(names.len());
+    fds.extend((0..names.len()).filter_map(|index| listen_fd.take_raw_fd(index).ok().flatten()));
+    let mut passed = Passed {
+        sockets: Vec::with_capacity(fds.len()),
+        not_open: Vec::new(),
+    };
+    for (name, (fd, events)) in names.into_iter().zip(states(&fds)) {
+        if events & libc::POLLNVAL != 0 {
+            passed.not_open.push((name, SocketError::NotOpen { fd }));
+            continue;
+        }
+        // SAFETY: sd_listen_fds(3) makes the descriptor ours, it is open, and `take_raw_fd` gave it
+        // out once.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        passed.sockets.push(Socket {
+            name,
+            fd,
+            ready: events & libc::POLLIN != 0,
+        });
+    }
+    Ok(passed)
+}
+
+/// What `poll(2)` says of each descriptor, all of them in one call; and with another one, makes
+/// them close-on-exec, because a process that runs the compiler must not pass them on.
+fn states(fds: &[RawFd]) -> Vec<(RawFd, libc::c_short)> {
+    let entry = |&fd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut entries: Vec<libc::pollfd> = fds.iter().map(entry).collect();
+    let last = FIRST + fds.len() as RawFd - 1;
+    // SAFETY: poll(2) writes to as many entries as it is given; close_range(2) with
+    // CLOSE_RANGE_CLOEXEC only sets a flag. Should either fail, nobody is served first, or the
+    // compiler has a descriptor more.
     unsafe {
+        libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, 0);
         libc::syscall(libc::SYS_close_range, FIRST, last, CLOSE_RANGE_CLOEXEC);
     }
-    let take = |(index, name)| {
-        let fd = passed.take_raw_fd(index).ok().flatten()?;
-        // SAFETY: sd_listen_fds(3) makes the descriptor ours, and `take_raw_fd` gives it out once.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Some(Socket { name, fd })
-    };
-    Ok(names.into_iter().enumerate().filter_map(take).collect())
+    entries
+        .iter()
+        .map(|entry| (entry.fd, entry.revents))
+        .collect()
 }
 
 /// The handler a socket's name stands for.

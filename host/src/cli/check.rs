@@ -111,7 +111,7 @@ fn row(
             problems.push(format!("{name}: dirs: {}: {error}", dir.host.display()));
         }
     }
-    let handler = Handler::new(name.to_owned(), settings.clone(), Some(files));
+    let handler = Handler::new(name.to_owned(), settings.clone(), Ok(files));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;

@@ -23,6 +23,9 @@ pub enum Failure {
     Usage(String),
     #[error("{0}")]
     Configuration(ConfigErrors),
+    /// Bad configuration, of which the log has told everything.
+    #[error("bad configuration (see above)")]
+    Reported,
     /// The service was started without the sockets it is for.
     #[error("{0}")]
     NoSockets(ActivationError),
@@ -35,7 +38,7 @@ impl Failure {
         match self {
             Self::Failed(_) => ExitCode::FAILURE,
             Self::Usage(_) => ExitCode::from(2),
-            Self::Configuration(_) | Self::NoSockets(_) => ExitCode::from(78),
+            Self::Configuration(_) | Self::Reported | Self::NoSockets(_) => ExitCode::from(78),
         }
     }
 }

@@ -191,7 +191,8 @@ impl Connection {
         let _ = sockopt::set_socket_linger(&*self.fd, Some(std::time::Duration::ZERO));
     }
 
-    /// Has the other side gone, so that nothing can be sent any more?
+    /// Has the other side gone, so that nothing can be sent any more? Not as long as it left
+    /// something to be read: a client of a Unix socket may say its word and leave.
     pub fn is_hung_up(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut fds = [PollFd::new(&*self.fd, PollFlags::empty())];
@@ -200,8 +201,11 @@ impl Connection {
             tv_nsec: 0,
         };
         match poll(&mut fds, Some(&now)) {
-            Ok(_) => fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP),
-            Err(Errno::INTR) => false,
+            Ok(_) if fds[0].revents().contains(PollFlags::ERR) => true,
+            Ok(_) if fds[0].revents().contains(PollFlags::HUP) => {
+                !matches!(rustix::io::ioctl_fionread(&*self.fd), Ok(1..))
+            }
+            Ok(_) | Err(Errno::INTR) => false,
             Err(_) => true,
         }
     }

@@ -4,7 +4,10 @@ use crate::config::HandlerConfig;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// How long after its last change a file may be thought to be in the middle of being written.
+const FRESH: Duration = Duration::from_millis(500);
 
 /// A module's two forms. They have one name and lie side by side: `hello.wasm`, what a toolchain
 /// makes, and `hello.cwasm`, what `wasm-sock compile` makes of it.
@@ -98,8 +101,14 @@ impl Stamp {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
-        let fresh = |file: &FileStamp| now.as_secs().abs_diff(file.changed.0 as u64) <= 1;
-        self.cwasm.iter().chain(&self.wasm).any(fresh)
+        let age = |file: &FileStamp| {
+            let (seconds, nanoseconds) = file.changed;
+            now.saturating_sub(Duration::new(seconds as u64, nanoseconds as u32))
+        };
+        self.cwasm
+            .iter()
+            .chain(&self.wasm)
+            .any(|file| age(file) < FRESH)
     }
 
     pub fn has_wasm(&self) -> bool {
@@ -110,7 +119,6 @@ impl Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn write(path: &Path, age: Duration) {
         fs::write(path, "x").unwrap();

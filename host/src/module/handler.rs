@@ -26,8 +26,8 @@ pub struct Handler {
     pub config: HandlerConfig,
     /// One permit for each connection it may have (`max-connections`).
     pub connections: Arc<Semaphore>,
-    /// `None` when its name cannot be a file's.
-    files: Option<Files>,
+    /// Where its module is looked for, or why nowhere.
+    files: Result<Files, String>,
     slot: Mutex<Slot>,
 }
 
@@ -45,7 +45,7 @@ struct Slot {
 }
 
 impl Handler {
-    pub fn new(name: String, config: HandlerConfig, files: Option<Files>) -> Self {
+    pub fn new(name: String, config: HandlerConfig, files: Result<Files, String>) -> Self {
         Self {
             name: name.into(),
             connections: Arc::new(Semaphore::new(config.limits.max_connections as usize)),
@@ -66,7 +66,7 @@ impl Handler {
         cache: Option<&Cache>,
     ) -> Result<Arc<Program>, Unavailable> {
         let mut slot = self.slot.lock().await;
-        let stamp = self.files.as_ref().map(Files::stamp);
+        let stamp = self.files.as_ref().ok().map(Files::stamp);
         if slot.stamp == stamp {
             match &slot.outcome {
                 Some(Ok(program)) => return Ok(program.clone()),
@@ -84,7 +84,8 @@ impl Handler {
                 slot.reported.clear();
                 Ok(program)
             }
-            Err(reason) => {
+            Err(error) => {
+                let reason = error.to_string();
                 if slot.reported != reason {
                     journal::log_handler(Level::Error, &self.name, "", &reason);
                     slot.reported = reason;
@@ -95,21 +96,23 @@ impl Handler {
         }
     }
 
-    /// Loads the program, and again while it cannot be loaded but its file was just changed. Also
+    /// Loads the program, and again while its file makes no sense but was just changed. Also
     /// returns what the files were before.
     async fn load_settled(
         &self,
         engine: &Engine,
         cache: Option<&Cache>,
-    ) -> (Option<Stamp>, Result<Program, String>) {
+    ) -> (Option<Stamp>, Result<Program, LoadError>) {
         loop {
-            let stamp = self.files.as_ref().map(Files::stamp);
-            let loaded = self.load(engine, cache).await;
-            let unfinished = stamp.is_some_and(|stamp| stamp.is_fresh());
-            if loaded.is_ok() || !unfinished {
-                return (stamp, loaded);
+            let stamp = self.files.as_ref().ok().map(Files::stamp);
+            match self.load(engine, cache).await {
+                Err(error)
+                    if error.is_about_content() && stamp.is_some_and(|stamp| stamp.is_fresh()) =>
+                {
+                    sleep(UNFINISHED).await;
+                }
+                loaded => return (stamp, loaded),
             }
-            sleep(UNFINISHED).await;
         }
     }
 
@@ -117,17 +120,16 @@ impl Handler {
     ///
     /// # Errors
     /// What is wrong with the module, and what to do.
-    pub async fn load(&self, engine: &Engine, cache: Option<&Cache>) -> Result<Program, String> {
+    pub async fn load(&self, engine: &Engine, cache: Option<&Cache>) -> Result<Program, LoadError> {
         let files = self
             .files
             .as_ref()
-            .ok_or(LoadError::BadName)
-            .map_err(|e| e.to_string())?;
-        let code = self
-            .code(files, engine, cache)
-            .await
-            .map_err(|e| e.to_string())?;
-        Program::link(engine, &code).map_err(|e| format!("{}: {e}", files.wasm.display()))
+            .map_err(|why| LoadError::NoFile(why.clone()))?;
+        let code = self.code(files, engine, cache).await?;
+        Program::link(engine, &code).map_err(|reason| LoadError::NotLinked {
+            path: files.wasm.clone(),
+            reason,
+        })
     }
 
     async fn code(

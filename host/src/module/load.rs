@@ -24,10 +24,6 @@ pub enum Code {
 /// Why a module could not be loaded, and what to do.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    #[error(
-        "the socket's name cannot be a handler's (set FileDescriptorName= in the .socket unit to letters, digits, `-`, `_` or `.`)"
-    )]
-    BadName,
     #[error("no module: neither {} nor {} is there (put one of them there, or name another with `module =` or --module)", .0.cwasm.display(), .0.wasm.display())]
     Missing(Files),
     #[error("cannot read {}: {error}", path.display())]
@@ -38,8 +34,19 @@ pub enum LoadError {
     Unusable { path: PathBuf, reason: String },
     #[error("{} cannot be used: {reason}", path.display())]
     NotCompiled { path: PathBuf, reason: String },
+    #[error("{} cannot be used: {reason}", path.display())]
+    NotLinked { path: PathBuf, reason: String },
+    #[error("{0}")]
+    NoFile(String),
     #[error("the thread that loaded the module is gone: {0}")]
     Lost(String),
+}
+
+impl LoadError {
+    /// Is this what half a file looks like?
+    pub fn is_about_content(&self) -> bool {
+        matches!(self, Self::Unusable { .. } | Self::NotCompiled { .. })
+    }
 }
 
 /// Loads an artifact, after asking who could have written it.

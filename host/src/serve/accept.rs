@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
-/// How long accepting rests when the system has no descriptors or memory left.
+/// How long accepting rests when it does not work, as when the system has no descriptors left.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// A socket that connections come from.
@@ -41,27 +41,40 @@ impl Listener {
     /// Accepts connections for ever, at most `max-connections` of the handler at a time. What is
     /// beyond that waits in the kernel's queue, and so does what comes after this is dropped.
     pub async fn accept_all(self, host: Arc<Host>, handler: Arc<Handler>) {
-        let mut exhausted = false;
+        let mut troubled = false;
+        // Its own descriptor, and one for each directory it was granted.
+        let needed = (1 + handler.config.dirs.len()).min(host.descriptor_limit);
         loop {
             // Held for a connection, never while waiting for one: a handler's sockets share them.
             let Ok(permit) = handler.connections.clone().acquire_owned().await else {
                 return;
             };
+            let Ok(descriptors) = host
+                .descriptors
+                .clone()
+                .acquire_many_owned(needed as u32)
+                .await
+            else {
+                return;
+            };
             match self.try_accept() {
                 Ok((fd, address)) => {
-                    exhausted = false;
-                    self.spawn(&host, &handler, permit, fd, address);
+                    troubled = false;
+                    self.spawn(&host, &handler, (permit, descriptors), fd, address);
                 }
                 Err(Errno::AGAIN) => {
-                    drop(permit);
+                    drop((permit, descriptors));
                     if let Ok(mut ready) = self.fd.readable().await {
                         // The queue is emptied before the next wait, so nobody in it is forgotten.
                         ready.clear_ready();
                     }
                 }
-                Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                    drop(permit);
-                    if !mem::replace(&mut exhausted, true) {
+                // accept(2): errors of the connection that was to be accepted. The next may be well.
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                // No descriptors or memory left, or something that may last.
+                Err(error) => {
+                    drop((permit, descriptors));
+                    if !mem::replace(&mut troubled, true) {
                         let message = format!(
                             "cannot accept for now: {error}; clients wait (LimitNOFILE= in the service bounds descriptors)"
                         );
@@ -69,8 +82,6 @@ impl Listener {
                     }
                     sleep(BACK_OFF).await;
                 }
-                // accept(2): errors of the connection that was to be accepted. The next may be well.
-                Err(_) => tokio::task::yield_now().await,
             }
         }
     }
@@ -79,7 +90,7 @@ impl Listener {
         &self,
         host: &Arc<Host>,
         handler: &Arc<Handler>,
-        permit: OwnedSemaphorePermit,
+        permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
         fd: OwnedFd,
         address: Option<SocketAddrAny>,
     ) {
@@ -89,7 +100,7 @@ impl Listener {
         let (host, handler) = (host.clone(), handler.clone());
         tokio::spawn(async move {
             stream::serve(&host, &handler, &connection, peer).await;
-            drop((permit, in_flight));
+            drop((permits, in_flight));
         });
     }
 

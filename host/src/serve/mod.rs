@@ -1,211 +1,155 @@
 //! Sockets meet guests.
 
 mod accept;
+mod handlers;
 mod peer;
 mod stream;
 
-use crate::activation::{self, Socket};
-use crate::config::{Config, valid_handler_name};
-use crate::guest::Connection;
+use crate::activation::{self, Passed, Socket};
+use crate::config::Config;
 use crate::journal::{self, Level};
 use crate::lifecycle::{self, Activity, Signals};
-use crate::module::{Cache, Files, Handler};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::SocketFlags;
+use crate::module::Cache;
+use rustix::process::{Resource, getrlimit};
 use sd_notify::NotifyState;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{future, io};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use wasmtime::Engine;
 
 use accept::Listener;
+use handlers::Handlers;
+
+/// Descriptors that are not for connections: standard streams, event loop, signals, the journal,
+/// a module that is loaded, the compiler's pipes.
+const RESERVED_DESCRIPTORS: usize = 24;
+
+/// How long connections are turned away before the configuration is read anew.
+const TURN_AWAY: Duration = Duration::from_secs(5);
 
 /// What all connections of the process share.
 pub struct Host {
     pub engine: Engine,
     pub cache: Option<Cache>,
     pub activity: Arc<Activity>,
+    /// One permit for each descriptor that connections may have. A client waits in the kernel until
+    /// there are enough for it; were it accepted, it would be for nothing.
+    pub descriptors: Arc<Semaphore>,
+    /// How many there are.
+    pub descriptor_limit: usize,
 }
 
-/// What to serve, and how.
-pub struct Options {
-    pub config: Config,
-    /// The module of every socket, whatever its name (`--module`).
-    pub module: Option<PathBuf>,
+/// What is to be done with connections.
+pub enum Plan {
+    Serve {
+        config: Config,
+        /// The module of every socket, whatever its name (`--module`).
+        module: Option<PathBuf>,
+    },
+    /// Reset them for a while, because the configuration is bad.
+    ///
+    /// Leaving at once would make systemd start us again for the client that waits, until it gives
+    /// the sockets up (`TriggerLimitBurst=`). Staying would hide that the configuration was mended.
+    TurnAway,
 }
 
 /// Serves the sockets until the host is idle or told to stop.
 ///
 /// # Errors
 /// When the process cannot serve at all (no event loop, no engine).
-pub fn serve(sockets: Vec<Socket>, options: &Options) -> io::Result<()> {
-    let ready = ready(&sockets);
+pub fn serve(passed: Passed, plan: &Plan) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let limit = getrlimit(Resource::Nofile)
+        .current
+        .map_or(usize::MAX, |limit| limit as usize);
+    let taken = passed.sockets.len() + RESERVED_DESCRIPTORS;
+    let descriptors = limit.saturating_sub(taken).clamp(1, Semaphore::MAX_PERMITS);
     let host = Arc::new(Host {
         engine: crate::module::engine().map_err(io::Error::other)?,
         cache: Cache::from_environment(),
         activity: Activity::new(),
+        descriptors: Arc::new(Semaphore::new(descriptors)),
+        descriptor_limit: descriptors,
     });
-    let served = runtime.block_on(run(&host, sockets, ready, options));
+    let served = runtime.block_on(run(&host, passed, plan));
     // What is left are guests that outlived the drain, and threads that wait for a file system.
     runtime.shutdown_background();
     served
 }
 
-async fn run(
-    host: &Arc<Host>,
-    sockets: Vec<Socket>,
-    ready: Vec<bool>,
-    options: &Options,
-) -> io::Result<()> {
-    let mut handlers = Handlers {
-        options,
-        by_name: HashMap::new(),
-    };
+async fn run(host: &Arc<Host>, passed: Passed, plan: &Plan) -> io::Result<()> {
+    let signals = Signals::new()?;
+    let mut handlers = Handlers::new(plan);
     let mut listening = JoinSet::new();
-    let mut later = Vec::new();
     // Whoever waits is answered first; a thousand other sockets are looked at afterwards.
-    for (socket, ready) in sockets.into_iter().zip(ready) {
-        if ready {
-            listen(host, &mut handlers, &mut listening, socket);
-        } else {
-            later.push(socket);
-        }
+    let (first, later): (Vec<_>, Vec<_>) =
+        passed.sockets.into_iter().partition(|socket| socket.ready);
+    for socket in first {
+        listen(host, &mut handlers, &mut listening, socket);
     }
     tokio::task::yield_now().await;
     for socket in later {
         listen(host, &mut handlers, &mut listening, socket);
     }
-    let handlers = handlers.by_name.len();
+    for (name, error) in passed.not_open {
+        report_unserved(&name, error);
+    }
     lifecycle::notify(&[NotifyState::Ready]);
-    let _status = Background::spawn(lifecycle::report_status(host.activity.clone(), handlers));
-    let _watchdog = Background::spawn(lifecycle::answer_watchdog());
-    until_done(host, listening, &options.config).await
+    let mut reports = JoinSet::new();
+    reports.spawn(lifecycle::report_status(
+        host.activity.clone(),
+        handlers.count(),
+    ));
+    reports.spawn(lifecycle::answer_watchdog());
+    until_done(host, &signals, listening, plan).await;
+    Ok(())
 }
 
-/// Serves until idle, or until a signal; then finishes what is in flight.
-async fn until_done(host: &Host, mut listening: JoinSet<()>, config: &Config) -> io::Result<()> {
-    let signals = Signals::new()?;
-    let idle = async {
-        match config.host.idle_timeout {
-            Some(timeout) => host.activity.idle(timeout).await,
-            None => future::pending().await,
+/// Serves until it is time to leave, or until a signal; then finishes what is in flight.
+async fn until_done(host: &Host, signals: &Signals, mut listening: JoinSet<()>, plan: &Plan) {
+    let time_to_leave = async {
+        match plan {
+            Plan::TurnAway => sleep(TURN_AWAY).await,
+            Plan::Serve { config, .. } => match config.host.idle_timeout {
+                Some(timeout) => host.activity.idle(timeout).await,
+                None => future::pending().await,
+            },
         }
     };
     tokio::select! {
         biased;
         () = signals.next() => {}
-        () = idle => {
-            lifecycle::notify(&[NotifyState::Stopping]);
-            return Ok(());
-        }
+        () = time_to_leave => {}
     }
     lifecycle::notify(&[NotifyState::Stopping]);
     listening.abort_all();
-    tokio::select! {
-        () = host.activity.quiet() => {}
-        () = signals.next() => {}
-        () = tokio::time::sleep(config.host.drain_timeout) => {}
-    }
-    match host.activity.in_flight() {
-        0 => {}
-        left => {
-            let message = format!(
-                "{left} connections were still in flight after the drain timeout and are reset"
-            );
-            journal::log(Level::Warning, message);
-        }
-    }
-    Ok(())
-}
-
-/// How long connections are turned away before the configuration is read anew.
-const TURN_AWAY: Duration = Duration::from_secs(5);
-
-/// Resets every connection for a while, because the configuration is bad; `errors` is logged.
-///
-/// Leaving at once would make systemd start us again for the client that waits, until it gives the
-/// sockets up (`TriggerLimitBurst=`). Staying for good would hide that the configuration was mended.
-///
-/// # Errors
-/// When the process cannot serve at all.
-pub fn turn_away(sockets: Vec<Socket>, errors: &str) -> io::Result<()> {
-    journal::log(
-        Level::Error,
-        format_args!("bad configuration, all connections are reset:\n{errors}"),
-    );
-    let until = Instant::now() + TURN_AWAY;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(());
-        }
-        let mut fds = poll_set(&sockets);
-        poll(
-            &mut fds,
-            Some(&Timespec::try_from(left).map_err(io::Error::other)?),
-        )?;
-        for (socket, fd) in sockets.iter().zip(&fds) {
-            if fd.revents().contains(PollFlags::IN)
-                && let Ok(connection) = rustix::net::accept_with(&socket.fd, SocketFlags::CLOEXEC)
-            {
-                Connection::new(connection, false).reset();
-            }
-        }
+    if host.activity.in_flight() > 0 {
+        drain(host, signals, plan).await;
     }
 }
 
-/// Which sockets have a client waiting, asked in one system call.
-fn ready(sockets: &[Socket]) -> Vec<bool> {
-    let mut fds = poll_set(sockets);
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
+async fn drain(host: &Host, signals: &Signals, plan: &Plan) {
+    let drain_timeout = match plan {
+        Plan::Serve { config, .. } => config.host.drain_timeout,
+        Plan::TurnAway => Duration::ZERO,
     };
-    // Failing that, nobody is served first.
-    let _ = poll(&mut fds, Some(&now));
-    fds.iter()
-        .map(|fd| fd.revents().contains(PollFlags::IN))
-        .collect()
-}
-
-fn poll_set(sockets: &[Socket]) -> Vec<PollFd<'_>> {
-    sockets
-        .iter()
-        .map(|socket| PollFd::new(&socket.fd, PollFlags::IN))
-        .collect()
-}
-
-/// The handlers of the sockets that were passed.
-struct Handlers<'a> {
-    options: &'a Options,
-    by_name: HashMap<String, Arc<Handler>>,
-}
-
-impl Handlers<'_> {
-    /// The handler that a socket's name stands for; every socket has one, and whether there is a
-    /// module for it shows when somebody connects.
-    fn of(&mut self, socket: &Socket) -> Arc<Handler> {
-        let name = activation::handler_name(&socket.name);
-        if let Some(handler) = self.by_name.get(name) {
-            return handler.clone();
-        }
-        let Options { config, module } = self.options;
-        let settings = config.handler(name).into_owned();
-        let files = match module {
-            Some(path) => Some(Files::at(path)),
-            None if !valid_handler_name(name) => None,
-            None => Some(Files::of(name, &settings, &config.host.modules)),
-        };
-        let handler = Arc::new(Handler::new(name.to_owned(), settings, files));
-        self.by_name.insert(name.to_owned(), handler.clone());
-        handler
+    tokio::select! {
+        biased;
+        () = host.activity.quiet() => return,
+        () = signals.next() => {}
+        () = sleep(drain_timeout) => {}
     }
+    let left = host.activity.in_flight();
+    let message = format_args!(
+        "{left} connections outlived the drain timeout, or a second signal, and are reset"
+    );
+    journal::log(Level::Warning, message);
 }
 
 /// Starts accepting on one socket. One that cannot be served is reported; the others are.
@@ -216,31 +160,21 @@ fn listen(
     socket: Socket,
 ) {
     let handler = handlers.of(&socket);
-    let started = activation::kind(&socket.fd)
-        .map_err(|error| error.to_string())
-        .and_then(|kind| Listener::new(socket.fd, kind).map_err(|error| error.to_string()));
-    match started {
+    let listener = match activation::kind(&socket.fd) {
+        Ok(kind) => Listener::new(socket.fd, kind),
+        Err(error) => return report_unserved(&socket.name, error),
+    };
+    match listener {
         Ok(listener) => {
             listening.spawn(listener.accept_all(host.clone(), handler));
         }
-        Err(error) => {
-            let message = format!("socket {:?} is not served: {error}", socket.name);
-            journal::log(Level::Error, message);
-        }
+        Err(error) => report_unserved(&socket.name, error),
     }
 }
 
-/// A task that ends with its owner.
-struct Background(tokio::task::JoinHandle<()>);
-
-impl Background {
-    fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(task))
-    }
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+fn report_unserved(name: &str, why: impl std::fmt::Display) {
+    journal::log(
+        Level::Error,
+        format_args!("socket {name:?} is not served: {why}"),
+    );
 }

@@ -86,14 +86,16 @@ async fn within(
 ) -> Outcome {
     let whole = async {
         let end = guest.await;
-        if let End::Exit(_) = end
-            && connection.flush().await.is_err()
-        {
-            return Outcome::Vanished;
-        }
         match end {
-            End::Exit(code) => Outcome::Exit(code),
-            End::Trap(why) => Outcome::Broken(why),
+            End::Exit(0) => {}
+            // Whoever cannot read from or write to a client that has gone says that it failed.
+            _ if connection.is_hung_up() => return Outcome::Vanished,
+            End::Trap(why) => return Outcome::Broken(why),
+            End::Exit(_) => {}
+        }
+        match (end, connection.flush().await) {
+            (End::Exit(code), Ok(())) => Outcome::Exit(code),
+            _ => Outcome::Vanished,
         }
     };
     let time_is_up = async {
