@@ -79,7 +79,7 @@ fn help_and_version_go_to_standard_output() {
 fn host_without_a_service_manager_tells_how_it_is_started() {
     expect(
         &run(&["host"]),
-        1,
+        78,
         &["wasm-sock: no sockets", "systemd-socket-activate"],
     );
 }

@@ -16,8 +16,12 @@ fn with_hello() -> (World, Address) {
 
 /// The host does not start, and says why.
 fn fails(launch: &Launch, words: &[&str]) {
+    fails_with(1, launch, words);
+}
+
+fn fails_with(code: i32, launch: &Launch, words: &[&str]) {
     let mut host = launch.start();
-    host.expect_exit(1);
+    host.expect_exit(code);
     let line = host.log.expect("wasm-sock: ");
     for word in words {
         assert!(line.contains(word), "{word:?} is not in: {line}");
@@ -33,12 +37,13 @@ fn answers(address: &Address) {
 fn without_sockets_the_host_tells_which_command_would_have_worked() {
     let (world, _) = with_hello();
     let launch = world.launch().without("LISTEN_FDS");
-    fails(
+    fails_with(
+        78,
         &launch,
         &["no sockets", "systemctl start", "systemd-socket-activate"],
     );
     let launch = world.launch().env("LISTEN_FDS", "0");
-    fails(&launch, &["LISTEN_FDS=0", ".socket"]);
+    fails_with(78, &launch, &["LISTEN_FDS=0", ".socket"]);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, prlimit};
+
 use harness::{Address, BOTH, Client, End, Kind, World};
 
 /// The connection is reset, and the log says why.
@@ -163,6 +165,40 @@ fn with_too_few_descriptors_clients_wait_and_all_are_served() {
         for (number, client) in clients.iter_mut().enumerate() {
             let answer = client.answer();
             assert_eq!((number, answer.text().as_str()), (number, "eof\n"));
+        }
+    }
+}
+
+#[test]
+fn when_the_kernel_gives_no_more_descriptors_the_host_rests_and_tries_again() {
+    for kind in BOTH {
+        let world = World::alone(kind);
+        let address = world.actor_port("eof", "wait-eof", "");
+        let host = world.start(&[]);
+        let mut first = address.connect();
+        host.expect_in_flight(1);
+        let limit = |current| {
+            let rlimit = Rlimit {
+                current: Some(current),
+                maximum: Some(1024),
+            };
+            prlimit(Some(host.pid()), Resource::Nofile, rlimit).expect("prlimit");
+        };
+        // Fewer than the host has already.
+        limit(4);
+        let mut second = address.connect();
+        host.log.expect("cannot accept for now");
+        let before = host.cpu_time();
+        assert!(!second.hears_anything_within(Duration::from_millis(500)));
+        let used = host.cpu_time() - before;
+        assert!(
+            used <= Duration::from_millis(50),
+            "used {used:?} of 500 ms to wait"
+        );
+        limit(1024);
+        for client in [&mut first, &mut second] {
+            client.finish();
+            assert_eq!(client.answer().text(), "eof\n");
         }
     }
 }

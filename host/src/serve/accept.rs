@@ -9,17 +9,23 @@ use crate::journal::{self, Level};
 use crate::module::Handler;
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
+use std::fmt::Display;
 use std::io;
-use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 /// How long accepting rests when it does not work, as when the system has no descriptors left.
 const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// How often clients that have to wait are worth a line in the log.
+const REPORT: Duration = Duration::from_secs(60);
+
+/// What a connection holds while it lasts: its place in `max-connections`, and its descriptors.
+type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// A socket that connections come from.
 pub struct Listener {
@@ -41,29 +47,16 @@ impl Listener {
     /// Accepts connections for ever, at most `max-connections` of the handler at a time. What is
     /// beyond that waits in the kernel's queue, and so does what comes after this is dropped.
     pub async fn accept_all(self, host: Arc<Host>, handler: Arc<Handler>) {
-        let mut troubled = false;
-        // Its own descriptor, and one for each directory it was granted.
-        let needed = (1 + handler.config.dirs.len()).min(host.descriptor_limit);
+        let mut trouble = Trouble::default();
         loop {
             // Held for a connection, never while waiting for one: a handler's sockets share them.
-            let Ok(permit) = handler.connections.clone().acquire_owned().await else {
-                return;
-            };
-            let Ok(descriptors) = host
-                .descriptors
-                .clone()
-                .acquire_many_owned(needed as u32)
-                .await
-            else {
+            let Some(permits) = permits(&host, &handler, &mut trouble).await else {
                 return;
             };
             match self.try_accept() {
-                Ok((fd, address)) => {
-                    troubled = false;
-                    self.spawn(&host, &handler, (permit, descriptors), fd, address);
-                }
+                Ok((fd, address)) => self.spawn(&host, &handler, permits, fd, address),
                 Err(Errno::AGAIN) => {
-                    drop((permit, descriptors));
+                    drop(permits);
                     if let Ok(mut ready) = self.fd.readable().await {
                         // The queue is emptied before the next wait, so nobody in it is forgotten.
                         ready.clear_ready();
@@ -73,13 +66,8 @@ impl Listener {
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 // No descriptors or memory left, or something that may last.
                 Err(error) => {
-                    drop((permit, descriptors));
-                    if !mem::replace(&mut troubled, true) {
-                        let message = format!(
-                            "cannot accept for now: {error}; clients wait (LimitNOFILE= in the service bounds descriptors)"
-                        );
-                        journal::log_handler(Level::Warning, &handler.name, "", message);
-                    }
+                    drop(permits);
+                    trouble.report(&handler, &error);
                     sleep(BACK_OFF).await;
                 }
             }
@@ -90,7 +78,7 @@ impl Listener {
         &self,
         host: &Arc<Host>,
         handler: &Arc<Handler>,
-        permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+        permits: Permits,
         fd: OwnedFd,
         address: Option<SocketAddrAny>,
     ) {
@@ -106,5 +94,42 @@ impl Listener {
 
     fn try_accept(&self) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
         acceptfrom_with(&self.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+    }
+}
+
+/// Waits until the handler may have one more connection. `None` never happens: nobody closes the
+/// semaphores.
+async fn permits(host: &Host, handler: &Handler, trouble: &mut Trouble) -> Option<Permits> {
+    let place = handler.connections.clone().acquire_owned().await.ok()?;
+    // Its own descriptor, and one for each directory it was granted.
+    let needed = (1 + handler.config.dirs.len()).min(host.descriptor_limit) as u32;
+    let descriptors = host.descriptors.clone();
+    if let Ok(descriptors) = descriptors.clone().try_acquire_many_owned(needed) {
+        return Some((place, descriptors));
+    }
+    trouble.report(handler, &"all descriptors are in use");
+    let descriptors = descriptors.acquire_many_owned(needed).await.ok()?;
+    Some((place, descriptors))
+}
+
+/// Why a listener does not accept, told now and then.
+#[derive(Default)]
+struct Trouble {
+    reported: Option<Instant>,
+}
+
+impl Trouble {
+    fn report(&mut self, handler: &Handler, why: &dyn Display) {
+        if self
+            .reported
+            .is_some_and(|reported| reported.elapsed() < REPORT)
+        {
+            return;
+        }
+        self.reported = Some(Instant::now());
+        let message = format!(
+            "cannot accept for now: {why}; clients wait (LimitNOFILE= in the service bounds descriptors)"
+        );
+        journal::log_handler(Level::Warning, &handler.name, "", message);
     }
 }

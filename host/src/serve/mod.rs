@@ -147,7 +147,7 @@ async fn drain(host: &Host, signals: &Signals, plan: &Plan) {
     }
     let left = host.activity.in_flight();
     let message = format_args!(
-        "{left} connections outlived the drain timeout, or a second signal, and are reset"
+        "{left} connections still in flight are reset, after the drain timeout or a second signal"
     );
     journal::log(Level::Warning, message);
 }
