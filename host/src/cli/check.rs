@@ -115,7 +115,8 @@ fn row(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
-    let kind = match runtime.block_on(handler.load(engine, Cache::from_environment().as_ref())) {
+    let kind = match runtime.block_on(handler.try_load(engine, Cache::from_environment().as_ref()))
+    {
         Ok(program) => program.kind().to_owned(),
         Err(reason) => {
             problems.push(format!("{name}: {reason}"));

@@ -66,8 +66,12 @@ impl Handler {
         cache: Option<&Cache>,
     ) -> Result<Arc<Program>, Unavailable> {
         let mut slot = self.slot.lock().await;
-        let stamp = self.files.as_ref().ok().map(Files::stamp);
-        if slot.stamp == stamp {
+        let files = match &self.files {
+            Ok(files) => files,
+            Err(why) => return Err(self.unavailable(&mut slot, why)),
+        };
+        let stamp = files.stamp();
+        if slot.stamp == Some(stamp) {
             match &slot.outcome {
                 Some(Ok(program)) => return Ok(program.clone()),
                 Some(Err(failed)) if failed.elapsed() < RETRY => return Err(Unavailable),
@@ -75,8 +79,8 @@ impl Handler {
             }
         }
         // Boxed, because it would be part of every connection's task.
-        let (stamp, loaded) = Box::pin(self.load_settled(engine, cache)).await;
-        slot.stamp = stamp;
+        let (stamp, loaded) = Box::pin(self.load_settled(files, stamp, engine, cache)).await;
+        slot.stamp = Some(stamp);
         match loaded {
             Ok(program) => {
                 let program = Arc::new(program);
@@ -85,47 +89,64 @@ impl Handler {
                 Ok(program)
             }
             Err(error) => {
-                let reason = error.to_string();
-                if slot.reported != reason {
-                    journal::log_handler(Level::Error, &self.name, "", &reason);
-                    slot.reported = reason;
-                }
                 slot.outcome = Some(Err(Instant::now()));
-                Err(Unavailable)
+                Err(self.unavailable(&mut slot, &error.to_string()))
             }
         }
     }
 
+    fn unavailable(&self, slot: &mut Slot, why: &str) -> Unavailable {
+        if slot.reported != why {
+            journal::log_handler(Level::Error, &self.name, "", why);
+            slot.reported = why.to_owned();
+        }
+        Unavailable
+    }
+
     /// Loads the program, and again while its file makes no sense but was just changed. Also
-    /// returns what the files were before.
+    /// returns what the files were when it was loaded.
     async fn load_settled(
         &self,
+        files: &Files,
+        mut stamp: Stamp,
         engine: &Engine,
         cache: Option<&Cache>,
-    ) -> (Option<Stamp>, Result<Program, LoadError>) {
+    ) -> (Stamp, Result<Program, LoadError>) {
         loop {
-            let stamp = self.files.as_ref().ok().map(Files::stamp);
-            match self.load(engine, cache).await {
-                Err(error)
-                    if error.is_about_content() && stamp.is_some_and(|stamp| stamp.is_fresh()) =>
-                {
+            match self.load(files, stamp, engine, cache).await {
+                Err(error) if error.is_about_content() && stamp.is_fresh() => {
                     sleep(UNFINISHED).await;
+                    stamp = files.stamp();
                 }
                 loaded => return (stamp, loaded),
             }
         }
     }
 
-    /// Loads the program as it lies on disk now, whatever was loaded before.
+    /// Loads the program as it lies on disk now, and forgets it again.
     ///
     /// # Errors
     /// What is wrong with the module, and what to do.
-    pub async fn load(&self, engine: &Engine, cache: Option<&Cache>) -> Result<Program, LoadError> {
+    pub async fn try_load(
+        &self,
+        engine: &Engine,
+        cache: Option<&Cache>,
+    ) -> Result<Program, LoadError> {
         let files = self
             .files
             .as_ref()
             .map_err(|why| LoadError::NoFile(why.clone()))?;
-        let code = self.code(files, engine, cache).await?;
+        self.load(files, files.stamp(), engine, cache).await
+    }
+
+    async fn load(
+        &self,
+        files: &Files,
+        stamp: Stamp,
+        engine: &Engine,
+        cache: Option<&Cache>,
+    ) -> Result<Program, LoadError> {
+        let code = self.code(files, stamp, engine, cache).await?;
         Program::link(engine, &code).map_err(|reason| LoadError::NotLinked {
             path: files.wasm.clone(),
             reason,
@@ -135,10 +156,10 @@ impl Handler {
     async fn code(
         &self,
         files: &Files,
+        stamp: Stamp,
         engine: &Engine,
         cache: Option<&Cache>,
     ) -> Result<Code, LoadError> {
-        let stamp = files.stamp();
         if stamp.prefers_cwasm() {
             // In place: it takes a fraction of a millisecond, less than a thread for it would.
             match load::artifact(engine, &files.cwasm) {
