@@ -108,3 +108,12 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigError {}
 impl std::error::Error for ConfigErrors {}
+
+/// `text` in quotes for a message: escaped, and cut short if it is long.
+pub(super) fn quoted(text: &str) -> String {
+    const SHOWN: usize = 60;
+    match text.char_indices().nth(SHOWN) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+    }
+}

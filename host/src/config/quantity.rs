@@ -5,7 +5,7 @@ mod tests;
 
 use std::time::Duration;
 
-use super::value::quoted;
+use super::error::quoted;
 
 /// A family of units: the sum of its parts is a whole number of the smallest one.
 struct Units {

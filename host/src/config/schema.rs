@@ -16,10 +16,10 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::checker::{Checker, Key, Value};
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, Place, quoted};
 use super::source::SourceFile;
 use super::suggest::closest;
-use super::value::{self, quoted};
+use super::value;
 use super::{Access, Config, DirGrant, HandlerConfig, HostConfig, Limits, valid_handler_name};
 
 /// Which of the two kinds of file this is.

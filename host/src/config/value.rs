@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::error::quoted;
 use super::quantity::{parse_duration, parse_idle_timeout, parse_size};
 use super::{Access, Host, Outbound};
 
@@ -19,15 +20,6 @@ pub(super) type Reading<T> = Result<T, String>;
 const MIN_MEMORY: u64 = 64 << 10;
 /// The end of a 32-bit address space; more cannot be addressed.
 const MAX_MEMORY: u64 = 4 << 30;
-
-/// `text` in quotes for a message: escaped, and cut short if it is long.
-pub(super) fn quoted(text: &str) -> String {
-    const SHOWN: usize = 60;
-    match text.char_indices().nth(SHOWN) {
-        None => format!("{text:?}"),
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-    }
-}
 
 pub(super) fn wrong_type(expected: &str, found: &DeValue<'_>) -> String {
     let article = match found {

@@ -13,7 +13,7 @@ mod stdio;
 mod wasip1;
 
 pub use clock::Meter;
-pub use program::Program;
+pub use program::{Code, Program};
 pub use run::{End, run};
 pub use state::{State, StateError};
 pub use stdio::Connection;

@@ -2,10 +2,16 @@
 
 use super::state::State;
 use super::{link, wasip1};
-use crate::module::Code;
 use wasmtime::component::Component;
 use wasmtime::{Engine, InstancePre, Linker, Module};
 use wasmtime_wasi::p2::bindings::CommandPre;
+
+/// Loaded code, not linked to anything yet.
+#[derive(Clone)]
+pub enum Code {
+    Core(Module),
+    Component(Component),
+}
 
 /// A guest that can be run, any number of times.
 pub enum Program {

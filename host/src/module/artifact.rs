@@ -1,6 +1,6 @@
 //! A `.cwasm` is native code: whether it may be loaded, and loading it.
 
-use super::load::Code;
+use crate::guest::Code;
 use rustix::fs::{MemfdFlags, memfd_create, sendfile};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};

@@ -2,9 +2,9 @@
 
 use super::cache::Cache;
 use super::files::{Files, Stamp};
-use super::load::{self, Code, LoadError};
+use super::load::{self, LoadError};
 use crate::config::HandlerConfig;
-use crate::guest::Program;
+use crate::guest::{Code, Program};
 use crate::journal::{self, Level};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

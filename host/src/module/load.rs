@@ -4,22 +4,15 @@ use super::artifact::{self as native, Distrust};
 use super::cache::Cache;
 use super::compiler;
 use super::files::Files;
+use crate::guest::Code;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-use wasmtime::component::Component;
-use wasmtime::{Engine, Module};
+use wasmtime::Engine;
 
 /// What every WebAssembly binary begins with.
 const WASM_MAGIC: &[u8] = b"\0asm";
-
-/// Loaded code, not linked to anything yet.
-#[derive(Clone)]
-pub enum Code {
-    Core(Module),
-    Component(Component),
-}
 
 /// Why a module could not be loaded, and what to do.
 #[derive(Debug, Error)]

@@ -12,7 +12,7 @@ pub use cache::Cache;
 pub use compiler::compiler_path;
 pub use files::{Files, Stamp};
 pub use handler::{Handler, Unavailable};
-pub use load::{Code, LoadError};
+pub use load::LoadError;
 
 use wasmtime::{Config, Engine};
 
