@@ -36,7 +36,10 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let (input, output) = arguments().map_err(|e| Failure::Usage(e.to_string()))?;
+    let Some((input, output)) = arguments().map_err(|e| Failure::Usage(e.to_string()))? else {
+        println!("{USAGE}");
+        return Ok(());
+    };
     let failed = |path: &Path, why: &dyn std::fmt::Display| {
         match path.as_os_str().to_str() {
             // Whoever gave the module away knows what it was.
@@ -65,13 +68,15 @@ fn read(input: &Path) -> io::Result<Vec<u8>> {
     Ok(wasm)
 }
 
-/// The module to compile and where the artifact goes (`-` is standard output).
-fn arguments() -> Result<(PathBuf, PathBuf), lexopt::Error> {
+/// The module to compile and where the artifact goes (`-` is standard output); nothing
+/// when help was asked for.
+fn arguments() -> Result<Option<(PathBuf, PathBuf)>, lexopt::Error> {
     let mut input: Option<OsString> = None;
     let mut output: Option<OsString> = None;
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
+            Arg::Short('h') | Arg::Long("help") => return Ok(None),
             Arg::Short('o') | Arg::Long("output") => output = Some(parser.value()?),
             Arg::Value(file) if input.is_none() => input = Some(file),
             other => return Err(other.unexpected()),
@@ -86,7 +91,7 @@ fn arguments() -> Result<(PathBuf, PathBuf), lexopt::Error> {
     if output == input && output.as_os_str() != "-" {
         return Err("the module is already a .cwasm; give the .wasm it was made from".into());
     }
-    Ok((input, output))
+    Ok(Some((input, output)))
 }
 
 fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {

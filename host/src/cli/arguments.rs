@@ -60,7 +60,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, Fail
 
 fn parse_verb(mut parser: Parser) -> Result<Verb, lexopt::Error> {
     let verb = match parser.next()? {
-        None => return Err("what is to be done? host, check or compile".into()),
+        None => return Err("no command: host, check or compile".into()),
         Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Verb::Help),
         Some(Arg::Short('V') | Arg::Long("version")) => return Ok(Verb::Version),
         Some(Arg::Value(verb)) => verb,

@@ -2,7 +2,7 @@
 
 use super::{Failure, load_config, print};
 use crate::config::{Access, Config, HandlerConfig, Host, Limits};
-use crate::module::{self, Cache, Files, Handler};
+use crate::module::{self, Files, Handler};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -115,8 +115,7 @@ fn row(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
-    let kind = match runtime.block_on(handler.try_load(engine, Cache::from_environment().as_ref()))
-    {
+    let kind = match runtime.block_on(handler.try_load(engine)) {
         Ok(program) => program.kind().to_owned(),
         Err(reason) => {
             problems.push(format!("{name}: {reason}"));

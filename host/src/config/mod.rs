@@ -154,7 +154,7 @@ impl Config {
         match SourceFile::read(&main_file) {
             Ok(Some(source)) => errors.extend(config.apply(source, Role::Main)),
             Ok(None) if explicit.is_none() => {}
-            Ok(None) => errors.push(ConfigError::missing(&main_file, "check --config")),
+            Ok(None) => errors.push(ConfigError::missing(&main_file, "see --config")),
             Err(error) => errors.push(error),
         }
         errors.extend(config.apply_drop_ins(&main_file.with_file_name("handlers.d")));

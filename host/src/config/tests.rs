@@ -166,7 +166,7 @@ fn an_explicit_file_must_exist() {
         .expect_err("an error");
     assert_eq!(
         world.without_folder(&errors),
-        "no.toml: no such file (check --config)"
+        "no.toml: no such file (see --config)"
     );
 }
 

@@ -85,11 +85,14 @@ impl FileStamp {
 }
 
 impl Stamp {
-    /// Is there a `.cwasm`, and is it not older than the `.wasm` beside it? Who rebuilds the one
-    /// and forgets the other gets what was built last.
+    /// Is there a `.cwasm`, and is it not older than the `.wasm` beside it? Who replaces the one and
+    /// forgets the other gets what was replaced last, also when the new file kept the old time
+    /// (`cp -p`, `rsync -a`, `mv`): that it came is a change.
     pub fn prefers_cwasm(&self) -> bool {
         match (&self.cwasm, &self.wasm) {
-            (Some(cwasm), Some(wasm)) => cwasm.modified >= wasm.modified,
+            (Some(cwasm), Some(wasm)) => {
+                cwasm.modified >= wasm.modified && cwasm.changed >= wasm.changed
+            }
             (Some(_), None) => true,
             (None, _) => false,
         }
@@ -109,6 +112,11 @@ impl Stamp {
             .iter()
             .chain(&self.wasm)
             .any(|file| age(file) < FRESH)
+    }
+
+    /// Are both there?
+    pub fn has_both(&self) -> bool {
+        self.cwasm.is_some() && self.wasm.is_some()
     }
 
     pub fn has_wasm(&self) -> bool {
@@ -133,16 +141,28 @@ mod tests {
     }
 
     #[test]
-    fn the_artifact_is_taken_unless_the_module_was_built_after_it() {
+    fn the_artifact_is_taken_unless_the_module_came_after_it() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::at(&dir.path().join("hello.wasm"));
-        assert!(!files.stamp().prefers_cwasm());
+        write(&files.wasm, Duration::from_secs(20));
+        assert!(!files.stamp().prefers_cwasm(), "there is none");
         write(&files.cwasm, Duration::from_secs(10));
         assert!(files.stamp().prefers_cwasm());
-        write(&files.wasm, Duration::from_secs(20));
-        assert!(files.stamp().prefers_cwasm());
         write(&files.wasm, Duration::from_secs(1));
-        assert!(!files.stamp().prefers_cwasm());
+        assert!(!files.stamp().prefers_cwasm(), "the module was built anew");
+        write(&files.cwasm, Duration::ZERO);
+        assert!(files.stamp().prefers_cwasm());
+        // Another module, built long ago, takes its place; a tick of the kernel's clock later.
+        let deadline = SystemTime::now() + Duration::from_secs(10);
+        while files.stamp().prefers_cwasm() {
+            assert!(
+                SystemTime::now() < deadline,
+                "the artifact is still preferred"
+            );
+            let old = dir.path().join("old");
+            write(&old, Duration::from_secs(1000));
+            fs::rename(&old, &files.wasm).unwrap();
+        }
     }
 
     #[test]

@@ -123,20 +123,16 @@ impl Handler {
         }
     }
 
-    /// Loads the program as it lies on disk now, and forgets it again.
+    /// Loads the program as it lies on disk now, and keeps nothing of it, not even in the cache.
     ///
     /// # Errors
     /// What is wrong with the module, and what to do.
-    pub async fn try_load(
-        &self,
-        engine: &Engine,
-        cache: Option<&Cache>,
-    ) -> Result<Program, LoadError> {
+    pub async fn try_load(&self, engine: &Engine) -> Result<Program, LoadError> {
         let files = self
             .files
             .as_ref()
             .map_err(|why| LoadError::NoFile(why.clone()))?;
-        self.load(files, files.stamp(), engine, cache).await
+        self.load(files, files.stamp(), engine, None).await
     }
 
     async fn load(
@@ -169,6 +165,12 @@ impl Handler {
                 }
                 result => return result,
             }
+        } else if stamp.has_both() {
+            let (cwasm, wasm) = (files.cwasm.display(), files.wasm.display());
+            let message = format!(
+                "{cwasm} is older than {wasm}; using the latter (`wasm-sock compile {wasm}` makes it anew)"
+            );
+            journal::log_handler(Level::Warning, &self.name, "", message);
         } else if !stamp.has_wasm() {
             return Err(LoadError::Missing(files.clone()));
         }

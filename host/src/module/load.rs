@@ -19,7 +19,7 @@ const WASM_MAGIC: &[u8] = b"\0asm";
 pub enum LoadError {
     #[error("no module: neither {} nor {} is there (put one of them there, or name another with `module =` or --module)", .0.cwasm.display(), .0.wasm.display())]
     Missing(Files),
-    #[error("cannot read {}: {error}", path.display())]
+    #[error("cannot read {}: {error} (the user of the service must be able to: `chmod a+r`, and `a+x` for the folders above it)", path.display())]
     Unreadable { path: PathBuf, error: io::Error },
     #[error("{} is not loaded: {reason}", path.display())]
     Distrusted { path: PathBuf, reason: Distrust },

@@ -40,7 +40,7 @@ impl<'a> Handlers<'a> {
 
     fn settings(&self, name: &str) -> (HandlerConfig, Result<Files, String>) {
         let Plan::Serve { config, module } = self.plan else {
-            let why = "connections are reset until the configuration is mended";
+            let why = "the configuration is bad (see above): connections are reset, and it is read again in a few seconds";
             return (HandlerConfig::default(), Err(why.to_owned()));
         };
         let settings = config.handler(name).into_owned();

@@ -5,8 +5,9 @@ mod handlers;
 mod peer;
 mod stream;
 
-use crate::activation::{self, Passed, Socket};
+use crate::activation::{self, Passed, Socket, SocketError};
 use crate::config::Config;
+use crate::guest::Connection;
 use crate::journal::{self, Level};
 use crate::lifecycle::{self, Activity, Signals};
 use crate::module::Cache;
@@ -147,7 +148,7 @@ async fn drain(host: &Host, signals: &Signals, plan: &Plan) {
     }
     let left = host.activity.in_flight();
     let message = format_args!(
-        "{left} connections still in flight are reset, after the drain timeout or a second signal"
+        "connections still in flight are reset, after the drain timeout or a second signal: {left}"
     );
     journal::log(Level::Warning, message);
 }
@@ -162,7 +163,12 @@ fn listen(
     let handler = handlers.of(&socket);
     let listener = match activation::kind(&socket.fd) {
         Ok(kind) => Listener::new(socket.fd, kind),
-        Err(error) => return report_unserved(&socket.name, error),
+        Err(error) => {
+            if error == SocketError::AlreadyAccepted {
+                Connection::new(socket.fd, false).reset();
+            }
+            return report_unserved(&socket.name, error);
+        }
     };
     match listener {
         Ok(listener) => {
