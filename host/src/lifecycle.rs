@@ -107,17 +107,15 @@ impl Drop for InFlight {
 /// [`Signals`] asks for them. Called first, so that a signal during the start is not the end of a
 /// connection that was already accepted.
 pub fn hold_signals() {
-    // SAFETY: the set is initialised by sigemptyset; the calls fail for invalid arguments only.
+    let set = termination_signals();
+    // SAFETY: pthread_sigmask reads the set, and fails for invalid arguments only.
     unsafe {
-        let set = termination_signals();
         libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
     }
 }
 
-/// # Safety
-/// None beyond what libc asks for; the set is initialised before it is used.
-unsafe fn termination_signals() -> libc::sigset_t {
-    // SAFETY: sigemptyset initialises the set.
+fn termination_signals() -> libc::sigset_t {
+    // SAFETY: sigemptyset initialises the set; the others change it.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut set);

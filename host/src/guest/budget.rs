@@ -50,6 +50,11 @@ impl ResourceLimiter for Budget {
         Ok(self.grow(desired.saturating_sub(current)))
     }
 
+    /// Each takes 4 GiB of addresses, and a few of the mappings that a process may have.
+    fn memories(&self) -> usize {
+        64
+    }
+
     fn table_growing(
         &mut self,
         current: usize,

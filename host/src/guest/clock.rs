@@ -41,6 +41,11 @@ pub fn start(engine: &Engine) {
         action.sa_sigaction = on_tick as *const () as usize;
         action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
         libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut());
+        // Whoever started us may have blocked it.
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, libc::SIGALRM);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
     }
 }
 
@@ -141,7 +146,9 @@ impl Meter {
     pub fn tick(&self, limit: Option<Duration>) -> Turn {
         let exact = self.is_long_running();
         let slice = self.slice(exact);
-        if limit.is_some_and(|limit| self.used() + slice > limit) {
+        // As in `end`: no more than a quantum is believed of the wall clock.
+        let charged = if exact { slice } else { slice.min(QUANTUM) };
+        if limit.is_some_and(|limit| self.used() + charged > limit) {
             Turn::Exceeded
         } else if slice >= QUANTUM {
             Turn::Yield

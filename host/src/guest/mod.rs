@@ -6,7 +6,6 @@ mod link;
 mod log;
 mod outbound;
 mod program;
-mod random;
 mod run;
 mod state;
 mod stdio;

@@ -71,30 +71,37 @@ where
     }
     // A set of one, because it takes its task with it when it is dropped.
     let mut elsewhere = JoinSet::new();
-    elsewhere.spawn_on(guest, long_running());
+    elsewhere.spawn_on(guest, &long_running());
     match elsewhere.join_next().await {
         Some(Ok(end)) => end,
         _ => End::Trap("the thread it ran in is gone".into()),
     }
 }
 
-/// The thread of the guests that compute, started for the first of them.
-fn long_running() -> &'static Handle {
-    static THREAD: OnceLock<Handle> = OnceLock::new();
-    THREAD.get_or_init(|| {
-        let build = || {
+/// The thread of the guests that compute, started for the first of them. Where no thread can be had
+/// (a limit of the service), they stay among the others.
+fn long_running() -> Handle {
+    static THREAD: OnceLock<Option<Handle>> = OnceLock::new();
+    let thread = THREAD.get_or_init(|| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
-                .build()?;
-            let handle = runtime.handle().clone();
-            std::thread::Builder::new()
-                .name("long-running".into())
-                .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
-            std::io::Result::Ok(handle)
+                // Each turn is long here: who was woken meanwhile comes next, not after many.
+                .global_queue_interval(1)
+                .event_interval(1)
+                .build();
+            if let Ok(runtime) = runtime
+                && sender.send(runtime.handle().clone()).is_ok()
+            {
+                runtime.block_on(std::future::pending::<()>());
+            }
         };
-        // Without threads (a limit of the service) they share this one.
-        build().unwrap_or_else(|_| Handle::current())
-    })
+        let thread = std::thread::Builder::new().name("long-running".into());
+        thread.spawn(run).ok()?;
+        receiver.recv().ok()
+    });
+    thread.clone().unwrap_or_else(Handle::current)
 }
 
 async fn execute(program: Arc<Program>, mut store: Store<State>) -> End {

@@ -3,7 +3,6 @@
 use super::budget::Budget;
 use super::log::Stderr;
 use super::outbound;
-use super::random::Kernel;
 use super::stdio::{Connection, Stdin, Stdout};
 use crate::config::{Access, HandlerConfig};
 use std::path::PathBuf;
@@ -11,6 +10,13 @@ use std::sync::Arc;
 use thiserror::Error;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+
+/// The most random bytes that a component may ask for at once: they are made while others wait.
+const MOST_RANDOM: u64 = 1 << 20;
+
+/// The most files, streams and so on that a guest may have at a time. Each may be a descriptor, and
+/// the process has only so many.
+const MOST_RESOURCES: usize = 256;
 
 /// The state of one guest.
 pub struct State {
@@ -53,8 +59,7 @@ impl State {
             .arg(name)
             .args(&config.args)
             .env("WASM_SOCK_NAME", name)
-            .secure_random(Kernel)
-            .insecure_random(Kernel);
+            .max_random_size(MOST_RANDOM);
         for (key, value) in environment {
             wasi.env(key, value);
         }
@@ -72,8 +77,10 @@ impl State {
                 })?;
         }
         outbound::allow(&mut wasi, &config.allow_outbound);
+        let mut wasi = wasi.build_p1();
+        wasi.ctx().table.set_max_capacity(MOST_RESOURCES);
         Ok(Self {
-            wasi: wasi.build_p1(),
+            wasi,
             budget: Budget::new(config.limits.memory),
             connection,
             stdio_in_place: true,

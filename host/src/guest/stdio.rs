@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
+use tokio::task::coop::consume_budget;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
@@ -28,6 +29,7 @@ pub struct Connection {
     fd: Arc<OwnedFd>,
     /// What a component wrote and the socket did not take yet; at most [`CHUNK`] bytes.
     unsent: Mutex<Bytes>,
+    is_tcp: bool,
     /// TCP: send small writes at once from the second on (the first is never held back).
     no_delay: AtomicBool,
     /// Bytes the guest read.
@@ -43,6 +45,7 @@ impl Connection {
             registered: OnceLock::new(),
             fd: Arc::new(fd),
             unsent: Mutex::default(),
+            is_tcp,
             no_delay: AtomicBool::new(is_tcp),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -63,6 +66,8 @@ impl Connection {
     /// # Errors
     /// When the event loop does not take the socket (`epoll_ctl(2)`).
     pub async fn wait(&self, interest: Interest) -> io::Result<()> {
+        // What is ready already would never let the other tasks have their turn.
+        consume_budget().await;
         self.registered()?.ready(interest).await?.retain_ready();
         Ok(())
     }
@@ -113,6 +118,7 @@ impl Connection {
     /// # Errors
     /// Those of `recv(2)`.
     pub async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        consume_budget().await;
         loop {
             match self.try_recv(buffer) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -141,6 +147,7 @@ impl Connection {
     /// # Errors
     /// Those of `send(2)`.
     pub async fn send(&self, mut bytes: &[u8]) -> io::Result<()> {
+        consume_budget().await;
         while !bytes.is_empty() {
             match self.try_send(bytes) {
                 Ok(count) => bytes = &bytes[count..],
@@ -191,8 +198,9 @@ impl Connection {
         let _ = sockopt::set_socket_linger(&*self.fd, Some(std::time::Duration::ZERO));
     }
 
-    /// Has the other side gone, so that nothing can be sent any more? Not as long as it left
-    /// something to be read: a client of a Unix socket may say its word and leave.
+    /// Has the other side gone, so that nothing can be sent any more? Not as long as a client of a
+    /// Unix socket left something to be read: it may say its word and leave. (That a TCP client hung
+    /// up means that it reset the connection.)
     pub fn is_hung_up(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut fds = [PollFd::new(&*self.fd, PollFlags::empty())];
@@ -203,7 +211,7 @@ impl Connection {
         match poll(&mut fds, Some(&now)) {
             Ok(_) if fds[0].revents().contains(PollFlags::ERR) => true,
             Ok(_) if fds[0].revents().contains(PollFlags::HUP) => {
-                !matches!(rustix::io::ioctl_fionread(&*self.fd), Ok(1..))
+                self.is_tcp || !matches!(rustix::io::ioctl_fionread(&*self.fd), Ok(1..))
             }
             Ok(_) | Err(Errno::INTR) => false,
             Err(_) => true,

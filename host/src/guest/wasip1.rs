@@ -5,8 +5,10 @@
 //! between the socket and the guest's memory, with no copy in between.
 
 use super::state::State;
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::io;
 use std::ops::Range;
+use tokio::task::coop::consume_budget;
 use wasmtime::{AsContextMut, Caller, Extern, Linker, Result};
 use wasmtime_wasi::p1::types::Errno;
 use wasmtime_wasi::p1::wasi_snapshot_preview1 as wasi;
@@ -79,7 +81,6 @@ functions! {
         fd_prestat_dir_name(fd: i32, path: i32, len: i32);
         fd_tell(fd: i32, result: i32);
         proc_raise(signal: i32);
-        random_get(buf: i32, len: i32);
         sched_yield();
         sock_accept(fd: i32, flags: i32, result: i32);
         sock_recv(fd: i32, data: i32, count: i32, flags: i32, len: i32, out_flags: i32);
@@ -129,7 +130,9 @@ pub fn define(linker: &mut Linker<State>, name: &str) -> Result<bool> {
             name,
             |mut caller: Caller<'_, State>, (fd,): (i32,)| {
                 Box::new(async move {
-                    keep_stdio_in_place_unless(&mut caller, is_stdio(fd));
+                    if is_stdio(fd) {
+                        stdio_moved(&mut caller);
+                    }
                     call!(caller, fd_close(fd).await)
                 })
             },
@@ -139,11 +142,16 @@ pub fn define(linker: &mut Linker<State>, name: &str) -> Result<bool> {
             name,
             |mut caller: Caller<'_, State>, (fd, to): (i32, i32)| {
                 Box::new(async move {
-                    keep_stdio_in_place_unless(&mut caller, is_stdio(fd) || is_stdio(to));
+                    if is_stdio(fd) || is_stdio(to) {
+                        stdio_moved(&mut caller);
+                    }
                     call!(caller, fd_renumber(fd, to).await)
                 })
             },
         )?,
+        "random_get" => linker.func_wrap_async(MODULE, name, |caller, arguments| {
+            Box::new(random_get(caller, arguments))
+        })?,
         // Returns nothing, and never does.
         "proc_exit" => linker.func_wrap(
             MODULE,
@@ -162,10 +170,8 @@ fn is_stdio(fd: i32) -> bool {
 }
 
 /// Once a guest has closed or moved one of its first descriptors, their numbers may mean files.
-fn keep_stdio_in_place_unless(caller: &mut Caller<'_, State>, moved: bool) {
-    if moved {
-        caller.data_mut().stdio_in_place = false;
-    }
+fn stdio_moved(caller: &mut Caller<'_, State>) {
+    caller.data_mut().stdio_in_place = false;
 }
 
 /// `fd_read`: from the connection, if that is what the descriptor is.
@@ -211,22 +217,48 @@ async fn fd_write(
     let Some(vectors) = vectors(memory, iovs, count) else {
         return Ok(errno(Errno::Fault));
     };
-    let mut sent = Ok(0);
+    let mut sent = 0;
     for buffer in vectors {
         let bytes = &memory[buffer];
+        let bytes = &bytes[..bytes.len().min(MOST_BYTES - sent)];
         match state.connection.send(bytes).await {
-            Ok(()) => sent = sent.map(|total: usize| total + bytes.len()),
-            Err(error) => {
-                sent = Err(error);
-                break;
-            }
+            Ok(()) => sent += bytes.len(),
+            // What went out before is told first; the error comes back at the next call.
+            Err(_) if sent > 0 => break,
+            Err(error) => return Ok(complete(memory, result, Err(error))),
         }
     }
+    let sent = Ok(sent);
     Ok(complete(memory, result, sent))
+}
+
+/// `random_get`: from the kernel into the guest's memory, and others may have their turn in between.
+async fn random_get(mut caller: Caller<'_, State>, (buf, len): (i32, i32)) -> Result<i32> {
+    const CHUNK: usize = 16 * 1024;
+    let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
+        wasmtime::bail!("the module exports no memory");
+    };
+    let start = buf as u32 as usize;
+    let end = start.saturating_add(len as u32 as usize);
+    let Some(buffer) = memory.data_mut(&mut caller).get_mut(start..end) else {
+        return Ok(errno(Errno::Fault));
+    };
+    for chunk in buffer.chunks_mut(CHUNK) {
+        let mut filled = 0;
+        while filled < chunk.len() {
+            filled += getrandom(&mut chunk[filled..], GetRandomFlags::empty())
+                .map_err(io::Error::from)?;
+        }
+        consume_budget().await;
+    }
+    Ok(SUCCESS)
 }
 
 /// The most buffers that one call may name: `IOV_MAX` of Linux.
 const MOST_VECTORS: usize = 1024;
+
+/// The most bytes that one call moves: between calls a guest's time is looked at.
+const MOST_BYTES: usize = 1 << 20;
 
 /// The buffers that a list of `count` (address, length) pairs at `iovs` names; `None` when one of
 /// them, or the list, does not lie in the guest's memory.

@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::SystemTime;
 
 /// Tells apart what this process stores at the same time.
 static STORED: AtomicU32 = AtomicU32::new(0);
@@ -56,12 +57,18 @@ impl Cache {
             .mode(0o700)
             .create(&self.directory)?;
         let number = STORED.fetch_add(1, Relaxed);
-        let name = format!(".unfinished-{}-{number}", std::process::id());
+        let moment = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let name = format!(
+            ".unfinished-{}-{number}-{}",
+            std::process::id(),
+            moment.as_nanos()
+        );
         let unfinished = self.directory.join(name);
         let written = File::options()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&unfinished)
             .and_then(|mut file| file.write_all(artifact))

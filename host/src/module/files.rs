@@ -106,12 +106,12 @@ impl Stamp {
             .unwrap_or_default();
         let age = |file: &FileStamp| {
             let (seconds, nanoseconds) = file.changed;
-            now.saturating_sub(Duration::new(seconds as u64, nanoseconds as u32))
+            now.checked_sub(Duration::new(seconds as u64, nanoseconds as u32))
         };
         self.cwasm
             .iter()
             .chain(&self.wasm)
-            .any(|file| age(file) < FRESH)
+            .any(|file| age(file).is_some_and(|age| age < FRESH))
     }
 
     /// Are both there?

@@ -7,9 +7,9 @@ use crate::config::HandlerConfig;
 use crate::guest::{Code, Program};
 use crate::journal::{self, Level};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, Semaphore};
-use tokio::task::spawn_blocking;
+use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::time::sleep;
 use wasmtime::Engine;
 
@@ -176,9 +176,14 @@ impl Handler {
         }
         let (engine, cache) = (engine.clone(), cache.cloned());
         let (name, path) = (self.name.clone(), files.wasm.clone());
-        let warn = move |message| journal::log_handler(Level::Warning, &name, "", message);
-        spawn_blocking(move || load::source(&engine, &path, cache.as_ref(), &warn))
-            .await
-            .unwrap_or_else(|lost| Err(LoadError::Lost(lost.to_string())))
+        let (sender, receiver) = oneshot::channel();
+        let compile = move || {
+            let warn = |message| journal::log_handler(Level::Warning, &name, "", message);
+            // Nobody waits any more when the host leaves meanwhile.
+            let _ = sender.send(load::source(&engine, &path, cache.as_ref(), &warn));
+        };
+        let thread = thread::Builder::new().name("compile".into());
+        thread.spawn(compile).map_err(LoadError::NoThread)?;
+        receiver.await.unwrap_or(Err(LoadError::Lost))
     }
 }

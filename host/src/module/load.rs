@@ -31,8 +31,10 @@ pub enum LoadError {
     NotLinked { path: PathBuf, reason: String },
     #[error("{0}")]
     NoFile(String),
-    #[error("the thread that loaded the module is gone: {0}")]
-    Lost(String),
+    #[error("no thread to load the module in: {0} (raise TasksMax= in the service)")]
+    NoThread(io::Error),
+    #[error("the thread that loaded the module is gone")]
+    Lost,
 }
 
 impl LoadError {

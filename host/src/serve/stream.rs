@@ -127,8 +127,14 @@ async fn vanished(connection: &Connection) {
         if connection.wait(ended).await.is_err() || connection.is_hung_up() {
             return;
         }
-        // It will send no more, but may still read: nothing announces that it leaves altogether.
+        // It will send no more, but may still read: nothing announces that it leaves altogether,
+        // unless an error does.
         let _ = timeout(PRESENCE, connection.wait(Interest::ERROR)).await;
+        if connection.is_hung_up() {
+            return;
+        }
+        // What was announced stays so: without a rest this would be asked all the time.
+        sleep(PRESENCE).await;
     }
 }
 
