@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::thread;
+use std::time::Duration;
 
 use harness::{Answer, BOTH, Client, End, Kind, World, eventually};
 
@@ -199,6 +200,36 @@ fn a_client_that_resets_while_its_guest_reads_ends_it() {
         assert_eq!(client.line(), "a");
         client.vanish();
         host.expect_exit(0);
+    }
+}
+
+#[test]
+fn thousands_of_clients_that_reset_with_input_unread_disturb_nobody() {
+    for kind in BOTH {
+        let world = World::alone(kind);
+        world.install("echo", "echo");
+        world.install("hello", "hello");
+        let (echo, hello) = (world.tcp("echo"), world.tcp("hello"));
+        let host = world.start(&[]);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        let mut client = echo.connect();
+                        client.send("hello\n");
+                        client.vanish();
+                    }
+                });
+            }
+        });
+        assert!(hello.knock().text().starts_with("Hello"));
+        // Those in the queue are served yet; then there is nothing left to do.
+        eventually("the host rests", || {
+            let before = host.cpu_time();
+            thread::sleep(Duration::from_millis(300));
+            host.cpu_time() - before < Duration::from_millis(50)
+        });
+        host.expect_in_flight(0);
     }
 }
 

@@ -105,6 +105,22 @@ fn guests_that_never_read_do_not_disturb() {
 }
 
 #[test]
+fn clients_that_go_on_sending_after_their_answer_do_not_disturb() {
+    does_not_disturb("reply-early", |_, address| {
+        let flood = |_| {
+            let address = address.clone();
+            thread::spawn(move || {
+                use std::io::Write;
+                let mut client = address.connect();
+                // Until the host has had enough of it.
+                while client.write_all(&[b'x'; 1 << 16]).is_ok() {}
+            })
+        };
+        (0..4).map(flood).collect::<Vec<_>>()
+    });
+}
+
+#[test]
 fn guests_that_trap_do_not_disturb() {
     does_not_disturb("trap-early", over_and_over);
 }

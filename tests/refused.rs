@@ -119,6 +119,8 @@ fn is_distrusted(spoil: impl Fn(&World, &Path), words: &[&str]) {
         // With the .wasm beside it, it is passed over with a warning.
         let wasm = world.install_wasm("guest", "hello");
         set_older(&wasm);
+        // The .wasm came last, and would be preferred; now the other one was changed last.
+        fs::set_permissions(&file, fs::metadata(&file).unwrap().permissions()).unwrap();
         let host = world.start(&[]);
         assert!(address.knock().text().starts_with("Hello"));
         tells_once(&host, "guest: ", &[words, &["guest.wasm instead"]].concat());

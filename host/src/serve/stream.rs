@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 /// How long a client may go on sending after its guest has answered and left, before the connection
@@ -144,7 +145,12 @@ async fn linger(connection: &Connection) {
     connection.shut_down_writing();
     // On the heap, because it would be part of every connection's task.
     let mut ignored = vec![0; 4096];
-    let drain = async { while let Ok(1..) = connection.recv(&mut ignored).await {} };
+    let drain = async {
+        while let Ok(1..) = connection.recv(&mut ignored).await {
+            // Whatever a client sends that nobody reads, others come first.
+            yield_now().await;
+        }
+    };
     let _ = timeout(LINGER, drain).await;
 }
 
