@@ -9,6 +9,9 @@ use std::time::{Duration, SystemTime};
 /// How long after its last change a file may be thought to be in the middle of being written.
 const FRESH: Duration = Duration::from_millis(500);
 
+/// So many seconds apart, two files came together: `cp hello.* DIRECTORY` copies one after the other.
+const SLACK: i64 = 1;
+
 /// A module's two forms. They have one name and lie side by side: `hello.wasm`, what a toolchain
 /// makes, and `hello.cwasm`, what `wasm-sock compile` makes of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +94,8 @@ impl Stamp {
     pub fn prefers_cwasm(&self) -> bool {
         match (&self.cwasm, &self.wasm) {
             (Some(cwasm), Some(wasm)) => {
-                cwasm.modified >= wasm.modified && cwasm.changed >= wasm.changed
+                let is_later = |(wasm, _): (i64, i64), (cwasm, _): (i64, i64)| wasm > cwasm + SLACK;
+                !is_later(wasm.modified, cwasm.modified) && !is_later(wasm.changed, cwasm.changed)
             }
             (Some(_), None) => true,
             (None, _) => false,
@@ -152,7 +156,7 @@ mod tests {
         assert!(!files.stamp().prefers_cwasm(), "the module was built anew");
         write(&files.cwasm, Duration::ZERO);
         assert!(files.stamp().prefers_cwasm());
-        // Another module, built long ago, takes its place; a tick of the kernel's clock later.
+        // Another module, built long ago, takes its place, a little later.
         let deadline = SystemTime::now() + Duration::from_secs(10);
         while files.stamp().prefers_cwasm() {
             assert!(
