@@ -143,33 +143,14 @@ fn cold(
             own.median()
         );
     }
-    let ratio = |index: usize| times[index].ratio_to(&times[0]).1;
-    promises.push(Promise::at_most(
-        "cold start, core module",
-        ratio(1),
-        6.5,
-        "× static C",
-    ));
-    promises.push(Promise::at_most(
-        "cold start, component",
-        ratio(2),
-        9.0,
-        "× static C",
-    ));
-    let python = times[3].median() / times[1].median();
-    promises.push(Promise::at_least(
-        "faster than the Python script, core module",
-        python,
-        15.0,
-        "×",
-    ));
-    let python = times[3].median() / times[2].median();
-    promises.push(Promise::at_least(
-        "faster than the Python script, component",
-        python,
-        15.0,
-        "×",
-    ));
+    for (index, kind, bound) in [(1, "core module", 6.5), (2, "component", 9.0)] {
+        let (_, ratio) = times[index].ratio_to(&times[0]);
+        let what = format!("cold start, {kind}");
+        promises.push(Promise::at_most(what, ratio, bound, "× static C"));
+        let (_, ratio) = times[3].ratio_to(&times[index]);
+        let what = format!("faster than the Python script, {kind}");
+        promises.push(Promise::at_least(what, ratio, 15.0, "×"));
+    }
     Ok(())
 }
 

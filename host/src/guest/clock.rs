@@ -85,17 +85,14 @@ fn set_timer(interval: Duration) {
     }
 }
 
-/// Nanoseconds of CPU time that this thread has used. A system call, and not a cheap one.
-fn thread_time() -> u64 {
-    nanoseconds(libc::CLOCK_THREAD_CPUTIME_ID)
-}
-
-/// Nanoseconds since some moment. A fiftieth of the price.
-fn wall_time() -> u64 {
-    nanoseconds(libc::CLOCK_MONOTONIC)
-}
-
-fn nanoseconds(clock: libc::clockid_t) -> u64 {
+/// Nanoseconds: when `exact`, of CPU time that this thread has used, which takes a system call and
+/// not a cheap one; else since some moment, for a fiftieth of the price.
+fn now(exact: bool) -> u64 {
+    let clock = if exact {
+        libc::CLOCK_THREAD_CPUTIME_ID
+    } else {
+        libc::CLOCK_MONOTONIC
+    };
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -138,8 +135,7 @@ impl Meter {
 
     /// How long the slice that runs now has run.
     fn slice(&self, exact: bool) -> Duration {
-        let now = if exact { thread_time() } else { wall_time() };
-        Duration::from_nanos(now.saturating_sub(self.since.load(Relaxed)))
+        Duration::from_nanos(now(exact).saturating_sub(self.since.load(Relaxed)))
     }
 
     /// Called on the guest's thread, while it runs. `limit` is its CPU time for all of its life.
@@ -163,8 +159,7 @@ impl Meter {
 
     fn begin(&self) -> bool {
         let exact = self.is_long_running();
-        self.since
-            .store(if exact { thread_time() } else { wall_time() }, Relaxed);
+        self.since.store(now(exact), Relaxed);
         exact
     }
 

@@ -105,23 +105,26 @@ fn long_running() -> Handle {
 }
 
 async fn execute(program: Arc<Program>, mut store: Store<State>) -> End {
-    let result = match &*program {
-        Program::Core(pre) => match pre.instantiate_async(&mut store).await {
-            Ok(instance) => match instance.get_typed_func::<(), ()>(&mut store, "_start") {
-                Ok(start) => start.call_async(&mut store, ()).await.map(|()| 0),
-                Err(error) => Err(error),
-            },
-            Err(error) => Err(error),
-        },
-        Program::Command(pre) => match pre.instantiate_async(&mut store).await {
-            Ok(command) => {
-                let result = command.wasi_cli_run().call_run(&mut store).await;
-                result.map(|outcome| i32::from(outcome.is_err()))
-            }
-            Err(error) => Err(error),
-        },
-    };
+    let result = call(&program, &mut store).await;
     end_of(result, &store)
+}
+
+/// Instantiates the program and calls what it exports. A code other than 0 may come as an error,
+/// too ([`I32Exit`]).
+async fn call(program: &Program, mut store: &mut Store<State>) -> wasmtime::Result<i32> {
+    match program {
+        Program::Core(pre) => {
+            let instance = pre.instantiate_async(&mut store).await?;
+            let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
+            start.call_async(&mut store, ()).await?;
+            Ok(0)
+        }
+        Program::Command(pre) => {
+            let command = pre.instantiate_async(&mut store).await?;
+            let outcome = command.wasi_cli_run().call_run(&mut store).await?;
+            Ok(i32::from(outcome.is_err()))
+        }
+    }
 }
 
 fn end_of(result: wasmtime::Result<i32>, store: &Store<State>) -> End {

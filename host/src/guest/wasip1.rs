@@ -9,7 +9,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use std::io;
 use std::ops::Range;
 use tokio::task::coop::consume_budget;
-use wasmtime::{AsContextMut, Caller, Extern, Linker, Result};
+use wasmtime::{AsContextMut, Caller, Extern, Linker, Memory, Result};
 use wasmtime_wasi::p1::types::Errno;
 use wasmtime_wasi::p1::wasi_snapshot_preview1 as wasi;
 use wiggle::GuestMemory;
@@ -23,11 +23,8 @@ const SUCCESS: i32 = 0;
 /// Evaluates a call of one of `wasmtime-wasi`'s functions with the context and memory it takes.
 macro_rules! call {
     ($caller:ident, $function:ident($($argument:ident),*) $(.$await:tt)?) => {{
-        let export = $caller.get_export("memory");
+        let memory = memory(&mut $caller)?;
         let fuel = $caller.as_context_mut().hostcall_fuel();
-        let Some(Extern::Memory(memory)) = export else {
-            wasmtime::bail!("the module exports no memory");
-        };
         let (memory, state) = memory.data_and_store_mut(&mut $caller);
         wasi::WasiSnapshotPreview1::set_hostcall_fuel(&mut state.wasi, fuel);
         let mut memory = GuestMemory::Unshared(memory);
@@ -165,6 +162,14 @@ pub fn define(linker: &mut Linker<State>, name: &str) -> Result<bool> {
     Ok(true)
 }
 
+/// The memory that addresses in arguments mean.
+fn memory(caller: &mut Caller<'_, State>) -> Result<Memory> {
+    match caller.get_export("memory") {
+        Some(Extern::Memory(memory)) => Ok(memory),
+        _ => wasmtime::bail!("the module exports no memory"),
+    }
+}
+
 fn is_stdio(fd: i32) -> bool {
     fd == 0 || fd == 1
 }
@@ -182,9 +187,7 @@ async fn fd_read(
     if fd != 0 || !caller.data().stdio_in_place {
         return call!(caller, fd_read(fd, iovs, count, result).await);
     }
-    let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
-        wasmtime::bail!("the module exports no memory");
-    };
+    let memory = memory(&mut caller)?;
     let (memory, state) = memory.data_and_store_mut(&mut caller);
     let Some(vectors) = vectors(memory, iovs, count) else {
         return Ok(errno(Errno::Fault));
@@ -210,9 +213,7 @@ async fn fd_write(
     if fd != 1 || !caller.data().stdio_in_place {
         return call!(caller, fd_write(fd, iovs, count, result).await);
     }
-    let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
-        wasmtime::bail!("the module exports no memory");
-    };
+    let memory = memory(&mut caller)?;
     let (memory, state) = memory.data_and_store_mut(&mut caller);
     let Some(vectors) = vectors(memory, iovs, count) else {
         return Ok(errno(Errno::Fault));
@@ -235,9 +236,7 @@ async fn fd_write(
 /// `random_get`: from the kernel into the guest's memory, and others may have their turn in between.
 async fn random_get(mut caller: Caller<'_, State>, (buf, len): (i32, i32)) -> Result<i32> {
     const CHUNK: usize = 16 * 1024;
-    let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
-        wasmtime::bail!("the module exports no memory");
-    };
+    let memory = memory(&mut caller)?;
     let start = buf as u32 as usize;
     let end = start.saturating_add(len as u32 as usize);
     let Some(buffer) = memory.data_mut(&mut caller).get_mut(start..end) else {
