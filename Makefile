@@ -88,7 +88,7 @@ unit:
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 
 end-to-end:
-	$(CARGO) test $(LOCKED) -p wasm-sock-tests
+	$(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
 
 # Under a real systemd, in a throw-away copy of this machine.
 systemd:

@@ -76,12 +76,22 @@ impl Connection {
     fn attempt<R>(
         &self,
         interest: Interest,
-        operation: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<R>,
+        mut operation: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<R>,
     ) -> io::Result<R> {
-        match self.registered.get() {
-            None => Ok(operation(self.fd.as_fd())?),
-            Some(registered) => registered.try_io(interest, |fd| Ok(operation(fd.as_fd())?)),
+        let Some(registered) = self.registered.get() else {
+            return Ok(operation(self.fd.as_fd())?);
+        };
+        let mut tried = false;
+        let result = registered.try_io(interest, |fd| {
+            tried = true;
+            Ok(operation(fd.as_fd())?)
+        });
+        if tried {
+            return result;
         }
+        // The event loop knows of no readiness, and did not try. But a Unix socket takes more than
+        // it announces: it is "writable" only while three quarters of its buffer are free.
+        Ok(operation(self.fd.as_fd())?)
     }
 
     /// Reads what has arrived. 0 bytes: the client will send no more.
