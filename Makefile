@@ -9,9 +9,13 @@ TARGET := x86_64-unknown-linux-musl
 # Only CI insists on Cargo.lock: who works on the dependencies is not to be stopped by it.
 LOCKED := $(if $(CI),--locked)
 
-GUESTS := guests/hello guests/echo guests/daytime guests/gopher tests/guests/actor
+# Guests that are built twice, as a core module and as a component.
+GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/guests/actor
+# Guests of interfaces that only components have.
+COMPONENTS := guests/http-hello guests/webhook \
+  tests/guests/actor3 tests/guests/http-actor tests/guests/http-actor3
 # Guests with tests of their own, which run natively.
-TESTED_GUESTS := guests/daytime guests/gopher
+TESTED_GUESTS := guests/daytime guests/gopher guests/dns guests/webhook
 
 UNITS := wasm-sock.service wasm-sock@.service
 bindir = $(DESTDIR)$(PREFIX)/bin
@@ -35,7 +39,7 @@ compile:
 	$(CARGO) build $(LOCKED) --profile compiler -p wasm-sock-compile
 	@install -C -D -m 755 target/$(TARGET)/compiler/wasm-sock-compile build/wasm-sock-compile
 
-# Each guest twice: as a core module (WASI 0.1) in build/guests/p1, as a component (0.2) in p2.
+# Core modules (WASI 0.1) go to build/guests/p1, components of 0.2 to p2, those of 0.3 to p3.
 define build_guest
 	$(CARGO) build $(LOCKED) --release --manifest-path $(1)/Cargo.toml --target-dir target/guests \
 	  --target wasm32-wasip1 --target wasm32-wasip2
@@ -44,8 +48,20 @@ define build_guest
 
 endef
 
+define build_component
+	$(CARGO) build $(LOCKED) --release --manifest-path $(1)/Cargo.toml --target-dir target/guests \
+	  --target wasm32-wasip2
+# What cargo builds as a library has underscores in its name; `actor3` is the actor of WASI 0.3.
+	@cd target/guests/wasm32-wasip2/release && guest=$(notdir $(1)) && \
+	  install -C -D -m 644 "$$([ -e $$guest.wasm ] && echo $$guest || echo $$guest | tr - _).wasm" \
+	  $(CURDIR)/build/guests/$(if $(filter %3,$(1)),p3,p2)/$${guest%3}.wasm
+
+endef
+
 guests:
 	$(foreach guest,$(GUESTS),$(call build_guest,$(guest)))
+	$(foreach guest,$(COMPONENTS),$(call build_component,$(guest)))
+	$(MAKE) --no-print-directory -C guests/http-python
 	$(MAKE) --no-print-directory -C guests/hello-c
 	@install -C -D -m 644 -t build/guests/p1 guests/hello-c/hello-c.wasm
 
@@ -65,7 +81,7 @@ endef
 
 define clippy_guest
 	$(CARGO) clippy $(LOCKED) --manifest-path $(1)/Cargo.toml --target-dir target/guests \
-	  --target wasm32-wasip1 --all-targets -- -D warnings
+	  --target $(2) --all-targets -- -D warnings
 
 endef
 
@@ -76,12 +92,13 @@ endef
 
 fmt:
 	$(CARGO) fmt --all --check
-	$(foreach guest,$(GUESTS),$(call fmt_guest,$(guest)))
+	$(foreach guest,$(GUESTS) $(COMPONENTS),$(call fmt_guest,$(guest)))
 
 clippy:
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p wasm-sock-tests --test systemd -- -D warnings
-	$(foreach guest,$(GUESTS),$(call clippy_guest,$(guest)))
+	$(foreach guest,$(GUESTS),$(call clippy_guest,$(guest),wasm32-wasip1))
+	$(foreach guest,$(COMPONENTS),$(call clippy_guest,$(guest),wasm32-wasip2))
 
 unit:
 	$(CARGO) test $(LOCKED) -p wasm-sock

@@ -11,6 +11,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use wasm_sock_engine::Calls;
 use wasmtime::Engine;
 
 const USAGE: &str = "usage: wasm-sock compile FILE.wasm [-o FILE.cwasm]";
@@ -100,17 +101,20 @@ fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {
     if !wasm.starts_with(b"\0asm") {
         return Err("not a WebAssembly module (it does not begin with \"\\0asm\")".into());
     }
-    let mut config = wasm_sock_engine::config();
-    config
-        .target(wasm_sock_engine::target())
-        .map_err(|e| format!("{e:#}"))?;
-    let engine = Engine::new(&config).map_err(|e| format!("{e:#}"))?;
     let artifact = if wasm.starts_with(COMPONENT) {
-        engine.precompile_component(wasm)
+        let component = |calls| engine(calls)?.precompile_component(wasm);
+        // What does not validate without it may be one of WASI 0.3.
+        component(Calls::Blocking).or_else(|_| component(Calls::Concurrent))
     } else {
-        engine.precompile_module(wasm)
+        engine(Calls::Blocking).and_then(|engine| engine.precompile_module(wasm))
     };
     artifact.map_err(|e| format!("cannot compile: {e:#}"))
+}
+
+fn engine(calls: Calls) -> wasmtime::Result<Engine> {
+    let mut config = wasm_sock_engine::config(calls);
+    config.target(wasm_sock_engine::target())?;
+    Engine::new(&config)
 }
 
 /// Writes the artifact beside its final name and renames it there, so that a host which maps the

@@ -8,10 +8,20 @@ use wasmtime::Config;
 
 /// Changes whenever [`config`] changes what the compiler emits: part of the name under which
 /// compiled modules are cached.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
+
+/// How a component's calls into and out of it are made. An artifact is made for one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calls {
+    /// One at a time: core modules, and components up to WASI 0.2.
+    Blocking,
+    /// Several at a time, as WASI 0.3 needs. Its machinery costs every instance time and memory, so
+    /// only components that need it are compiled for it.
+    Concurrent,
+}
 
 /// The settings that the host and the compiler share.
-pub fn config() -> Config {
+pub fn config(calls: Calls) -> Config {
     let mut config = Config::new();
     config
         // A guest that spins is interrupted at a loop header or a call, when the epoch has moved on.
@@ -24,8 +34,7 @@ pub fn config() -> Config {
         // Traps name functions, not offsets into the module: the table would double an artifact.
         .generate_address_map(false)
         .wasm_component_model(true)
-        // WASI 0.3 is not served yet, and its machinery costs every component instance.
-        .concurrency_support(false);
+        .concurrency_support(calls == Calls::Concurrent);
     config
 }
 

@@ -1,9 +1,11 @@
 //! The sockets that the service manager passed, with their names: `sd_listen_fds(3)`.
 
 use listenfd::ListenFd;
+use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use thiserror::Error;
 
 /// The name `sd_listen_fds_with_names(3)` gives to a descriptor that came without one.
@@ -33,13 +35,30 @@ pub struct Passed {
     pub not_open: Vec<(String, SocketError)>,
 }
 
-/// What kind of traffic a socket carries.
+/// What a socket is to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A listening TCP socket (IPv4, IPv6 or both).
+    /// Connections come from it.
+    Listener(Protocol),
+    /// It is a connection, accepted by whoever started us (`Accept=yes`, inetd).
+    Connection(Protocol),
+    /// UDP datagrams come from it.
+    Udp,
+    /// Unix datagrams come from it.
+    UnixDatagrams,
+}
+
+/// What a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP over IPv4, IPv6 or both.
     Tcp,
-    /// A listening Unix stream socket.
+    /// A Unix stream socket.
     Unix,
+    /// A Unix socket of packets (`ListenSequentialPacket=`).
+    UnixPackets,
+    /// A stream between a virtual machine and its host (`vsock(7)`).
+    Vsock,
 }
 
 /// Why the environment does not tell which sockets to serve.
@@ -79,15 +98,15 @@ pub enum ActivationError {
 pub enum SocketError {
     #[error("descriptor {fd} is not open, though LISTEN_FDS counts it")]
     NotOpen { fd: RawFd },
-    #[error("descriptor {fd} is not a socket: use ListenStream= in the .socket unit")]
+    #[error("descriptor {fd} is not a socket: {ADVICE}")]
     NotASocket { fd: RawFd },
-    #[error(
-        "a connection that was already accepted is not supported: set Accept=no in the .socket unit"
-    )]
-    AlreadyAccepted,
-    #[error("{what} are not supported: use ListenStream= with a TCP port or a Unix path")]
+    #[error("{what} has neither connections nor datagrams for a guest to answer: {ADVICE}")]
     Unsupported { what: &'static str },
 }
+
+/// What can be served.
+const ADVICE: &str =
+    "use ListenStream=, ListenDatagram= or ListenSequentialPacket= in the .socket unit";
 
 /// The three variables of `sd_listen_fds(3)`, and whose they are.
 ///
@@ -188,6 +207,41 @@ pub fn sockets() -> Result<Passed, ActivationError> {
     Ok(passed)
 }
 
+/// The name systemd gives to a connection that it accepted (`systemd.socket(5)`).
+const ACCEPTED: &str = "connection";
+
+/// The connection that standard input is, as inetd, xinetd, tcpserver and `StandardInput=socket` pass
+/// it; or a socket, as inetd's `wait`. `None` when it is neither.
+///
+/// It is moved away from the standard descriptors, so that it closes when we close it. Tells also
+/// whether standard error was the connection, too: nothing may be written there.
+pub fn standard_input() -> Option<(Passed, bool)> {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    sockopt::socket_type(&stdin).ok()?;
+    let identity = |fd: BorrowedFd<'_>| fstat(fd).ok().map(|file| (file.st_dev, file.st_ino));
+    let connection = identity(stdin.as_fd());
+    let standard = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+    let was_connection = standard.map(|fd| identity(fd) == connection);
+    let fd = rustix::io::fcntl_dupfd_cloexec(&stdin, FIRST).ok()?;
+    let nowhere = File::options().read(true).write(true).open("/dev/null").ok()?;
+    for (standard, _) in standard.iter().zip(was_connection).filter(|(_, was)| *was) {
+        // SAFETY: dup2(2) replaces a descriptor, and the standard ones stay open, as something else.
+        if unsafe { libc::dup2(nowhere.as_raw_fd(), standard.as_raw_fd()) } < 0 {
+            return None;
+        }
+    }
+    let socket = Socket {
+        name: ACCEPTED.to_owned(),
+        fd,
+        ready: true,
+    };
+    let passed = Passed {
+        sockets: vec![socket],
+        not_open: Vec::new(),
+    };
+    Some((passed, was_connection[2]))
+}
+
 /// What `poll(2)` says of each descriptor, all of them in one call; and with another one, makes
 /// them close-on-exec, because a process that runs the compiler must not pass them on.
 fn states(fds: &[RawFd]) -> Vec<(RawFd, libc::c_short)> {
@@ -230,42 +284,32 @@ pub fn handler_name(socket_name: &str) -> &str {
 /// # Errors
 /// See [`SocketError`].
 pub fn kind(fd: impl AsFd) -> Result<Kind, SocketError> {
-    let number = std::os::fd::AsRawFd::as_raw_fd(&fd.as_fd());
+    let number = fd.as_fd().as_raw_fd();
     let socket_type = match sockopt::socket_type(&fd) {
         Ok(socket_type) => socket_type,
         Err(Errno::BADF) => return Err(SocketError::NotOpen { fd: number }),
         Err(_) => return Err(SocketError::NotASocket { fd: number }),
     };
-    match socket_type {
-        SocketType::STREAM => {}
-        SocketType::DGRAM => {
-            return Err(SocketError::Unsupported {
-                what: "datagram sockets",
-            });
-        }
-        SocketType::SEQPACKET => {
-            return Err(SocketError::Unsupported {
-                what: "sequential-packet sockets",
-            });
+    let family = sockopt::socket_domain(&fd).unwrap_or(AddressFamily::UNSPEC);
+    let protocol = match (socket_type, family) {
+        (SocketType::DGRAM, AddressFamily::INET | AddressFamily::INET6) => return Ok(Kind::Udp),
+        (SocketType::DGRAM, AddressFamily::UNIX) => return Ok(Kind::UnixDatagrams),
+        (SocketType::STREAM, AddressFamily::INET | AddressFamily::INET6) => Protocol::Tcp,
+        (SocketType::STREAM, AddressFamily::UNIX) => Protocol::Unix,
+        (SocketType::STREAM, AddressFamily::VSOCK) => Protocol::Vsock,
+        (SocketType::SEQPACKET, AddressFamily::UNIX) => Protocol::UnixPackets,
+        (_, AddressFamily::NETLINK) => {
+            let what = "a netlink socket";
+            return Err(SocketError::Unsupported { what });
         }
         _ => {
-            return Err(SocketError::Unsupported {
-                what: "sockets of this type",
-            });
-        }
-    }
-    let kind = match sockopt::socket_domain(&fd) {
-        Ok(AddressFamily::INET | AddressFamily::INET6) => Kind::Tcp,
-        Ok(AddressFamily::UNIX) => Kind::Unix,
-        _ => {
-            return Err(SocketError::Unsupported {
-                what: "stream sockets of this address family",
-            });
+            let what = "a socket of this type";
+            return Err(SocketError::Unsupported { what });
         }
     };
     match sockopt::socket_acceptconn(&fd) {
-        Ok(true) => Ok(kind),
-        _ => Err(SocketError::AlreadyAccepted),
+        Ok(true) => Ok(Kind::Listener(protocol)),
+        _ => Ok(Kind::Connection(protocol)),
     }
 }
 

@@ -3,9 +3,11 @@
 //! Under systemd, standard error is the journal, and a line's level is its prefix
 //! (`sd-daemon(3)`, `SyslogLevelPrefix=`). Elsewhere it is a terminal or a file: no prefix.
 
+use std::ffi::CString;
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Once, OnceLock};
 
 /// How bad it is: the syslog levels (`syslog(3)`) we use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,9 @@ pub fn log_handler(level: Level, handler: &str, peer: &str, message: impl Displa
 
 /// The whole line in one `write`, so that lines of the guests' never mix.
 fn write_line(level: Level, message: std::fmt::Arguments<'_>) {
+    if SYSLOG.load(Relaxed) {
+        return write_syslog(level, message);
+    }
     let mut line = String::with_capacity(160);
     if under_journal() {
         let _ = write!(line, "<{}>", level as u8);
@@ -47,6 +52,27 @@ fn write_line(level: Level, message: std::fmt::Arguments<'_>) {
     line.push('\n');
     // A log that cannot be written has nowhere to be reported.
     let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// Is the log syslog's, because standard error is the client's?
+static SYSLOG: AtomicBool = AtomicBool::new(false);
+
+/// Logs to syslog from here on: programs that inetd starts have no standard error of their own.
+pub fn use_syslog() {
+    SYSLOG.store(true, Relaxed);
+}
+
+fn write_syslog(level: Level, message: std::fmt::Arguments<'_>) {
+    let text = printable(&message.to_string());
+    let Ok(text) = CString::new(text) else {
+        return;
+    };
+    static OPENED: Once = Once::new();
+    // SAFETY: the strings end with a zero and live as long as they are used; "%s" takes one of them.
+    unsafe {
+        OPENED.call_once(|| libc::openlog(c"wasm-sock".as_ptr(), libc::LOG_PID, libc::LOG_DAEMON));
+        libc::syslog(level as i32, c"%s".as_ptr(), text.as_ptr());
+    }
 }
 
 /// Control characters (but tab) as `\xNN`: a guest's line can neither forge a second one nor drive

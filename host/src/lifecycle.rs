@@ -8,71 +8,104 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce};
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// How often systemd is told about connections, at most.
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Counts the connections in flight, and how long there has been none.
+/// Counts the connections and requests in flight, and how long there has been none.
 pub struct Activity {
     in_flight: AtomicUsize,
+    /// Connections that may be idle (HTTP). They do not keep the host, but are closed before it leaves.
+    open: AtomicUsize,
     served: AtomicU64,
-    /// When the last connection ended, or when we started.
+    /// When the last one in flight ended, or when we started.
     idle_since: Mutex<Instant>,
     changed: Notify,
     quiet: Notify,
+    closing: SetOnce<()>,
 }
 
-/// A connection in flight. It keeps the host alive until it is dropped.
+/// A connection or a request in flight. It keeps the host alive until it is dropped.
 pub struct InFlight(Arc<Activity>);
+
+/// A connection that may be idle. The host leaves after it.
+pub struct Open(Arc<Activity>);
 
 impl Activity {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             in_flight: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
             served: AtomicU64::new(0),
             idle_since: Mutex::new(Instant::now()),
             changed: Notify::new(),
             quiet: Notify::new(),
+            closing: SetOnce::new(),
         })
     }
 
-    /// A connection was accepted.
+    /// A connection was accepted, or a request has come.
     pub fn begin(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Relaxed);
         self.changed.notify_one();
         InFlight(self.clone())
     }
 
+    /// A connection was accepted that may be idle at times.
+    pub fn open(self: &Arc<Self>) -> Open {
+        self.open.fetch_add(1, Relaxed);
+        Open(self.clone())
+    }
+
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Relaxed)
     }
 
-    /// Connections that have ended.
+    fn is_quiet(&self) -> bool {
+        self.in_flight() == 0 && self.open.load(Relaxed) == 0
+    }
+
+    /// Connections and requests that have ended.
     pub fn served(&self) -> u64 {
         self.served.load(Relaxed)
     }
 
-    /// Waits until no connection is in flight.
+    /// Asks connections that are idle to close.
+    pub fn close(&self) {
+        // Once is enough.
+        let _ = self.closing.set(());
+    }
+
+    /// Waits until connections are asked to close.
+    pub async fn closing(&self) {
+        self.closing.wait().await;
+    }
+
+    /// Waits until there is no connection, idle ones included.
     pub async fn quiet(&self) {
+        self.until(Self::is_quiet).await;
+    }
+
+    async fn until(&self, reached: impl Fn(&Self) -> bool) {
         loop {
             // Made before the question is asked, so that it hears of what happens in between.
             let quiet = self.quiet.notified();
-            if self.in_flight() == 0 {
+            if reached(self) {
                 return;
             }
             quiet.await;
         }
     }
 
-    /// Waits until there has been no connection in flight for `timeout`.
+    /// Waits until there has been nothing in flight for `timeout`.
     ///
     /// When this returns, none is in flight, and none is accepted before its caller's next `await`:
     /// connections are accepted on the same thread.
     pub async fn idle(&self, timeout: Duration) {
         loop {
-            self.quiet().await;
+            self.until(|activity| activity.in_flight() == 0).await;
             let since = *self
                 .idle_since
                 .lock()
@@ -100,6 +133,14 @@ impl Drop for InFlight {
             activity.quiet.notify_waiters();
         }
         activity.changed.notify_one();
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.0.open.fetch_sub(1, Relaxed) == 1 {
+            self.0.quiet.notify_waiters();
+        }
     }
 }
 

@@ -5,15 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The two worlds that guests are built for.
+/// The worlds that guests are built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A core module of WASI 0.1.
     P1,
     /// A component of WASI 0.2.
     P2,
+    /// A component of WASI 0.3.
+    P3,
 }
 
+/// Those that all guests are built for; of WASI 0.3 there are only actors.
 pub const BOTH: [Kind; 2] = [Kind::P1, Kind::P2];
 
 impl Kind {
@@ -21,6 +24,7 @@ impl Kind {
         match self {
             Kind::P1 => "p1",
             Kind::P2 => "p2",
+            Kind::P3 => "p3",
         }
     }
 }

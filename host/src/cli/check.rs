@@ -2,26 +2,26 @@
 
 use super::{Failure, load_config, print};
 use crate::config::{Access, Config, HandlerConfig, Host, Limits};
-use crate::module::{self, Files, Handler};
+use crate::guest::Engines;
+use crate::module::{Files, Handler};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
-use wasmtime::Engine;
 
 /// # Errors
 /// The configuration's, or how many handlers would not work.
 pub fn run(file: Option<&Path>) -> Result<(), Failure> {
     let config = load_config(file).map_err(Failure::Configuration)?;
-    let engine = module::engine().map_err(|error| Failure::Failed(format!("{error:#}")))?;
+    let engines = Engines::new().map_err(|error| Failure::Failed(format!("{error:#}")))?;
     let mut problems = Vec::new();
     let names = names(&config, &mut problems);
     let mut rows = vec![["HANDLER", "GUEST", "MODULE", "LIMITS", "GRANTED"].map(String::from)];
     for name in &names {
         let settings = config.handler(name);
-        rows.push(row(name, &settings, &config, &engine, &mut problems)?);
+        rows.push(row(name, &settings, &config, &engines, &mut problems)?);
     }
     print(&summary(&config, &names))?;
     if !names.is_empty() {
@@ -96,7 +96,7 @@ fn row(
     name: &str,
     settings: &HandlerConfig,
     config: &Config,
-    engine: &Engine,
+    engines: &Engines,
     problems: &mut Vec<String>,
 ) -> Result<[String; 5], Failure> {
     let files = Files::of(name, settings, &config.host.modules);
@@ -115,7 +115,7 @@ fn row(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
-    let kind = match runtime.block_on(handler.try_load(engine)) {
+    let kind = match runtime.block_on(handler.try_load(engines)) {
         Ok(program) => program.kind().to_owned(),
         Err(reason) => {
             problems.push(format!("{name}: {reason}"));

@@ -2,7 +2,7 @@
 
 use super::arguments::HostOptions;
 use super::{Failure, load_config};
-use crate::activation::{self, ActivationError};
+use crate::activation::{self, ActivationError, Passed};
 use crate::journal::{self, Level};
 use crate::lifecycle;
 use crate::serve::{self, Plan};
@@ -11,10 +11,7 @@ use crate::serve::{self, Plan};
 /// When no sockets were passed, the configuration is bad, or the process cannot serve.
 pub fn run(options: HostOptions) -> Result<(), Failure> {
     lifecycle::hold_signals();
-    let passed = activation::sockets().map_err(|error| match error {
-        ActivationError::NoSockets | ActivationError::ZeroSockets => Failure::NoSockets(error),
-        _ => Failure::Failed(error.to_string()),
-    })?;
+    let passed = sockets(&options)?;
     let mut config = match load_config(options.config.as_deref()) {
         Ok(config) => config,
         Err(errors) => {
@@ -29,8 +26,30 @@ pub fn run(options: HostOptions) -> Result<(), Failure> {
         config.host.idle_timeout = idle_timeout;
     }
     let plan = Plan::Serve {
-        config,
+        config: Box::new(config),
         module: options.module,
     };
     Ok(serve::serve(passed, &plan)?)
+}
+
+/// The sockets that were passed; else, with `--module`, the one that standard input is.
+fn sockets(options: &HostOptions) -> Result<Passed, Failure> {
+    let error = match activation::sockets() {
+        Ok(passed) => return Ok(passed),
+        Err(error) => error,
+    };
+    match error {
+        ActivationError::NoSockets | ActivationError::ZeroSockets => {}
+        _ => return Err(Failure::Failed(error.to_string())),
+    }
+    let accepted = options.module.as_ref();
+    match accepted.and_then(|_| activation::standard_input()) {
+        Some((passed, stderr_was_it)) => {
+            if stderr_was_it {
+                journal::use_syslog();
+            }
+            Ok(passed)
+        }
+        None => Err(Failure::NoSockets(error)),
+    }
 }

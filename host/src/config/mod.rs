@@ -37,6 +37,8 @@ pub struct Config {
     pub host: HostConfig,
     /// What every handler starts from.
     pub defaults: Limits,
+    /// What every handler starts from, if its guest answers HTTP.
+    pub http: Http,
     /// The `[handler.NAME]` tables. A handler needs none; see [`Config::handler`].
     pub handlers: BTreeMap<String, HandlerConfig>,
     /// The files that were read, in the order they were read. Empty without any configuration.
@@ -79,6 +81,54 @@ impl Default for Limits {
     }
 }
 
+/// How a handler speaks HTTP with its clients. Of no effect on guests that do not answer HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http {
+    /// How long a client may take to send the head of a request, never zero. `None`: for ever.
+    pub head_timeout: Option<Duration>,
+    /// How long a connection without a request in flight stays open. Zero: it is closed after
+    /// each response. `None`: until the client or the host leaves.
+    pub keep_alive: Option<Duration>,
+    /// The head of one request, in bytes: 8 KiB, the least that hyper takes, to 1 MiB.
+    pub max_head: u32,
+    /// The body of one request, in bytes. Zero: only requests without a body are answered.
+    pub max_body: u64,
+    /// Requests that one instance of a WASI 0.3 guest may answer, at least 1, which is a fresh
+    /// instance for each. A WASI 0.2 guest always gets a fresh one.
+    pub reuse: u32,
+    /// How many of them at the same time, at least 1. More than `reuse` is as many as `reuse`.
+    pub concurrency: u32,
+    pub forwarded_for: ForwardedFor,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Http {
+            head_timeout: Some(Duration::from_secs(10)),
+            keep_alive: Some(Duration::from_secs(60)),
+            max_head: 32 << 10,
+            max_body: 16 << 20,
+            reuse: 128,
+            concurrency: 16,
+            forwarded_for: ForwardedFor::default(),
+        }
+    }
+}
+
+/// What becomes of the request headers that tell whom a proxy speaks for: `Forwarded` (RFC 7239)
+/// and `X-Forwarded-*`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ForwardedFor {
+    /// What the client claims is replaced by what the host sees, so that nobody can pose as
+    /// another.
+    #[default]
+    Set,
+    /// The client is a proxy that can be trusted: its headers are passed on.
+    Trust,
+    /// Guests see none.
+    Off,
+}
+
 /// `[handler.NAME]`: a handler's guest and settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HandlerConfig {
@@ -94,6 +144,8 @@ pub struct HandlerConfig {
     pub allow_outbound: Vec<Outbound>,
     /// The defaults, with what this handler overrides.
     pub limits: Limits,
+    /// As [`Config::http`], with what this handler overrides.
+    pub http: Http,
     /// Where the handler is configured, for messages. `None`: nowhere, it runs with the defaults.
     pub place: Option<Place>,
 }
@@ -172,6 +224,7 @@ impl Config {
             Some(handler) => Cow::Borrowed(handler),
             None => Cow::Owned(HandlerConfig {
                 limits: self.defaults,
+                http: self.http,
                 ..HandlerConfig::default()
             }),
         }
@@ -185,6 +238,7 @@ impl Config {
                 modules,
             },
             defaults: Limits::default(),
+            http: Http::default(),
             handlers: BTreeMap::new(),
             files: Vec::new(),
         }

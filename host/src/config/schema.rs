@@ -20,7 +20,9 @@ use super::error::{ConfigError, Place, quoted};
 use super::source::SourceFile;
 use super::suggest::closest;
 use super::value;
-use super::{Access, Config, DirGrant, HandlerConfig, HostConfig, Limits, valid_handler_name};
+use super::{
+    Access, Config, DirGrant, HandlerConfig, HostConfig, Http, Limits, valid_handler_name,
+};
 
 /// Which of the two kinds of file this is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +39,19 @@ type Keys = &'static [&'static str];
 const MAIN_FILE: Keys = &["host", "defaults", "handler"];
 const DROP_IN: Keys = &["handler"];
 const HOST: Keys = &["idle-timeout", "drain-timeout", "modules"];
-const DEFAULTS: Keys = &["memory", "timeout", "cpu-time", "max-connections"];
+const DEFAULTS: Keys = &[
+    "memory",
+    "timeout",
+    "cpu-time",
+    "max-connections",
+    "head-timeout",
+    "keep-alive",
+    "max-head",
+    "max-body",
+    "reuse",
+    "concurrency",
+    "forwarded-for",
+];
 const HANDLER: Keys = &[
     "module",
     "args",
@@ -48,6 +62,13 @@ const HANDLER: Keys = &[
     "timeout",
     "cpu-time",
     "max-connections",
+    "head-timeout",
+    "keep-alive",
+    "max-head",
+    "max-body",
+    "reuse",
+    "concurrency",
+    "forwarded-for",
 ];
 const DIR: Keys = &["host", "guest", "access"];
 
@@ -74,7 +95,7 @@ impl Checker<'_> {
             match (key.get_ref().as_ref(), role) {
                 ("handler", _) => {}
                 ("host", Role::Main) => self.host(key, value, &mut config.host),
-                ("defaults", Role::Main) => self.defaults(key, value, &mut config.defaults),
+                ("defaults", Role::Main) => self.defaults(key, value, config),
                 ("host" | "defaults", Role::DropIn) => {
                     let message = format!(
                         "[{}] belongs in wasm-sock.toml (allowed in handlers.d: [handler.NAME])",
@@ -104,9 +125,11 @@ impl Checker<'_> {
         }
     }
 
-    fn defaults(&mut self, key: &Key<'_>, value: &Value<'_>, limits: &mut Limits) {
+    fn defaults(&mut self, key: &Key<'_>, value: &Value<'_>, config: &mut Config) {
         for (key, value) in self.table(key, value) {
-            if !self.limit(key, value, limits) {
+            let known = self.limit(key, value, &mut config.defaults)
+                || self.http(key, value, &mut config.http);
+            if !known {
                 self.unknown(key, DEFAULTS);
             }
         }
@@ -119,13 +142,23 @@ impl Checker<'_> {
             "timeout" => self.set(&mut limits.timeout, key, value, value::time_limit),
             "cpu-time" => self.set(&mut limits.cpu_time, key, value, value::time_limit),
             "max-connections" => {
-                self.set(
-                    &mut limits.max_connections,
-                    key,
-                    value,
-                    value::max_connections,
-                );
+                self.set(&mut limits.max_connections, key, value, value::count);
             }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Reads `key` if it is one of the settings for HTTP; tells whether it is.
+    fn http(&mut self, key: &Key<'_>, value: &Value<'_>, http: &mut Http) -> bool {
+        match key.get_ref().as_ref() {
+            "head-timeout" => self.set(&mut http.head_timeout, key, value, value::head_timeout),
+            "keep-alive" => self.set(&mut http.keep_alive, key, value, value::idle_timeout),
+            "max-head" => self.set(&mut http.max_head, key, value, value::max_head),
+            "max-body" => self.set(&mut http.max_body, key, value, value::size),
+            "reuse" => self.set(&mut http.reuse, key, value, value::count),
+            "concurrency" => self.set(&mut http.concurrency, key, value, value::count),
+            "forwarded-for" => self.set(&mut http.forwarded_for, key, value, value::forwarded_for),
             _ => return false,
         }
         true
@@ -162,6 +195,7 @@ impl Checker<'_> {
     fn handler(&mut self, key: &Key<'_>, value: &Value<'_>, config: &Config) -> HandlerConfig {
         let mut handler = HandlerConfig {
             limits: config.defaults,
+            http: config.http,
             place: Some(self.place(key)),
             ..HandlerConfig::default()
         };
@@ -181,6 +215,7 @@ impl Checker<'_> {
                     handler.allow_outbound = self.list(key, value, value::outbound);
                 }
                 _ if self.limit(key, value, &mut handler.limits) => {}
+                _ if self.http(key, value, &mut handler.http) => {}
                 _ => self.unknown(key, HANDLER),
             }
         }

@@ -77,15 +77,26 @@ fn without_any_file_the_built_in_defaults_hold() {
     assert_eq!(config.defaults.timeout, Some(Duration::from_secs(60)));
     assert_eq!(config.defaults.cpu_time, Some(Duration::from_secs(5)));
     assert_eq!(config.defaults.max_connections, 256);
+    assert_eq!(config.http.head_timeout, Some(Duration::from_secs(10)));
+    assert_eq!(config.http.keep_alive, Some(Duration::from_secs(60)));
+    assert_eq!(config.http.max_head, 32 * 1024);
+    assert_eq!(config.http.max_body, 16 * 1024 * 1024);
+    assert_eq!(config.http.reuse, 128);
+    assert_eq!(config.http.concurrency, 16);
+    assert_eq!(config.http.forwarded_for, ForwardedFor::Set);
     assert!(config.handlers.is_empty());
     assert!(config.files.is_empty());
 }
 
 #[test]
 fn a_handler_without_a_table_gets_the_configured_defaults() {
-    let world = World::new(&[("wasm-sock.toml", "[defaults]\nmemory = '1MiB'\n[handler.a]")]);
+    let world = World::new(&[(
+        "wasm-sock.toml",
+        "[defaults]\nmemory = '1MiB'\nforwarded-for = 'trust'\n[handler.a]",
+    )]);
     let config = world.load();
     assert_eq!(config.handler("b").limits.memory, 1 << 20);
+    assert_eq!(config.handler("b").http.forwarded_for, ForwardedFor::Trust);
     assert_eq!(config.handler("b").place, None);
     assert!(config.handler("a").place.is_some());
 }
@@ -260,7 +271,7 @@ fn everything_wrong_in_every_file_is_told_at_once_with_the_lines_in_question() {
 wasm-sock.toml:2:16: not valid TOML: string values must be quoted, expected literal string
   2 | idle-timeout = 30s
     |                ^^^
-wasm-sock.toml:5:1: unknown key \"memroy\" (did you mean \"memory\"? allowed: memory, timeout, cpu-time, max-connections)
+wasm-sock.toml:5:1: unknown key \"memroy\" (did you mean \"memory\"? allowed: memory, timeout, cpu-time, max-connections, head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for)
   5 | memroy = \"64MiB\"
     | ^^^^^^
 handlers.d/a.toml:2:11: module: expected a string, found an integer (write it in quotes)

@@ -11,7 +11,7 @@ use toml::de::DeValue;
 
 use super::error::quoted;
 use super::quantity::{parse_duration, parse_idle_timeout, parse_size};
-use super::{Access, Host, Outbound};
+use super::{Access, ForwardedFor, Host, Outbound};
 
 /// A setting, or what is wrong with it and what is allowed.
 pub(super) type Reading<T> = Result<T, String>;
@@ -20,6 +20,11 @@ pub(super) type Reading<T> = Result<T, String>;
 const MIN_MEMORY: u64 = 64 << 10;
 /// The end of a 32-bit address space; more cannot be addressed.
 const MAX_MEMORY: u64 = 4 << 30;
+/// hyper panics when it is given less to read a head into.
+const MIN_HEAD: u32 = 8 << 10;
+/// Far more than any browser or proxy sends. What is read of a head is kept until all of it is
+/// there, and no guest runs yet whose memory could be charged for it.
+const MAX_HEAD: u32 = 1 << 20;
 
 pub(super) fn wrong_type(expected: &str, found: &DeValue<'_>) -> String {
     let article = match found {
@@ -33,23 +38,36 @@ pub(super) fn duration(value: &DeValue<'_>) -> Reading<Duration> {
     parse_duration(&quantity("a duration such as \"30s\"", value)?)
 }
 
-/// For `idle-timeout`, where zero has a meaning.
+/// For `idle-timeout` and `keep-alive`, where zero has a meaning.
 pub(super) fn idle_timeout(value: &DeValue<'_>) -> Reading<Option<Duration>> {
     parse_idle_timeout(&quantity("a duration such as \"30s\"", value)?)
 }
 
 /// For `timeout` and `cpu-time`, where zero would leave no time to do anything.
 pub(super) fn time_limit(value: &DeValue<'_>) -> Reading<Option<Duration>> {
+    more_than_zero(value, "no guest can run")
+}
+
+/// For `head-timeout`, where zero would refuse every request.
+pub(super) fn head_timeout(value: &DeValue<'_>) -> Reading<Option<Duration>> {
+    more_than_zero(value, "no client can send a request")
+}
+
+fn more_than_zero(value: &DeValue<'_>, impossible: &str) -> Reading<Option<Duration>> {
     match idle_timeout(value)? {
-        Some(Duration::ZERO) => {
-            Err("no guest can run in 0s (allowed: more, or \"infinity\" for no limit)".into())
-        }
+        Some(Duration::ZERO) => Err(format!(
+            "{impossible} in 0s (allowed: more, or \"infinity\" for no limit)"
+        )),
         limit => Ok(limit),
     }
 }
 
+pub(super) fn size(value: &DeValue<'_>) -> Reading<u64> {
+    parse_size(&quantity("a size such as \"64MiB\"", value)?)
+}
+
 pub(super) fn memory(value: &DeValue<'_>) -> Reading<u64> {
-    let bytes = parse_size(&quantity("a size such as \"64MiB\"", value)?)?;
+    let bytes = size(value)?;
     if (MIN_MEMORY..=MAX_MEMORY).contains(&bytes) {
         Ok(bytes)
     } else {
@@ -57,7 +75,16 @@ pub(super) fn memory(value: &DeValue<'_>) -> Reading<u64> {
     }
 }
 
-pub(super) fn max_connections(value: &DeValue<'_>) -> Reading<u32> {
+pub(super) fn max_head(value: &DeValue<'_>) -> Reading<u32> {
+    let bytes = size(value)?;
+    match u32::try_from(bytes) {
+        Ok(bytes) if (MIN_HEAD..=MAX_HEAD).contains(&bytes) => Ok(bytes),
+        _ => Err(format!("cannot be {bytes} bytes (allowed: 8KiB to 1MiB)")),
+    }
+}
+
+/// For `max-connections`, `reuse` and `concurrency`, where zero would let nothing through.
+pub(super) fn count(value: &DeValue<'_>) -> Reading<u32> {
     let DeValue::Integer(number) = value else {
         return Err(wrong_type("a whole number", value));
     };
@@ -142,6 +169,18 @@ pub(super) fn access(value: &DeValue<'_>) -> Reading<Access> {
         "read-write" => Ok(Access::ReadWrite),
         other => Err(format!(
             "cannot be {} (allowed: \"read-only\", \"read-write\")",
+            quoted(other)
+        )),
+    }
+}
+
+pub(super) fn forwarded_for(value: &DeValue<'_>) -> Reading<ForwardedFor> {
+    match string(value)?.as_str() {
+        "set" => Ok(ForwardedFor::Set),
+        "trust" => Ok(ForwardedFor::Trust),
+        "off" => Ok(ForwardedFor::Off),
+        other => Err(format!(
+            "cannot be {} (allowed: \"set\", \"trust\", \"off\")",
             quoted(other)
         )),
     }

@@ -9,7 +9,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,7 +21,8 @@ const TICK: Duration = Duration::from_millis(1);
 /// The longest that a guest keeps the others waiting, give or take a tick.
 const QUANTUM: Duration = Duration::from_millis(1);
 
-static ENGINE: OnceLock<Engine> = OnceLock::new();
+/// The engines of this process, of which there are two at most.
+static ENGINES: [OnceLock<Engine>; 2] = [const { OnceLock::new() }; 2];
 
 /// Guests that are running this very moment, one a thread at most.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
@@ -29,11 +30,18 @@ static RUNNING: AtomicU32 = AtomicU32::new(0);
 /// Is the timer running?
 static TICKING: AtomicBool = AtomicBool::new(false);
 
-/// Makes the timer move on the epoch of `engine`, the only one of this process.
+/// Makes the timer move on the epoch of `engine`.
 pub fn start(engine: &Engine) {
-    if ENGINE.set(engine.clone()).is_err() {
-        return;
+    static HANDLED: Once = Once::new();
+    HANDLED.call_once(handle_signal);
+    for slot in &ENGINES {
+        if Engine::same(slot.get_or_init(|| engine.clone()), engine) {
+            return;
+        }
     }
+}
+
+fn handle_signal() {
     // SAFETY: `on_tick` does only what `signal-safety(7)` allows; a zeroed sigaction is valid, and
     // SA_ONSTACK and SA_RESTART keep the signal from being noticed by whatever it interrupts.
     unsafe {
@@ -51,7 +59,7 @@ pub fn start(engine: &Engine) {
 
 /// Atomics, an epoch increment (documented as signal-safe), and setitimer, a bare system call.
 extern "C" fn on_tick(_signal: libc::c_int) {
-    if let Some(engine) = ENGINE.get() {
+    for engine in ENGINES.iter().filter_map(OnceLock::get) {
         engine.increment_epoch();
     }
     if RUNNING.load(SeqCst) == 0 {

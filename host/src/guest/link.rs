@@ -1,4 +1,4 @@
-//! WASI 0.2 for components, one interface at a time: a component gets those that it imports.
+//! WASI 0.2 and 0.3 for components, one interface at a time: a component gets those that it imports.
 //!
 //! Registering all of WASI takes longer than running a small guest.
 
@@ -9,8 +9,12 @@ use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random, sockets};
+use wasmtime_wasi::p3::bindings as p3;
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
+use wasmtime_wasi_http::p2::bindings::http;
+use wasmtime_wasi_http::p3::bindings::http as http3;
+use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
 struct Io;
 
@@ -22,8 +26,8 @@ fn table(state: &mut State) -> &mut ResourceTable {
     state.ctx().table
 }
 
-/// Defines the interface `import` (`wasi:cli/stdin@0.2.6`). Whatever 0.2 version a component asks
-/// for, it gets the one version there is: they are compatible.
+/// Defines the interface `import` (`wasi:cli/stdin@0.2.6`). Whatever version of 0.2 or 0.3 a component
+/// asks for, it gets the one there is: those of one minor version are compatible.
 ///
 /// Returns whether there is such an interface.
 ///
@@ -33,10 +37,16 @@ pub fn define(linker: &mut Linker<State>, import: &str) -> wasmtime::Result<bool
     let Some((interface, version)) = import.split_once('@') else {
         return Ok(false);
     };
-    if !version.starts_with("0.2.") {
-        return Ok(false);
+    if version.starts_with("0.2.") {
+        define_p2(linker, interface)
+    } else if version.starts_with("0.3.") {
+        define_p3(linker, interface)
+    } else {
+        Ok(false)
     }
-    let l = linker;
+}
+
+fn define_p2(l: &mut Linker<State>, interface: &str) -> wasmtime::Result<bool> {
     match interface {
         "wasi:io/error" => io::error::add_to_linker::<State, Io>(l, table)?,
         "wasi:io/poll" => io::poll::add_to_linker::<State, Io>(l, table)?,
@@ -61,6 +71,13 @@ pub fn define(linker: &mut Linker<State>, import: &str) -> wasmtime::Result<bool
         }
         "wasi:filesystem/preopens" => {
             filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+        }
+        "wasi:http/types" => {
+            let options = http::types::LinkOptions::default();
+            http::types::add_to_linker::<State, WasiHttp>(l, &options, State::http)?;
+        }
+        "wasi:http/outgoing-handler" => {
+            http::outgoing_handler::add_to_linker::<State, WasiHttp>(l, State::http)?;
         }
         _ if interface.starts_with("wasi:cli/") => return define_cli(l, interface),
         _ if interface.starts_with("wasi:sockets/") => return define_sockets(l, interface),
@@ -117,6 +134,66 @@ fn define_sockets(l: &mut Linker<State>, interface: &str) -> wasmtime::Result<bo
         "wasi:sockets/udp-create-socket" => {
             sockets::udp_create_socket::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
         }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn define_p3(l: &mut Linker<State>, interface: &str) -> wasmtime::Result<bool> {
+    use p3::{cli, clocks, filesystem, random, sockets};
+    match interface {
+        // Only types: there is nothing to define.
+        "wasi:cli/types" => {}
+        "wasi:cli/environment" => cli::environment::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/exit" => cli::exit::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/stdin" => cli::stdin::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/stdout" => cli::stdout::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/stderr" => cli::stderr::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/terminal-input" => {
+            cli::terminal_input::add_to_linker::<State, WasiCli>(l, State::cli)?;
+        }
+        "wasi:cli/terminal-output" => {
+            cli::terminal_output::add_to_linker::<State, WasiCli>(l, State::cli)?;
+        }
+        "wasi:cli/terminal-stdin" => {
+            cli::terminal_stdin::add_to_linker::<State, WasiCli>(l, State::cli)?;
+        }
+        "wasi:cli/terminal-stdout" => {
+            cli::terminal_stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
+        }
+        "wasi:cli/terminal-stderr" => {
+            cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
+        }
+        "wasi:clocks/types" => clocks::types::add_to_linker::<State, WasiClocks>(l, State::clocks)?,
+        "wasi:clocks/monotonic-clock" => {
+            clocks::monotonic_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
+        }
+        "wasi:clocks/system-clock" => {
+            clocks::system_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
+        }
+        "wasi:filesystem/types" => {
+            filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+        }
+        "wasi:filesystem/preopens" => {
+            filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+        }
+        "wasi:random/random" => {
+            random::random::add_to_linker::<State, WasiRandom>(l, State::random)?;
+        }
+        "wasi:random/insecure" => {
+            random::insecure::add_to_linker::<State, WasiRandom>(l, State::random)?;
+        }
+        "wasi:random/insecure-seed" => {
+            random::insecure_seed::add_to_linker::<State, WasiRandom>(l, State::random)?;
+        }
+        "wasi:sockets/types" => {
+            sockets::types::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+        }
+        "wasi:sockets/ip-name-lookup" => {
+            sockets::ip_name_lookup::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+        }
+        "wasi:http/types" => http3::types::add_to_linker::<State, WasiHttp>(l, State::http)?,
+        "wasi:http/client" => http3::client::add_to_linker::<State, WasiHttp>(l, State::http)?,
         _ => return Ok(false),
     }
     Ok(true)

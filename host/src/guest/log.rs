@@ -2,7 +2,10 @@
 
 use crate::journal::{self, Level};
 use bytes::Bytes;
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -14,20 +17,20 @@ const LINE: usize = 2048;
 /// What the guest may hand over at once, in bytes.
 const CHUNK: usize = 64 * 1024;
 
-/// Collects what a guest writes to standard error, and logs each line of it.
+/// Collects what a guest writes to standard error, or prints to nobody, and logs each line of it.
 #[derive(Clone)]
-pub struct Stderr(Arc<Lines>);
+pub struct Lines(Arc<Writer>);
 
-struct Lines {
+struct Writer {
     handler: Arc<str>,
     peer: Arc<str>,
     /// The beginning of a line that has not ended.
     partial: Mutex<Vec<u8>>,
 }
 
-impl Stderr {
+impl Lines {
     pub fn new(handler: Arc<str>, peer: Arc<str>) -> Self {
-        Self(Arc::new(Lines {
+        Self(Arc::new(Writer {
             handler,
             peer,
             partial: Mutex::default(),
@@ -35,7 +38,7 @@ impl Stderr {
     }
 }
 
-impl Lines {
+impl Writer {
     fn write(&self, bytes: &[u8]) {
         let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
@@ -59,35 +62,35 @@ impl Lines {
     }
 }
 
-impl Drop for Lines {
+impl Drop for Writer {
     fn drop(&mut self) {
         let partial = std::mem::take(&mut self.partial);
         self.log(&partial.into_inner().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-impl IsTerminal for Stderr {
+impl IsTerminal for Lines {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Stderr {
+impl StdoutStream for Lines {
     fn p2_stream(&self) -> Box<dyn OutputStream> {
         Box::new(self.clone())
     }
 
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        unreachable!("only WASI 0.3 asks for this stream, and no linker here offers WASI 0.3")
+        Box::new(self.clone())
     }
 }
 
 #[async_trait]
-impl Pollable for Stderr {
+impl Pollable for Lines {
     async fn ready(&mut self) {}
 }
 
-impl OutputStream for Stderr {
+impl OutputStream for Lines {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.0.write(&bytes);
         Ok(())
@@ -99,5 +102,24 @@ impl OutputStream for Stderr {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         Ok(CHUNK)
+    }
+}
+
+impl AsyncWrite for Lines {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.write(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }

@@ -2,17 +2,25 @@
 
 mod budget;
 mod clock;
+mod connection;
+mod datagram;
+mod http;
 mod link;
 mod log;
 mod outbound;
 mod program;
 mod run;
+mod service;
 mod state;
 mod stdio;
 mod wasip1;
 
 pub use clock::Meter;
-pub use program::{Code, Program};
+pub use connection::{Connection, Stream, Transport};
+pub use datagram::{Datagram, LARGEST as LARGEST_DATAGRAM, TooLong};
+pub use self::http::{Answer, answer};
+pub use program::{Code, Engines, Program};
 pub use run::{End, run};
-pub use state::{State, StateError};
-pub use stdio::Connection;
+pub use service::{Attended, Bounds, NoAnswer};
+pub use state::{Fate, State, StateError, Who};
+pub use stdio::Stdio;

@@ -1,8 +1,9 @@
 //! One guest's life, from its instantiation to its end.
 
-use super::clock::{self, Meter, Metered, Turn};
+use super::clock::{Meter, Metered, Turn};
 use super::program::Program;
 use super::state::State;
+use crate::journal::Level;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -10,6 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use wasmtime::component::Accessor;
 use wasmtime::{Engine, FrameInfo, Store, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -20,6 +22,24 @@ pub enum End {
     Exit(i32),
     /// It did what a program must not do, or met a limit; why.
     Trap(String),
+}
+
+impl End {
+    /// The end of a guest that took longer than its `limit`.
+    pub fn timed_out(limit: Duration) -> Self {
+        Self::Trap(format!(
+            "took longer than {limit:?} (raise `timeout` if it needs more)"
+        ))
+    }
+
+    /// What the log says of it, and how loudly.
+    pub fn report(&self) -> (Level, String) {
+        match self {
+            Self::Exit(0) => (Level::Info, "served".to_owned()),
+            Self::Exit(code) => (Level::Warning, format!("failed with exit code {code}")),
+            Self::Trap(why) => (Level::Error, format!("ended: {why}")),
+        }
+    }
 }
 
 /// The CPU time it was allowed is used up.
@@ -33,31 +53,49 @@ struct CpuTimeExceeded {
 ///
 /// `cpu_time` is all it may use in its life; `meter` tells how much that was.
 pub fn run(
-    engine: &Engine,
     program: Arc<Program>,
     state: State,
     cpu_time: Option<Duration>,
     meter: Arc<Meter>,
 ) -> impl Future<Output = End> + Send + use<> {
-    clock::start(engine);
+    let watched = meter.clone();
+    let guest = async move {
+        let mut store = store(program.engine(), state, &watched, move || cpu_time);
+        let result = call(&program, &mut store).await;
+        end_of(result, &store)
+    };
+    take_turns(Metered::new(guest, meter.clone()), meter)
+}
+
+/// A store whose guest is watched: its memory, and by `meter` its CPU time, of which it may use
+/// `limit`.
+pub fn store(
+    engine: &Engine,
+    state: State,
+    meter: &Arc<Meter>,
+    limit: impl Fn() -> Option<Duration> + Send + Sync + 'static,
+) -> Store<State> {
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.budget);
-    let watched = meter.clone();
-    store.epoch_deadline_callback(move |_| match watched.tick(cpu_time) {
-        Turn::Continue => Ok(UpdateDeadline::Continue(1)),
-        Turn::Yield => Ok(UpdateDeadline::Yield(1)),
-        Turn::Exceeded => Err(CpuTimeExceeded {
-            limit: cpu_time.unwrap_or_default(),
+    let meter = meter.clone();
+    store.epoch_deadline_callback(move |_| {
+        let limit = limit();
+        match meter.tick(limit) {
+            Turn::Continue => Ok(UpdateDeadline::Continue(1)),
+            Turn::Yield => Ok(UpdateDeadline::Yield(1)),
+            Turn::Exceeded => Err(CpuTimeExceeded {
+                limit: limit.unwrap_or_default(),
+            }
+            .into()),
         }
-        .into()),
     });
     store.set_epoch_deadline(1);
-    take_turns(Metered::new(execute(program, store), meter.clone()), meter)
+    store
 }
 
 /// Polls the guest here until it turns out to be one that computes, and lets it go on among its
 /// like from then on.
-async fn take_turns<F>(mut guest: Metered<F>, meter: Arc<Meter>) -> End
+pub async fn take_turns<F>(mut guest: Metered<F>, meter: Arc<Meter>) -> End
 where
     F: Future<Output = End> + Send + 'static,
 {
@@ -104,11 +142,6 @@ fn long_running() -> Handle {
     thread.clone().unwrap_or_else(Handle::current)
 }
 
-async fn execute(program: Arc<Program>, mut store: Store<State>) -> End {
-    let result = call(&program, &mut store).await;
-    end_of(result, &store)
-}
-
 /// Instantiates the program and calls what it exports. A code other than 0 may come as an error,
 /// too ([`I32Exit`]).
 async fn call(program: &Program, mut store: &mut Store<State>) -> wasmtime::Result<i32> {
@@ -124,10 +157,24 @@ async fn call(program: &Program, mut store: &mut Store<State>) -> wasmtime::Resu
             let outcome = command.wasi_cli_run().call_run(&mut store).await?;
             Ok(i32::from(outcome.is_err()))
         }
+        Program::AsyncCommand(pre) => {
+            let command = pre.instantiate_async(&mut store).await?;
+            let run = async |accessor: &Accessor<State>| {
+                let outcome = command.wasi_cli_run().call_run(accessor).await?;
+                // It may go on after it has said how it went.
+                poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+                Ok(i32::from(outcome.is_err()))
+            };
+            store.run_concurrent(run).await?
+        }
+        Program::Proxy(_) | Program::Service(_) => {
+            wasmtime::bail!("it answers HTTP requests, and was given bytes")
+        }
     }
 }
 
-fn end_of(result: wasmtime::Result<i32>, store: &Store<State>) -> End {
+/// How a guest ended whose call came to `result`.
+pub fn end_of(result: wasmtime::Result<i32>, store: &Store<State>) -> End {
     let error = match result {
         Ok(code) => return End::Exit(code),
         Err(error) => error,
@@ -149,7 +196,7 @@ fn end_of(result: wasmtime::Result<i32>, store: &Store<State>) -> End {
 const FRAMES: usize = 4;
 
 /// What went wrong, and where in the guest, in one line.
-fn describe(error: &wasmtime::Error) -> String {
+pub fn describe(error: &wasmtime::Error) -> String {
     let why = error.root_cause().to_string();
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
         return why;

@@ -1,15 +1,20 @@
 //! What the host keeps for one running guest: all that the guest can touch.
 
 use super::budget::Budget;
-use super::log::Stderr;
+use super::log::Lines;
 use super::outbound;
-use super::stdio::{Connection, Stdin, Stdout};
+use super::stdio::{Stdin, Stdio, Stdout};
 use crate::config::{Access, HandlerConfig};
+use ::http::{Request, Response};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use thiserror::Error;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
 
 /// The most random bytes that a component may ask for at once: they are made while others wait.
 const MOST_RANDOM: u64 = 1 << 20;
@@ -20,12 +25,25 @@ const MOST_RESOURCES: usize = 256;
 
 /// The state of one guest.
 pub struct State {
-    /// Serves both worlds: a component sees the context in it, a core module all of it.
+    /// Dropped before the streams of the guest's answer are, which makes them end.
+    fate: Option<BrokenUnlessEnded>,
+    /// Serves all worlds: a component sees the context in it, a core module all of it.
     pub wasi: WasiP1Ctx,
+    http: WasiHttpCtx,
+    hooks: Hooks,
     pub budget: Budget,
-    pub connection: Arc<Connection>,
-    /// A core module's descriptors 0 and 1 are still what they were at its start.
-    pub stdio_in_place: bool,
+    /// What a core module's descriptors 0 and 1 are, as long as they are what they were at its start.
+    pub stdio: Option<Stdio>,
+}
+
+/// Whom a guest works for.
+pub struct Who {
+    /// The name of its handler.
+    pub handler: Arc<str>,
+    /// The other end, for logs. Empty when there are several.
+    pub peer: Arc<str>,
+    /// What the guest is told about it.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// Why a guest cannot be given what its handler was granted.
@@ -40,27 +58,28 @@ pub enum StateError {
 }
 
 impl State {
-    /// The state for a guest of the handler `name` that serves `connection`. `peer` names the other
-    /// end in logs, `environment` tells the guest about it.
+    /// The state for a guest with the settings of `config`. One without `stdio` has nothing to read;
+    /// what it prints is logged.
     ///
     /// # Errors
     /// When a granted directory cannot be opened.
     pub fn new(
-        name: &Arc<str>,
+        who: &Who,
         config: &HandlerConfig,
-        connection: Arc<Connection>,
-        peer: Arc<str>,
-        environment: Vec<(&'static str, String)>,
+        stdio: Option<Stdio>,
     ) -> Result<Self, StateError> {
         let mut wasi = WasiCtx::builder();
-        wasi.stdin(Stdin(connection.clone()))
-            .stdout(Stdout(connection.clone()))
-            .stderr(Stderr::new(name.clone(), peer))
-            .arg(name)
+        let log = Lines::new(who.handler.clone(), who.peer.clone());
+        match &stdio {
+            Some(stdio) => wasi.stdin(Stdin(stdio.clone())).stdout(Stdout(stdio.clone())),
+            None => wasi.stdout(log.clone()),
+        };
+        wasi.stderr(log)
+            .arg(&who.handler)
             .args(&config.args)
-            .env("WASM_SOCK_NAME", name)
+            .env("WASM_SOCK_NAME", &who.handler)
             .max_random_size(MOST_RANDOM);
-        for (key, value) in environment {
+        for (key, value) in &who.environment {
             wasi.env(key, value);
         }
         wasi.envs(&config.env);
@@ -80,11 +99,95 @@ impl State {
         let mut wasi = wasi.build_p1();
         wasi.ctx().table.set_max_capacity(MOST_RESOURCES);
         Ok(Self {
+            fate: None,
             wasi,
+            http: WasiHttpCtx::new(),
+            hooks: Hooks,
             budget: Budget::new(config.limits.memory),
-            connection,
-            stdio_in_place: true,
+            stdio,
         })
+    }
+
+    /// Lets others see how the guest ended.
+    pub fn observe(&mut self) -> Arc<Fate> {
+        let fate = Arc::new(Fate::default());
+        self.fate = Some(BrokenUnlessEnded(fate.clone()));
+        fate
+    }
+}
+
+/// Whether a guest whose answer has no more to it has finished it: the streams of an answer end
+/// alike when their guest is done and when it is gone.
+#[derive(Default)]
+pub struct Fate {
+    ended: AtomicBool,
+    broken: AtomicBool,
+}
+
+impl Fate {
+    /// The guest did all that it wanted to do.
+    pub fn end(&self) {
+        self.ended.store(true, Relaxed);
+    }
+
+    /// Was the guest's end not its own?
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Relaxed)
+    }
+}
+
+struct BrokenUnlessEnded(Arc<Fate>);
+
+impl Drop for BrokenUnlessEnded {
+    fn drop(&mut self) {
+        if !self.0.ended.load(Relaxed) {
+            self.0.broken.store(true, Relaxed);
+        }
+    }
+}
+
+/// The most that a guest hands over of an answer's body at once, in bytes.
+const BODY_CHUNK: usize = 64 * 1024;
+
+/// How many of those wait for the client.
+const BODY_CHUNKS: usize = 2;
+
+/// What `wasi:http` asks of its host.
+struct Hooks;
+
+impl WasiHttpHooks for Hooks {
+    /// Requests of guests need TLS and so certificates: they are refused, whatever was granted.
+    fn send_request(
+        &mut self,
+        _: Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Io), Error>> + Send> {
+        Box::new(async { Err(Error::HttpRequestDenied) })
+    }
+
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        BODY_CHUNKS
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK
+    }
+}
+
+type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.hooks,
+            table: self.wasi.ctx().table,
+            ctx: &mut self.http,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::state::State;
 use rustix::rand::{GetRandomFlags, getrandom};
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use tokio::task::coop::consume_budget;
 use wasmtime::{AsContextMut, Caller, Extern, Linker, Memory, Result};
@@ -128,7 +128,7 @@ pub fn define(linker: &mut Linker<State>, name: &str) -> Result<bool> {
             |mut caller: Caller<'_, State>, (fd,): (i32,)| {
                 Box::new(async move {
                     if is_stdio(fd) {
-                        stdio_moved(&mut caller);
+                        caller.data_mut().stdio = None;
                     }
                     call!(caller, fd_close(fd).await)
                 })
@@ -140,7 +140,7 @@ pub fn define(linker: &mut Linker<State>, name: &str) -> Result<bool> {
             |mut caller: Caller<'_, State>, (fd, to): (i32, i32)| {
                 Box::new(async move {
                     if is_stdio(fd) || is_stdio(to) {
-                        stdio_moved(&mut caller);
+                        caller.data_mut().stdio = None;
                     }
                     call!(caller, fd_renumber(fd, to).await)
                 })
@@ -174,21 +174,15 @@ fn is_stdio(fd: i32) -> bool {
     fd == 0 || fd == 1
 }
 
-/// Once a guest has closed or moved one of its first descriptors, their numbers may mean files.
-fn stdio_moved(caller: &mut Caller<'_, State>) {
-    caller.data_mut().stdio_in_place = false;
-}
-
 /// `fd_read`: from the connection, if that is what the descriptor is.
 async fn fd_read(
     mut caller: Caller<'_, State>,
     (fd, iovs, count, result): (i32, i32, i32, i32),
 ) -> Result<i32> {
-    if fd != 0 || !caller.data().stdio_in_place {
+    let (0, Some(stdio)) = (fd, caller.data().stdio.clone()) else {
         return call!(caller, fd_read(fd, iovs, count, result).await);
-    }
-    let memory = memory(&mut caller)?;
-    let (memory, state) = memory.data_and_store_mut(&mut caller);
+    };
+    let memory = memory(&mut caller)?.data_mut(&mut caller);
     let Some(vectors) = vectors(memory, iovs, count) else {
         return Ok(errno(Errno::Fault));
     };
@@ -200,7 +194,7 @@ async fn fd_read(
     let received = if buffer.is_empty() {
         Ok(0)
     } else {
-        state.connection.recv(&mut memory[buffer]).await
+        stdio.recv(&mut memory[buffer]).await
     };
     Ok(complete(memory, result, received))
 }
@@ -210,26 +204,25 @@ async fn fd_write(
     mut caller: Caller<'_, State>,
     (fd, iovs, count, result): (i32, i32, i32, i32),
 ) -> Result<i32> {
-    if fd != 1 || !caller.data().stdio_in_place {
+    let (1, Some(stdio)) = (fd, caller.data().stdio.clone()) else {
         return call!(caller, fd_write(fd, iovs, count, result).await);
-    }
-    let memory = memory(&mut caller)?;
-    let (memory, state) = memory.data_and_store_mut(&mut caller);
+    };
+    let memory = memory(&mut caller)?.data_mut(&mut caller);
     let Some(vectors) = vectors(memory, iovs, count) else {
         return Ok(errno(Errno::Fault));
     };
-    let mut sent = 0;
-    for buffer in vectors {
-        let bytes = &memory[buffer];
-        let bytes = &bytes[..bytes.len().min(MOST_BYTES - sent)];
-        match state.connection.send(bytes).await {
-            Ok(()) => sent += bytes.len(),
-            // What went out before is told first; the error comes back at the next call.
-            Err(_) if sent > 0 => break,
-            Err(error) => return Ok(complete(memory, result, Err(error))),
-        }
-    }
-    let sent = Ok(sent);
+    let mut left = MOST_BYTES;
+    let mut buffers: Vec<IoSlice<'_>> = vectors
+        .into_iter()
+        .map(|buffer| {
+            let bytes = &memory[buffer];
+            let bytes = &bytes[..bytes.len().min(left)];
+            left -= bytes.len();
+            IoSlice::new(bytes)
+        })
+        .collect();
+    // Together, because on a socket of packets one write is one packet.
+    let sent = stdio.send(&mut buffers).await;
     Ok(complete(memory, result, sent))
 }
 
@@ -280,9 +273,10 @@ fn complete(memory: &mut [u8], result: i32, moved: io::Result<usize>) -> i32 {
     let count = match moved {
         Ok(count) => count as u32,
         Err(e) => {
-            return errno(match e.kind() {
-                io::ErrorKind::BrokenPipe => Errno::Pipe,
-                io::ErrorKind::ConnectionReset => Errno::Connreset,
+            return errno(match rustix::io::Errno::from_io_error(&e) {
+                Some(rustix::io::Errno::PIPE) => Errno::Pipe,
+                Some(rustix::io::Errno::CONNRESET) => Errno::Connreset,
+                Some(rustix::io::Errno::MSGSIZE) => Errno::Msgsize,
                 _ => Errno::Io,
             });
         }

@@ -1,6 +1,6 @@
 //! A `.cwasm` is native code: whether it may be loaded, and loading it.
 
-use crate::guest::Code;
+use crate::guest::{Code, Engines};
 use rustix::fs::{MemfdFlags, memfd_create, sendfile};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -84,8 +84,8 @@ fn check(path: &Path, metadata: &Metadata) -> Result<(), Distrust> {
 /// Mapping a copy in memory is still cheaper than reading: only pages that are used are touched.
 ///
 /// # Errors
-/// When the artifact was made by another engine, with other settings, or is damaged.
-pub fn load(engine: &Engine, file: &File) -> wasmtime::Result<Code> {
+/// When the artifact was made by another engines, with other settings, or is damaged.
+pub fn load(engines: &Engines, file: &File) -> wasmtime::Result<Code> {
     let size = usize::try_from(file.metadata()?.len())?;
     let copy = File::from(memfd_create(c"artifact", MemfdFlags::CLOEXEC)?);
     let mut copied = 0;
@@ -97,7 +97,7 @@ pub fn load(engine: &Engine, file: &File) -> wasmtime::Result<Code> {
     }
     // SAFETY: this is what our compiler made (`check_trust`: nobody but root and us can have
     // written it), and nobody else has the copy.
-    unsafe { deserialize(engine, copy) }
+    unsafe { deserialize(engines, copy) }
 }
 
 /// As [`load`], for an artifact that is not in a file.
@@ -107,25 +107,31 @@ pub fn load(engine: &Engine, file: &File) -> wasmtime::Result<Code> {
 ///
 /// # Errors
 /// As [`load`].
-pub unsafe fn load_bytes(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Code> {
+pub unsafe fn load_bytes(engines: &Engines, bytes: &[u8]) -> wasmtime::Result<Code> {
     let mut copy = File::from(memfd_create(c"artifact", MemfdFlags::CLOEXEC)?);
     copy.write_all(bytes)?;
     // SAFETY: the caller upholds it, and nobody else has the copy.
-    unsafe { deserialize(engine, copy) }
+    unsafe { deserialize(engines, copy) }
 }
 
 /// # Safety
 /// The file must hold what the compiler made, unchanged, and stay so: see [`Module::deserialize`].
-unsafe fn deserialize(engine: &Engine, file: File) -> wasmtime::Result<Code> {
+unsafe fn deserialize(engines: &Engines, file: File) -> wasmtime::Result<Code> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     match Engine::detect_precompiled_file(&path) {
         Ok(Some(Precompiled::Module)) => {
             // SAFETY: the caller upholds it.
-            unsafe { Module::deserialize_open_file(engine, file) }.map(Code::Core)
+            unsafe { Module::deserialize_open_file(&engines.blocking, file) }.map(Code::Core)
         }
         Ok(Some(Precompiled::Component)) => {
             // SAFETY: the caller upholds it.
-            unsafe { Component::deserialize_file(engine, path) }.map(Code::Component)
+            let load = |engine| unsafe { Component::deserialize_file(engine, &path) };
+            // An artifact knows which of the engines it was made for, and keeps it to itself.
+            let component = load(&engines.blocking).or_else(|error| {
+                let concurrent = engines.concurrent()?;
+                load(concurrent).map_err(|_| error)
+            });
+            component.map(Code::Component)
         }
         _ => wasmtime::bail!("not a compiled WebAssembly module, or only the beginning of one"),
     }

@@ -4,14 +4,13 @@ use super::cache::Cache;
 use super::files::{Files, Stamp};
 use super::load::{self, LoadError};
 use crate::config::HandlerConfig;
-use crate::guest::{Code, Program};
+use crate::guest::{Code, Engines, Program};
 use crate::journal::{self, Level};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, Semaphore, oneshot};
+use tokio::sync::{Mutex, Notify, Semaphore, oneshot};
 use tokio::time::sleep;
-use wasmtime::Engine;
 
 /// How long a module that could not be loaded is not tried again while its files stay the same:
 /// what was wrong may lie outside of them (a folder's permissions, the compiler).
@@ -26,6 +25,11 @@ pub struct Handler {
     pub config: HandlerConfig,
     /// One permit for each connection it may have (`max-connections`).
     pub connections: Arc<Semaphore>,
+    /// One permit for each HTTP request that it may have at a time: as many, though with HTTP/2 a
+    /// connection has several.
+    pub requests: Arc<Semaphore>,
+    /// Told when all its connections are taken and another waits.
+    pub crowded: Notify,
     /// Where its module is looked for, or why nowhere.
     files: Result<Files, String>,
     slot: Mutex<Slot>,
@@ -49,6 +53,8 @@ impl Handler {
         Self {
             name: name.into(),
             connections: Arc::new(Semaphore::new(config.limits.max_connections as usize)),
+            requests: Arc::new(Semaphore::new(config.limits.max_connections as usize)),
+            crowded: Notify::new(),
             config,
             files,
             slot: Mutex::default(),
@@ -62,7 +68,7 @@ impl Handler {
     /// [`Unavailable`] when there is none. The reason goes to the log when it is a new one.
     pub async fn program(
         &self,
-        engine: &Engine,
+        engines: &Engines,
         cache: Option<&Cache>,
     ) -> Result<Arc<Program>, Unavailable> {
         let mut slot = self.slot.lock().await;
@@ -79,7 +85,7 @@ impl Handler {
             }
         }
         // Boxed, because it would be part of every connection's task.
-        let (stamp, loaded) = Box::pin(self.load_settled(files, stamp, engine, cache)).await;
+        let (stamp, loaded) = Box::pin(self.load_settled(files, stamp, engines, cache)).await;
         slot.stamp = Some(stamp);
         match loaded {
             Ok(program) => {
@@ -93,6 +99,11 @@ impl Handler {
                 Err(self.unavailable(&mut slot, &error.to_string()))
             }
         }
+    }
+
+    /// Logs why its module cannot serve what has come, once.
+    pub async fn report_unfit(&self, why: &str) {
+        self.unavailable(&mut *self.slot.lock().await, why);
     }
 
     fn unavailable(&self, slot: &mut Slot, why: &str) -> Unavailable {
@@ -109,11 +120,11 @@ impl Handler {
         &self,
         files: &Files,
         mut stamp: Stamp,
-        engine: &Engine,
+        engines: &Engines,
         cache: Option<&Cache>,
     ) -> (Stamp, Result<Program, LoadError>) {
         loop {
-            match self.load(files, stamp, engine, cache).await {
+            match self.load(files, stamp, engines, cache).await {
                 Err(error) if error.is_about_content() && stamp.is_fresh() => {
                     sleep(UNFINISHED).await;
                     stamp = files.stamp();
@@ -127,23 +138,23 @@ impl Handler {
     ///
     /// # Errors
     /// What is wrong with the module, and what to do.
-    pub async fn try_load(&self, engine: &Engine) -> Result<Program, LoadError> {
+    pub async fn try_load(&self, engines: &Engines) -> Result<Program, LoadError> {
         let files = self
             .files
             .as_ref()
             .map_err(|why| LoadError::NoFile(why.clone()))?;
-        self.load(files, files.stamp(), engine, None).await
+        self.load(files, files.stamp(), engines, None).await
     }
 
     async fn load(
         &self,
         files: &Files,
         stamp: Stamp,
-        engine: &Engine,
+        engines: &Engines,
         cache: Option<&Cache>,
     ) -> Result<Program, LoadError> {
-        let code = self.code(files, stamp, engine, cache).await?;
-        Program::link(engine, &code).map_err(|reason| LoadError::NotLinked {
+        let code = self.code(files, stamp, engines, cache).await?;
+        Program::link(&code).map_err(|reason| LoadError::NotLinked {
             path: files.wasm.clone(),
             reason,
         })
@@ -153,12 +164,12 @@ impl Handler {
         &self,
         files: &Files,
         stamp: Stamp,
-        engine: &Engine,
+        engines: &Engines,
         cache: Option<&Cache>,
     ) -> Result<Code, LoadError> {
         if stamp.prefers_cwasm() {
             // In place: it takes a fraction of a millisecond, less than a thread for it would.
-            match load::artifact(engine, &files.cwasm) {
+            match load::artifact(engines, &files.cwasm) {
                 Err(error) if stamp.has_wasm() => {
                     let message = format!("{error}; using {} instead", files.wasm.display());
                     journal::log_handler(Level::Warning, &self.name, "", message);
@@ -174,13 +185,13 @@ impl Handler {
         } else if !stamp.has_wasm() {
             return Err(LoadError::Missing(files.clone()));
         }
-        let (engine, cache) = (engine.clone(), cache.cloned());
+        let (engines, cache) = (engines.clone(), cache.cloned());
         let (name, path) = (self.name.clone(), files.wasm.clone());
         let (sender, receiver) = oneshot::channel();
         let compile = move || {
             let warn = |message| journal::log_handler(Level::Warning, &name, "", message);
             // Nobody waits any more when the host leaves meanwhile.
-            let _ = sender.send(load::source(&engine, &path, cache.as_ref(), &warn));
+            let _ = sender.send(load::source(&engines, &path, cache.as_ref(), &warn));
         };
         let thread = thread::Builder::new().name("compile".into());
         thread.spawn(compile).map_err(LoadError::NoThread)?;

@@ -4,12 +4,11 @@ use super::artifact::{self as native, Distrust};
 use super::cache::Cache;
 use super::compiler;
 use super::files::Files;
-use crate::guest::Code;
+use crate::guest::{Code, Engines};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-use wasmtime::Engine;
 
 /// What every WebAssembly binary begins with.
 const WASM_MAGIC: &[u8] = b"\0asm";
@@ -48,7 +47,7 @@ impl LoadError {
 ///
 /// # Errors
 /// See [`LoadError`].
-pub fn artifact(engine: &Engine, path: &Path) -> Result<Code, LoadError> {
+pub fn artifact(engines: &Engines, path: &Path) -> Result<Code, LoadError> {
     let path_buf = || path.to_owned();
     let file = File::open(path).map_err(|error| LoadError::Unreadable {
         path: path_buf(),
@@ -58,7 +57,7 @@ pub fn artifact(engine: &Engine, path: &Path) -> Result<Code, LoadError> {
         path: path_buf(),
         reason,
     })?;
-    native::load(engine, &file).map_err(|e| LoadError::Unusable {
+    native::load(engines, &file).map_err(|e| LoadError::Unusable {
         path: path_buf(),
         reason: format!("{e:#}"),
     })
@@ -72,7 +71,7 @@ pub fn artifact(engine: &Engine, path: &Path) -> Result<Code, LoadError> {
 /// # Errors
 /// See [`LoadError`].
 pub fn source(
-    engine: &Engine,
+    engines: &Engines,
     path: &Path,
     cache: Option<&Cache>,
     warn: &dyn Fn(String),
@@ -87,7 +86,7 @@ pub fn source(
     }
     let entry = cache.map(|cache| cache.entry(&wasm));
     if let Some(entry) = entry.as_deref().filter(|entry| entry.exists()) {
-        match artifact(engine, entry) {
+        match artifact(engines, entry) {
             Ok(code) => return Ok(code),
             Err(error) => warn(format!("cached module passed over: {error}")),
         }
@@ -102,7 +101,7 @@ pub fn source(
         ));
     }
     // SAFETY: these are the very bytes our compiler just made.
-    unsafe { native::load_bytes(engine, &bytes) }.map_err(|e| not_compiled(path, &format!("{e:#}")))
+    unsafe { native::load_bytes(engines, &bytes) }.map_err(|e| not_compiled(path, &format!("{e:#}")))
 }
 
 fn not_compiled(path: &Path, reason: &str) -> LoadError {

@@ -1,14 +1,12 @@
 //! One listening socket: the accept loop, its back-pressure and its back-off.
 
 use super::Host;
-use super::peer::Peer;
-use super::stream;
-use crate::activation::Kind;
-use crate::guest::Connection;
+use super::connection;
+use crate::activation::Protocol;
 use crate::journal::{self, Level};
 use crate::module::Handler;
 use rustix::io::Errno;
-use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
+use rustix::net::{SocketFlags, accept_with};
 use std::fmt::Display;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,29 +17,29 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 /// How long accepting rests when it does not work, as when the system has no descriptors left.
-const BACK_OFF: Duration = Duration::from_millis(100);
+pub const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// How often clients that have to wait are worth a line in the log.
 const REPORT: Duration = Duration::from_secs(60);
 
 /// What a connection holds while it lasts: its place in `max-connections`, and its descriptors.
-type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+pub type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// A socket that connections come from.
 pub struct Listener {
     fd: AsyncFd<OwnedFd>,
-    kind: Kind,
+    protocol: Protocol,
 }
 
 impl Listener {
     /// # Errors
     /// When the event loop does not take the socket.
-    pub fn new(fd: OwnedFd, kind: Kind) -> io::Result<Self> {
+    pub fn new(fd: OwnedFd, protocol: Protocol) -> io::Result<Self> {
         // The flag is shared with systemd, which sets it too (systemd.socket(5)).
         rustix::io::ioctl_fionbio(&fd, true)?;
         // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
         let fd = unsafe { AsyncFd::register(fd) }?;
-        Ok(Self { fd, kind })
+        Ok(Self { fd, protocol })
     }
 
     /// Accepts connections for ever, at most `max-connections` of the handler at a time. What is
@@ -54,7 +52,9 @@ impl Listener {
                 return;
             };
             match self.try_accept() {
-                Ok((fd, address)) => self.spawn(&host, &handler, permits, fd, address),
+                Ok(fd) => {
+                    connection::spawn(&host, &handler, fd, self.protocol, Some(permits));
+                }
                 Err(Errno::AGAIN) => {
                     drop(permits);
                     if let Ok(mut ready) = self.fd.readable().await {
@@ -74,33 +74,23 @@ impl Listener {
         }
     }
 
-    fn spawn(
-        &self,
-        host: &Arc<Host>,
-        handler: &Arc<Handler>,
-        permits: Permits,
-        fd: OwnedFd,
-        address: Option<SocketAddrAny>,
-    ) {
-        let in_flight = host.activity.begin();
-        let peer = Peer::of(&fd, self.kind, address);
-        let connection = Arc::new(Connection::new(fd, self.kind == Kind::Tcp));
-        let (host, handler) = (host.clone(), handler.clone());
-        tokio::spawn(async move {
-            stream::serve(&host, &handler, &connection, peer).await;
-            drop((permits, in_flight));
-        });
-    }
-
-    fn try_accept(&self) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
-        acceptfrom_with(&self.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+    fn try_accept(&self) -> rustix::io::Result<OwnedFd> {
+        accept_with(&self.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
     }
 }
 
 /// Waits until the handler may have one more connection. `None` never happens: nobody closes the
 /// semaphores.
-async fn permits(host: &Host, handler: &Handler, trouble: &mut Trouble) -> Option<Permits> {
-    let place = handler.connections.clone().acquire_owned().await.ok()?;
+pub async fn permits(host: &Host, handler: &Handler, trouble: &mut Trouble) -> Option<Permits> {
+    let places = handler.connections.clone();
+    let place = match places.clone().try_acquire_owned() {
+        Ok(place) => place,
+        Err(_) => {
+            // One that is idle is closed for whoever waits.
+            handler.crowded.notify_waiters();
+            places.acquire_owned().await.ok()?
+        }
+    };
     // Its own descriptor, and one for each directory it was granted.
     let needed = (1 + handler.config.dirs.len()).min(host.descriptor_limit) as u32;
     let descriptors = host.descriptors.clone();
@@ -112,14 +102,14 @@ async fn permits(host: &Host, handler: &Handler, trouble: &mut Trouble) -> Optio
     Some((place, descriptors))
 }
 
-/// Why a listener does not accept, told now and then.
+/// Why a socket is not served for now, told now and then.
 #[derive(Default)]
-struct Trouble {
+pub struct Trouble {
     reported: Option<Instant>,
 }
 
 impl Trouble {
-    fn report(&mut self, handler: &Handler, why: &dyn Display) {
+    pub fn report(&mut self, handler: &Handler, why: &dyn Display) {
         if self
             .reported
             .is_some_and(|reported| reported.elapsed() < REPORT)

@@ -1,13 +1,16 @@
 //! Sockets meet guests.
 
 mod accept;
+mod connection;
+mod datagram;
 mod handlers;
+mod http;
 mod peer;
 mod stream;
 
-use crate::activation::{self, Passed, Socket, SocketError};
+use crate::activation::{self, Kind, Passed, Socket};
 use crate::config::Config;
-use crate::guest::Connection;
+use crate::guest::Engines;
 use crate::journal::{self, Level};
 use crate::lifecycle::{self, Activity, Signals};
 use crate::module::Cache;
@@ -16,13 +19,15 @@ use sd_notify::NotifyState;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::os::fd::OwnedFd;
 use std::{future, io};
+use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use wasmtime::Engine;
 
 use accept::Listener;
+use datagram::Mailbox;
 use handlers::Handlers;
 
 /// Descriptors that are not for connections: standard streams, event loop, signals, the journal,
@@ -34,7 +39,7 @@ const TURN_AWAY: Duration = Duration::from_secs(5);
 
 /// What all connections of the process share.
 pub struct Host {
-    pub engine: Engine,
+    pub engines: Engines,
     pub cache: Option<Cache>,
     pub activity: Arc<Activity>,
     /// One permit for each descriptor that connections may have. A client waits in the kernel until
@@ -47,7 +52,7 @@ pub struct Host {
 /// What is to be done with connections.
 pub enum Plan {
     Serve {
-        config: Config,
+        config: Box<Config>,
         /// The module of every socket, whatever its name (`--module`).
         module: Option<PathBuf>,
     },
@@ -72,7 +77,7 @@ pub fn serve(passed: Passed, plan: &Plan) -> io::Result<()> {
     let taken = passed.sockets.len() + RESERVED_DESCRIPTORS;
     let descriptors = limit.saturating_sub(taken).clamp(1, Semaphore::MAX_PERMITS);
     let host = Arc::new(Host {
-        engine: crate::module::engine().map_err(io::Error::other)?,
+        engines: Engines::new().map_err(io::Error::other)?,
         cache: Cache::from_environment(),
         activity: Activity::new(),
         descriptors: Arc::new(Semaphore::new(descriptors)),
@@ -114,7 +119,7 @@ async fn run(host: &Arc<Host>, passed: Passed, plan: &Plan) -> io::Result<()> {
 
 /// Serves until it is time to leave, or until a signal; then finishes what is in flight.
 async fn until_done(host: &Host, signals: &Signals, mut listening: JoinSet<()>, plan: &Plan) {
-    let time_to_leave = async {
+    let idle = async {
         match plan {
             Plan::TurnAway => sleep(TURN_AWAY).await,
             Plan::Serve { config, .. } => match config.host.idle_timeout {
@@ -123,16 +128,23 @@ async fn until_done(host: &Host, signals: &Signals, mut listening: JoinSet<()>, 
             },
         }
     };
+    let nothing_left = async {
+        match listening.is_empty() {
+            // All there was were connections, accepted by whoever started us.
+            true => host.activity.quiet().await,
+            false => future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
         () = signals.next() => {}
-        () = time_to_leave => {}
+        () = idle => {}
+        () = nothing_left => {}
     }
     lifecycle::notify(&[NotifyState::Stopping]);
     listening.abort_all();
-    if host.activity.in_flight() > 0 {
-        drain(host, signals, plan).await;
-    }
+    host.activity.close();
+    drain(host, signals, plan).await;
 }
 
 async fn drain(host: &Host, signals: &Signals, plan: &Plan) {
@@ -147,13 +159,15 @@ async fn drain(host: &Host, signals: &Signals, plan: &Plan) {
         () = sleep(drain_timeout) => {}
     }
     let left = host.activity.in_flight();
-    let message = format_args!(
-        "connections still in flight are reset, after the drain timeout or a second signal: {left}"
-    );
-    journal::log(Level::Warning, message);
+    if left > 0 {
+        let message = format_args!(
+            "connections still in flight are reset, after the drain timeout or a second signal: {left}"
+        );
+        journal::log(Level::Warning, message);
+    }
 }
 
-/// Starts accepting on one socket. One that cannot be served is reported; the others are.
+/// Starts serving one socket. One that cannot be served is reported; the others are.
 fn listen(
     host: &Arc<Host>,
     handlers: &mut Handlers<'_>,
@@ -161,20 +175,50 @@ fn listen(
     socket: Socket,
 ) {
     let handler = handlers.of(&socket);
-    let listener = match activation::kind(&socket.fd) {
-        Ok(kind) => Listener::new(socket.fd, kind),
+    let (name, fd) = (socket.name, socket.fd);
+    let kind = match activation::kind(&fd) {
+        Ok(kind) => kind,
         Err(error) => {
-            if error == SocketError::AlreadyAccepted {
-                Connection::new(socket.fd, false).reset();
-            }
-            return report_unserved(&socket.name, error);
+            report_unserved(&name, error);
+            listening.spawn(discard(fd));
+            return;
         }
     };
-    match listener {
-        Ok(listener) => {
-            listening.spawn(listener.accept_all(host.clone(), handler));
+    let host = host.clone();
+    let served = match kind {
+        Kind::Listener(protocol) => Listener::new(fd, protocol).map(|listener| {
+            listening.spawn(listener.accept_all(host, handler));
+        }),
+        Kind::Udp | Kind::UnixDatagrams => Mailbox::new(fd).map(|mailbox| {
+            listening.spawn(mailbox.receive_all(host, handler));
+        }),
+        Kind::Connection(protocol) => rustix::io::ioctl_fionbio(&fd, true)
+            .map(|()| connection::spawn(&host, &handler, fd, protocol, None))
+            .map_err(io::Error::from),
+    };
+    if let Err(error) = served {
+        report_unserved(&name, error);
+    }
+}
+
+/// Reads what comes to a descriptor that cannot be served, and forgets it: what stays in it would
+/// make systemd start us again as soon as we leave.
+async fn discard(fd: OwnedFd) {
+    let mut ignored = vec![0; 64 * 1024];
+    let Ok(()) = rustix::io::ioctl_fionbio(&fd, true) else {
+        return;
+    };
+    // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
+    let Ok(fd) = (unsafe { AsyncFd::register(fd) }) else {
+        return;
+    };
+    while let Ok(mut ready) = fd.readable().await {
+        match rustix::io::read(fd.get_ref(), &mut ignored) {
+            Ok(1..) => {}
+            Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
+            Ok(0) | Err(_) => return,
         }
-        Err(error) => report_unserved(&socket.name, error),
+        tokio::task::yield_now().await;
     }
 }
 

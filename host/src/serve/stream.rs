@@ -1,8 +1,7 @@
 //! One connection of a stream socket: a guest runs, and the connection ends as the guest did.
 
-use super::Host;
 use super::peer::Peer;
-use crate::guest::{self, Connection, End, Meter, State};
+use crate::guest::{self, Connection, End, Meter, Program, State, Stdio, Who};
 use crate::journal::{self, Level};
 use crate::module::Handler;
 use std::future;
@@ -24,46 +23,44 @@ const PRESENCE: Duration = Duration::from_secs(1);
 
 /// How a connection ended.
 enum Outcome {
-    Exit(i32),
-    /// The guest was ended: by a trap, a limit or the host.
-    Broken(String),
+    Guest(End),
     /// The client left before the guest did.
     Vanished,
 }
 
 /// Serves one connection, from its acceptance to its end.
-pub async fn serve(host: &Host, handler: &Handler, connection: &Arc<Connection>, peer: Peer) {
+pub async fn serve(
+    handler: &Handler,
+    program: Arc<Program>,
+    connection: &Arc<Connection>,
+    peer: Peer,
+) {
     let broken = ResetOnDrop(connection);
-    let Ok(program) = handler.program(&host.engine, host.cache.as_ref()).await else {
-        return;
-    };
     let began = Instant::now();
     let meter = Arc::new(Meter::default());
-    let Peer { name, environment } = peer;
-    let state = State::new(
-        &handler.name,
-        &handler.config,
-        connection.clone(),
-        name.clone(),
-        environment,
-    );
-    let outcome = match state {
-        Err(error) => Outcome::Broken(error.to_string()),
+    let who = Who {
+        handler: handler.name.clone(),
+        peer: peer.name,
+        environment: peer.environment,
+    };
+    let stdio = Stdio::Connection(connection.clone());
+    let outcome = match State::new(&who, &handler.config, Some(stdio)) {
+        Err(error) => Outcome::Guest(End::Trap(error.to_string())),
         Ok(state) => {
             let limits = handler.config.limits;
-            let guest = guest::run(&host.engine, program, state, limits.cpu_time, meter.clone());
+            let guest = guest::run(program, state, limits.cpu_time, meter.clone());
             within(limits.timeout, Box::pin(guest), connection).await
         }
     };
     record(
         handler,
-        &name,
+        &who.peer,
         connection,
         &outcome,
         began.elapsed(),
         meter.used(),
     );
-    if let Outcome::Exit(_) = outcome {
+    if let Outcome::Guest(End::Exit(_)) = outcome {
         mem::forget(broken);
         linger(connection).await;
     }
@@ -91,12 +88,12 @@ async fn within(
             End::Exit(0) => {}
             // Whoever cannot read from or write to a client that has gone says that it failed.
             _ if connection.is_hung_up() => return Outcome::Vanished,
-            End::Trap(why) => return Outcome::Broken(why),
+            End::Trap(_) => return Outcome::Guest(end),
             End::Exit(_) => {}
         }
-        match (end, connection.flush().await) {
-            (End::Exit(code), Ok(())) => Outcome::Exit(code),
-            _ => Outcome::Vanished,
+        match connection.flush().await {
+            Ok(()) => Outcome::Guest(end),
+            Err(_) => Outcome::Vanished,
         }
     };
     let time_is_up = async {
@@ -110,10 +107,7 @@ async fn within(
         biased;
         outcome = whole => outcome,
         () = vanished(connection) => Outcome::Vanished,
-        () = time_is_up => {
-            let limit = limit.unwrap_or_default();
-            Outcome::Broken(format!("took longer than {limit:?} (raise `timeout` if it needs more)"))
-        }
+        () = time_is_up => Outcome::Guest(End::timed_out(limit.unwrap_or_default())),
     }
 }
 
@@ -121,7 +115,7 @@ async fn within(
 ///
 /// A TCP client that only closes looks like one that will send no more (half-close): it is found
 /// out by the reset that answers the next bytes sent to it.
-async fn vanished(connection: &Connection) {
+pub async fn vanished(connection: &Connection) {
     // The end of the client's sending (which PRIORITY includes), or an error.
     let ended = Interest::PRIORITY.add(Interest::ERROR);
     loop {
@@ -141,7 +135,7 @@ async fn vanished(connection: &Connection) {
 
 /// Closes so that the answer arrives whole: a socket that is closed with unread input in it resets
 /// the connection, which may overtake the answer. So the input is read, and ignored, for a while.
-async fn linger(connection: &Connection) {
+pub async fn linger(connection: &Connection) {
     connection.shut_down_writing();
     // On the heap, because it would be part of every connection's task.
     let mut ignored = vec![0; 4096];
@@ -164,9 +158,7 @@ fn record(
     cpu: Duration,
 ) {
     let (level, what) = match outcome {
-        Outcome::Exit(0) => (Level::Info, "served".to_owned()),
-        Outcome::Exit(code) => (Level::Warning, format!("failed with exit code {code}")),
-        Outcome::Broken(why) => (Level::Error, format!("ended: {why}")),
+        Outcome::Guest(end) => end.report(),
         Outcome::Vanished => (Level::Info, "client left".to_owned()),
     };
     let (received, sent) = (

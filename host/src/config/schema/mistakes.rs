@@ -21,7 +21,8 @@ fn an_unknown_key_is_told_with_what_was_meant_and_what_is_allowed() {
     assert_eq!(
         errors("[defaults]\nmemroy = '1MiB'"),
         ["2:1: unknown key \"memroy\" (did you mean \"memory\"? \
-          allowed: memory, timeout, cpu-time, max-connections)"]
+          allowed: memory, timeout, cpu-time, max-connections, \
+          head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for)"]
     );
     assert_eq!(
         errors("[handlers.a]"),
@@ -37,13 +38,33 @@ fn an_unknown_key_is_told_with_what_was_meant_and_what_is_allowed() {
         [
             "2:1: unknown key \"allow_outbound\" (did you mean \"allow-outbound\"? \
           allowed: module, args, env, dirs, allow-outbound, \
-          memory, timeout, cpu-time, max-connections)"
+          memory, timeout, cpu-time, max-connections, \
+          head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for)"
         ]
     );
     assert_eq!(
         errors("[handler.a]\ndirs = [{ host = '/', guest = '/', mode = 'rw' }]"),
         ["2:36: unknown key \"mode\" (allowed: host, guest, access)"]
     );
+}
+
+#[test]
+fn a_slip_in_a_setting_for_http_finds_the_one_that_was_meant() {
+    for (typed, meant) in [
+        ("header-timeout", "head-timeout"),
+        ("keepalive", "keep-alive"),
+        ("max-header", "max-head"),
+        ("max_body", "max-body"),
+        ("reuses", "reuse"),
+        ("concurency", "concurrency"),
+        ("x-forwarded-for", "forwarded-for"),
+    ] {
+        for table in ["defaults", "handler.a"] {
+            let errors = errors(&format!("[{table}]\n{typed} = 1")).concat();
+            let question = format!("2:1: unknown key {typed:?} (did you mean {meant:?}? ");
+            assert!(errors.starts_with(&question), "{errors}");
+        }
+    }
 }
 
 #[test]
@@ -56,7 +77,15 @@ fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
     assert_eq!(
         errors("[defaults]\nidle-timeout = '1s'"),
         ["2:1: unknown key \"idle-timeout\" (it belongs in [host]; \
-          allowed: memory, timeout, cpu-time, max-connections)"]
+          allowed: memory, timeout, cpu-time, max-connections, \
+          head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for)"]
+    );
+    assert_eq!(
+        errors("[host]\nkeep-alive = '1s'"),
+        [
+            "2:1: unknown key \"keep-alive\" (it belongs in [defaults]; \
+          allowed: idle-timeout, drain-timeout, modules)"
+        ]
     );
     assert_eq!(
         errors_as(Role::DropIn, "module = 'a.wasm'"),
@@ -88,6 +117,22 @@ fn a_wrong_type_is_told_at_the_value() {
     assert_eq!(
         wrong("module = 1"),
         ["2:10: module: expected a string, found an integer (write it in quotes)"]
+    );
+    assert_eq!(
+        wrong("keep-alive = true"),
+        ["2:14: keep-alive: expected a duration such as \"30s\", found a boolean"]
+    );
+    assert_eq!(
+        wrong("max-body = []"),
+        ["2:12: max-body: expected a size such as \"64MiB\", found an array"]
+    );
+    assert_eq!(
+        wrong("reuse = '128'"),
+        ["2:9: reuse: expected a whole number, found a string"]
+    );
+    assert_eq!(
+        wrong("forwarded-for = false"),
+        ["2:17: forwarded-for: expected a string, found a boolean (write it in quotes)"]
     );
     assert_eq!(
         wrong("args = '--x'"),
@@ -177,6 +222,48 @@ fn an_impossible_value_is_told_with_what_is_allowed() {
 }
 
 #[test]
+fn an_impossible_setting_for_http_is_told_with_what_is_allowed() {
+    for table in ["defaults", "handler.a"] {
+        let wrong = |line: &str| errors(&format!("[{table}]\n{line}"));
+        assert_eq!(
+            wrong("head-timeout = 0"),
+            ["2:16: head-timeout: no client can send a request in 0s \
+                 (allowed: more, or \"infinity\" for no limit)"]
+        );
+        assert_eq!(
+            wrong("keep-alive = 'never'"),
+            [
+                "2:14: keep-alive: \"never\" is not a duration: write whole numbers with units \
+                 (us, ms, s, min, h, d, w; as in \"30s\" or \"1min 30s\"); or \"infinity\""
+            ]
+        );
+        assert_eq!(
+            wrong("max-head = '8191'"),
+            ["2:12: max-head: cannot be 8191 bytes (allowed: 8KiB to 1MiB)"]
+        );
+        assert_eq!(
+            wrong("max-body = '16TiB 16EiB'"),
+            [
+                "2:12: max-body: \"16TiB 16EiB\" is not a size: write whole numbers with units \
+                 (B, KiB, MiB, GiB, TiB or K, M, G, T, all powers of 1024; as in \"64MiB\")"
+            ]
+        );
+        assert_eq!(
+            wrong("reuse = 0\nconcurrency = -1"),
+            [
+                "2:9: reuse: cannot be 0 (allowed: 1 to 4294967295)",
+                "3:15: concurrency: cannot be -1 (allowed: 1 to 4294967295)",
+            ]
+        );
+        assert_eq!(
+            wrong("forwarded-for = 'on'"),
+            ["2:17: forwarded-for: cannot be \"on\" \
+                 (allowed: \"set\", \"trust\", \"off\")"]
+        );
+    }
+}
+
+#[test]
 fn a_folder_that_cannot_be_granted_is_told() {
     let wrong = |dirs: &str| errors(&format!("[handler.a]\ndirs = [{dirs}]"));
     assert_eq!(
@@ -239,7 +326,8 @@ fn a_syntax_error_hides_neither_its_neighbours_nor_is_it_told_twice() {
             "2:10: not valid TOML: string values must be quoted, expected literal string",
             "3:11: not valid TOML: string values must be quoted, expected literal string",
             "4:1: unknown key \"cpu-tim\" (did you mean \"cpu-time\"? \
-         allowed: memory, timeout, cpu-time, max-connections)",
+         allowed: memory, timeout, cpu-time, max-connections, \
+          head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for)",
             "6:8: args: expected an array, found an integer (put it in brackets: [...])",
         ]
     );

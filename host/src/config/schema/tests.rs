@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::{Host, Outbound};
+use super::super::{ForwardedFor, Host, Outbound};
 use super::*;
 
 pub(super) fn fresh() -> Config {
@@ -36,6 +36,9 @@ dirs = [
 allow-outbound = ["api.telegram.org:443", "[::1]:80"]
 timeout = "infinity"
 max-connections = 1
+head-timeout = "infinity"
+keep-alive = 0
+forwarded-for = "off"
 
 [host]
 idle-timeout = "1min"
@@ -47,6 +50,13 @@ memory = "1GiB"
 timeout = "2min"
 cpu-time = 1
 max-connections = 7
+head-timeout = "2s"
+keep-alive = "5min"
+max-head = "64KiB"
+max-body = 0
+reuse = 1
+concurrency = 4
+forwarded-for = "trust"
 "#;
 
 #[test]
@@ -66,6 +76,22 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
         timeout: None,
         max_connections: 1,
         ..defaults
+    };
+    let http_defaults = Http {
+        head_timeout: Some(Duration::from_secs(2)),
+        keep_alive: Some(Duration::from_secs(300)),
+        max_head: 64 << 10,
+        max_body: 0,
+        reuse: 1,
+        concurrency: 4,
+        forwarded_for: ForwardedFor::Trust,
+    };
+    assert_eq!(config.http, http_defaults);
+    let http = Http {
+        head_timeout: None,
+        keep_alive: Some(Duration::ZERO),
+        forwarded_for: ForwardedFor::Off,
+        ..http_defaults
     };
     let telegram = Host::Name("api.telegram.org".into());
     let loopback = Host::Ip("::1".parse().expect("an address"));
@@ -96,6 +122,7 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
             },
         ],
         limits,
+        http,
         place: Some(source(ALL_KEYS).place(10)),
     };
     assert_eq!(
@@ -116,13 +143,36 @@ fn an_empty_file_changes_nothing() {
 
 #[test]
 fn an_empty_handler_runs_with_the_defaults() {
-    let empty = handler("[defaults]\nmemory = '1MiB'\n[handler.a]");
+    let empty = handler("[defaults]\nmemory = '1MiB'\nmax-body = '1KiB'\n[handler.a]");
     let defaults = Limits {
         memory: 1 << 20,
         ..Limits::default()
     };
     assert_eq!(empty.limits, defaults);
+    let http = Http {
+        max_body: 1 << 10,
+        ..Http::default()
+    };
+    assert_eq!(empty.http, http);
     assert_eq!(empty.module, None);
+}
+
+#[test]
+fn a_handler_may_override_every_default() {
+    for key in DEFAULTS {
+        assert!(HANDLER.contains(key), "{key}");
+    }
+}
+
+#[test]
+fn a_connection_may_be_kept_for_ever_or_not_at_all() {
+    let keep_alive = |value| {
+        handler(&format!("[handler.a]\nkeep-alive = {value}"))
+            .http
+            .keep_alive
+    };
+    assert_eq!(keep_alive("'infinity'"), None);
+    assert_eq!(keep_alive("'0s'"), Some(Duration::ZERO));
 }
 
 #[test]
@@ -162,6 +212,13 @@ fn the_defaults_written_out_change_nothing() {
         timeout = "60s"
         cpu-time = "5s"
         max-connections = 256
+        head-timeout = "10s"
+        keep-alive = "60s"
+        max-head = "32KiB"
+        max-body = "16MiB"
+        reuse = 128
+        concurrency = 16
+        forwarded-for = "set"
     "#;
     assert_eq!(config(text), fresh());
 }

@@ -93,15 +93,15 @@ fn memory_lies_between_one_page_and_the_address_space() {
 }
 
 #[test]
-fn max_connections_is_a_whole_number_from_1() {
-    assert_eq!(read("1", max_connections), Ok(1));
-    assert_eq!(read("4294967295", max_connections), Ok(u32::MAX));
+fn a_count_is_a_whole_number_from_1() {
+    assert_eq!(read("1", count), Ok(1));
+    assert_eq!(read("4294967295", count), Ok(u32::MAX));
     for text in ["0", "-1", "4294967296", "99999999999999999999999"] {
         let expected = format!("cannot be {text} (allowed: 1 to 4294967295)");
-        assert_eq!(read(text, max_connections), Err(expected));
+        assert_eq!(read(text, count), Err(expected));
     }
     let expected = "expected a whole number, found a string".to_owned();
-    assert_eq!(read("'256'", max_connections), Err(expected));
+    assert_eq!(read("'256'", count), Err(expected));
 }
 
 #[test]
@@ -111,6 +111,59 @@ fn a_time_limit_may_be_infinite_but_not_zero() {
     let expected = "no guest can run in 0s (allowed: more, or \"infinity\" for no limit)";
     assert_eq!(read("'0s'", time_limit), Err(expected.to_owned()));
     assert_eq!(read("0", time_limit), Err(expected.to_owned()));
+}
+
+#[test]
+fn the_time_for_a_head_may_be_infinite_but_not_zero() {
+    assert_eq!(read("'infinity'", head_timeout), Ok(None));
+    assert_eq!(
+        read("'1ms'", head_timeout),
+        Ok(Some(Duration::from_millis(1)))
+    );
+    let expected = "no client can send a request in 0s \
+                    (allowed: more, or \"infinity\" for no limit)";
+    assert_eq!(read("'0s'", head_timeout), Err(expected.to_owned()));
+    assert_eq!(read("0", head_timeout), Err(expected.to_owned()));
+}
+
+#[test]
+fn a_head_lies_between_what_hyper_takes_and_1_mib() {
+    assert_eq!(read("'8KiB'", max_head), Ok(8 << 10));
+    assert_eq!(read("'1MiB'", max_head), Ok(1 << 20));
+    assert_eq!(read("8_192", max_head), Ok(8 << 10));
+    for (text, bytes) in [
+        ("8191", 8191_u64),
+        ("'0'", 0),
+        ("1048577", (1 << 20) + 1),
+        // Its low 32 bits alone would be allowed.
+        ("0x1_0000_2000", (1 << 32) + (8 << 10)),
+    ] {
+        let expected = format!("cannot be {bytes} bytes (allowed: 8KiB to 1MiB)");
+        assert_eq!(read(text, max_head), Err(expected));
+    }
+}
+
+#[test]
+fn a_size_is_any_number_of_bytes() {
+    assert_eq!(read("0", size), Ok(0));
+    assert_eq!(read("'5TiB'", size), Ok(5 << 40));
+    assert_eq!(read("'18446744073709551615'", size), Ok(u64::MAX));
+    let expected = "\"infinity\" is not a size: write whole numbers with units (B, KiB, MiB, \
+                    GiB, TiB or K, M, G, T, all powers of 1024; as in \"64MiB\")";
+    assert_eq!(read("'infinity'", size), Err(expected.to_owned()));
+    let expected = "expected a size such as \"64MiB\", found -1";
+    assert_eq!(read("-1", size), Err(expected.to_owned()));
+}
+
+#[test]
+fn forwarded_headers_are_set_trusted_or_off() {
+    assert_eq!(read("'set'", forwarded_for), Ok(ForwardedFor::Set));
+    assert_eq!(read("'trust'", forwarded_for), Ok(ForwardedFor::Trust));
+    assert_eq!(read("'off'", forwarded_for), Ok(ForwardedFor::Off));
+    for text in ["", "Set", "on", "false"] {
+        let expected = format!("cannot be {text:?} (allowed: \"set\", \"trust\", \"off\")");
+        assert_eq!(read(&format!("'{text}'"), forwarded_for), Err(expected));
+    }
 }
 
 #[test]

@@ -1,0 +1,44 @@
+//! Greets whoever asks over HTTP: `GET /`, or `GET /?name=Ada`.
+//!
+//! `GREETING` in the environment replaces the word.
+
+use std::env::var;
+
+use wstd::http::body::{Body, Bytes, util::Empty};
+use wstd::http::{Error, Method, Request, Response, StatusCode};
+
+#[wstd::http_server]
+async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
+    let (status, text) = answer(&request);
+    let response = Response::builder()
+        .status(status)
+        .header("allow", "GET, HEAD")
+        .header("content-type", "text/plain; charset=utf-8");
+    // Nobody reads a body after HEAD, and to write one can fail, even the one of no bytes that
+    // `Body::empty()` is.
+    if request.method() == Method::HEAD {
+        let nothing = Body::from_http_body(Empty::<Bytes>::new());
+        return Ok(response.body(nothing)?);
+    }
+    let response = response.header("content-length", text.len());
+    Ok(response.body(text.into())?)
+}
+
+fn answer(request: &Request<Body>) -> (StatusCode, String) {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return (StatusCode::METHOD_NOT_ALLOWED, "Only GET.\n".into());
+    }
+    if request.uri().path() != "/" {
+        return (StatusCode::NOT_FOUND, "There is only /.\n".into());
+    }
+    let greeting = var("GREETING").unwrap_or("Hello".into());
+    let name = name_in(request.uri().query().unwrap_or_default());
+    (StatusCode::OK, format!("{greeting}, {name}!\n"))
+}
+
+/// Who is to be greeted, by a query such as `name=Ada+Lovelace`.
+fn name_in(query: &str) -> String {
+    let mut fields = form_urlencoded::parse(query.as_bytes());
+    let name = fields.find(|(key, value)| key == "name" && !value.is_empty());
+    name.map_or("stranger".into(), |(_, value)| value.into_owned())
+}

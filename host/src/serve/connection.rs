@@ -1,0 +1,61 @@
+//! One connection: what its handler's guest is decides how it is served.
+
+use super::Host;
+use super::accept::Permits;
+use super::http;
+use super::peer::Peer;
+use super::stream;
+use crate::activation::Protocol;
+use crate::guest::{Connection, Transport};
+use crate::lifecycle::InFlight;
+use crate::module::Handler;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// Serves a connection in a task of its own. `permits` are held until it ends.
+pub fn spawn(
+    host: &Arc<Host>,
+    handler: &Arc<Handler>,
+    fd: OwnedFd,
+    protocol: Protocol,
+    permits: Option<Permits>,
+) {
+    let in_flight = host.activity.begin();
+    let peer = Peer::of(&fd, protocol);
+    let transport = match protocol {
+        Protocol::Tcp => Transport::Tcp,
+        Protocol::Unix | Protocol::Vsock => Transport::Stream,
+        Protocol::UnixPackets => Transport::Packets,
+    };
+    let connection = Arc::new(Connection::new(fd, transport));
+    let (host, handler) = (host.clone(), handler.clone());
+    tokio::spawn(async move {
+        serve(&host, &handler, &connection, peer, in_flight).await;
+        drop(permits);
+    });
+}
+
+async fn serve(
+    host: &Arc<Host>,
+    handler: &Arc<Handler>,
+    connection: &Arc<Connection>,
+    peer: Peer,
+    in_flight: InFlight,
+) {
+    match handler.program(&host.engines, host.cache.as_ref()).await {
+        Ok(program) if !program.is_http() => {
+            stream::serve(handler, program, connection, peer).await;
+            drop(in_flight);
+        }
+        Ok(_) if connection.transport() == Transport::Packets => {
+            let why = "an HTTP guest cannot answer packets (use ListenStream= in the .socket unit)";
+            handler.report_unfit(why).await;
+            connection.reset();
+        }
+        Ok(_) => Box::pin(http::serve(host, handler, connection, peer, in_flight)).await,
+        Err(_) if http::is_spoken(connection).await => {
+            Box::pin(http::serve(host, handler, connection, peer, in_flight)).await;
+        }
+        Err(_) => connection.reset(),
+    }
+}

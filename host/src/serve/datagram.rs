@@ -1,0 +1,307 @@
+//! One socket of datagrams: each that comes is one run of the guest, and what the guest writes goes
+//! back as one datagram, from the address that the first was sent to.
+
+use super::Host;
+use super::accept::{BACK_OFF, Permits, Trouble, permits};
+use super::peer::Peer;
+use crate::guest::{self, Datagram, End, LARGEST_DATAGRAM, Meter, State, Stdio, TooLong, Who};
+use crate::journal::{self, Level};
+use crate::module::Handler;
+use bytes::Bytes;
+use futures::FutureExt;
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage, getsockname,
+    recvmsg, sendmsg, setsockopt, sockopt,
+};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
+use tokio::task::coop::consume_budget;
+use tokio::time::{sleep, timeout};
+
+/// The largest datagram that is received whole, in bytes: no UDP datagram is larger, Unix ones may be.
+const LARGEST_RECEIVED: usize = 65_535;
+
+/// How long a socket that takes no answer is given to take it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is asked.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// A socket that datagrams come from.
+pub struct Mailbox {
+    fd: AsyncFd<OwnedFd>,
+    /// The port that is ours, for UDP.
+    port: Option<u16>,
+}
+
+/// A datagram that has come.
+struct Received {
+    bytes: Bytes,
+    from: Option<SockaddrStorage>,
+    /// Where it was sent to, which is where its answer comes from.
+    to: Option<IpAddr>,
+    whole: bool,
+}
+
+impl Mailbox {
+    /// # Errors
+    /// When the socket cannot be prepared, or the event loop does not take it.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        // The flag is shared with systemd, which sets it too (systemd.socket(5)).
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        let local = getsockname::<SockaddrStorage>(fd.as_raw_fd())?;
+        // So that each datagram tells which of our addresses it was sent to (ip(7), ipv6(7)).
+        if local.as_sockaddr_in().is_some() {
+            setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
+        } else if local.as_sockaddr_in6().is_some() {
+            setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+        let port = internet(&local).map(|address| address.port());
+        // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
+        let fd = unsafe { AsyncFd::register(fd) }?;
+        Ok(Self { fd, port })
+    }
+
+    /// Receives datagrams for ever, and runs at most `max-connections` guests of the handler at a
+    /// time. What is beyond that waits in the kernel, and so does what comes after this is dropped.
+    pub async fn receive_all(self, host: Arc<Host>, handler: Arc<Handler>) {
+        let mailbox = Arc::new(self);
+        let mut trouble = Trouble::default();
+        let mut buffer = vec![0; LARGEST_RECEIVED];
+        loop {
+            // Guests that answer at once never let the others have their turn.
+            consume_budget().await;
+            let Some(permits) = permits(&host, &handler, &mut trouble).await else {
+                return;
+            };
+            match mailbox.try_receive(&mut buffer) {
+                Ok(received) => mailbox.spawn(&host, &handler, permits, received),
+                Err(Errno::EAGAIN) => {
+                    drop(permits);
+                    if let Ok(mut ready) = mailbox.fd.readable().await {
+                        // The queue is emptied before the next wait, so nothing in it is forgotten.
+                        ready.clear_ready();
+                    }
+                }
+                // An error that an earlier answer met on its way, told here (udp(7)).
+                Err(Errno::EINTR | Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH) => {}
+                Err(error) => {
+                    drop(permits);
+                    trouble.report(&handler, &error);
+                    sleep(BACK_OFF).await;
+                }
+            }
+        }
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        host: &Arc<Host>,
+        handler: &Arc<Handler>,
+        permits: Permits,
+        received: Received,
+    ) {
+        let in_flight = host.activity.begin();
+        let (mailbox, host, handler) = (self.clone(), host.clone(), handler.clone());
+        let mut serve = Box::pin(async move {
+            mailbox.serve(&host, &handler, received).await;
+            drop((permits, in_flight));
+        });
+        // Most guests answer at once, and need no task of their own.
+        if serve.as_mut().now_or_never().is_none() {
+            tokio::spawn(serve);
+        }
+    }
+
+    fn try_receive(&self, buffer: &mut [u8]) -> nix::Result<Received> {
+        let mut space = cmsg_space!(libc::in6_pktinfo);
+        let mut into = [IoSliceMut::new(buffer)];
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let fd = self.fd.get_ref().as_raw_fd();
+        let message = recvmsg::<SockaddrStorage>(fd, &mut into, Some(&mut space), flags)?;
+        let (size, from) = (message.bytes, message.address);
+        let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
+        let to = message.cmsgs()?.find_map(|message| match message {
+            ControlMessageOwned::Ipv4PacketInfo(info) => Some(ipv4_of(&info)),
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                Some(IpAddr::from(info.ipi6_addr.s6_addr)).filter(|ip| !ip.is_multicast())
+            }
+            _ => None,
+        });
+        Ok(Received {
+            bytes: Bytes::copy_from_slice(&buffer[..size]),
+            from,
+            to,
+            whole,
+        })
+    }
+
+    /// Runs the guest for one datagram, and sends its answer.
+    async fn serve(&self, host: &Host, handler: &Handler, received: Received) {
+        let Received {
+            bytes,
+            from,
+            to,
+            whole,
+        } = received;
+        let peer = self.peer(from.as_ref(), to);
+        let log = |level, message: String| {
+            journal::log_handler(level, &handler.name, &peer.name, message);
+        };
+        if !whole {
+            let message = format!("dropped: it has more than {LARGEST_RECEIVED} bytes");
+            return log(Level::Warning, message);
+        }
+        let Ok(program) = handler.program(&host.engines, host.cache.as_ref()).await else {
+            return;
+        };
+        if program.is_http() {
+            let why = "an HTTP guest cannot answer datagrams (use ListenStream= in the .socket unit)";
+            return handler.report_unfit(why).await;
+        }
+        let (began, size) = (Instant::now(), bytes.len());
+        let meter = Arc::new(Meter::default());
+        let who = Who {
+            handler: handler.name.clone(),
+            peer: peer.name.clone(),
+            environment: peer.environment,
+        };
+        let datagram = Arc::new(Datagram::new(bytes));
+        let stdio = Stdio::Datagram(datagram.clone());
+        let end = match State::new(&who, &handler.config, Some(stdio)) {
+            Err(error) => End::Trap(error.to_string()),
+            Ok(state) => {
+                let limits = handler.config.limits;
+                let guest = guest::run(program, state, limits.cpu_time, meter.clone());
+                match limits.timeout {
+                    Some(limit) => timeout(limit, guest)
+                        .await
+                        .unwrap_or_else(|_| End::timed_out(limit)),
+                    None => guest.await,
+                }
+            }
+        };
+        let sent = match (&end, datagram.answer()) {
+            (End::Trap(_), _) => 0,
+            (End::Exit(_), Ok(answer)) => match self.reply(&answer, from.as_ref(), to).await {
+                Ok(sent) => sent,
+                Err(why) => return log(Level::Warning, format!("its answer was not sent: {why}")),
+            },
+            (End::Exit(_), Err(TooLong)) => {
+                let message = format!(
+                    "its answer was not sent: it has more than {LARGEST_DATAGRAM} bytes, which no datagram can carry"
+                );
+                return log(Level::Warning, message);
+            }
+        };
+        let (level, what) = end.report();
+        let (took, cpu) = (began.elapsed(), meter.used());
+        let message = format!("{what} ({took:.1?}, cpu {cpu:.1?}, {size} bytes in, {sent} out)");
+        log(level, message);
+    }
+
+    fn peer(&self, from: Option<&SockaddrStorage>, to: Option<IpAddr>) -> Peer {
+        match from.and_then(internet) {
+            Some(remote) => {
+                let local = to.zip(self.port).map(SocketAddr::from);
+                Peer::of_udp(remote, local)
+            }
+            None => {
+                let unix = from.and_then(|from| from.as_unix_addr());
+                Peer::of_unix_datagram(unix.and_then(|address| address.path()))
+            }
+        }
+    }
+
+    /// Sends a datagram, unless it is empty or there is nobody to send it to (a Unix socket without
+    /// a name). Returns how many bytes went.
+    async fn reply(
+        &self,
+        answer: &[u8],
+        to: Option<&SockaddrStorage>,
+        from: Option<IpAddr>,
+    ) -> Result<usize, Errno> {
+        let Some(to) = to.filter(|to| !answer.is_empty() && to.len() > UNNAMED) else {
+            return Ok(0);
+        };
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            match self.try_reply(answer, to, from) {
+                // It tells nobody when there is room in the queue of the other end (unix(7)).
+                Err(Errno::EAGAIN | Errno::ENOBUFS) if Instant::now() < give_up => {
+                    sleep(RETRY).await;
+                }
+                Err(Errno::EINTR) => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn try_reply(
+        &self,
+        answer: &[u8],
+        to: &SockaddrStorage,
+        from: Option<IpAddr>,
+    ) -> nix::Result<usize> {
+        let fd = self.fd.get_ref().as_raw_fd();
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let answer = [IoSlice::new(answer)];
+        match from {
+            Some(IpAddr::V4(ip)) => {
+                let info = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: in_addr(ip),
+                    ipi_addr: in_addr(Ipv4Addr::UNSPECIFIED),
+                };
+                let from = [ControlMessage::Ipv4PacketInfo(&info)];
+                sendmsg(fd, &answer, &from, flags, Some(to))
+            }
+            Some(IpAddr::V6(ip)) => {
+                let info = libc::in6_pktinfo {
+                    ipi6_addr: libc::in6_addr {
+                        s6_addr: ip.octets(),
+                    },
+                    ipi6_ifindex: 0,
+                };
+                let from = [ControlMessage::Ipv6PacketInfo(&info)];
+                sendmsg(fd, &answer, &from, flags, Some(to))
+            }
+            None => sendmsg(fd, &answer, &[], flags, Some(to)),
+        }
+    }
+}
+
+/// The length of a Unix address without a name (`unix(7)`).
+const UNNAMED: libc::socklen_t = size_of::<libc::sa_family_t>() as libc::socklen_t;
+
+/// The address of ours that a datagram was sent to; if it was sent to several machines, the one of
+/// the interface that it came in at.
+fn ipv4_of(info: &libc::in_pktinfo) -> IpAddr {
+    let ip = |address: libc::in_addr| Ipv4Addr::from(address.s_addr.to_ne_bytes());
+    let destination = ip(info.ipi_addr);
+    let local = ip(info.ipi_spec_dst);
+    // One that came before we asked for this carries no second address.
+    IpAddr::V4(if local.is_unspecified() {
+        destination
+    } else {
+        local
+    })
+}
+
+fn in_addr(ip: Ipv4Addr) -> libc::in_addr {
+    libc::in_addr {
+        s_addr: u32::from_ne_bytes(ip.octets()),
+    }
+}
+
+fn internet(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = || address.as_sockaddr_in().map(|a| SocketAddrV4::from(*a).into());
+    let v6 = || address.as_sockaddr_in6().map(|a| SocketAddrV6::from(*a).into());
+    v4().or_else(v6)
+}

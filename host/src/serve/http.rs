@@ -1,0 +1,200 @@
+//! HTTP/1.1 and HTTP/2 on one connection: each request goes to a guest.
+//!
+//! `hyper` speaks the protocols. Here is what it leaves to others: how long a client may take, when
+//! an idle connection closes, and what is answered when no guest does.
+
+mod body;
+mod exchange;
+mod request;
+mod respond;
+mod wire;
+
+use self::wire::{Phase, Wire};
+use super::Host;
+use super::peer::Peer;
+use super::stream::{linger, vanished};
+use crate::guest::Connection;
+use crate::lifecycle::InFlight;
+use crate::module::Handler;
+use ::http::StatusCode;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Requests that one HTTP/2 connection may have at a time.
+const STREAMS: u32 = 100;
+
+/// How long a connection that closes is given to do so.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a client whose handler has no program is given to say that it speaks HTTP.
+const FIRST_WORDS: Duration = Duration::from_millis(200);
+
+/// What the requests of a connection share.
+pub struct Session {
+    host: Arc<Host>,
+    handler: Arc<Handler>,
+    connection: Arc<Connection>,
+    peer: Peer,
+    wire: Arc<wire::State>,
+}
+
+/// How a connection came to its end.
+enum End {
+    /// All was said, on both sides.
+    Said,
+    /// The client took too long to say what it wants.
+    SlowHead,
+    /// One of the sides broke off.
+    Broken,
+}
+
+/// Serves one connection, from its acceptance to its end. It counts as in flight until its first
+/// request has come, and then with each request.
+pub async fn serve(
+    host: &Arc<Host>,
+    handler: &Arc<Handler>,
+    connection: &Arc<Connection>,
+    peer: Peer,
+    in_flight: InFlight,
+) {
+    let _open = host.activity.open();
+    let session = Arc::new(Session {
+        host: host.clone(),
+        handler: handler.clone(),
+        connection: connection.clone(),
+        peer,
+        wire: Arc::new(wire::State::new(in_flight)),
+    });
+    match session.speak().await {
+        End::Said if session.wire.phase().0 == Phase::Idle && !session.has_unread() => {}
+        End::Said => linger(connection).await,
+        End::SlowHead => {
+            let answer = respond::over_http1(StatusCode::REQUEST_TIMEOUT);
+            if connection.send(answer.as_bytes()).await.is_ok() {
+                linger(connection).await;
+            }
+        }
+        End::Broken => {}
+    }
+}
+
+/// Does the client of a handler without a program speak HTTP? Then it can be told so.
+pub async fn is_spoken(connection: &Connection) -> bool {
+    const METHODS: [&[u8]; 10] = [
+        b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC", b"PRI ",
+    ];
+    let mut words = [0; 4];
+    let heard = timeout(FIRST_WORDS, connection.readable()).await;
+    matches!(heard, Ok(Ok(())))
+        && matches!(connection.peek(&mut words), Ok(4))
+        && METHODS.contains(&&words[..])
+}
+
+impl Session {
+    async fn speak(self: &Arc<Self>) -> End {
+        let settings = self.handler.config.http;
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            // Who says no more may still listen; who left is found out by `vanished`.
+            .half_close(true)
+            // How long a head may take is watched below, and idle connections apart from it.
+            .header_read_timeout(None)
+            .keep_alive(settings.keep_alive != Some(Duration::ZERO))
+            .max_buf_size(settings.max_head as usize)
+            .pipeline_flush(true);
+        builder
+            .http2()
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(settings.max_head)
+            .timer(TokioTimer::new());
+        let io = TokioIo::new(Wire::new(self.connection.clone(), self.wire.clone()));
+        let service = service_fn(|request| request::answer(self.clone(), request));
+        let mut speaking = pin!(builder.serve_connection(io, service));
+        let mut gone = pin!(vanished(&self.connection));
+        let mut asked_to_close = pin!(self.asked_to_close());
+        let mut closing_since: Option<Instant> = None;
+        let mut shut_down = false;
+        let mut timer = pin!(sleep_until(Instant::now()));
+        poll_fn(|context| {
+            self.wire.watch(context);
+            loop {
+                if let Poll::Ready(result) = speaking.as_mut().poll(context) {
+                    return Poll::Ready(if result.is_ok() { End::Said } else { End::Broken });
+                }
+                if closing_since.is_none() && asked_to_close.as_mut().poll(context).is_ready() {
+                    closing_since = Some(Instant::now());
+                }
+                let (phase, since) = self.wire.phase();
+                // A request that is on its way in is still answered.
+                let may_shut_down = phase != Phase::Head && !(phase == Phase::Idle && self.has_unread());
+                if closing_since.is_some() && !shut_down && may_shut_down {
+                    shut_down = true;
+                    speaking.as_mut().graceful_shutdown();
+                    continue;
+                }
+                let patience = match phase {
+                    // hyper waits for the guest, and does not see that the client leaves.
+                    Phase::Busy => match gone.as_mut().poll(context) {
+                        Poll::Ready(()) => return Poll::Ready(End::Broken),
+                        Poll::Pending => return Poll::Pending,
+                    },
+                    Phase::Head => settings.head_timeout,
+                    Phase::Idle => settings.keep_alive,
+                };
+                let deadline = match closing_since {
+                    Some(closing) => Some(closing + GRACE),
+                    None => patience.and_then(|patience| since.checked_add(patience)),
+                };
+                let Some(deadline) = deadline else {
+                    return Poll::Pending;
+                };
+                if deadline <= Instant::now() {
+                    match phase {
+                        Phase::Head => return Poll::Ready(End::SlowHead),
+                        _ if shut_down => return Poll::Ready(End::Broken),
+                        _ => closing_since = Some(Instant::now()),
+                    }
+                    continue;
+                }
+                // One that goes off too early only makes us look again.
+                if timer.is_elapsed() || timer.deadline() > deadline {
+                    timer.as_mut().reset(deadline);
+                }
+                if timer.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Waits until the host is about to leave, or somebody waits for the place of this connection
+    /// while it is idle.
+    async fn asked_to_close(&self) {
+        let crowded = async {
+            loop {
+                self.handler.crowded.notified().await;
+                if self.wire.phase().0 == Phase::Idle {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = self.host.activity.closing() => {}
+            () = crowded => {}
+        }
+    }
+
+    /// Has the client sent something that nobody has read?
+    fn has_unread(&self) -> bool {
+        matches!(self.connection.peek(&mut [0; 1]), Ok(1..))
+    }
+}

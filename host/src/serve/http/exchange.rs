@@ -1,0 +1,112 @@
+//! One request and its answer: what is counted of it, and the line in the log when both are over.
+
+use super::Session;
+use crate::guest::Meter;
+use crate::journal::{self, Level};
+use crate::lifecycle::InFlight;
+use ::http::{Request, StatusCode};
+use hyper::body::Incoming;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// The longest path that the log shows whole, in bytes.
+const PATH: usize = 200;
+
+/// A request under way. It is over when all who hold it are: the answer's body, and the guest.
+pub struct Exchange {
+    pub session: Arc<Session>,
+    /// The method and the path.
+    what: String,
+    began: Instant,
+    /// CPU time, of a guest that has this request only.
+    pub meter: Option<Arc<Meter>>,
+    /// Bytes of the request's body that the guest read.
+    pub received: AtomicU64,
+    /// The request's body has come to its end.
+    pub is_received: AtomicBool,
+    /// The request's body turned out to be larger than it may be.
+    pub is_too_large: AtomicBool,
+    /// Bytes of the answer's body that the client's side took.
+    pub sent: AtomicU64,
+    /// 0: none was sent.
+    status: AtomicU16,
+    problem: Mutex<Option<(Level, String)>>,
+    /// The client has all of the answer.
+    pub is_answered: AtomicBool,
+    _permit: Option<OwnedSemaphorePermit>,
+    _in_flight: InFlight,
+}
+
+impl Exchange {
+    /// `permit` is its place among the requests of its handler.
+    pub fn new(
+        session: Arc<Session>,
+        request: &Request<Incoming>,
+        meter: Option<Arc<Meter>>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Arc<Self> {
+        let in_flight = session.host.activity.begin();
+        let mut what = String::with_capacity(64);
+        let path = request.uri().path();
+        let shown = path.get(..PATH).map_or(path, |path| path);
+        let rest = if shown.len() < path.len() { "…" } else { "" };
+        // Writing to a string does not fail.
+        let _ = write!(what, "{} {shown}{rest}", request.method());
+        Arc::new(Self {
+            session,
+            what,
+            began: Instant::now(),
+            meter,
+            received: AtomicU64::new(0),
+            is_received: AtomicBool::new(false),
+            is_too_large: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
+            status: AtomicU16::new(0),
+            problem: Mutex::new(None),
+            is_answered: AtomicBool::new(false),
+            _permit: permit,
+            _in_flight: in_flight,
+        })
+    }
+
+    pub fn set_status(&self, status: StatusCode) {
+        self.status.store(status.as_u16(), Relaxed);
+    }
+
+    /// Something went wrong: for the log. The first thing that did is what it shows.
+    pub fn report(&self, level: Level, why: impl Into<String>) {
+        let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        problem.get_or_insert_with(|| (level, why.into()));
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let mut message = std::mem::take(&mut self.what);
+        let status = *self.status.get_mut();
+        // Writing to a string does not fail.
+        let _ = match status {
+            0 => write!(message, ": client left"),
+            _ => write!(message, " {status}"),
+        };
+        let mut level = Level::Info;
+        let problem = self.problem.get_mut();
+        if let Some((how_bad, why)) = problem.unwrap_or_else(PoisonError::into_inner) {
+            level = *how_bad;
+            let _ = write!(message, ": {why}");
+        } else if status != 0 && !*self.is_answered.get_mut() {
+            let _ = write!(message, ": client left");
+        }
+        let _ = write!(message, " ({:.1?}", self.began.elapsed());
+        if let Some(meter) = &self.meter {
+            let _ = write!(message, ", cpu {:.1?}", meter.used());
+        }
+        let (received, sent) = (*self.received.get_mut(), *self.sent.get_mut());
+        let _ = write!(message, ", {received} bytes in, {sent} out)");
+        let Session { handler, peer, .. } = &*self.session;
+        journal::log_handler(level, &handler.name, &peer.name, message);
+    }
+}

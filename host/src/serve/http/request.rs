@@ -1,0 +1,262 @@
+//! One request: what it has to be, whom it says it comes from, and the guest that answers it.
+
+use super::Session;
+use super::body::{Download, Source, Upload};
+use super::exchange::Exchange;
+use super::respond::Refusal;
+use crate::config::ForwardedFor;
+use crate::guest::{self, Answer, Bounds, End, Meter, NoAnswer, Program, State, Who};
+use crate::journal::Level;
+use ::http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, TRANSFER_ENCODING};
+use ::http::request::Parts;
+use ::http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use ::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::time::timeout;
+
+type Answered = Result<(::http::response::Parts, Source), Refusal>;
+
+/// Answers one request. Never fails: whatever goes wrong has its status.
+pub async fn answer(
+    session: Arc<Session>,
+    request: Request<Incoming>,
+) -> Result<Response<Download>, Infallible> {
+    let version = request.version();
+    let busy = session.wire.begin(version == Version::HTTP_2);
+    let permit = session.handler.requests.clone().try_acquire_owned().ok();
+    let has_place = permit.is_some();
+    let meter = Arc::new(Meter::default());
+    let exchange = Exchange::new(session.clone(), &request, Some(meter.clone()), permit);
+    // Both may be in a request whose body another server would end elsewhere (RFC 9112, 6.1).
+    let has_two_lengths = request.headers().contains_key(TRANSFER_ENCODING)
+        && session.wire.saw_content_length();
+    let answered = if has_place {
+        attend(&exchange, request, meter).await
+    } else {
+        Err(Refusal {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            level: Level::Warning,
+            why: "too many requests at a time (raise `max-connections` if there may be more)".into(),
+        })
+    };
+    let mut response = match answered {
+        Err(refusal) => refusal.respond(exchange, busy, version),
+        Ok(_) if exchange.is_too_large.load(Relaxed) => {
+            too_large(&exchange).respond(exchange, busy, version)
+        }
+        Ok((head, source)) => {
+            exchange.set_status(head.status);
+            Response::from_parts(head, Download::new(source, exchange, busy))
+        }
+    };
+    if has_two_lengths {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    Ok(response)
+}
+
+async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>, meter: Arc<Meter>) -> Answered {
+    let Session {
+        host,
+        handler,
+        peer,
+        ..
+    } = &*exchange.session;
+    let (mut parts, body) = request.into_parts();
+    let upload = Upload::new(body, exchange.clone());
+    let length = parts.headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > handler.config.http.max_body) {
+        return Err(too_large(exchange));
+    }
+    exchange.session.complete(&mut parts)?;
+    let Ok(program) = handler.program(&host.engines, host.cache.as_ref()).await else {
+        let why = "the handler has no module that can be used (see above)";
+        return Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, why));
+    };
+    let request = Request::from_parts(parts, upload.boxed_unsync());
+    let who = |is_shared| Who {
+        handler: handler.name.clone(),
+        peer: if is_shared { "".into() } else { peer.name.clone() },
+        environment: if is_shared { Vec::new() } else { peer.environment.clone() },
+    };
+    match &*program {
+        Program::Proxy(pre) => {
+            let state = State::new(&who(false), &handler.config, None);
+            let state = state.map_err(|e| internal(e.to_string()))?;
+            let cpu_time = handler.config.limits.cpu_time;
+            by_one(exchange, guest::answer(pre, state, request, cpu_time, meter)).await
+        }
+        Program::Service(service) => {
+            let (http, limits) = (handler.config.http, handler.config.limits);
+            let bounds = Bounds {
+                reuse: http.reuse,
+                concurrency: http.concurrency.min(http.reuse),
+                timeout: limits.timeout,
+                cpu_time: limits.cpu_time,
+            };
+            let (handler, who) = (handler.clone(), who(http.reuse > 1));
+            let make_state = Box::new(move || State::new(&who, &handler.config, None));
+            match service.answer(request, bounds, make_state).await {
+                Ok((response, attended)) => {
+                    let (head, body) = response.into_parts();
+                    Ok((head, Source::Shared { body, attended }))
+                }
+                Err(NoAnswer::TimedOut) => Err(timed_out(exchange, limits.timeout)),
+                Err(NoAnswer::Failed(why)) => Err(internal(why)),
+            }
+        }
+        _ => {
+            let why = "the handler's module answers no HTTP requests any more";
+            Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, why))
+        }
+    }
+}
+
+/// An answer of a guest that has this request only.
+async fn by_one(
+    exchange: &Arc<Exchange>,
+    answer: Answer<impl Future<Output = End> + Send + 'static>,
+) -> Answered {
+    let Answer {
+        guest,
+        mut response,
+        fate,
+    } = answer;
+    let limit = exchange.session.handler.config.limits.timeout;
+    let mut guest = Box::pin(async move {
+        match limit {
+            Some(limit) => timeout(limit, guest).await.ok(),
+            None => Some(guest.await),
+        }
+    });
+    let (answered, task) = tokio::select! {
+        // In this order: a guest that ends at once needs no task.
+        biased;
+        end = &mut guest => match end {
+            None => return Err(timed_out(exchange, limit)),
+            Some(End::Trap(why)) => return Err(internal(why)),
+            Some(End::Exit(code)) => match response.try_recv() {
+                Ok(answered) => (answered, None),
+                Err(_) => return Err(internal(format!("ended with exit code {code} before it answered"))),
+            },
+        },
+        Ok(answered) = &mut response => {
+            let exchange = exchange.clone();
+            let task = tokio::spawn(async move {
+                let end = guest.await.unwrap_or_else(|| End::timed_out(limit.unwrap_or_default()));
+                if let End::Trap(why) = end {
+                    exchange.report(Level::Error, format!("ended: {why}"));
+                }
+            });
+            (answered, Some(task.abort_handle()))
+        }
+    };
+    match answered {
+        Ok(response) => {
+            let (head, body) = response.into_parts();
+            Ok((head, Source::Guest { body, fate, task }))
+        }
+        Err(error) => Err(internal(format!("answered with the error {error:?}"))),
+    }
+}
+
+fn internal(why: String) -> Refusal {
+    Refusal::failed(StatusCode::INTERNAL_SERVER_ERROR, format!("ended: {why}"))
+}
+
+fn too_large(exchange: &Exchange) -> Refusal {
+    let most = exchange.session.handler.config.http.max_body;
+    Refusal::bad(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("its body has more than {most} bytes (raise `max-body` if it may)"),
+    )
+}
+
+fn timed_out(exchange: &Exchange, limit: Option<Duration>) -> Refusal {
+    if !exchange.is_received.load(Relaxed) {
+        let why = format!("its body did not come within {:?}", limit.unwrap_or_default());
+        return Refusal::bad(StatusCode::REQUEST_TIMEOUT, why);
+    }
+    let (_, why) = End::timed_out(limit.unwrap_or_default()).report();
+    Refusal::failed(StatusCode::GATEWAY_TIMEOUT, why)
+}
+
+impl Session {
+    /// Gives a request what guests ask it for: scheme, authority, and who sent it.
+    fn complete(&self, parts: &mut Parts) -> Result<(), Refusal> {
+        let bad = |why: &str| Refusal::bad(StatusCode::BAD_REQUEST, why);
+        if parts.method == Method::CONNECT {
+            let why = "CONNECT is for proxies";
+            return Err(Refusal::bad(StatusCode::METHOD_NOT_ALLOWED, why));
+        }
+        let mut hosts = parts.headers.get_all(HOST).iter();
+        let authority = match (parts.uri.authority(), hosts.next(), hosts.next()) {
+            (_, _, Some(_)) => return Err(bad("it has several Host headers")),
+            (Some(authority), ..) => authority.clone(),
+            (None, Some(host), None) => Authority::try_from(host.as_bytes())
+                .map_err(|_| bad("its Host header is no host"))?,
+            (None, None, None) if parts.version <= Version::HTTP_10 => {
+                Authority::from_static("localhost")
+            }
+            (None, None, None) => return Err(bad("it has no Host header")),
+        };
+        let mode = self.handler.config.http.forwarded_for;
+        let scheme = match parts.headers.get(&X_FORWARDED_PROTO) {
+            Some(proto) if mode == ForwardedFor::Trust && proto == "https" => Scheme::HTTPS,
+            _ => Scheme::HTTP,
+        };
+        self.forwarded(mode, &mut parts.headers, &authority);
+        let mut uri = std::mem::take(&mut parts.uri).into_parts();
+        uri.scheme = Some(scheme);
+        uri.authority = Some(authority);
+        uri.path_and_query
+            .get_or_insert_with(|| PathAndQuery::from_static("/"));
+        parts.uri = Uri::from_parts(uri).map_err(|_| bad("its target is no path"))?;
+        Ok(())
+    }
+
+    /// Sees to it that a guest can believe the headers that tell where a request came from.
+    fn forwarded(&self, mode: ForwardedFor, headers: &mut HeaderMap, authority: &Authority) {
+        if mode == ForwardedFor::Trust {
+            return;
+        }
+        let claims = |name: &HeaderName| {
+            name.as_str().starts_with("x-forwarded-") || name == FORWARDED || name == X_REAL_IP
+        };
+        let claimed: Vec<HeaderName> = headers.keys().filter(|name| claims(name)).cloned().collect();
+        for name in claimed {
+            headers.remove(name);
+        }
+        if mode == ForwardedFor::Off {
+            return;
+        }
+        if let Some(address) = self.peer.address
+            && let Ok(value) = HeaderValue::try_from(address.to_string())
+        {
+            headers.insert(X_FORWARDED_FOR, value);
+        }
+        if let Ok(value) = HeaderValue::from_str(authority.as_str()) {
+            headers.insert(X_FORWARDED_HOST, value);
+        }
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+
+    /// The answer is broken off: over HTTP/1 only a reset tells (HTTP/2 resets the request alone).
+    pub fn break_off(&self) {
+        if !self.wire.is_http2() {
+            self.connection.reset();
+        }
+    }
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");

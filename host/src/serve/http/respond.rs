@@ -1,0 +1,70 @@
+//! What the host itself answers when no guest does.
+
+use super::body::{Download, Source};
+use super::exchange::Exchange;
+use super::wire::Busy;
+use crate::journal::Level;
+use bytes::Bytes;
+use ::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use ::http::{Response, StatusCode, Version};
+use std::sync::Arc;
+
+/// Why no guest answers.
+pub struct Refusal {
+    pub status: StatusCode,
+    pub level: Level,
+    pub why: String,
+}
+
+impl Refusal {
+    /// What the client did is not right.
+    pub fn bad(status: StatusCode, why: impl Into<String>) -> Self {
+        Self {
+            status,
+            level: Level::Info,
+            why: why.into(),
+        }
+    }
+
+    /// What the guest or the host did is not right.
+    pub fn failed(status: StatusCode, why: impl Into<String>) -> Self {
+        Self {
+            status,
+            level: Level::Error,
+            why: why.into(),
+        }
+    }
+
+    /// The answer that says so: the status, and no more of the reason than that.
+    pub fn respond(self, exchange: Arc<Exchange>, busy: Busy, version: Version) -> Response<Download> {
+        exchange.set_status(self.status);
+        exchange.report(self.level, self.why);
+        let is_received = exchange.is_received.load(std::sync::atomic::Ordering::Relaxed);
+        let text = Bytes::from(text(self.status));
+        let mut response = Response::new(Download::new(Source::Text(Some(text)), exchange, busy));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        // Nobody reads what is left of the request.
+        if !is_received && version < Version::HTTP_2 {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+fn text(status: StatusCode) -> String {
+    format!("{status}\n")
+}
+
+/// The whole of an answer, for a client that said too little for hyper to answer it.
+pub fn over_http1(status: StatusCode) -> String {
+    let text = text(status);
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
+        text.len()
+    )
+}

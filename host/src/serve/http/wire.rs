@@ -1,0 +1,248 @@
+//! What comes over the wire, noticed on its way to hyper: whether a request is under way.
+
+use crate::guest::{Connection, Stream};
+use crate::lifecycle::InFlight;
+use futures::task::AtomicWaker;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// A request's head comes, or is the next thing that has to.
+    Head,
+    /// At least one request is being answered.
+    Busy,
+    /// Nothing, since its last request was answered.
+    Idle,
+}
+
+/// What is known of a connection.
+pub struct State {
+    now: Mutex<Now>,
+    /// Looks at the connection again when a request ends elsewhere (HTTP/2).
+    watcher: AtomicWaker,
+    is_http2: AtomicBool,
+    content_length: Mutex<Finder>,
+}
+
+struct Now {
+    phase: Phase,
+    since: Instant,
+    requests: u32,
+    /// Until the first request.
+    in_flight: Option<InFlight>,
+}
+
+/// A request that is being answered: the connection is busy until this is dropped.
+pub struct Busy(Arc<State>);
+
+impl State {
+    pub fn new(in_flight: InFlight) -> Self {
+        Self {
+            now: Mutex::new(Now {
+                phase: Phase::Head,
+                since: Instant::now(),
+                requests: 0,
+                in_flight: Some(in_flight),
+            }),
+            watcher: AtomicWaker::new(),
+            is_http2: AtomicBool::new(false),
+            content_length: Mutex::default(),
+        }
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the connection is doing, and since when.
+    pub fn phase(&self) -> (Phase, Instant) {
+        let now = self.now();
+        (now.phase, now.since)
+    }
+
+    /// Wakes whoever polls when the phase changes without it.
+    pub fn watch(&self, context: &Context<'_>) {
+        self.watcher.register(context.waker());
+    }
+
+    /// A request's head has come.
+    pub fn begin(self: &Arc<Self>, is_http2: bool) -> Busy {
+        self.is_http2.store(is_http2, Relaxed);
+        let mut now = self.now();
+        now.phase = Phase::Busy;
+        now.requests += 1;
+        now.in_flight = None;
+        Busy(self.clone())
+    }
+
+    pub fn is_http2(&self) -> bool {
+        self.is_http2.load(Relaxed)
+    }
+
+    /// Bytes have come.
+    fn hear(&self, bytes: &[u8]) {
+        if self.is_http2.load(Relaxed) {
+            // They may be anything: settings, a ping.
+            return;
+        }
+        let mut now = self.now();
+        if now.phase == Phase::Idle {
+            now.phase = Phase::Head;
+            now.since = Instant::now();
+        }
+        drop(now);
+        self.finder().look(bytes);
+    }
+
+    fn finder(&self) -> MutexGuard<'_, Finder> {
+        self.content_length
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// May one of the requests so far have told its length by `Content-Length`?
+    pub fn saw_content_length(&self) -> bool {
+        self.finder().found
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut now = self.0.now();
+        now.requests -= 1;
+        if now.requests == 0 {
+            now.phase = Phase::Idle;
+            now.since = Instant::now();
+            drop(now);
+            self.0.watcher.wake();
+        }
+    }
+}
+
+/// Looks for a line that begins with `Content-Length`. hyper hides that header where there is
+/// `Transfer-Encoding`, too: the shape of a smuggled request (RFC 9112, 6.1).
+#[derive(Default)]
+struct Finder {
+    found: bool,
+    /// How much of the name the line that comes in has had so far; `None`: it is another line.
+    matched: Option<usize>,
+}
+
+impl Finder {
+    fn look(&mut self, mut bytes: &[u8]) {
+        const NAME: &[u8] = b"content-length";
+        while !self.found && !bytes.is_empty() {
+            let Some(matched) = self.matched else {
+                let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else {
+                    return;
+                };
+                bytes = &bytes[end + 1..];
+                self.matched = Some(0);
+                continue;
+            };
+            let count = bytes.len().min(NAME.len() - matched);
+            let is_it = bytes[..count].eq_ignore_ascii_case(&NAME[matched..matched + count]);
+            self.matched = is_it.then_some(matched + count);
+            self.found = self.matched == Some(NAME.len());
+            if is_it {
+                bytes = &bytes[count..];
+            }
+        }
+    }
+}
+
+/// The connection, for hyper.
+pub struct Wire {
+    stream: Stream,
+    state: Arc<State>,
+}
+
+impl Wire {
+    pub fn new(connection: Arc<Connection>, state: Arc<State>) -> Self {
+        let stream = Stream(connection);
+        Self { stream, state }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.state.hear(&buffer.filled()[before..]);
+        }
+        poll
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Finder;
+
+    fn found(pieces: &[&str]) -> bool {
+        let mut finder = Finder::default();
+        for piece in pieces {
+            finder.look(piece.as_bytes());
+        }
+        finder.found
+    }
+
+    #[test]
+    fn a_content_length_is_found_wherever_the_pieces_end() {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nCONTENT-Length: 5\r\n\r\n";
+        assert!(found(&[head]));
+        for at in 0..head.len() {
+            assert!(found(&[&head[..at], &head[at..]]), "cut at {at}");
+        }
+        let bytes: Vec<&str> = head.split_inclusive("").collect();
+        assert!(found(&bytes));
+    }
+
+    #[test]
+    fn other_lines_are_not_it() {
+        assert!(!found(&["GET /content-length HTTP/1.1\r\nHost: content-length\r\n\r\n"]));
+        assert!(!found(&["GET / HTTP/1.1\r\nX-Content-Length: 1\r\ncontent-len: 2\r\n\r\n"]));
+        assert!(!found(&["content-length: on the first line is a method\r\n"]));
+    }
+}

@@ -1,0 +1,135 @@
+use std::hint::spin_loop;
+use std::process::abort;
+
+use wasip3::cli::environment::{get_arguments, get_environment};
+use wasip3::cli::exit::exit_with_code;
+use wasip3::cli::{stderr, stdin, stdout};
+use wasip3::clocks::monotonic_clock::wait_for;
+use wasip3::wit_bindgen::yield_async;
+
+use crate::Result;
+use crate::stdio::{CHUNK, Input, Output};
+
+fn stdout() -> Output {
+    Output::to(stdout::write_via_stream)
+}
+
+/// The arguments, each after `arg: `.
+pub async fn args() -> Result {
+    let arguments = get_arguments().into_iter();
+    tell(arguments.map(|value| format!("arg: {value}\n"))).await
+}
+
+/// Writes `bytes` bytes, of which the nth is n modulo 251: a prime, so that no power of two of
+/// lost or repeated bytes goes unseen.
+pub async fn big(bytes: u64) -> Result {
+    let mut stdout = stdout();
+    let mut chunk = Vec::new();
+    for start in (0..bytes).step_by(CHUNK) {
+        let end = bytes.min(start + CHUNK as u64);
+        chunk.extend((start..end).map(|n| (n % 251) as u8));
+        chunk = stdout.write(chunk).await?;
+    }
+    stdout.close().await
+}
+
+/// Copies stdin to stdout, through its own memory.
+pub async fn echo() -> Result {
+    let mut stdin = Input::from(stdin::read_via_stream);
+    let mut stdout = stdout();
+    let mut chunk = Vec::new();
+    while let Some(read) = stdin.read(chunk).await {
+        chunk = stdout.write(read).await?;
+    }
+    stdin.close().await?;
+    stdout.close().await
+}
+
+/// The environment, sorted, a variable a line.
+pub async fn env() -> Result {
+    let mut variables = get_environment();
+    variables.sort();
+    let variables = variables.into_iter();
+    tell(variables.map(|(name, value)| format!("{name}={value}\n"))).await
+}
+
+/// Ends by calling the host, and without closing its stdout.
+pub async fn exit(code: u8) -> Result {
+    let mut stdout = stdout();
+    stdout.say("bye\n").await?;
+    exit_with_code(code);
+    Ok(())
+}
+
+/// Fails in the only way that `run` itself knows.
+pub async fn fail() -> Result {
+    tell(["bye\n"]).await?;
+    Err(())
+}
+
+/// Is gone without waiting until its output has gone anywhere.
+pub async fn hasty() -> Result {
+    stdout().say("hasty\n").await
+}
+
+pub async fn hello() -> Result {
+    tell(["hello from 0.3\n"]).await
+}
+
+/// Answers and is gone, whatever the client has sent or is still sending.
+pub async fn never_read() -> Result {
+    tell(["early\n"]).await
+}
+
+pub async fn sleep(milliseconds: u64) -> Result {
+    let mut stdout = stdout();
+    stdout.say("up\n").await?;
+    wait_for(milliseconds * 1_000_000).await;
+    stdout.say("done\n").await?;
+    stdout.close().await
+}
+
+/// Uses the processor without ever calling out of the sandbox.
+pub fn spin() -> ! {
+    loop {
+        spin_loop();
+    }
+}
+
+/// Uses the processor, but gives the host its turn again and again.
+pub async fn spin_yield() -> ! {
+    loop {
+        yield_async().await;
+    }
+}
+
+/// Copies stdin to stdout by handing the one stream to the other: the host moves the bytes.
+pub async fn splice() -> Result {
+    let (bytes, end) = stdin::read_via_stream();
+    stdout::write_via_stream(bytes).await.map_err(drop)?;
+    end.await.map_err(drop)
+}
+
+/// Tells stderr a line, then the client that it did.
+pub async fn stderr(line: String) -> Result {
+    let mut stderr = Output::to(stderr::write_via_stream);
+    stderr.say(format_args!("{line}\n")).await?;
+    stderr.close().await?;
+    tell(["ok\n"]).await
+}
+
+/// On WebAssembly, `abort` is the instruction `unreachable`.
+pub async fn trap() -> Result {
+    let mut stdout = stdout();
+    stdout.say("before\n").await?;
+    abort()
+}
+
+/// Writes lines to the client, and waits until they are on their way.
+async fn tell(lines: impl IntoIterator<Item: AsRef<str>>) -> Result {
+    let mut stdout = stdout();
+    for line in lines {
+        stdout.say(line.as_ref()).await?;
+    }
+    stdout.close().await
+}
