@@ -113,6 +113,9 @@ systemd:
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test systemd \
 	  --config 'target.$(TARGET).runner=["$(CURDIR)/tests/systemd-box", "--"]'
 
+# The Wasmtime that is measured beside ours: the same release.
+PEER := 48.0.8
+
 # How often each contender is started.
 ROUNDS ?= 200
 
@@ -120,6 +123,11 @@ bench: setup build ## measure cold starts, memory and size, beside baselines; RO
 	musl-gcc -static -O2 -s -o build/baseline bench/baseline.c
 	install -m 644 bench/baseline.py build/
 	clang --target=wasm32-wasi -Os -s -o build/guests/p1/idle.wasm bench/idle.c
+	build/peers/bin/wasmtime --version 2>/dev/null | grep -q ' $(PEER) ' || \
+	  $(CARGO) install --locked --root build/peers --target "$$(rustc --print host-tuple)" \
+	  --target-dir target/peers wasmtime-cli@$(PEER)
+	$(CARGO) build $(LOCKED) --release -p wasm-sock-bench
+	@install -C -m 755 target/$(TARGET)/release/udp-echo build/
 	$(CARGO) run $(LOCKED) --release -p wasm-sock-bench -- build $(ROUNDS)
 
 install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR

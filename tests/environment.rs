@@ -1,10 +1,10 @@
 //! What the service manager passes: right, wrong and odd.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use harness::{Address, BOTH, Kind, Launch, World};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 /// A world with the handler `hello` behind a port.
 fn with_hello() -> (World, Address) {
@@ -134,21 +134,13 @@ fn a_file_spares_its_neighbours() {
 }
 
 #[test]
-fn a_datagram_socket_spares_its_neighbours() {
-    let udp = |world: &World| {
-        world.udp("odd");
+fn a_socket_of_no_use_spares_its_neighbours() {
+    let netlink = |world: &World| {
+        let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
+        let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None);
+        world.pass("odd", socket.unwrap());
     };
-    spares_its_neighbours(udp, &["datagram", "not supported"]);
-}
-
-#[test]
-fn an_accepted_connection_spares_its_neighbours() {
-    let accepted = |world: &World| {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        world.pass("odd", listener.accept().unwrap().0);
-    };
-    spares_its_neighbours(accepted, &["already accepted", "Accept=no"]);
+    spares_its_neighbours(netlink, &["a netlink socket", "ListenStream="]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Under a real systemd, as its PID 1 in the throw-away machine of `tests/systemd-box`:
 //! `make systemd` runs these.
 
+#[path = "systemd/accepted.rs"]
+mod accepted;
 #[path = "systemd/activation.rs"]
 mod activation;
 #[path = "systemd/failures.rs"]

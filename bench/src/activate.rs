@@ -3,9 +3,9 @@
 
 use crate::Result;
 use std::ffi::CString;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 use std::{io, ptr};
@@ -89,10 +89,10 @@ fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Starts `program` with the listeners. The time just before `execve` goes to `started`.
-fn start(program: &Program, listeners: &[TcpListener], started: &SharedTime) -> Result<Process> {
+/// Starts `program` with the sockets. The time just before `execve` goes to `started`.
+fn start(program: &Program, sockets: &[OwnedFd], started: &SharedTime) -> Result<Process> {
     let mut pid_variable = *b"LISTEN_PID=0000000000\0";
-    let count = CString::new(format!("LISTEN_FDS={}", listeners.len()))?;
+    let count = CString::new(format!("LISTEN_FDS={}", sockets.len()))?;
     let path = c"PATH=/usr/bin:/bin";
     let mut environment = [
         path.as_ptr(),
@@ -103,7 +103,7 @@ fn start(program: &Program, listeners: &[TcpListener], started: &SharedTime) -> 
     let mut arguments: Vec<*const libc::c_char> =
         program.0.iter().map(|text| text.as_ptr()).collect();
     arguments.push(ptr::null());
-    let fds: Vec<i32> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
+    let fds: Vec<i32> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
     // Out of the way of the numbers that they are to have.
     let above = FIRST + fds.len() as i32 + 16;
     // SAFETY: this process has one thread, so the child may do anything until it calls execve; it
@@ -153,9 +153,10 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
 }
 
 /// Microseconds from just before `execve` to the first byte of the answer, for a client that is
-/// already waiting at the last of `sockets` sockets.
-pub fn cold_start(program: &Program, sockets: usize) -> Result<f64> {
+/// already waiting at the last of `sockets` sockets, and has said `words`.
+pub fn cold_start(program: &Program, sockets: usize, words: &[u8]) -> Result<f64> {
     let (listeners, mut client) = sockets_with_a_client(sockets)?;
+    client.write_all(words)?;
     let started = SharedTime::new()?;
     let _process = start(program, &listeners, &started)?;
     let mut byte = [0];
@@ -167,18 +168,22 @@ pub fn cold_start(program: &Program, sockets: usize) -> Result<f64> {
 
 /// Starts `program` and waits until it has answered its first client, who stays.
 pub fn awake(program: &Program) -> Result<(Process, TcpListener, TcpStream)> {
-    let (mut listeners, client) = sockets_with_a_client(1)?;
-    let started = SharedTime::new()?;
-    let process = start(program, &listeners, &started)?;
-    let listener = listeners.pop().ok_or("no listener")?;
-    Ok((process, listener, client))
+    let (listeners, client) = sockets_with_a_client(1)?;
+    let process = start(program, &listeners, &SharedTime::new()?)?;
+    let listener = listeners.into_iter().next().ok_or("no listener")?;
+    Ok((process, listener.into(), client))
 }
 
-fn sockets_with_a_client(sockets: usize) -> Result<(Vec<TcpListener>, TcpStream)> {
+/// Starts `program` with any sockets, and lets it run.
+pub fn start_with(program: &Program, sockets: Vec<OwnedFd>) -> Result<Process> {
+    start(program, &sockets, &SharedTime::new()?)
+}
+
+fn sockets_with_a_client(sockets: usize) -> Result<(Vec<OwnedFd>, TcpStream)> {
     let listen = |_| TcpListener::bind("127.0.0.1:0");
     let listeners = (0..sockets).map(listen).collect::<io::Result<Vec<_>>>()?;
     let last = listeners.last().ok_or("no sockets")?;
     let client = TcpStream::connect(last.local_addr()?)?;
     client.set_read_timeout(Some(Duration::from_secs(20)))?;
-    Ok((listeners, client))
+    Ok((listeners.into_iter().map(OwnedFd::from).collect(), client))
 }

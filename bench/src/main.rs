@@ -2,6 +2,7 @@
 //! is a ratio to a baseline that ran in turn with it, in the same minute.
 
 mod activate;
+mod load;
 mod memory;
 mod statistics;
 
@@ -61,6 +62,8 @@ fn main() -> Result<()> {
     cold(&build, &artifacts, rounds, &mut promises)?;
     many_sockets(&build, &artifacts, rounds / 4, &mut promises)?;
     memory::measure(&build, &artifacts, &mut promises)?;
+    load::http(&build, &artifacts, &load::wasmtime(&build), &mut promises)?;
+    load::udp(&build, &artifacts, &mut promises)?;
     let size = fs::metadata(build.join("wasm-sock"))?.len() as f64 / f64::from(1 << 20);
     promises.push(Promise::at_most("wasm-sock on disk", size, 6.0, "MiB"));
     report(&promises);
@@ -85,7 +88,8 @@ fn compile_guests(build: &Path, folder: &Path) -> Result<Artifacts> {
     };
     for (world, guests) in [
         ("p1", &["hello", "echo", "idle"][..]),
-        ("p2", &["hello", "echo"]),
+        ("p2", &["hello", "echo", "http-hello"]),
+        ("p3", &["http-actor"]),
     ] {
         for guest in guests {
             let status = std::process::Command::new(build.join("wasm-sock"))
@@ -109,20 +113,14 @@ fn cold(
     rounds: usize,
     promises: &mut Vec<Promise>,
 ) -> Result<()> {
+    let guest = |world, guest| host(build, &artifacts.path(world, guest));
+    let script = ["/usr/bin/python3".into(), build.join("baseline.py")];
     let contenders = [
         ("static C", Program::new(&[build.join("baseline")])),
-        (
-            "hello, core module",
-            host(build, &artifacts.path("p1", "hello")),
-        ),
-        (
-            "hello, component",
-            host(build, &artifacts.path("p2", "hello")),
-        ),
-        (
-            "Python script",
-            Program::new(&["/usr/bin/python3".into(), build.join("baseline.py")]),
-        ),
+        ("hello, core module", guest("p1", "hello")),
+        ("hello, component", guest("p2", "hello")),
+        ("http-hello, HTTP 0.2", guest("p2", "http-hello")),
+        ("Python script", Program::new(&script)),
     ];
     let mut times: Vec<Times> = contenders.iter().map(|_| Times::default()).collect();
     for round in 0..rounds {
@@ -131,7 +129,12 @@ fn cold(
             if *name == "Python script" && round % 10 != 0 {
                 continue;
             }
-            times.add(cold_start(program, 1)?);
+            let words = if name.contains("HTTP") {
+                load::REQUEST
+            } else {
+                b""
+            };
+            times.add(cold_start(program, 1, words)?);
         }
     }
     println!("cold start, execve to first byte   p10 µs  median µs  × static C (p10, median)");
@@ -143,11 +146,16 @@ fn cold(
             own.median()
         );
     }
-    for (index, kind, bound) in [(1, "core module", 6.5), (2, "component", 9.0)] {
+    let kinds = [
+        (1, "core module", 6.5),
+        (2, "component", 9.0),
+        (3, "HTTP component", 11.0),
+    ];
+    for (index, kind, bound) in kinds {
         let (_, ratio) = times[index].ratio_to(&times[0]);
         let what = format!("cold start, {kind}");
         promises.push(Promise::at_most(what, ratio, bound, "× static C"));
-        let (_, ratio) = times[3].ratio_to(&times[index]);
+        let (_, ratio) = times[4].ratio_to(&times[index]);
         let what = format!("faster than the Python script, {kind}");
         promises.push(Promise::at_least(what, ratio, 15.0, "×"));
     }
@@ -164,8 +172,8 @@ fn many_sockets(
     let program = host(build, &artifacts.path("p1", "hello"));
     let (mut one, mut thousand) = (Times::default(), Times::default());
     for _ in 0..rounds {
-        one.add(cold_start(&program, 1)?);
-        thousand.add(cold_start(&program, 1000)?);
+        one.add(cold_start(&program, 1, b"")?);
+        thousand.add(cold_start(&program, 1000, b"")?);
     }
     println!("inherited sockets                  p10 µs  median µs");
     for (name, times) in [("one", &one), ("1,000, one of them ready", &thousand)] {

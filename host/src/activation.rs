@@ -223,7 +223,11 @@ pub fn standard_input() -> Option<(Passed, bool)> {
     let standard = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
     let was_connection = standard.map(|fd| identity(fd) == connection);
     let fd = rustix::io::fcntl_dupfd_cloexec(&stdin, FIRST).ok()?;
-    let nowhere = File::options().read(true).write(true).open("/dev/null").ok()?;
+    let nowhere = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .ok()?;
     for (standard, _) in standard.iter().zip(was_connection).filter(|(_, was)| *was) {
         // SAFETY: dup2(2) replaces a descriptor, and the standard ones stay open, as something else.
         if unsafe { libc::dup2(nowhere.as_raw_fd(), standard.as_raw_fd()) } < 0 {

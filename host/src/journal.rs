@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Once, OnceLock};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 
 /// How bad it is: the syslog levels (`syslog(3)`) we use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +50,38 @@ fn write_line(level: Level, message: std::fmt::Arguments<'_>) {
         line.push_str(&clean);
     }
     line.push('\n');
-    // A log that cannot be written has nowhere to be reported.
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    waiting.push_str(&line);
+    if level != Level::Info || waiting.len() > ENOUGH || !BUFFERED.load(Relaxed) {
+        write_out(&mut waiting);
+    }
+}
+
+/// Lines that are to be written: several in one `write`, while there is a lot to do.
+static WAITING: Mutex<String> = Mutex::new(String::new());
+
+/// How many bytes of them wait at most.
+const ENOUGH: usize = 16 * 1024;
+
+/// Does somebody call [`flush`]?
+static BUFFERED: AtomicBool = AtomicBool::new(false);
+
+/// Lets lines of [`Level::Info`] wait for [`flush`] from here on.
+pub fn buffer() {
+    BUFFERED.store(true, Relaxed);
+}
+
+/// Writes the lines that wait.
+pub fn flush() {
+    write_out(&mut WAITING.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+fn write_out(waiting: &mut String) {
+    if !waiting.is_empty() {
+        // A log that cannot be written has nowhere to be reported.
+        let _ = std::io::stderr().write_all(waiting.as_bytes());
+        waiting.clear();
+    }
 }
 
 /// Is the log syslog's, because standard error is the client's?

@@ -4,7 +4,7 @@ use crate::journal::{self, Level};
 use sd_notify::NotifyState;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
@@ -25,6 +25,7 @@ pub struct Activity {
     changed: Notify,
     quiet: Notify,
     closing: SetOnce<()>,
+    gave_up: AtomicBool,
 }
 
 /// A connection or a request in flight. It keeps the host alive until it is dropped.
@@ -43,6 +44,7 @@ impl Activity {
             changed: Notify::new(),
             quiet: Notify::new(),
             closing: SetOnce::new(),
+            gave_up: AtomicBool::new(false),
         })
     }
 
@@ -76,6 +78,20 @@ impl Activity {
     pub fn close(&self) {
         // Once is enough.
         let _ = self.closing.set(());
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.closing.get().is_some()
+    }
+
+    /// What is still in flight is cut off from here on.
+    pub fn give_up(&self) {
+        self.gave_up.store(true, Relaxed);
+    }
+
+    /// Does the host cut off what is in flight?
+    pub fn gave_up(&self) -> bool {
+        self.gave_up.load(Relaxed)
     }
 
     /// Waits until connections are asked to close.

@@ -19,6 +19,8 @@ pub enum Kind {
 /// Those that all guests are built for; of WASI 0.3 there are only actors.
 pub const BOTH: [Kind; 2] = [Kind::P1, Kind::P2];
 
+pub const ALL: [Kind; 3] = [Kind::P1, Kind::P2, Kind::P3];
+
 impl Kind {
     fn folder(self) -> &'static str {
         match self {
@@ -55,6 +57,11 @@ pub fn wasm_sock() -> PathBuf {
 
 pub fn compiler() -> PathBuf {
     built("wasm-sock-compile")
+}
+
+/// A program of the packages that `tests/setup` unpacks.
+pub(crate) fn unpacked(program: &str) -> PathBuf {
+    built(&format!("inetds/{program}"))
 }
 
 /// A guest: `hello`, `echo`, `daytime`, `gopher` or `actor`.

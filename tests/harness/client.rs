@@ -3,7 +3,8 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use crate::PATIENCE;
 pub enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
+    /// A Unix socket with an abstract name.
+    Abstract(String),
 }
 
 /// How a connection ended for its client.
@@ -79,11 +82,10 @@ impl Address {
                 stream.set_write_timeout(Some(PATIENCE))?;
                 Ok(Client(Stream::Tcp(stream)))
             }
-            Address::Unix(path) => {
-                let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                Ok(Client(Stream::Unix(stream)))
+            Address::Unix(path) => Client::unix(UnixStream::connect(path)?),
+            Address::Abstract(name) => {
+                let address = UnixAddress::from_abstract_name(name)?;
+                Client::unix(UnixStream::connect_addr(&address)?)
             }
         }
     }
@@ -115,12 +117,18 @@ impl Address {
     pub fn port(&self) -> u16 {
         match self {
             Address::Tcp(address) => address.port(),
-            Address::Unix(path) => panic!("{} has no port", path.display()),
+            other => panic!("{other:?} has no port"),
         }
     }
 }
 
 impl Client {
+    fn unix(stream: UnixStream) -> io::Result<Self> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self(Stream::Unix(stream)))
+    }
+
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.write_all(bytes.as_ref()).expect("send to the guest");

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::artifacts;
@@ -28,6 +29,8 @@ pub struct Launch {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
     sockets: Vec<Passed>,
+    /// What is standard input and output instead of nothing, and the last of those descriptors.
+    standard: Option<(Arc<OwnedFd>, RawFd)>,
     descriptors: u64,
 }
 
@@ -51,6 +54,7 @@ impl Launch {
                 .map(|(name, value)| (name.to_owned(), value))
                 .into(),
             sockets,
+            standard: None,
             descriptors: 1024,
         }
     }
@@ -69,6 +73,24 @@ impl Launch {
     pub fn without(mut self, name: &str) -> Self {
         self.environment.remove(name);
         self
+    }
+
+    /// Passes nothing but `socket`, as standard input and output: so do `tcpserver` and its like.
+    pub fn ucspi(mut self, socket: OwnedFd) -> Self {
+        self.sockets.clear();
+        self.standard = Some((Arc::new(socket), 1));
+        self.without("LISTEN_FDS")
+            .without("LISTEN_PID")
+            .without("LISTEN_FDNAMES")
+    }
+
+    /// Passes nothing but `socket`, as standard input, output and error: so does inetd.
+    pub fn inetd(self, socket: OwnedFd) -> Self {
+        let mut launch = self.ucspi(socket);
+        if let Some((_, last)) = &mut launch.standard {
+            *last = 2;
+        }
+        launch
     }
 
     /// Another file to run, such as a copy with no compiler beside it.
@@ -113,6 +135,8 @@ impl Launch {
             .iter()
             .map(|socket| socket.fd.as_ref().map(|fd| fd.as_raw_fd()))
             .collect();
+        let standard = self.standard.as_ref();
+        let standard = standard.map(|(socket, last)| (socket.as_raw_fd(), *last));
         let limit = libc::rlimit {
             rlim_cur: self.descriptors,
             rlim_max: self.descriptors,
@@ -130,6 +154,11 @@ impl Launch {
                         Some(source) => libc::dup2(*source, target),
                         None => libc::close(target),
                     };
+                }
+                if let Some((socket, last)) = standard {
+                    for target in 0..=last {
+                        libc::dup2(socket, target);
+                    }
                 }
                 libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
                 Err(image.execute())

@@ -6,18 +6,27 @@
 
 mod artifacts;
 mod client;
+pub mod frames;
 mod host;
+mod http;
+mod inetd;
 mod launch;
 mod log;
+mod messages;
+mod siege;
 mod supervisor;
 pub mod systemctl;
 mod world;
 
-pub use artifacts::{BOTH, Kind, compiler, second_version, wasm, wasm_sock};
+pub use artifacts::{ALL, BOTH, Kind, compiler, second_version, wasm, wasm_sock};
 pub use client::{Address, Answer, Client, End};
 pub use host::Host;
+pub use http::{HTTP, Http, Response, Script, curl};
+pub use inetd::Inetd;
 pub use launch::{Launch, SELF};
 pub use log::Log;
+pub use messages::{Correspondent, Destination};
+pub use siege::Siege;
 pub use supervisor::Supervisor;
 pub use world::{World, run, run_in};
 

@@ -17,7 +17,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tempfile::TempDir;
 
 use crate::artifacts;
-use crate::{Address, Host, Kind, Launch};
+use crate::{Address, Destination, Host, Kind, Launch};
 
 /// systemd's `Backlog=` (systemd.socket(5)).
 const BACKLOG: i32 = 4096;
@@ -125,6 +125,14 @@ impl World {
         ));
     }
 
+    /// A handler that sends back what comes.
+    pub fn echo(&self, handler: &str) {
+        match self.kind {
+            Kind::P3 => self.actor(handler, "echo", ""),
+            Kind::P1 | Kind::P2 => drop(self.install(handler, "echo")),
+        }
+    }
+
     /// A TCP port that an actor with this part answers, of the same name.
     pub fn actor_port(&self, handler: &str, part: &str, settings: &str) -> Address {
         self.actor(handler, part, settings);
@@ -164,26 +172,64 @@ impl World {
     /// Passes a listening Unix socket.
     pub fn unix(&self, name: &str) -> Address {
         let path = self.path(&format!("run/{name}.sock"));
-        let fd = socket_with(
-            AddressFamily::UNIX,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC,
-            None,
-        );
-        let fd = fd.expect("make a socket");
-        let address = SocketAddrUnix::new(&path).expect("a short path");
-        bind(&fd, &address).expect("bind");
-        listen(&fd, BACKLOG).expect("listen");
-        self.pass(name, fd);
+        self.pass_unix(name, &unix_path(&path), SocketType::STREAM);
         Address::Unix(path)
     }
 
-    /// Passes a UDP socket.
-    pub fn udp(&self, name: &str) -> SocketAddr {
-        let fd = new_socket(&Ipv4Addr::LOCALHOST.into(), SocketType::DGRAM);
+    /// Passes a listening Unix socket with an abstract name.
+    pub fn abstract_unix(&self, name: &str) -> Address {
+        let abstract_name = self.abstract_name(name);
+        self.pass_unix(name, &unix_abstract(&abstract_name), SocketType::STREAM);
+        Address::Abstract(abstract_name)
+    }
+
+    /// Passes a listening Unix socket of packets (`ListenSequentialPacket=`).
+    pub fn packets(&self, name: &str) -> Destination {
+        let address = unix_path(&self.path(&format!("run/{name}.packets")));
+        self.pass_unix(name, &address, SocketType::SEQPACKET);
+        Destination::UnixPackets(address)
+    }
+
+    /// Passes a Unix socket of datagrams.
+    pub fn unix_datagrams(&self, name: &str) -> Destination {
+        let address = unix_path(&self.path(&format!("run/{name}.datagrams")));
+        self.pass_unix(name, &address, SocketType::DGRAM);
+        Destination::UnixDatagrams(address)
+    }
+
+    /// Passes a Unix socket of datagrams with an abstract name.
+    pub fn abstract_datagrams(&self, name: &str) -> Destination {
+        let address = unix_abstract(&self.abstract_name(&format!("{name}.datagrams")));
+        self.pass_unix(name, &address, SocketType::DGRAM);
+        Destination::UnixDatagrams(address)
+    }
+
+    fn abstract_name(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    fn pass_unix(&self, name: &str, address: &SocketAddrUnix, socket_type: SocketType) {
+        let fd = socket_with(AddressFamily::UNIX, socket_type, SocketFlags::CLOEXEC, None);
+        let fd = fd.expect("make a socket");
+        bind(&fd, address).expect("bind");
+        if socket_type != SocketType::DGRAM {
+            listen(&fd, BACKLOG).expect("listen");
+        }
+        self.pass(name, fd);
+    }
+
+    /// Passes a UDP socket of 127.0.0.1.
+    pub fn udp(&self, name: &str) -> Destination {
+        self.udp_at(name, "127.0.0.1")
+    }
+
+    /// Passes a UDP socket of this address: `0.0.0.0` is all of IPv4, `::` all of both.
+    pub fn udp_at(&self, name: &str, ip: &str) -> Destination {
+        let ip: IpAddr = ip.parse().expect("an address");
+        let fd = new_socket(&ip, SocketType::DGRAM);
         let address = address_of(&fd);
         self.pass(name, fd);
-        address
+        Destination::Udp(address)
     }
 
     /// Passes any descriptor with this name.
@@ -203,6 +249,19 @@ impl World {
         });
     }
 
+    /// Takes back what was passed last.
+    pub fn take(&self) -> OwnedFd {
+        let passed = self.sockets.borrow_mut().pop().and_then(|last| last.fd);
+        Arc::into_inner(passed.expect("a descriptor was passed")).expect("no host has it")
+    }
+
+    /// Starts the host, and keeps nothing of what was passed: whatever it closes is closed.
+    pub fn hand_over(&self, arguments: &[&str]) -> Host {
+        let host = self.start(arguments);
+        self.sockets.borrow_mut().clear();
+        host
+    }
+
     /// The host, as systemd would start it, with all sockets passed so far.
     pub fn launch(&self) -> Launch {
         Launch::new(self.folder.path(), self.sockets.borrow().clone())
@@ -212,6 +271,14 @@ impl World {
     pub fn start(&self, arguments: &[&str]) -> Host {
         self.launch().args(arguments).start()
     }
+}
+
+fn unix_path(path: &Path) -> SocketAddrUnix {
+    SocketAddrUnix::new(path).expect("a short path")
+}
+
+fn unix_abstract(name: &str) -> SocketAddrUnix {
+    SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("a short name")
 }
 
 fn new_socket(ip: &IpAddr, socket_type: SocketType) -> OwnedFd {

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 
 fn environment(fds: &str, pid: Option<u32>, names: Option<&str>) -> Environment {
     Environment {
@@ -91,11 +91,18 @@ fn the_kernel_tells_what_a_descriptor_is() {
     let dir = tempfile::tempdir().unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let unix = UnixListener::bind(dir.path().join("s")).unwrap();
-    assert_eq!(kind(&tcp), Ok(Kind::Tcp));
-    assert_eq!(kind(&unix), Ok(Kind::Unix));
+    assert_eq!(kind(&tcp), Ok(Kind::Listener(Protocol::Tcp)));
+    assert_eq!(kind(&unix), Ok(Kind::Listener(Protocol::Unix)));
     if let Ok(tcp6) = TcpListener::bind("[::1]:0") {
-        assert_eq!(kind(&tcp6), Ok(Kind::Tcp));
+        assert_eq!(kind(&tcp6), Ok(Kind::Listener(Protocol::Tcp)));
     }
+    let _client = TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+    let (accepted, _) = tcp.accept().unwrap();
+    assert_eq!(kind(&accepted), Ok(Kind::Connection(Protocol::Tcp)));
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    assert_eq!(kind(&udp), Ok(Kind::Udp));
+    let datagrams = UnixDatagram::unbound().unwrap();
+    assert_eq!(kind(&datagrams), Ok(Kind::UnixDatagrams));
 }
 
 #[test]
@@ -103,17 +110,10 @@ fn descriptors_that_cannot_be_served_each_have_their_own_error() {
     let file = tempfile::tempfile().unwrap();
     let error = kind(&file).unwrap_err();
     assert!(error.to_string().contains("is not a socket"), "{error}");
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    assert_eq!(
-        kind(&udp),
-        Err(SocketError::Unsupported {
-            what: "datagram sockets"
-        })
-    );
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (accepted, _) = listener.accept().unwrap();
-    assert_eq!(kind(&accepted), Err(SocketError::AlreadyAccepted));
+    let netlink = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, None).unwrap();
+    let error = kind(&netlink).unwrap_err();
+    assert!(error.to_string().contains("netlink"), "{error}");
+    assert!(error.to_string().contains("ListenStream="), "{error}");
 }
 
 proptest! {

@@ -1,7 +1,10 @@
 //! `wasm-sock check`: everything that could go wrong at three in the morning, now.
 
+mod units;
+
+use self::units::{SocketUnit, obstacle, socket_units};
 use super::{Failure, load_config, print};
-use crate::config::{Access, Config, HandlerConfig, Host, Limits};
+use crate::config::{Access, Config, HandlerConfig, Host, Http, Limits};
 use crate::guest::Engines;
 use crate::module::{Files, Handler};
 use std::collections::BTreeSet;
@@ -16,16 +19,27 @@ use std::time::Duration;
 pub fn run(file: Option<&Path>) -> Result<(), Failure> {
     let config = load_config(file).map_err(Failure::Configuration)?;
     let engines = Engines::new().map_err(|error| Failure::Failed(format!("{error:#}")))?;
+    let units = socket_units();
     let mut problems = Vec::new();
-    let names = names(&config, &mut problems);
+    let mut names = names(&config, &mut problems);
+    names.extend(units.iter().map(|unit| unit.handler.clone()));
     let mut rows = vec![["HANDLER", "GUEST", "MODULE", "LIMITS", "GRANTED"].map(String::from)];
+    let mut speak_http = BTreeSet::new();
     for name in &names {
         let settings = config.handler(name);
-        rows.push(row(name, &settings, &config, &engines, &mut problems)?);
+        let (row, is_http) = row(name, &settings, &config, &engines, &mut problems)?;
+        rows.push(row);
+        if is_http {
+            speak_http.insert(name.as_str());
+        }
     }
     print(&summary(&config, &names))?;
     if !names.is_empty() {
         print(&table(&rows))?;
+    }
+    if !units.is_empty() {
+        print("\n")?;
+        print(&table(&sockets(&units, &speak_http, &mut problems)))?;
     }
     match problems.len() {
         0 => Ok(()),
@@ -35,6 +49,24 @@ pub fn run(file: Option<&Path>) -> Result<(), Failure> {
             problems.join("\n  ")
         ))),
     }
+}
+
+/// Which socket leads to which handler. What cannot come through goes to `problems`.
+fn sockets(
+    units: &[SocketUnit],
+    speak_http: &BTreeSet<&str>,
+    problems: &mut Vec<String>,
+) -> Vec<[String; 4]> {
+    let mut rows = vec![["SOCKET", "LISTENS TO", "AS", "HANDLER"].map(String::from)];
+    for unit in units {
+        for (address, kind) in &unit.listens {
+            if let Some(why) = obstacle(kind, speak_http.contains(unit.handler.as_str())) {
+                problems.push(format!("{}: {address} ({kind}): {why}", unit.name));
+            }
+            rows.push([&unit.name, address, kind, &unit.handler].map(String::clone));
+        }
+    }
+    rows
 }
 
 /// The handlers that are configured, and those that are only a file in the module directory.
@@ -91,14 +123,14 @@ fn summary(config: &Config, names: &BTreeSet<String>) -> String {
     text
 }
 
-/// One handler's line. What is wrong with it goes to `problems`.
+/// One handler's line, and whether it speaks HTTP. What is wrong with it goes to `problems`.
 fn row(
     name: &str,
     settings: &HandlerConfig,
     config: &Config,
     engines: &Engines,
     problems: &mut Vec<String>,
-) -> Result<[String; 5], Failure> {
+) -> Result<([String; 5], bool), Failure> {
     let files = Files::of(name, settings, &config.host.modules);
     let path = if files.stamp().prefers_cwasm() {
         &files.cwasm
@@ -115,20 +147,19 @@ fn row(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
-    let kind = match runtime.block_on(handler.try_load(engines)) {
-        Ok(program) => program.kind().to_owned(),
+    let (kind, is_http) = match runtime.block_on(handler.try_load(engines)) {
+        Ok(program) => (program.kind().to_owned(), program.is_http()),
         Err(reason) => {
             problems.push(format!("{name}: {reason}"));
-            "-".to_owned()
+            ("-".to_owned(), false)
         }
     };
-    Ok([
-        name.to_owned(),
-        kind,
-        module,
-        limits(&settings.limits),
-        granted(settings),
-    ])
+    let mut limits = limits(&settings.limits);
+    if is_http {
+        limits.push_str(&http_limits(&settings.http));
+    }
+    let row = [name.to_owned(), kind, module, limits, granted(settings)];
+    Ok((row, is_http))
 }
 
 fn limits(limits: &Limits) -> String {
@@ -138,6 +169,15 @@ fn limits(limits: &Limits) -> String {
         time(limits.timeout),
         time(limits.cpu_time),
         limits.max_connections
+    )
+}
+
+fn http_limits(http: &Http) -> String {
+    format!(
+        ", head {} in {}, body {}",
+        size(http.max_head.into()),
+        time(http.head_timeout),
+        size(http.max_body)
     )
 }
 
@@ -188,8 +228,8 @@ fn size(bytes: u64) -> String {
 }
 
 /// Columns as wide as they must be, two spaces apart.
-fn table(rows: &[[String; 5]]) -> String {
-    let mut widths = [0; 5];
+fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let mut widths = [0; COLUMNS];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());

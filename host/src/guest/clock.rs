@@ -9,8 +9,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Once, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Once, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use wasmtime::Engine;
@@ -21,8 +21,8 @@ const TICK: Duration = Duration::from_millis(1);
 /// The longest that a guest keeps the others waiting, give or take a tick.
 const QUANTUM: Duration = Duration::from_millis(1);
 
-/// The engines of this process, of which there are two at most.
-static ENGINES: [OnceLock<Engine>; 2] = [const { OnceLock::new() }; 2];
+/// The engines of this process: for blocking calls, for concurrent ones, and the pool's.
+static ENGINES: [OnceLock<Engine>; 3] = [const { OnceLock::new() }; 3];
 
 /// Guests that are running this very moment, one a thread at most.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
@@ -116,14 +116,16 @@ fn now(exact: bool) -> u64 {
 ///
 /// Slices shorter than a quantum are measured by the wall clock, which reads too much when the
 /// machine is busy with others, though never more than a quantum. From its first long slice on a
-/// guest's time is exact.
+/// guest's time is exact, and a second one shows that it computes.
 #[derive(Default)]
 pub struct Meter {
     /// Nanoseconds, without the slice that runs now.
     used: AtomicU64,
     /// What its clock said at the beginning of the slice that runs now.
     since: AtomicU64,
-    /// Did the guest once compute for longer than a quantum?
+    /// Has it had a slice that seemed long?
+    is_exact: AtomicBool,
+    /// Did it compute for longer than a quantum?
     long_running: AtomicBool,
 }
 
@@ -148,7 +150,7 @@ impl Meter {
 
     /// Called on the guest's thread, while it runs. `limit` is its CPU time for all of its life.
     pub fn tick(&self, limit: Option<Duration>) -> Turn {
-        let exact = self.is_long_running();
+        let exact = self.is_exact.load(Relaxed);
         let slice = self.slice(exact);
         // As in `end`: no more than a quantum is believed of the wall clock.
         let charged = if exact { slice } else { slice.min(QUANTUM) };
@@ -166,16 +168,19 @@ impl Meter {
     }
 
     fn begin(&self) -> bool {
-        let exact = self.is_long_running();
+        let exact = self.is_exact.load(Relaxed);
         self.since.store(now(exact), Relaxed);
         exact
     }
 
     fn end(&self, exact: bool) {
         let mut slice = self.slice(exact);
-        if !exact && slice >= QUANTUM {
-            self.long_running.store(true, Relaxed);
-            slice = QUANTUM;
+        if slice >= QUANTUM {
+            self.is_exact.store(true, Relaxed);
+            self.long_running.fetch_or(exact, Relaxed);
+            if !exact {
+                slice = QUANTUM;
+            }
         }
         self.used.fetch_add(slice.as_nanos() as u64, Relaxed);
     }

@@ -180,6 +180,26 @@ impl Connection {
         Ok(count)
     }
 
+    /// Like [`Self::try_recv`], into what is not filled of `buffer`, without clearing it first.
+    fn try_recv_unfilled(&self, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
+        if self.transport == Transport::Packets {
+            let count = self.try_recv_packet(buffer.initialize_unfilled())?;
+            buffer.advance(count);
+            return Ok(());
+        }
+        // SAFETY: recv(2) writes to it, and nothing is made uninitialised that was not.
+        let unfilled = unsafe { buffer.unfilled_mut() };
+        let count = self.attempt(Interest::READABLE, |fd| {
+            let received = rustix::net::recv(fd, &mut *unfilled, RecvFlags::empty());
+            received.map(|((filled, _), _)| filled.len())
+        })?;
+        // SAFETY: so many bytes were written.
+        unsafe { buffer.assume_init(count) };
+        buffer.advance(count);
+        self.received.fetch_add(count as u64, Relaxed);
+        Ok(())
+    }
+
     /// The beginning of what can be read, which stays there.
     ///
     /// # Errors
@@ -370,16 +390,12 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            match self.0.try_recv(buffer.initialize_unfilled()) {
-                Ok(count) => {
-                    buffer.advance(count);
-                    return Poll::Ready(Ok(()));
-                }
+            match self.0.try_recv_unfilled(buffer) {
                 Err(e) if would_block(&e) => {
                     let registered = self.0.registered()?;
                     ready!(registered.poll_read_ready(context))?.retain_ready();
                 }
-                Err(e) => return Poll::Ready(Err(e)),
+                result => return Poll::Ready(result),
             }
         }
     }

@@ -1,55 +1,18 @@
 //! Loaded code becomes a program: linked to what it imports, ready to be instantiated.
 
+use super::engines::{Engines, Place};
 use super::service::Service;
 use super::state::State;
 use super::{clock, link, wasip1};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use wasm_sock_engine::Calls;
 use wasmtime::component::Component;
-use wasmtime::{Engine, InstancePre, Linker, Module};
+use wasmtime::{Engine, InstancePre, Linker, Module, Precompiled};
 use wasmtime_wasi::{p2, p3};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
-
-/// The engines that load and run the guests of this process.
-#[derive(Clone)]
-pub struct Engines {
-    /// For all but WASI 0.3.
-    pub blocking: Engine,
-    concurrent: Arc<OnceLock<Engine>>,
-}
-
-impl Engines {
-    /// # Errors
-    /// When the settings make no engine.
-    pub fn new() -> wasmtime::Result<Self> {
-        Ok(Self {
-            blocking: engine(Calls::Blocking)?,
-            concurrent: Arc::default(),
-        })
-    }
-
-    /// The engine for WASI 0.3, made when it is first asked for.
-    ///
-    /// # Errors
-    /// When the settings make no engine.
-    pub fn concurrent(&self) -> wasmtime::Result<&Engine> {
-        if let Some(engine) = self.concurrent.get() {
-            return Ok(engine);
-        }
-        let engine = engine(Calls::Concurrent)?;
-        Ok(self.concurrent.get_or_init(|| engine))
-    }
-}
-
-/// Stack for one guest and the host functions it calls, in bytes. Reserved, not used.
-const STACK: usize = 1 << 20;
-
-fn engine(calls: Calls) -> wasmtime::Result<Engine> {
-    let mut config = wasm_sock_engine::config(calls);
-    config.async_stack_size(STACK);
-    Engine::new(&config)
-}
 
 /// Loaded code, not linked to anything yet.
 #[derive(Clone)]
@@ -59,7 +22,17 @@ pub enum Code {
 }
 
 /// A guest that can be run, any number of times.
-pub enum Program {
+pub struct Program {
+    guest: Guest,
+    /// The artifact that it was loaded from.
+    artifact: File,
+    runs: AtomicU32,
+    /// The same for the pool's engine, once it pays; `None`: it does not fit into the pool.
+    pooled: OnceLock<Option<Guest>>,
+}
+
+/// Code that is linked to what it imports.
+pub enum Guest {
     /// A core module of WASI 0.1 with `_start`.
     Core(InstancePre<State>),
     /// A component that exports `wasi:cli/run` 0.2.
@@ -72,32 +45,100 @@ pub enum Program {
     Service(Arc<Service>),
 }
 
+/// How often a program is run before its instances come from the pool: making the pool takes as long
+/// as some ten instances.
+const WARM: u32 = 32;
+
 impl Program {
-    /// Links `code` to the host functions that it imports.
+    /// Links `code`, which was loaded from `artifact`, to the host functions that it imports.
     ///
     /// # Errors
     /// What it imports and nobody provides, or what it should export and does not.
-    pub fn link(code: &Code) -> Result<Self, String> {
-        let (engine, program) = match code {
-            Code::Core(module) => (module.engine(), link_core(module)?),
-            Code::Component(component) => (component.engine(), link_component(component)?),
-        };
-        clock::start(engine);
-        Ok(program)
+    pub fn link(code: &Code, artifact: File) -> Result<Self, String> {
+        Ok(Self {
+            guest: Guest::link(code)?,
+            artifact,
+            runs: AtomicU32::new(0),
+            pooled: OnceLock::new(),
+        })
+    }
+
+    /// What to make the next instance of, and its place if that is in the pool.
+    pub fn guest(&self, engines: &Engines) -> (&Guest, Option<Place>) {
+        let cold = (&self.guest, None);
+        if self.runs.load(Relaxed) < WARM {
+            self.runs.fetch_add(1, Relaxed);
+            return cold;
+        }
+        let pooled = self.pooled.get_or_init(|| self.pool(engines));
+        let place = || engines.pool()?.place();
+        match pooled.as_ref().zip(pooled.as_ref().and_then(|_| place())) {
+            Some((guest, place)) => (guest, Some(place)),
+            None => cold,
+        }
+    }
+
+    fn pool(&self, engines: &Engines) -> Option<Guest> {
+        if matches!(self.guest, Guest::AsyncCommand(_) | Guest::Service(_)) {
+            return None;
+        }
+        let engine = engines.pool()?.engine();
+        let file = self.artifact.try_clone().ok()?;
+        // SAFETY: it was loaded from this very file, of which nobody else has the descriptor.
+        let code = unsafe { Code::load(engine, file) };
+        Guest::link(&code.ok()?).ok()
     }
 
     /// What kind of guest it is, in the words of the documentation.
     pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Core(_) => "core module (WASI 0.1)",
-            Self::Command(_) => "command (WASI 0.2)",
-            Self::AsyncCommand(_) => "command (WASI 0.3)",
-            Self::Proxy(_) => "HTTP (WASI 0.2)",
-            Self::Service(_) => "HTTP (WASI 0.3)",
+        match self.guest {
+            Guest::Core(_) => "core module (WASI 0.1)",
+            Guest::Command(_) => "command (WASI 0.2)",
+            Guest::AsyncCommand(_) => "command (WASI 0.3)",
+            Guest::Proxy(_) => "HTTP (WASI 0.2)",
+            Guest::Service(_) => "HTTP (WASI 0.3)",
         }
     }
 
-    /// The engine that it was compiled for.
+    /// Does it answer HTTP requests? Else it reads and writes bytes.
+    pub fn is_http(&self) -> bool {
+        matches!(self.guest, Guest::Proxy(_) | Guest::Service(_))
+    }
+}
+
+impl Code {
+    /// # Safety
+    /// The file must hold what the compiler made, unchanged, and stay so: see [`Module::deserialize`].
+    ///
+    /// # Errors
+    /// When it was made by another engine, with other settings, or is damaged.
+    pub unsafe fn load(engine: &Engine, file: File) -> wasmtime::Result<Self> {
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        match Engine::detect_precompiled_file(&path) {
+            Ok(Some(Precompiled::Module)) => {
+                // SAFETY: the caller upholds it.
+                unsafe { Module::deserialize_open_file(engine, file) }.map(Self::Core)
+            }
+            Ok(Some(Precompiled::Component)) => {
+                // SAFETY: the caller upholds it.
+                unsafe { Component::deserialize_file(engine, path) }.map(Self::Component)
+            }
+            _ => wasmtime::bail!("not a compiled WebAssembly module, or only the beginning of one"),
+        }
+    }
+}
+
+impl Guest {
+    fn link(code: &Code) -> Result<Self, String> {
+        let (engine, guest) = match code {
+            Code::Core(module) => (module.engine(), link_core(module)?),
+            Code::Component(component) => (component.engine(), link_component(component)?),
+        };
+        clock::start(engine);
+        Ok(guest)
+    }
+
+    /// The engine that it was linked for.
     pub fn engine(&self) -> &Engine {
         match self {
             Self::Core(pre) => pre.module().engine(),
@@ -107,14 +148,9 @@ impl Program {
             Self::Service(service) => service.engine(),
         }
     }
-
-    /// Does it answer HTTP requests? Else it reads and writes bytes.
-    pub fn is_http(&self) -> bool {
-        matches!(self, Self::Proxy(_) | Self::Service(_))
-    }
 }
 
-fn link_core(module: &Module) -> Result<Program, String> {
+fn link_core(module: &Module) -> Result<Guest, String> {
     if module
         .get_export("_start")
         .and_then(|export| export.func().cloned())
@@ -138,7 +174,7 @@ fn link_core(module: &Module) -> Result<Program, String> {
     }
     linker
         .instantiate_pre(module)
-        .map(Program::Core)
+        .map(Guest::Core)
         .map_err(|e| format!("cannot be linked: {e:#}"))
 }
 
@@ -171,7 +207,7 @@ fn world(exports: &[&str]) -> Result<World, String> {
     })
 }
 
-fn link_component(component: &Component) -> Result<Program, String> {
+fn link_component(component: &Component) -> Result<Guest, String> {
     let engine = component.engine();
     let ty = component.component_type();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
@@ -187,10 +223,10 @@ fn link_component(component: &Component) -> Result<Program, String> {
     let pre = linker.instantiate_pre(component);
     let program = pre.and_then(|pre| {
         Ok(match world {
-            World::Service => Program::Service(Service::new(ServicePre::new(pre)?)),
-            World::Proxy => Program::Proxy(ProxyPre::new(pre)?),
-            World::AsyncCommand => Program::AsyncCommand(p3::bindings::CommandPre::new(pre)?),
-            World::Command => Program::Command(p2::bindings::CommandPre::new(pre)?),
+            World::Service => Guest::Service(Service::new(ServicePre::new(pre)?)),
+            World::Proxy => Guest::Proxy(ProxyPre::new(pre)?),
+            World::AsyncCommand => Guest::AsyncCommand(p3::bindings::CommandPre::new(pre)?),
+            World::Command => Guest::Command(p2::bindings::CommandPre::new(pre)?),
         })
     });
     program.map_err(|e| format!("cannot be linked: {e:#}"))

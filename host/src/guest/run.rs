@@ -1,9 +1,10 @@
 //! One guest's life, from its instantiation to its end.
 
 use super::clock::{Meter, Metered, Turn};
-use super::program::Program;
+use super::engines::Engines;
+use super::program::{Guest, Program};
 use super::state::State;
-use crate::journal::Level;
+use crate::journal::{self, Level};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -53,15 +54,18 @@ struct CpuTimeExceeded {
 ///
 /// `cpu_time` is all it may use in its life; `meter` tells how much that was.
 pub fn run(
+    engines: &Engines,
     program: Arc<Program>,
-    state: State,
+    mut state: State,
     cpu_time: Option<Duration>,
     meter: Arc<Meter>,
 ) -> impl Future<Output = End> + Send + use<> {
-    let watched = meter.clone();
+    let (watched, engines) = (meter.clone(), engines.clone());
     let guest = async move {
-        let mut store = store(program.engine(), state, &watched, move || cpu_time);
-        let result = call(&program, &mut store).await;
+        let (guest, place) = program.guest(&engines);
+        state.place = place;
+        let mut store = store(guest.engine(), state, &watched, move || cpu_time);
+        let result = call(guest, &mut store).await;
         end_of(result, &store)
     };
     take_turns(Metered::new(guest, meter.clone()), meter)
@@ -128,6 +132,7 @@ fn long_running() -> Handle {
                 // Each turn is long here: who was woken meanwhile comes next, not after many.
                 .global_queue_interval(1)
                 .event_interval(1)
+                .on_thread_park(journal::flush)
                 .build();
             if let Ok(runtime) = runtime
                 && sender.send(runtime.handle().clone()).is_ok()
@@ -144,20 +149,20 @@ fn long_running() -> Handle {
 
 /// Instantiates the program and calls what it exports. A code other than 0 may come as an error,
 /// too ([`I32Exit`]).
-async fn call(program: &Program, mut store: &mut Store<State>) -> wasmtime::Result<i32> {
-    match program {
-        Program::Core(pre) => {
+async fn call(guest: &Guest, mut store: &mut Store<State>) -> wasmtime::Result<i32> {
+    match guest {
+        Guest::Core(pre) => {
             let instance = pre.instantiate_async(&mut store).await?;
             let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
             start.call_async(&mut store, ()).await?;
             Ok(0)
         }
-        Program::Command(pre) => {
+        Guest::Command(pre) => {
             let command = pre.instantiate_async(&mut store).await?;
             let outcome = command.wasi_cli_run().call_run(&mut store).await?;
             Ok(i32::from(outcome.is_err()))
         }
-        Program::AsyncCommand(pre) => {
+        Guest::AsyncCommand(pre) => {
             let command = pre.instantiate_async(&mut store).await?;
             let run = async |accessor: &Accessor<State>| {
                 let outcome = command.wasi_cli_run().call_run(accessor).await?;
@@ -167,7 +172,7 @@ async fn call(program: &Program, mut store: &mut Store<State>) -> wasmtime::Resu
             };
             store.run_concurrent(run).await?
         }
-        Program::Proxy(_) | Program::Service(_) => {
+        Guest::Proxy(_) | Guest::Service(_) => {
             wasmtime::bail!("it answers HTTP requests, and was given bytes")
         }
     }

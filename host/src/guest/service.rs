@@ -7,16 +7,18 @@
 use super::clock::{Meter, Metered};
 use super::run::{End, describe, end_of, store, take_turns};
 use super::state::{Fate, State, StateError};
+use ::http::{Request, Response};
 use futures::channel::oneshot;
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::task::AtomicWaker;
-use ::http::{Request, Response};
-use std::collections::VecDeque;
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, SetOnce};
@@ -33,6 +35,9 @@ const KEEP: Duration = Duration::from_secs(1);
 
 /// How much later than whoever waits for an answer its instance takes a request for expired.
 const SLACK: Duration = Duration::from_millis(50);
+
+/// How many requests an instance takes before other tasks of its thread have their turn.
+const AT_ONCE: u32 = 4;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -58,12 +63,23 @@ pub enum NoAnswer {
     Failed(String),
 }
 
+/// Something that whoever asks lets an instance keep while it works for a request, also after it has
+/// answered.
+pub type Keep = Box<dyn Any + Send + Sync>;
+
 /// Makes the state of a new instance.
 pub type MakeState = Box<dyn FnOnce() -> Result<State, StateError> + Send>;
 
-/// A guest that answers HTTP requests, with its instances.
+/// A guest that answers HTTP requests.
 pub struct Service {
     pre: ServicePre<State>,
+    /// One for each thread that serves: requests and instances stay in theirs.
+    lanes: Mutex<HashMap<ThreadId, Arc<Lane>>>,
+}
+
+/// The instances of one thread, and the requests that wait for them.
+#[derive(Default)]
+struct Lane {
     waiting: Mutex<VecDeque<Job>>,
     /// Woken for a request that waits.
     takers: Notify,
@@ -78,6 +94,7 @@ struct Job {
     seat: Arc<Seat>,
     bounds: Bounds,
     make_state: MakeState,
+    keep: Keep,
 }
 
 /// The place of one request in an instance.
@@ -91,6 +108,7 @@ struct Seat {
 #[derive(Default)]
 struct Instance {
     seats: Mutex<Vec<Arc<Seat>>>,
+    kept: Mutex<Vec<Keep>>,
     /// Requests it took in its life.
     taken: AtomicU32,
     /// It takes no more requests, because one ran out of time in it.
@@ -116,6 +134,15 @@ impl Attended {
     }
 }
 
+impl Attended {
+    /// Why its guest came to an end.
+    pub fn end(&self) -> String {
+        let instance = self.0.instance.get();
+        let end = instance.and_then(|instance| instance.end.get());
+        end.map_or_else(|| "its instance is gone".into(), String::clone)
+    }
+}
+
 impl Drop for Attended {
     fn drop(&mut self) {
         self.0.left.store(true, SeqCst);
@@ -129,9 +156,7 @@ impl Service {
     pub fn new(pre: ServicePre<State>) -> Arc<Self> {
         Arc::new(Self {
             pre,
-            waiting: Mutex::default(),
-            takers: Notify::new(),
-            available: AtomicUsize::new(0),
+            lanes: Mutex::default(),
         })
     }
 
@@ -148,6 +173,7 @@ impl Service {
         request: Request<WasiBody>,
         bounds: Bounds,
         make_state: MakeState,
+        keep: Keep,
     ) -> Result<(Response<WasiBody>, Attended), NoAnswer> {
         let (answer, answered) = oneshot::channel();
         let seat = Arc::new(Seat {
@@ -162,14 +188,15 @@ impl Service {
             seat: seat.clone(),
             bounds,
             make_state,
+            keep,
         };
         self.give(job);
         let outcome = async {
             match answered.await {
                 Ok(Ok(response)) => Ok(response),
-                Ok(Err(error)) if error.downcast_ref::<ErrorCode>().is_some() => Err(NoAnswer::Failed(
-                    format!("answered with the error {}", describe(&error)),
-                )),
+                Ok(Err(error)) if error.downcast_ref::<ErrorCode>().is_some() => Err(
+                    NoAnswer::Failed(format!("answered with the error {}", describe(&error))),
+                ),
                 // Its instance came to an end, and is about to say why.
                 _ => Err(NoAnswer::Failed(match seat.instance.get() {
                     Some(instance) => instance.end.wait().await.clone(),
@@ -190,29 +217,33 @@ impl Service {
     }
 
     fn give(self: &Arc<Self>, job: Job) {
-        if self.available.load(SeqCst) == 0 {
-            return self.start(job);
+        let mut lanes = lock(&self.lanes);
+        let lane = lanes.entry(thread::current().id()).or_default().clone();
+        drop(lanes);
+        if lane.available.load(SeqCst) == 0 {
+            return self.start(&lane, job);
         }
-        lock(&self.waiting).push_back(job);
-        self.takers.notify_one();
+        lock(&lane.waiting).push_back(job);
+        lane.takers.notify_one();
         // The last one that was available may have looked just before.
-        self.start_if_none_is_available();
+        self.start_if_none_is_available(&lane);
     }
 
-    fn start_if_none_is_available(self: &Arc<Self>) {
-        if self.available.load(SeqCst) > 0 {
+    fn start_if_none_is_available(self: &Arc<Self>, lane: &Arc<Lane>) {
+        if lane.available.load(SeqCst) > 0 {
             return;
         }
-        let job = lock(&self.waiting).pop_front();
+        let job = lock(&lane.waiting).pop_front();
         if let Some(job) = job {
-            self.start(job);
+            self.start(lane, job);
         }
     }
 
     /// Makes an instance for `job`, in a task of its own.
-    fn start(self: &Arc<Self>, job: Job) {
+    fn start(self: &Arc<Self>, lane: &Arc<Lane>, job: Job) {
         let worker = Worker {
             service: self.clone(),
+            lane: lane.clone(),
             instance: Arc::default(),
             is_available: false,
             bounds: job.bounds,
@@ -222,16 +253,13 @@ impl Service {
         let _ = job.seat.instance.set(instance.clone());
         let life = Metered::new(worker.live(job, meter.clone()), meter.clone());
         tokio::spawn(async move {
-            let why = match take_turns(life, meter).await {
-                End::Trap(why) => why,
-                End::Exit(_) => "its instance left before it answered".into(),
-            };
-            let _ = instance.end.set(why);
+            // Said already, unless it never lived.
+            let _ = instance.end.set(why(&take_turns(life, meter).await));
         });
     }
 }
 
-impl Service {
+impl Lane {
     /// The next request that waits. When there is none, the task is woken for the next.
     fn poll_next_job<'a>(
         &'a self,
@@ -254,6 +282,7 @@ impl Service {
 /// One instance, and the loop that feeds it.
 struct Worker {
     service: Arc<Service>,
+    lane: Arc<Lane>,
     instance: Arc<Instance>,
     is_available: bool,
     bounds: Bounds,
@@ -277,6 +306,8 @@ impl Worker {
         if let End::Exit(_) = end {
             fate.end();
         }
+        // Before the store is dropped, which ends the answers that it still makes.
+        let _ = self.instance.end.set(why(&end));
         end
     }
 
@@ -289,22 +320,24 @@ impl Worker {
         let answer_requests = async |accessor: &Accessor<State>| {
             let mut calls = FuturesUnordered::new();
             let mut next = Some(first);
-            let waiting = self.service.clone();
-            let mut woken = pin!(waiting.takers.notified());
+            let lane = self.lane.clone();
+            let mut woken = pin!(lane.takers.notified());
             poll_fn(|context| {
+                let mut taken = 0;
                 loop {
                     if let Some(job) = next.take() {
+                        taken += 1;
                         // It may compute: no other request is taken before it waits.
                         self.instance.waits.store(false, SeqCst);
-                        self.instance.take(job.seat.clone());
+                        self.instance.take(job.seat.clone(), job.keep);
                         let prepared = accessor.with(|mut store| {
                             let (request, answer) = (job.request, job.answer);
                             let store = store.as_context_mut();
                             Prepared::new(store, proxy, request, State::http, answer)
                         });
-                        calls.push(async move {
-                            prepared?.run(accessor, std::future::pending()).await
-                        });
+                        calls.push(
+                            async move { prepared?.run(accessor, std::future::pending()).await },
+                        );
                     }
                     match calls.poll_next_unpin(context) {
                         Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
@@ -318,8 +351,11 @@ impl Worker {
                     self.set_available(
                         may_take && (calls.is_empty() || self.instance.waits.load(SeqCst)),
                     );
-                    if self.is_available {
-                        next = waiting.poll_next_job(context, woken.as_mut());
+                    if self.is_available && taken == AT_ONCE {
+                        // Other tasks come first.
+                        context.waker().wake_by_ref();
+                    } else if self.is_available {
+                        next = lane.poll_next_job(context, woken.as_mut());
                         if next.is_some() {
                             continue;
                         }
@@ -365,19 +401,18 @@ impl Worker {
         .await
     }
 
-
     fn set_available(&mut self, is_available: bool) {
         if is_available == self.is_available {
             return;
         }
         self.is_available = is_available;
         if is_available {
-            self.service.available.fetch_add(1, SeqCst);
+            self.lane.available.fetch_add(1, SeqCst);
         } else {
-            self.service.available.fetch_sub(1, SeqCst);
-            self.service.start_if_none_is_available();
+            self.lane.available.fetch_sub(1, SeqCst);
+            self.service.start_if_none_is_available(&self.lane);
             // A wake-up that was for this one is for another.
-            self.service.takers.notify_one();
+            self.lane.takers.notify_one();
         }
     }
 }
@@ -385,6 +420,14 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.set_available(false);
+    }
+}
+
+/// Why an instance that came to this end makes no answer.
+fn why(end: &End) -> String {
+    match end {
+        End::Trap(why) => why.clone(),
+        End::Exit(_) => "its instance left before it answered".into(),
     }
 }
 
@@ -398,7 +441,8 @@ enum Next {
 }
 
 impl Instance {
-    fn take(self: &Arc<Self>, seat: Arc<Seat>) {
+    fn take(self: &Arc<Self>, seat: Arc<Seat>, keep: Keep) {
+        lock(&self.kept).push(keep);
         self.taken.fetch_add(1, SeqCst);
         let _ = seat.instance.set(self.clone());
         lock(&self.seats).push(seat);
@@ -439,11 +483,16 @@ impl Instance {
             };
         }
         if self.condemned.load(SeqCst) {
-            return Next::Over(Err(wasmtime::format_err!("one of its requests took too long")));
+            return Next::Over(Err(wasmtime::format_err!(
+                "one of its requests took too long"
+            )));
         }
         let newly = idle_since.is_none();
         let idle_since = *idle_since.get_or_insert(now);
         let works_on = self.works_on.load(SeqCst);
+        if !works_on {
+            lock(&self.kept).clear();
+        }
         let patience = if works_on { bounds.timeout } else { Some(KEEP) };
         match patience.map(|patience| idle_since + patience) {
             _ if newly => Next::Now,

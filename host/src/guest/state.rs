@@ -1,6 +1,7 @@
 //! What the host keeps for one running guest: all that the guest can touch.
 
 use super::budget::Budget;
+use super::engines::Place;
 use super::log::Lines;
 use super::outbound;
 use super::stdio::{Stdin, Stdio, Stdout};
@@ -32,6 +33,8 @@ pub struct State {
     http: WasiHttpCtx,
     hooks: Hooks,
     pub budget: Budget,
+    /// Its place, if its instance comes from the pool.
+    pub place: Option<Place>,
     /// What a core module's descriptors 0 and 1 are, as long as they are what they were at its start.
     pub stdio: Option<Stdio>,
 }
@@ -71,7 +74,9 @@ impl State {
         let mut wasi = WasiCtx::builder();
         let log = Lines::new(who.handler.clone(), who.peer.clone());
         match &stdio {
-            Some(stdio) => wasi.stdin(Stdin(stdio.clone())).stdout(Stdout(stdio.clone())),
+            Some(stdio) => wasi
+                .stdin(Stdin(stdio.clone()))
+                .stdout(Stdout(stdio.clone())),
             None => wasi.stdout(log.clone()),
         };
         wasi.stderr(log)
@@ -104,6 +109,7 @@ impl State {
             http: WasiHttpCtx::new(),
             hooks: Hooks,
             budget: Budget::new(config.limits.memory),
+            place: None,
             stdio,
         })
     }

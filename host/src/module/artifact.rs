@@ -8,8 +8,6 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-use wasmtime::component::Component;
-use wasmtime::{Engine, Module, Precompiled};
 
 /// The sticky bit: in such a directory nobody replaces files of others (`inode(7)`).
 const STICKY: u32 = 0o1000;
@@ -85,7 +83,7 @@ fn check(path: &Path, metadata: &Metadata) -> Result<(), Distrust> {
 ///
 /// # Errors
 /// When the artifact was made by another engines, with other settings, or is damaged.
-pub fn load(engines: &Engines, file: &File) -> wasmtime::Result<Code> {
+pub fn load(engines: &Engines, file: &File) -> wasmtime::Result<(Code, File)> {
     let size = usize::try_from(file.metadata()?.len())?;
     let copy = File::from(memfd_create(c"artifact", MemfdFlags::CLOEXEC)?);
     let mut copied = 0;
@@ -107,7 +105,7 @@ pub fn load(engines: &Engines, file: &File) -> wasmtime::Result<Code> {
 ///
 /// # Errors
 /// As [`load`].
-pub unsafe fn load_bytes(engines: &Engines, bytes: &[u8]) -> wasmtime::Result<Code> {
+pub unsafe fn load_bytes(engines: &Engines, bytes: &[u8]) -> wasmtime::Result<(Code, File)> {
     let mut copy = File::from(memfd_create(c"artifact", MemfdFlags::CLOEXEC)?);
     copy.write_all(bytes)?;
     // SAFETY: the caller upholds it, and nobody else has the copy.
@@ -115,24 +113,14 @@ pub unsafe fn load_bytes(engines: &Engines, bytes: &[u8]) -> wasmtime::Result<Co
 }
 
 /// # Safety
-/// The file must hold what the compiler made, unchanged, and stay so: see [`Module::deserialize`].
-unsafe fn deserialize(engines: &Engines, file: File) -> wasmtime::Result<Code> {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    match Engine::detect_precompiled_file(&path) {
-        Ok(Some(Precompiled::Module)) => {
-            // SAFETY: the caller upholds it.
-            unsafe { Module::deserialize_open_file(&engines.blocking, file) }.map(Code::Core)
-        }
-        Ok(Some(Precompiled::Component)) => {
-            // SAFETY: the caller upholds it.
-            let load = |engine| unsafe { Component::deserialize_file(engine, &path) };
-            // An artifact knows which of the engines it was made for, and keeps it to itself.
-            let component = load(&engines.blocking).or_else(|error| {
-                let concurrent = engines.concurrent()?;
-                load(concurrent).map_err(|_| error)
-            });
-            component.map(Code::Component)
-        }
-        _ => wasmtime::bail!("not a compiled WebAssembly module, or only the beginning of one"),
-    }
+/// The file must hold what the compiler made, unchanged, and stay so: see [`Code::load`].
+unsafe fn deserialize(engines: &Engines, file: File) -> wasmtime::Result<(Code, File)> {
+    // SAFETY: the caller upholds it.
+    let load = |engine| unsafe { Code::load(engine, file.try_clone()?) };
+    // An artifact knows which of the engines it was made for, and keeps it to itself.
+    let code = load(&engines.blocking).or_else(|error| {
+        let concurrent = engines.concurrent()?;
+        load(concurrent).map_err(|_| error)
+    })?;
+    Ok((code, file))
 }

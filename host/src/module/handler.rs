@@ -6,7 +6,9 @@ use super::load::{self, LoadError};
 use crate::config::HandlerConfig;
 use crate::guest::{Code, Engines, Program};
 use crate::journal::{self, Level};
+use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify, Semaphore, oneshot};
@@ -28,8 +30,10 @@ pub struct Handler {
     /// One permit for each HTTP request that it may have at a time: as many, though with HTTP/2 a
     /// connection has several.
     pub requests: Arc<Semaphore>,
-    /// Told when all its connections are taken and another waits.
-    pub crowded: Notify,
+    /// Clients that wait because all its connections are taken.
+    waiting: AtomicUsize,
+    /// Told when there is one more.
+    crowded: Notify,
     /// Where its module is looked for, or why nowhere.
     files: Result<Files, String>,
     slot: Mutex<Slot>,
@@ -54,6 +58,7 @@ impl Handler {
             name: name.into(),
             connections: Arc::new(Semaphore::new(config.limits.max_connections as usize)),
             requests: Arc::new(Semaphore::new(config.limits.max_connections as usize)),
+            waiting: AtomicUsize::new(0),
             crowded: Notify::new(),
             config,
             files,
@@ -99,6 +104,29 @@ impl Handler {
                 Err(self.unavailable(&mut slot, &error.to_string()))
             }
         }
+    }
+
+    /// A client waits for a place until what is returned is dropped.
+    pub fn wait_for_place(&self) -> impl Drop + use<'_> {
+        struct Waiting<'a>(&'a Handler);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.waiting.fetch_sub(1, Relaxed);
+            }
+        }
+        self.waiting.fetch_add(1, Relaxed);
+        self.crowded.notify_waiters();
+        Waiting(self)
+    }
+
+    /// Does a client wait for a place?
+    pub fn is_crowded(&self) -> bool {
+        self.waiting.load(Relaxed) > 0
+    }
+
+    /// Waits until one more client waits for a place.
+    pub async fn crowded(&self) {
+        self.crowded.notified().await;
     }
 
     /// Logs why its module cannot serve what has come, once.
@@ -153,8 +181,8 @@ impl Handler {
         engines: &Engines,
         cache: Option<&Cache>,
     ) -> Result<Program, LoadError> {
-        let code = self.code(files, stamp, engines, cache).await?;
-        Program::link(&code).map_err(|reason| LoadError::NotLinked {
+        let (code, artifact) = self.code(files, stamp, engines, cache).await?;
+        Program::link(&code, artifact).map_err(|reason| LoadError::NotLinked {
             path: files.wasm.clone(),
             reason,
         })
@@ -166,7 +194,7 @@ impl Handler {
         stamp: Stamp,
         engines: &Engines,
         cache: Option<&Cache>,
-    ) -> Result<Code, LoadError> {
+    ) -> Result<(Code, File), LoadError> {
         if stamp.prefers_cwasm() {
             // In place: it takes a fraction of a millisecond, less than a thread for it would.
             match load::artifact(engines, &files.cwasm) {

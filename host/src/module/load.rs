@@ -47,7 +47,7 @@ impl LoadError {
 ///
 /// # Errors
 /// See [`LoadError`].
-pub fn artifact(engines: &Engines, path: &Path) -> Result<Code, LoadError> {
+pub fn artifact(engines: &Engines, path: &Path) -> Result<(Code, File), LoadError> {
     let path_buf = || path.to_owned();
     let file = File::open(path).map_err(|error| LoadError::Unreadable {
         path: path_buf(),
@@ -75,7 +75,7 @@ pub fn source(
     path: &Path,
     cache: Option<&Cache>,
     warn: &dyn Fn(String),
-) -> Result<Code, LoadError> {
+) -> Result<(Code, File), LoadError> {
     let wasm = fs::read(path).map_err(|error| LoadError::Unreadable {
         path: path.to_owned(),
         error,
@@ -101,7 +101,8 @@ pub fn source(
         ));
     }
     // SAFETY: these are the very bytes our compiler just made.
-    unsafe { native::load_bytes(engines, &bytes) }.map_err(|e| not_compiled(path, &format!("{e:#}")))
+    unsafe { native::load_bytes(engines, &bytes) }
+        .map_err(|e| not_compiled(path, &format!("{e:#}")))
 }
 
 fn not_compiled(path: &Path, reason: &str) -> LoadError {

@@ -5,6 +5,7 @@ use super::connection;
 use crate::activation::Protocol;
 use crate::journal::{self, Level};
 use crate::module::Handler;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use std::fmt::Display;
@@ -48,7 +49,8 @@ impl Listener {
         let mut trouble = Trouble::default();
         loop {
             // Held for a connection, never while waiting for one: a handler's sockets share them.
-            let Some(permits) = permits(&host, &handler, &mut trouble).await else {
+            let knock = self.knock();
+            let Some(permits) = permits(&host, &handler, &mut trouble, knock).await else {
                 return;
             };
             match self.try_accept() {
@@ -74,20 +76,42 @@ impl Listener {
         }
     }
 
+    /// Waits until somebody waits to be accepted.
+    async fn knock(&self) {
+        while let Ok(mut ready) = self.fd.readable().await {
+            let mut fds = [PollFd::new(self.fd.get_ref(), PollFlags::IN)];
+            let now = Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            // The event loop may remember somebody who was accepted since.
+            if matches!(poll(&mut fds, Some(&now)), Ok(1..)) {
+                return;
+            }
+            ready.clear_ready();
+        }
+    }
+
     fn try_accept(&self) -> rustix::io::Result<OwnedFd> {
         accept_with(&self.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
     }
 }
 
-/// Waits until the handler may have one more connection. `None` never happens: nobody closes the
+/// Waits until the handler may have one more connection; when it may not, until there is a `knock`
+/// and one of its connections has ended, or was idle and gave way. `None` never happens: nobody closes the
 /// semaphores.
-pub async fn permits(host: &Host, handler: &Handler, trouble: &mut Trouble) -> Option<Permits> {
+pub async fn permits(
+    host: &Host,
+    handler: &Handler,
+    trouble: &mut Trouble,
+    knock: impl Future<Output = ()>,
+) -> Option<Permits> {
     let places = handler.connections.clone();
     let place = match places.clone().try_acquire_owned() {
         Ok(place) => place,
         Err(_) => {
-            // One that is idle is closed for whoever waits.
-            handler.crowded.notify_waiters();
+            knock.await;
+            let _waiting = handler.wait_for_place();
             places.acquire_owned().await.ok()?
         }
     };

@@ -12,7 +12,7 @@ use crate::module::Handler;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Serves a connection in a task of its own. `permits` are held until it ends.
+/// Serves a connection in a task of its own, in one of the threads. `permits` are held until it ends.
 pub fn spawn(
     host: &Arc<Host>,
     handler: &Arc<Handler>,
@@ -28,9 +28,9 @@ pub fn spawn(
         Protocol::UnixPackets => Transport::Packets,
     };
     let connection = Arc::new(Connection::new(fd, transport));
-    let (host, handler) = (host.clone(), handler.clone());
-    tokio::spawn(async move {
-        serve(&host, &handler, &connection, peer, in_flight).await;
+    let (serving, handler) = (host.clone(), handler.clone());
+    host.threads.spawn(async move {
+        serve(&serving, &handler, &connection, peer, in_flight).await;
         drop(permits);
     });
 }
@@ -44,7 +44,7 @@ async fn serve(
 ) {
     match handler.program(&host.engines, host.cache.as_ref()).await {
         Ok(program) if !program.is_http() => {
-            stream::serve(handler, program, connection, peer).await;
+            stream::serve(host, handler, program, connection, peer).await;
             drop(in_flight);
         }
         Ok(_) if connection.transport() == Transport::Packets => {

@@ -10,11 +10,12 @@ use crate::module::Handler;
 use bytes::Bytes;
 use futures::FutureExt;
 use nix::cmsg_space;
-use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage, getsockname,
-    recvmsg, sendmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, getsockname, recvmsg, sendmsg,
+    setsockopt, sockopt,
 };
+use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix};
+use std::future;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -36,17 +37,27 @@ const RETRY: Duration = Duration::from_millis(5);
 /// A socket that datagrams come from.
 pub struct Mailbox {
     fd: AsyncFd<OwnedFd>,
-    /// The port that is ours, for UDP.
+    /// The port that is ours; `None`: it is a Unix socket.
     port: Option<u16>,
 }
 
 /// A datagram that has come.
 struct Received {
     bytes: Bytes,
-    from: Option<SockaddrStorage>,
-    /// Where it was sent to, which is where its answer comes from.
-    to: Option<IpAddr>,
     whole: bool,
+    sender: Sender,
+}
+
+/// Who sent a datagram.
+enum Sender {
+    Internet {
+        from: SocketAddr,
+        /// Where it was sent to, which is where its answer comes from.
+        to: Option<IpAddr>,
+    },
+    Unix(SocketAddrUnix),
+    /// A Unix socket without a name: it cannot be answered.
+    Nobody,
 }
 
 impl Mailbox {
@@ -77,20 +88,20 @@ impl Mailbox {
         loop {
             // Guests that answer at once never let the others have their turn.
             consume_budget().await;
-            let Some(permits) = permits(&host, &handler, &mut trouble).await else {
+            let at_once = future::ready(());
+            let Some(permits) = permits(&host, &handler, &mut trouble, at_once).await else {
                 return;
             };
             match mailbox.try_receive(&mut buffer) {
                 Ok(received) => mailbox.spawn(&host, &handler, permits, received),
-                Err(Errno::EAGAIN) => {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     drop(permits);
                     if let Ok(mut ready) = mailbox.fd.readable().await {
                         // The queue is emptied before the next wait, so nothing in it is forgotten.
                         ready.clear_ready();
                     }
                 }
-                // An error that an earlier answer met on its way, told here (udp(7)).
-                Err(Errno::EINTR | Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH) => {}
+                Err(e) if is_passing(&e) => {}
                 Err(error) => {
                     drop(permits);
                     trouble.report(&handler, &error);
@@ -119,14 +130,21 @@ impl Mailbox {
         }
     }
 
-    fn try_receive(&self, buffer: &mut [u8]) -> nix::Result<Received> {
+    fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        match self.port {
+            Some(_) => self.try_receive_udp(buffer),
+            None => self.try_receive_unix(buffer),
+        }
+    }
+
+    fn try_receive_udp(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let mut space = cmsg_space!(libc::in6_pktinfo);
         let mut into = [IoSliceMut::new(buffer)];
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
         let fd = self.fd.get_ref().as_raw_fd();
+        let flags = MsgFlags::MSG_DONTWAIT;
         let message = recvmsg::<SockaddrStorage>(fd, &mut into, Some(&mut space), flags)?;
-        let (size, from) = (message.bytes, message.address);
-        let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
+        let from = message.address.as_ref().and_then(internet);
+        let from = from.ok_or(io::ErrorKind::InvalidData)?;
         let to = message.cmsgs()?.find_map(|message| match message {
             ControlMessageOwned::Ipv4PacketInfo(info) => Some(ipv4_of(&info)),
             ControlMessageOwned::Ipv6PacketInfo(info) => {
@@ -134,11 +152,27 @@ impl Mailbox {
             }
             _ => None,
         });
+        let (size, whole) = (message.bytes, !message.flags.contains(MsgFlags::MSG_TRUNC));
         Ok(Received {
             bytes: Bytes::copy_from_slice(&buffer[..size]),
-            from,
-            to,
             whole,
+            sender: Sender::Internet { from, to },
+        })
+    }
+
+    fn try_receive_unix(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        // With MSG_TRUNC the kernel tells the size of the datagram, and not of what was copied.
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        let (copied, size, from) = rustix::net::recvfrom(self.fd.get_ref(), &mut *buffer, flags)?;
+        let from = from.and_then(|from| SocketAddrUnix::try_from(from).ok());
+        let sender = match from.filter(|from| !from.is_unnamed()) {
+            Some(from) => Sender::Unix(from),
+            None => Sender::Nobody,
+        };
+        Ok(Received {
+            bytes: Bytes::copy_from_slice(&buffer[..copied]),
+            whole: copied == size,
+            sender,
         })
     }
 
@@ -146,11 +180,10 @@ impl Mailbox {
     async fn serve(&self, host: &Host, handler: &Handler, received: Received) {
         let Received {
             bytes,
-            from,
-            to,
             whole,
+            sender,
         } = received;
-        let peer = self.peer(from.as_ref(), to);
+        let peer = self.peer(&sender);
         let log = |level, message: String| {
             journal::log_handler(level, &handler.name, &peer.name, message);
         };
@@ -162,7 +195,8 @@ impl Mailbox {
             return;
         };
         if program.is_http() {
-            let why = "an HTTP guest cannot answer datagrams (use ListenStream= in the .socket unit)";
+            let why =
+                "an HTTP guest cannot answer datagrams (use ListenStream= in the .socket unit)";
             return handler.report_unfit(why).await;
         }
         let (began, size) = (Instant::now(), bytes.len());
@@ -178,7 +212,13 @@ impl Mailbox {
             Err(error) => End::Trap(error.to_string()),
             Ok(state) => {
                 let limits = handler.config.limits;
-                let guest = guest::run(program, state, limits.cpu_time, meter.clone());
+                let guest = guest::run(
+                    &host.engines,
+                    program,
+                    state,
+                    limits.cpu_time,
+                    meter.clone(),
+                );
                 match limits.timeout {
                     Some(limit) => timeout(limit, guest)
                         .await
@@ -189,7 +229,7 @@ impl Mailbox {
         };
         let sent = match (&end, datagram.answer()) {
             (End::Trap(_), _) => 0,
-            (End::Exit(_), Ok(answer)) => match self.reply(&answer, from.as_ref(), to).await {
+            (End::Exit(_), Ok(answer)) => match self.reply(&answer, &sender).await {
                 Ok(sent) => sent,
                 Err(why) => return log(Level::Warning, format!("its answer was not sent: {why}")),
             },
@@ -206,52 +246,55 @@ impl Mailbox {
         log(level, message);
     }
 
-    fn peer(&self, from: Option<&SockaddrStorage>, to: Option<IpAddr>) -> Peer {
-        match from.and_then(internet) {
-            Some(remote) => {
-                let local = to.zip(self.port).map(SocketAddr::from);
-                Peer::of_udp(remote, local)
+    fn peer(&self, sender: &Sender) -> Peer {
+        match sender {
+            Sender::Internet { from, to } => {
+                Peer::of_udp(*from, to.zip(self.port).map(SocketAddr::from))
             }
-            None => {
-                let unix = from.and_then(|from| from.as_unix_addr());
-                Peer::of_unix_datagram(unix.and_then(|address| address.path()))
-            }
+            Sender::Unix(name) => Peer::of_unix_datagram(name.path_bytes()),
+            Sender::Nobody => Peer::of_unix_datagram(None),
         }
     }
 
-    /// Sends a datagram, unless it is empty or there is nobody to send it to (a Unix socket without
-    /// a name). Returns how many bytes went.
-    async fn reply(
-        &self,
-        answer: &[u8],
-        to: Option<&SockaddrStorage>,
-        from: Option<IpAddr>,
-    ) -> Result<usize, Errno> {
-        let Some(to) = to.filter(|to| !answer.is_empty() && to.len() > UNNAMED) else {
+    /// Sends a datagram, unless it is empty or there is nobody to send it to. Returns how many bytes
+    /// went.
+    async fn reply(&self, answer: &[u8], to: &Sender) -> io::Result<usize> {
+        if answer.is_empty() {
             return Ok(0);
-        };
+        }
         let give_up = Instant::now() + PATIENCE;
         loop {
-            match self.try_reply(answer, to, from) {
+            match self.try_reply(answer, to) {
                 // It tells nobody when there is room in the queue of the other end (unix(7)).
-                Err(Errno::EAGAIN | Errno::ENOBUFS) if Instant::now() < give_up => {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock && Instant::now() < give_up => {
                     sleep(RETRY).await;
                 }
-                Err(Errno::EINTR) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }
         }
     }
 
-    fn try_reply(
+    fn try_reply(&self, answer: &[u8], to: &Sender) -> io::Result<usize> {
+        match to {
+            Sender::Internet { from, to } => Ok(self.try_reply_udp(answer, *from, *to)?),
+            Sender::Unix(name) => {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                Ok(rustix::net::sendto(self.fd.get_ref(), answer, flags, name)?)
+            }
+            Sender::Nobody => Ok(0),
+        }
+    }
+
+    fn try_reply_udp(
         &self,
         answer: &[u8],
-        to: &SockaddrStorage,
+        to: SocketAddr,
         from: Option<IpAddr>,
     ) -> nix::Result<usize> {
         let fd = self.fd.get_ref().as_raw_fd();
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        let answer = [IoSlice::new(answer)];
+        let (answer, to) = ([IoSlice::new(answer)], SockaddrStorage::from(to));
         match from {
             Some(IpAddr::V4(ip)) => {
                 let info = libc::in_pktinfo {
@@ -260,7 +303,7 @@ impl Mailbox {
                     ipi_addr: in_addr(Ipv4Addr::UNSPECIFIED),
                 };
                 let from = [ControlMessage::Ipv4PacketInfo(&info)];
-                sendmsg(fd, &answer, &from, flags, Some(to))
+                sendmsg(fd, &answer, &from, flags, Some(&to))
             }
             Some(IpAddr::V6(ip)) => {
                 let info = libc::in6_pktinfo {
@@ -270,15 +313,23 @@ impl Mailbox {
                     ipi6_ifindex: 0,
                 };
                 let from = [ControlMessage::Ipv6PacketInfo(&info)];
-                sendmsg(fd, &answer, &from, flags, Some(to))
+                sendmsg(fd, &answer, &from, flags, Some(&to))
             }
-            None => sendmsg(fd, &answer, &[], flags, Some(to)),
+            None => sendmsg(fd, &answer, &[], flags, Some(&to)),
         }
     }
 }
 
-/// The length of a Unix address without a name (`unix(7)`).
-const UNNAMED: libc::socklen_t = size_of::<libc::sa_family_t>() as libc::socklen_t;
+/// Is it an error that an earlier answer met on its way, told here (`udp(7)`), or none at all?
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+    )
+}
 
 /// The address of ours that a datagram was sent to; if it was sent to several machines, the one of
 /// the interface that it came in at.
@@ -301,7 +352,15 @@ fn in_addr(ip: Ipv4Addr) -> libc::in_addr {
 }
 
 fn internet(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = || address.as_sockaddr_in().map(|a| SocketAddrV4::from(*a).into());
-    let v6 = || address.as_sockaddr_in6().map(|a| SocketAddrV6::from(*a).into());
+    let v4 = || {
+        address
+            .as_sockaddr_in()
+            .map(|a| SocketAddrV4::from(*a).into())
+    };
+    let v6 = || {
+        address
+            .as_sockaddr_in6()
+            .map(|a| SocketAddrV6::from(*a).into())
+    };
     v4().or_else(v6)
 }

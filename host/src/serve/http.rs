@@ -12,7 +12,7 @@ mod wire;
 use self::wire::{Phase, Wire};
 use super::Host;
 use super::peer::Peer;
-use super::stream::{linger, vanished};
+use super::stream::{ResetOnDrop, linger, vanished};
 use crate::guest::Connection;
 use crate::lifecycle::InFlight;
 use crate::module::Handler;
@@ -21,8 +21,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::future::poll_fn;
+use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -43,16 +45,19 @@ pub struct Session {
     connection: Arc<Connection>,
     peer: Peer,
     wire: Arc<wire::State>,
+    /// An answer was broken off, which only a reset can tell.
+    is_broken: AtomicBool,
 }
 
 /// How a connection came to its end.
+#[derive(Debug, PartialEq, Eq)]
 enum End {
-    /// All was said, on both sides.
+    /// All was said; if only that the client makes no sense.
     Said,
     /// The client took too long to say what it wants.
     SlowHead,
-    /// One of the sides broke off.
-    Broken,
+    /// The client is no longer there.
+    Gone,
 }
 
 /// Serves one connection, from its acceptance to its end. It counts as in flight until its first
@@ -65,23 +70,29 @@ pub async fn serve(
     in_flight: InFlight,
 ) {
     let _open = host.activity.open();
+    let broken = ResetOnDrop(connection);
     let session = Arc::new(Session {
         host: host.clone(),
         handler: handler.clone(),
         connection: connection.clone(),
         peer,
         wire: Arc::new(wire::State::new(in_flight)),
+        is_broken: AtomicBool::new(false),
     });
-    match session.speak().await {
-        End::Said if session.wire.phase().0 == Phase::Idle && !session.has_unread() => {}
-        End::Said => linger(connection).await,
-        End::SlowHead => {
-            let answer = respond::over_http1(StatusCode::REQUEST_TIMEOUT);
-            if connection.send(answer.as_bytes()).await.is_ok() {
-                linger(connection).await;
-            }
+    let end = session.speak().await;
+    if end == End::SlowHead {
+        let answer = respond::over_http1(StatusCode::REQUEST_TIMEOUT);
+        if connection.send(answer.as_bytes()).await.is_err() {
+            return;
         }
-        End::Broken => {}
+    }
+    if end == End::Gone || session.is_broken.load(Relaxed) {
+        return;
+    }
+    mem::forget(broken);
+    let is_idle = session.wire.phase().0 == Phase::Idle && !session.wire.is_http2();
+    if !is_idle || session.has_unread() {
+        linger(connection).await;
     }
 }
 
@@ -108,8 +119,7 @@ impl Session {
             // How long a head may take is watched below, and idle connections apart from it.
             .header_read_timeout(None)
             .keep_alive(settings.keep_alive != Some(Duration::ZERO))
-            .max_buf_size(settings.max_head as usize)
-            .pipeline_flush(true);
+            .max_buf_size(settings.max_head as usize);
         builder
             .http2()
             .max_concurrent_streams(STREAMS)
@@ -119,22 +129,33 @@ impl Session {
         let service = service_fn(|request| request::answer(self.clone(), request));
         let mut speaking = pin!(builder.serve_connection(io, service));
         let mut gone = pin!(vanished(&self.connection));
-        let mut asked_to_close = pin!(self.asked_to_close());
+        let mut host_leaves = pin!(self.host.activity.closing());
+        let mut crowded = pin!(self.crowds());
         let mut closing_since: Option<Instant> = None;
         let mut shut_down = false;
         let mut timer = pin!(sleep_until(Instant::now()));
         poll_fn(|context| {
             self.wire.watch(context);
             loop {
-                if let Poll::Ready(result) = speaking.as_mut().poll(context) {
-                    return Poll::Ready(if result.is_ok() { End::Said } else { End::Broken });
-                }
-                if closing_since.is_none() && asked_to_close.as_mut().poll(context).is_ready() {
-                    closing_since = Some(Instant::now());
+                if speaking.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(End::Said);
                 }
                 let (phase, since) = self.wire.phase();
-                // A request that is on its way in is still answered.
-                let may_shut_down = phase != Phase::Head && !(phase == Phase::Idle && self.has_unread());
+                if closing_since.is_none() {
+                    // Only wakes; whether there is a crowd is asked below.
+                    let _ = crowded.as_mut().poll(context);
+                    let gives_way = phase == Phase::Idle && self.handler.is_crowded();
+                    if gives_way || host_leaves.as_mut().poll(context).is_ready() {
+                        closing_since = Some(Instant::now());
+                    }
+                }
+                // A request that is on its way in is still answered; HTTP/2 sees to that itself.
+                let is_on_its_way = match phase {
+                    Phase::Head => true,
+                    Phase::Idle => self.has_unread(),
+                    Phase::Busy => false,
+                };
+                let may_shut_down = self.wire.is_http2() || !is_on_its_way;
                 if closing_since.is_some() && !shut_down && may_shut_down {
                     shut_down = true;
                     speaking.as_mut().graceful_shutdown();
@@ -142,10 +163,7 @@ impl Session {
                 }
                 let patience = match phase {
                     // hyper waits for the guest, and does not see that the client leaves.
-                    Phase::Busy => match gone.as_mut().poll(context) {
-                        Poll::Ready(()) => return Poll::Ready(End::Broken),
-                        Poll::Pending => return Poll::Pending,
-                    },
+                    Phase::Busy => return gone.as_mut().poll(context).map(|()| End::Gone),
                     Phase::Head => settings.head_timeout,
                     Phase::Idle => settings.keep_alive,
                 };
@@ -157,11 +175,13 @@ impl Session {
                     return Poll::Pending;
                 };
                 if deadline <= Instant::now() {
-                    match phase {
-                        Phase::Head => return Poll::Ready(End::SlowHead),
-                        _ if shut_down => return Poll::Ready(End::Broken),
-                        _ => closing_since = Some(Instant::now()),
+                    if phase == Phase::Head && !self.wire.is_http2() {
+                        return Poll::Ready(End::SlowHead);
                     }
+                    if shut_down {
+                        return Poll::Ready(End::Said);
+                    }
+                    closing_since = Some(Instant::now());
                     continue;
                 }
                 // One that goes off too early only makes us look again.
@@ -176,20 +196,10 @@ impl Session {
         .await
     }
 
-    /// Waits until the host is about to leave, or somebody waits for the place of this connection
-    /// while it is idle.
-    async fn asked_to_close(&self) {
-        let crowded = async {
-            loop {
-                self.handler.crowded.notified().await;
-                if self.wire.phase().0 == Phase::Idle {
-                    return;
-                }
-            }
-        };
-        tokio::select! {
-            () = self.host.activity.closing() => {}
-            () = crowded => {}
+    /// Wakes whoever polls it each time that a client has to wait for a place.
+    async fn crowds(&self) {
+        loop {
+            self.handler.crowded().await;
         }
     }
 

@@ -7,6 +7,7 @@ mod handlers;
 mod http;
 mod peer;
 mod stream;
+mod threads;
 
 use crate::activation::{self, Kind, Passed, Socket};
 use crate::config::Config;
@@ -16,10 +17,10 @@ use crate::lifecycle::{self, Activity, Signals};
 use crate::module::Cache;
 use rustix::process::{Resource, getrlimit};
 use sd_notify::NotifyState;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use std::os::fd::OwnedFd;
 use std::{future, io};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
@@ -29,6 +30,7 @@ use tokio::time::sleep;
 use accept::Listener;
 use datagram::Mailbox;
 use handlers::Handlers;
+use threads::Threads;
 
 /// Descriptors that are not for connections: standard streams, event loop, signals, the journal,
 /// a module that is loaded, the compiler's pipes.
@@ -42,6 +44,7 @@ pub struct Host {
     pub engines: Engines,
     pub cache: Option<Cache>,
     pub activity: Arc<Activity>,
+    pub threads: Threads,
     /// One permit for each descriptor that connections may have. A client waits in the kernel until
     /// there are enough for it; were it accepted, it would be for nothing.
     pub descriptors: Arc<Semaphore>,
@@ -68,8 +71,11 @@ pub enum Plan {
 /// # Errors
 /// When the process cannot serve at all (no event loop, no engine).
 pub fn serve(passed: Passed, plan: &Plan) -> io::Result<()> {
+    journal::buffer();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // Before it waits: whoever looks at the log then finds all that has happened.
+        .on_thread_park(journal::flush)
         .build()?;
     let limit = getrlimit(Resource::Nofile)
         .current
@@ -80,12 +86,15 @@ pub fn serve(passed: Passed, plan: &Plan) -> io::Result<()> {
         engines: Engines::new().map_err(io::Error::other)?,
         cache: Cache::from_environment(),
         activity: Activity::new(),
+        threads: Threads::default(),
         descriptors: Arc::new(Semaphore::new(descriptors)),
         descriptor_limit: descriptors,
     });
     let served = runtime.block_on(run(&host, passed, plan));
     // What is left are guests that outlived the drain, and threads that wait for a file system.
     runtime.shutdown_background();
+    host.threads.stop();
+    journal::flush();
     served
 }
 
@@ -158,6 +167,7 @@ async fn drain(host: &Host, signals: &Signals, plan: &Plan) {
         () = signals.next() => {}
         () = sleep(drain_timeout) => {}
     }
+    host.activity.give_up();
     let left = host.activity.in_flight();
     if left > 0 {
         let message = format_args!(

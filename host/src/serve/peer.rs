@@ -5,7 +5,6 @@ use nix::sys::socket::VsockAddr;
 use rustix::net::{SocketAddrAny, getpeername, getsockname, sockopt};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 
 /// A connection's other end.
@@ -37,11 +36,11 @@ impl Peer {
         Self::internet(&UDP, Some(canonical(remote)), local.map(canonical))
     }
 
-    /// Who sent a Unix datagram; `path` is its socket, if that has a name.
-    pub fn of_unix_datagram(path: Option<&Path>) -> Self {
+    /// Who sent a Unix datagram; `path` is its socket, if that has one.
+    pub fn of_unix_datagram(path: Option<&[u8]>) -> Self {
         Self {
             name: match path {
-                Some(path) => path.display().to_string().into(),
+                Some(path) => String::from_utf8_lossy(path).into(),
                 None => "unnamed".into(),
             },
             address: None,
@@ -49,11 +48,7 @@ impl Peer {
         }
     }
 
-    fn internet(
-        names: &Names,
-        remote: Option<SocketAddr>,
-        local: Option<SocketAddr>,
-    ) -> Self {
+    fn internet(names: &Names, remote: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
         let mut environment = vec![("PROTO", names.protocol.to_owned())];
         if let Some(local) = local {
             environment.push((names.local_ip, local.ip().to_string()));

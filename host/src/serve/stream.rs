@@ -1,5 +1,6 @@
 //! One connection of a stream socket: a guest runs, and the connection ends as the guest did.
 
+use super::Host;
 use super::peer::Peer;
 use crate::guest::{self, Connection, End, Meter, Program, State, Stdio, Who};
 use crate::journal::{self, Level};
@@ -30,6 +31,7 @@ enum Outcome {
 
 /// Serves one connection, from its acceptance to its end.
 pub async fn serve(
+    host: &Host,
     handler: &Handler,
     program: Arc<Program>,
     connection: &Arc<Connection>,
@@ -48,7 +50,13 @@ pub async fn serve(
         Err(error) => Outcome::Guest(End::Trap(error.to_string())),
         Ok(state) => {
             let limits = handler.config.limits;
-            let guest = guest::run(program, state, limits.cpu_time, meter.clone());
+            let guest = guest::run(
+                &host.engines,
+                program,
+                state,
+                limits.cpu_time,
+                meter.clone(),
+            );
             within(limits.timeout, Box::pin(guest), connection).await
         }
     };
@@ -68,7 +76,7 @@ pub async fn serve(
 
 /// A connection that is reset unless its guest came to a good end: also when the host leaves before
 /// the guest does.
-struct ResetOnDrop<'a>(&'a Connection);
+pub struct ResetOnDrop<'a>(pub &'a Connection);
 
 impl Drop for ResetOnDrop<'_> {
     fn drop(&mut self) {

@@ -3,7 +3,9 @@
 use super::exchange::Exchange;
 use super::wire::Busy;
 use crate::guest::{Attended, Fate};
+use crate::journal::Level;
 use bytes::Bytes;
+use futures::FutureExt;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -43,7 +45,10 @@ impl Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
             Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            Some(Err(error)) => {
+                self.exchange.is_cut.store(true, Relaxed);
+                return Poll::Ready(Some(Err(error.into())));
+            }
             None => {
                 self.exchange.is_received.store(true, Relaxed);
                 return Poll::Ready(None);
@@ -73,7 +78,8 @@ impl Body for Upload {
 pub struct Download {
     source: Source,
     exchange: Arc<Exchange>,
-    was_polled: bool,
+    /// What is left of the length that the head promises.
+    left: Option<u64>,
     _busy: Busy,
 }
 
@@ -83,21 +89,77 @@ pub enum Source {
     Text(Option<Bytes>),
     /// A guest of its own, which goes on in a task if it has not ended.
     Guest {
-        body: WasiBody,
+        body: Begun,
         fate: Arc<Fate>,
         task: Option<AbortHandle>,
     },
     /// A guest that answers others, too.
-    Shared { body: WasiBody, attended: Attended },
+    Shared { body: Begun, attended: Attended },
+}
+
+/// A body whose first frame may be here.
+pub struct Begun {
+    first: Option<Result<Frame<Bytes>, Error>>,
+    rest: WasiBody,
+}
+
+/// Gives a guest that has just decided on the head the time to begin with the body, so that both go
+/// out together.
+pub async fn begun(mut rest: WasiBody) -> Begun {
+    let mut first = None;
+    for _ in 0..TURNS {
+        match rest.frame().now_or_never() {
+            Some(frame) => {
+                // The end comes again when it is asked for, unlike an error.
+                first = frame;
+                break;
+            }
+            None => tokio::task::yield_now().await,
+        }
+    }
+    Begun { first, rest }
+}
+
+/// How often it is looked whether a guest has begun.
+const TURNS: usize = 2;
+
+impl Begun {
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.first.take() {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => Pin::new(&mut self.rest).poll_frame(context),
+        }
+    }
 }
 
 impl Download {
-    pub fn new(source: Source, exchange: Arc<Exchange>, busy: Busy) -> Self {
+    /// `length` is what the head promises.
+    pub fn new(source: Source, length: Option<u64>, exchange: Arc<Exchange>, busy: Busy) -> Self {
         Self {
             source,
             exchange,
-            was_polled: false,
+            left: length,
             _busy: busy,
+        }
+    }
+
+    /// For an answer that has no body: to HEAD, or 304. The guest need not know.
+    pub fn none(source: Source, exchange: Arc<Exchange>, busy: Busy) -> Self {
+        exchange.is_answered.store(true, Relaxed);
+        tokio::spawn(drain(source, exchange.clone()));
+        Self::new(Source::Text(None), None, exchange, busy)
+    }
+
+    /// One more frame has gone. Nobody asks for another when it was the last.
+    fn gone(&mut self, frame: &Frame<Bytes>) {
+        let size = frame.data_ref().map_or(0, Bytes::len) as u64;
+        self.exchange.sent.fetch_add(size, Relaxed);
+        self.left = self.left.map(|left| left.saturating_sub(size));
+        if frame.is_trailers() || self.left == Some(0) {
+            self.exchange.is_answered.store(true, Relaxed);
         }
     }
 
@@ -117,6 +179,10 @@ impl Download {
     /// What was sent is not all: the client must be able to tell.
     fn break_off(&self) -> io::Error {
         self.exchange.session.break_off();
+        if let Source::Shared { attended, .. } = &self.source {
+            let why = format!("ended: {}", attended.end());
+            self.exchange.report(Level::Error, why);
+        }
         io::Error::other("the guest was ended before its answer")
     }
 }
@@ -129,17 +195,15 @@ impl Body for Download {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        self.was_polled = true;
         let frame = match &mut self.source {
             Source::Text(text) => text.take().map(|text| Ok(Frame::data(text))),
             Source::Guest { body, .. } | Source::Shared { body, .. } => {
-                ready!(Pin::new(body).poll_frame(context))
+                ready!(body.poll_frame(context))
             }
         };
         Poll::Ready(match frame {
             Some(Ok(frame)) => {
-                let size = frame.data_ref().map_or(0, Bytes::len);
-                self.exchange.sent.fetch_add(size as u64, Relaxed);
+                self.gone(&frame);
                 Some(Ok(frame))
             }
             Some(Err(_)) => Some(Err(self.break_off())),
@@ -157,8 +221,19 @@ impl Body for Download {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
-            Source::Guest { body, .. } | Source::Shared { body, .. } => body.size_hint(),
+            Source::Text(None) => SizeHint::default(),
+            Source::Text(Some(text)) => SizeHint::with_exact(text.len() as u64),
+            Source::Guest { body, .. } | Source::Shared { body, .. } => {
+                let begun = body
+                    .first
+                    .as_ref()
+                    .and_then(|frame| frame.as_ref().ok()?.data_ref());
+                let (begun, rest) = (begun.map_or(0, Bytes::len) as u64, body.rest.size_hint());
+                match rest.exact() {
+                    Some(rest) => SizeHint::with_exact(begun + rest),
+                    None => SizeHint::new(),
+                }
+            }
         }
     }
 }
@@ -168,21 +243,20 @@ impl Drop for Download {
         if self.exchange.is_answered.load(Relaxed) {
             return;
         }
-        let source = std::mem::replace(&mut self.source, Source::Text(None));
-        if !self.was_polled {
-            // There was no place for a body: HEAD, or 304. The guest need not know.
-            self.exchange.is_answered.store(true, Relaxed);
-            tokio::spawn(drain(source));
-        } else if let Source::Guest { task: Some(task), .. } = source {
-            // The client is gone, and its guest goes with it.
+        // The client is gone, and its guest goes with it.
+        if let Source::Guest {
+            task: Some(task), ..
+        } = &self.source
+        {
             task.abort();
         }
     }
 }
 
 /// Takes a body to its end, for nobody.
-async fn drain(mut source: Source) {
+async fn drain(mut source: Source, exchange: Arc<Exchange>) {
     if let Source::Guest { body, .. } | Source::Shared { body, .. } = &mut source {
-        while let Some(Ok(_)) = body.frame().await {}
+        while let Some(Ok(_)) = body.rest.frame().await {}
     }
+    drop((source, exchange));
 }

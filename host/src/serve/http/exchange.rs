@@ -8,7 +8,7 @@ use ::http::{Request, StatusCode};
 use hyper::body::Incoming;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -22,11 +22,13 @@ pub struct Exchange {
     what: String,
     began: Instant,
     /// CPU time, of a guest that has this request only.
-    pub meter: Option<Arc<Meter>>,
+    pub meter: OnceLock<Arc<Meter>>,
     /// Bytes of the request's body that the guest read.
     pub received: AtomicU64,
     /// The request's body has come to its end.
     pub is_received: AtomicBool,
+    /// The client left in the middle of the request's body.
+    pub is_cut: AtomicBool,
     /// The request's body turned out to be larger than it may be.
     pub is_too_large: AtomicBool,
     /// Bytes of the answer's body that the client's side took.
@@ -45,7 +47,6 @@ impl Exchange {
     pub fn new(
         session: Arc<Session>,
         request: &Request<Incoming>,
-        meter: Option<Arc<Meter>>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Arc<Self> {
         let in_flight = session.host.activity.begin();
@@ -59,9 +60,10 @@ impl Exchange {
             session,
             what,
             began: Instant::now(),
-            meter,
+            meter: OnceLock::new(),
             received: AtomicU64::new(0),
             is_received: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
             is_too_large: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             status: AtomicU16::new(0),
@@ -87,21 +89,25 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let mut message = std::mem::take(&mut self.what);
         let status = *self.status.get_mut();
-        // Writing to a string does not fail.
-        let _ = match status {
-            0 => write!(message, ": client left"),
-            _ => write!(message, " {status}"),
+        if status != 0 {
+            // Writing to a string does not fail.
+            let _ = write!(message, " {status}");
+        }
+        let problem = self.problem.get_mut().map(Option::take);
+        let problem = problem.unwrap_or_else(|poisoned| poisoned.into_inner().take());
+        let (level, why) = match problem {
+            Some((level, why)) => (level, why),
+            None if *self.is_answered.get_mut() => (Level::Info, String::new()),
+            None if self.session.host.activity.gave_up() => {
+                (Level::Warning, "ended: the host leaves".to_owned())
+            }
+            None => (Level::Info, "client left".to_owned()),
         };
-        let mut level = Level::Info;
-        let problem = self.problem.get_mut();
-        if let Some((how_bad, why)) = problem.unwrap_or_else(PoisonError::into_inner) {
-            level = *how_bad;
+        if !why.is_empty() {
             let _ = write!(message, ": {why}");
-        } else if status != 0 && !*self.is_answered.get_mut() {
-            let _ = write!(message, ": client left");
         }
         let _ = write!(message, " ({:.1?}", self.began.elapsed());
-        if let Some(meter) = &self.meter {
+        if let Some(meter) = self.meter.get() {
             let _ = write!(message, ", cpu {:.1?}", meter.used());
         }
         let (received, sent) = (*self.received.get_mut(), *self.sent.get_mut());

@@ -1,11 +1,11 @@
 //! One request: what it has to be, whom it says it comes from, and the guest that answers it.
 
 use super::Session;
-use super::body::{Download, Source, Upload};
+use super::body::{Download, Source, Upload, begun};
 use super::exchange::Exchange;
 use super::respond::Refusal;
 use crate::config::ForwardedFor;
-use crate::guest::{self, Answer, Bounds, End, Meter, NoAnswer, Program, State, Who};
+use crate::guest::{self, Answer, Bounds, End, Guest, NoAnswer, State, Who};
 use crate::journal::Level;
 use ::http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, TRANSFER_ENCODING};
 use ::http::request::Parts;
@@ -30,38 +30,55 @@ pub async fn answer(
     let busy = session.wire.begin(version == Version::HTTP_2);
     let permit = session.handler.requests.clone().try_acquire_owned().ok();
     let has_place = permit.is_some();
-    let meter = Arc::new(Meter::default());
-    let exchange = Exchange::new(session.clone(), &request, Some(meter.clone()), permit);
+    let is_head = request.method() == Method::HEAD;
+    let exchange = Exchange::new(session.clone(), &request, permit);
     // Both may be in a request whose body another server would end elsewhere (RFC 9112, 6.1).
-    let has_two_lengths = request.headers().contains_key(TRANSFER_ENCODING)
-        && session.wire.saw_content_length();
+    let has_two_lengths =
+        request.headers().contains_key(TRANSFER_ENCODING) && session.wire.saw_content_length();
     let answered = if has_place {
-        attend(&exchange, request, meter).await
+        attend(&exchange, request).await
     } else {
         Err(Refusal {
             status: StatusCode::SERVICE_UNAVAILABLE,
             level: Level::Warning,
-            why: "too many requests at a time (raise `max-connections` if there may be more)".into(),
+            why: "too many requests at a time (raise `max-connections` if there may be more)"
+                .into(),
         })
+    };
+    let answered = match answered {
+        _ if exchange.is_too_large.load(Relaxed) => Err(too_large(&exchange)),
+        Err(_) if exchange.is_cut.load(Relaxed) => {
+            Err(Refusal::bad(StatusCode::BAD_REQUEST, "client left"))
+        }
+        answered => answered,
     };
     let mut response = match answered {
         Err(refusal) => refusal.respond(exchange, busy, version),
-        Ok(_) if exchange.is_too_large.load(Relaxed) => {
-            too_large(&exchange).respond(exchange, busy, version)
-        }
         Ok((head, source)) => {
             exchange.set_status(head.status);
-            Response::from_parts(head, Download::new(source, exchange, busy))
+            let length = length(&head.headers);
+            let has_body = !is_head
+                && head.status != StatusCode::NO_CONTENT
+                && head.status != StatusCode::NOT_MODIFIED;
+            let body = match has_body {
+                true => Download::new(source, length, exchange, busy),
+                false => Download::none(source, exchange, busy),
+            };
+            Response::from_parts(head, body)
         }
     };
-    if has_two_lengths {
+    if has_two_lengths || (session.host.activity.is_closing() && version < Version::HTTP_2) {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
     Ok(response)
 }
 
-async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>, meter: Arc<Meter>) -> Answered {
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answered {
     let Session {
         host,
         handler,
@@ -70,9 +87,7 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>, meter: Arc
     } = &*exchange.session;
     let (mut parts, body) = request.into_parts();
     let upload = Upload::new(body, exchange.clone());
-    let length = parts.headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > handler.config.http.max_body) {
+    if length(&parts.headers).is_some_and(|length| length > handler.config.http.max_body) {
         return Err(too_large(exchange));
     }
     exchange.session.complete(&mut parts)?;
@@ -83,17 +98,32 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>, meter: Arc
     let request = Request::from_parts(parts, upload.boxed_unsync());
     let who = |is_shared| Who {
         handler: handler.name.clone(),
-        peer: if is_shared { "".into() } else { peer.name.clone() },
-        environment: if is_shared { Vec::new() } else { peer.environment.clone() },
+        peer: if is_shared {
+            "".into()
+        } else {
+            peer.name.clone()
+        },
+        environment: if is_shared {
+            Vec::new()
+        } else {
+            peer.environment.clone()
+        },
     };
-    match &*program {
-        Program::Proxy(pre) => {
+    let (guest, place) = program.guest(&host.engines);
+    match guest {
+        Guest::Proxy(pre) => {
             let state = State::new(&who(false), &handler.config, None);
-            let state = state.map_err(|e| internal(e.to_string()))?;
+            let mut state = state.map_err(|e| internal(e.to_string()))?;
+            state.place = place;
             let cpu_time = handler.config.limits.cpu_time;
-            by_one(exchange, guest::answer(pre, state, request, cpu_time, meter)).await
+            let meter = exchange.meter.get_or_init(Arc::default).clone();
+            by_one(
+                exchange,
+                guest::answer(pre, state, request, cpu_time, meter),
+            )
+            .await
         }
-        Program::Service(service) => {
+        Guest::Service(service) => {
             let (http, limits) = (handler.config.http, handler.config.limits);
             let bounds = Bounds {
                 reuse: http.reuse,
@@ -102,10 +132,12 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>, meter: Arc
                 cpu_time: limits.cpu_time,
             };
             let (handler, who) = (handler.clone(), who(http.reuse > 1));
+            let keep = Box::new(host.activity.open());
             let make_state = Box::new(move || State::new(&who, &handler.config, None));
-            match service.answer(request, bounds, make_state).await {
+            match service.answer(request, bounds, make_state, keep).await {
                 Ok((response, attended)) => {
                     let (head, body) = response.into_parts();
+                    let body = begun(body).await;
                     Ok((head, Source::Shared { body, attended }))
                 }
                 Err(NoAnswer::TimedOut) => Err(timed_out(exchange, limits.timeout)),
@@ -161,6 +193,7 @@ async fn by_one(
     match answered {
         Ok(response) => {
             let (head, body) = response.into_parts();
+            let body = begun(body).await;
             Ok((head, Source::Guest { body, fate, task }))
         }
         Err(error) => Err(internal(format!("answered with the error {error:?}"))),
@@ -181,7 +214,10 @@ fn too_large(exchange: &Exchange) -> Refusal {
 
 fn timed_out(exchange: &Exchange, limit: Option<Duration>) -> Refusal {
     if !exchange.is_received.load(Relaxed) {
-        let why = format!("its body did not come within {:?}", limit.unwrap_or_default());
+        let why = format!(
+            "its body did not come within {:?}",
+            limit.unwrap_or_default()
+        );
         return Refusal::bad(StatusCode::REQUEST_TIMEOUT, why);
     }
     let (_, why) = End::timed_out(limit.unwrap_or_default()).report();
@@ -230,7 +266,11 @@ impl Session {
         let claims = |name: &HeaderName| {
             name.as_str().starts_with("x-forwarded-") || name == FORWARDED || name == X_REAL_IP
         };
-        let claimed: Vec<HeaderName> = headers.keys().filter(|name| claims(name)).cloned().collect();
+        let claimed: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| claims(name))
+            .cloned()
+            .collect();
         for name in claimed {
             headers.remove(name);
         }
@@ -251,7 +291,7 @@ impl Session {
     /// The answer is broken off: over HTTP/1 only a reset tells (HTTP/2 resets the request alone).
     pub fn break_off(&self) {
         if !self.wire.is_http2() {
-            self.connection.reset();
+            self.is_broken.store(true, Relaxed);
         }
     }
 }

@@ -4,9 +4,9 @@ use super::body::{Download, Source};
 use super::exchange::Exchange;
 use super::wire::Busy;
 use crate::journal::Level;
-use bytes::Bytes;
 use ::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use ::http::{Response, StatusCode, Version};
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// Why no guest answers.
@@ -36,12 +36,24 @@ impl Refusal {
     }
 
     /// The answer that says so: the status, and no more of the reason than that.
-    pub fn respond(self, exchange: Arc<Exchange>, busy: Busy, version: Version) -> Response<Download> {
+    pub fn respond(
+        self,
+        exchange: Arc<Exchange>,
+        busy: Busy,
+        version: Version,
+    ) -> Response<Download> {
         exchange.set_status(self.status);
         exchange.report(self.level, self.why);
-        let is_received = exchange.is_received.load(std::sync::atomic::Ordering::Relaxed);
+        let is_received = exchange
+            .is_received
+            .load(std::sync::atomic::Ordering::Relaxed);
         let text = Bytes::from(text(self.status));
-        let mut response = Response::new(Download::new(Source::Text(Some(text)), exchange, busy));
+        let mut response = Response::new(Download::new(
+            Source::Text(Some(text)),
+            None,
+            exchange,
+            busy,
+        ));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));

@@ -35,6 +35,8 @@ struct Now {
     phase: Phase,
     since: Instant,
     requests: u32,
+    /// Nothing has come yet.
+    is_new: bool,
     /// Until the first request.
     in_flight: Option<InFlight>,
 }
@@ -49,6 +51,7 @@ impl State {
                 phase: Phase::Head,
                 since: Instant::now(),
                 requests: 0,
+                is_new: true,
                 in_flight: Some(in_flight),
             }),
             watcher: AtomicWaker::new(),
@@ -93,6 +96,11 @@ impl State {
             return;
         }
         let mut now = self.now();
+        if now.is_new {
+            now.is_new = false;
+            // How HTTP/2 begins (RFC 9113, 3.4), and no method of HTTP/1.
+            self.is_http2.store(bytes.starts_with(b"PRI"), Relaxed);
+        }
         if now.phase == Phase::Idle {
             now.phase = Phase::Head;
             now.since = Instant::now();
@@ -241,8 +249,14 @@ mod tests {
 
     #[test]
     fn other_lines_are_not_it() {
-        assert!(!found(&["GET /content-length HTTP/1.1\r\nHost: content-length\r\n\r\n"]));
-        assert!(!found(&["GET / HTTP/1.1\r\nX-Content-Length: 1\r\ncontent-len: 2\r\n\r\n"]));
-        assert!(!found(&["content-length: on the first line is a method\r\n"]));
+        assert!(!found(&[
+            "GET /content-length HTTP/1.1\r\nHost: content-length\r\n\r\n"
+        ]));
+        assert!(!found(&[
+            "GET / HTTP/1.1\r\nX-Content-Length: 1\r\ncontent-len: 2\r\n\r\n"
+        ]));
+        assert!(!found(&[
+            "content-length: on the first line is a method\r\n"
+        ]));
     }
 }

@@ -1,0 +1,117 @@
+//! The socket units that lead to us, as the service manager knows them (`systemctl show`).
+
+use crate::activation::handler_name;
+use std::process::Command;
+
+/// A socket unit that starts a service of ours.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct SocketUnit {
+    /// `hello.socket`
+    pub name: String,
+    /// Its handler.
+    pub handler: String,
+    /// What it listens to: an address and what `systemctl` calls its type (`Stream`, `Datagram`, …).
+    pub listens: Vec<(String, String)>,
+}
+
+/// The socket units that are loaded: the system's for root, else the user's own. Empty where no
+/// service manager answers.
+pub fn socket_units() -> Vec<SocketUnit> {
+    let mut systemctl = Command::new("systemctl");
+    if !rustix::process::geteuid().is_root() {
+        systemctl.arg("--user");
+    }
+    systemctl.args([
+        "show",
+        "--property=Id,FileDescriptorName,Triggers,Listen",
+        "*.socket",
+    ]);
+    match systemctl.output() {
+        Ok(output) if output.status.success() => parse(&String::from_utf8_lossy(&output.stdout)),
+        _ => Vec::new(),
+    }
+}
+
+/// One paragraph a unit, one line a property; `Listen=` several times.
+fn parse(text: &str) -> Vec<SocketUnit> {
+    let mut units = Vec::new();
+    for paragraph in text.split("\n\n") {
+        let mut unit = SocketUnit::default();
+        let mut is_ours = false;
+        for line in paragraph.lines() {
+            match line.split_once('=') {
+                Some(("Id", name)) => unit.name = name.to_owned(),
+                Some(("FileDescriptorName", name)) => {
+                    handler_name(name).clone_into(&mut unit.handler)
+                }
+                Some(("Triggers", service)) => {
+                    is_ours = service == "wasm-sock.service" || service.starts_with("wasm-sock@");
+                }
+                Some(("Listen", listen)) => {
+                    let (address, kind) = listen.rsplit_once(' ').unwrap_or((listen, ""));
+                    let kind = kind.trim_start_matches('(').trim_end_matches(')');
+                    unit.listens.push((address.to_owned(), kind.to_owned()));
+                }
+                _ => {}
+            }
+        }
+        if is_ours {
+            units.push(unit);
+        }
+    }
+    units
+}
+
+/// Why a guest cannot answer what comes through a socket, if it cannot.
+pub fn obstacle(kind: &str, is_http: bool) -> Option<&'static str> {
+    match kind {
+        "Stream" => None,
+        "Datagram" | "SequentialPacket" if is_http => {
+            Some("an HTTP guest needs a stream: use ListenStream=")
+        }
+        "Datagram" | "SequentialPacket" => None,
+        _ => Some(
+            "it has neither connections nor datagrams: use ListenStream=, ListenDatagram= or ListenSequentialPacket=",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_units_are_found_with_all_that_they_listen_to() {
+        let text = "Id=dbus.socket\nTriggers=dbus.service\nListen=/run/dbus (Stream)\n\n\
+            Id=dns.socket\nFileDescriptorName=dns\nTriggers=wasm-sock.service\n\
+            Listen=192.0.2.53:53 (Datagram)\nListen=192.0.2.53:53 (Stream)\n\n\
+            Id=wasm-sock@hello.socket\nFileDescriptorName=wasm-sock@hello.socket\n\
+            Triggers=wasm-sock@hello.service\nListen=[::]:7000 (Stream)\n";
+        let listen = |address: &str, kind: &str| (address.to_owned(), kind.to_owned());
+        let expected = [
+            SocketUnit {
+                name: "dns.socket".into(),
+                handler: "dns".into(),
+                listens: vec![
+                    listen("192.0.2.53:53", "Datagram"),
+                    listen("192.0.2.53:53", "Stream"),
+                ],
+            },
+            SocketUnit {
+                name: "wasm-sock@hello.socket".into(),
+                handler: "hello".into(),
+                listens: vec![listen("[::]:7000", "Stream")],
+            },
+        ];
+        assert_eq!(parse(text), expected);
+    }
+
+    #[test]
+    fn http_needs_a_stream() {
+        assert_eq!(obstacle("Stream", true), None);
+        assert_eq!(obstacle("Datagram", false), None);
+        assert!(obstacle("Datagram", true).is_some());
+        assert!(obstacle("SequentialPacket", true).is_some());
+        assert!(obstacle("FIFO", false).is_some());
+    }
+}

@@ -1,0 +1,142 @@
+//! The threads that connections are served in: the first, which accepts them, and others while there
+//! are many of them. A host that sleeps most of the time never has a second one.
+
+use crate::journal;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+/// Connections that a thread has before another is started.
+const CROWD: usize = 4;
+
+/// Where connections are served.
+#[derive(Default)]
+pub struct Threads {
+    /// Connections in the first thread.
+    first: Arc<AtomicUsize>,
+    others: Mutex<Others>,
+}
+
+#[derive(Default)]
+struct Others {
+    threads: Vec<Thread>,
+    /// How many there may be; not asked before there is a crowd.
+    most: Option<usize>,
+}
+
+struct Thread {
+    connections: Arc<AtomicUsize>,
+    handle: Handle,
+    /// Ends it, and all that it serves.
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Threads {
+    /// Runs `connection` to its end. Called in the first thread.
+    pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        if self.first.load(Relaxed) < CROWD {
+            tokio::spawn(counted(&self.first, connection));
+            return;
+        }
+        let mut others = self.others();
+        others.grow();
+        let least = others
+            .threads
+            .iter()
+            .min_by_key(|thread| thread.connections.load(Relaxed))
+            .filter(|thread| thread.connections.load(Relaxed) < self.first.load(Relaxed));
+        match least {
+            Some(thread) => {
+                let connection = counted(&thread.connections, connection);
+                thread.handle.spawn(connection);
+            }
+            None => {
+                tokio::spawn(counted(&self.first, connection));
+            }
+        }
+    }
+
+    fn others(&self) -> MutexGuard<'_, Others> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends all threads but the first. What they still serve is dropped, as if it were here.
+    pub fn stop(&self) {
+        let threads = std::mem::take(&mut self.others().threads);
+        let joins: Vec<JoinHandle<()>> = threads
+            .into_iter()
+            .map(|thread| {
+                // It may be gone already.
+                let _ = thread.stop.send(());
+                thread.thread
+            })
+            .collect();
+        for thread in joins {
+            // It aborts the process when it panics.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Counts `connection` as long as it lives.
+fn counted(
+    connections: &Arc<AtomicUsize>,
+    connection: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    struct Counted(Arc<AtomicUsize>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Relaxed);
+        }
+    }
+    connections.fetch_add(1, Relaxed);
+    let counted = Counted(connections.clone());
+    async move {
+        connection.await;
+        drop(counted);
+    }
+}
+
+impl Others {
+    /// Starts another thread if all have a crowd and there is a processor for it. Where none can be
+    /// had (a limit of the service), those that are there do the work.
+    fn grow(&mut self) {
+        let most = *self.most.get_or_insert_with(|| {
+            let processors = thread::available_parallelism();
+            processors.map_or(0, |processors| processors.get() - 1)
+        });
+        let crowded = |thread: &Thread| thread.connections.load(Relaxed) >= CROWD;
+        if self.threads.len() < most && self.threads.iter().all(crowded) {
+            match start() {
+                Some(thread) => self.threads.push(thread),
+                None => self.most = Some(self.threads.len()),
+            }
+        }
+    }
+}
+
+fn start() -> Option<Thread> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(journal::flush)
+        .build()
+        .ok()?;
+    let handle = runtime.handle().clone();
+    let (stop, stopped) = oneshot::channel();
+    let serve = move || {
+        // Told to, or forgotten: both are the end.
+        let _ = runtime.block_on(stopped);
+        runtime.shutdown_background();
+    };
+    let thread = thread::Builder::new().name("connections".into());
+    Some(Thread {
+        connections: Arc::default(),
+        handle,
+        stop,
+        thread: thread.spawn(serve).ok()?,
+    })
+}

@@ -1,0 +1,791 @@
+//! Clients that abuse HTTP/2: their neighbours are answered, the host's memory stays bounded, and
+//! the host ends them, or is done with them when their time is up.
+
+use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::frames::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE,
+    PING, PREFACE, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, field, frame, get, head, post,
+    reset, settings, window_update,
+};
+use harness::{Client, End, HTTP, PATIENCE, Siege};
+use rustix::net::sockopt::{self, Timeout};
+
+/// What a deadline may be late by.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// How long the host may take to close a connection.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The largest window there is (RFC 9113, 6.9.1), and how far it is from the one that is given.
+const WINDOW: u32 = (1 << 31) - 1;
+const WIDEN: u32 = WINDOW - 65_535;
+
+/// Sends `piece` again and again until the host ends the connection: for how long, and how many
+/// bytes. What the host says is read only if `reads`.
+fn flood(
+    connection: &mut Frames,
+    reads: bool,
+    mut piece: impl FnMut(u32) -> Vec<u8>,
+) -> (Duration, usize) {
+    let start = Instant::now();
+    let short = Some(Duration::from_millis(100));
+    sockopt::set_socket_timeout(&**connection, Timeout::Send, short).expect("set a timeout");
+    let mut second = connection.second();
+    let reading = reads.then(|| thread::spawn(move || second.read_until_end(|_| {})));
+    let mut sent = 0;
+    let mut rest = Vec::new();
+    for n in 0.. {
+        if rest.is_empty() {
+            rest = (0..100).flat_map(|m| piece(n * 100 + m)).collect();
+        }
+        match connection.write(&rest) {
+            Ok(count) => sent += rest.drain(..count).len(),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => break,
+        }
+        if start.elapsed() > PATIENCE {
+            break;
+        }
+    }
+    let took = start.elapsed();
+    connection.hang_up();
+    if let Some(reading) = reading {
+        let _ = reading.join();
+    }
+    (took, sent)
+}
+
+/// The number of the `n`th stream.
+fn stream(n: u32) -> u32 {
+    2 * n + 1
+}
+
+/// The reason of the GOAWAY with which the host ended the connection.
+fn goodbye(connection: &mut Frames) -> Option<u8> {
+    let mut reason = None;
+    loop {
+        match connection.next_frame() {
+            Ok(frame) if frame.kind == GOAWAY => reason = frame.payload.get(7).copied(),
+            Ok(_) => {}
+            Err(End::TimedOut) => panic!("the connection goes on"),
+            Err(End::Closed | End::Reset) => return reason,
+        }
+    }
+}
+
+#[test]
+fn the_frames_are_written_well() {
+    for kind in HTTP {
+        let siege = Siege::begin(kind, "");
+        let mut connection = siege.target.frames(&[]);
+        connection.send(get(1, "/hello"));
+        assert_eq!(connection.answer(1), Ok((200, b"hello\n".to_vec())));
+        connection.send(get(3, "/nothing"));
+        assert_eq!(connection.answer(3).unwrap().0, 404);
+        connection.send(get(5, "/status?418"));
+        assert_eq!(connection.answer(5).unwrap().0, 418);
+        connection.send(post(7, "/echo"));
+        connection.send(frame(DATA, END_STREAM, 7, "more"));
+        assert_eq!(connection.answer(7), Ok((200, b"more".to_vec())));
+        drop(connection);
+        siege.end();
+    }
+}
+
+/// CVE-2023-44487: a request that is taken back at once costs the client nothing.
+#[test]
+fn rapid_resets_end_the_connection() {
+    for kind in HTTP {
+        for (reads, target) in [
+            (true, "/sleep?1000"),
+            (false, "/sleep?1000"),
+            (true, "/hello"),
+        ] {
+            let siege = Siege::begin(kind, "");
+            let mut connection = siege.target.frames(&[]);
+            let (took, sent) = flood(&mut connection, reads, |n| {
+                [get(stream(n), target), reset(stream(n))].concat()
+            });
+            assert!(took < SLACK, "it took {took:?}, and {sent} bytes");
+            let log = siege.end();
+            let guests = log.matches("target 127").count();
+            assert!(guests < 5000, "{guests} guests ran");
+        }
+    }
+}
+
+/// The host resets each stream itself, because of what the client sends after the request.
+#[test]
+fn resets_that_the_client_provokes_end_the_connection() {
+    for kind in HTTP {
+        let siege = Siege::begin(kind, "");
+        for provocation in [
+            // No increment; a window that is too large; a body that is longer than it said.
+            |stream| [get(stream, "/sleep?1000"), window_update(stream, 0)].concat(),
+            |stream| [get(stream, "/sleep?1000"), window_update(stream, WINDOW)].concat(),
+            |stream| {
+                let head = head("POST", "/echo-late", &[("content-length", "1")]);
+                [
+                    frame(HEADERS, END_HEADERS, stream, head),
+                    frame(DATA, 0, stream, "xx"),
+                ]
+                .concat()
+            },
+            // A head that is malformed, or too large.
+            |stream| {
+                frame(
+                    HEADERS,
+                    END_HEADERS,
+                    stream,
+                    head("GET", "/hello", &[("X", "x")]),
+                )
+            },
+            |stream| frame(HEADERS, END_HEADERS, stream, field(":method", "GET")),
+            |stream| {
+                [
+                    get(stream, "/sleep?1000"),
+                    frame(DATA, 0, stream, "after the end"),
+                ]
+                .concat()
+            },
+            |stream| {
+                [
+                    get(stream, "/sleep?1000"),
+                    frame(PRIORITY, 0, stream, stream.to_be_bytes()),
+                ]
+                .concat()
+            },
+        ] {
+            let mut connection = siege.target.frames(&[]);
+            let (took, sent) = flood(&mut connection, true, |n| provocation(stream(n)));
+            assert!(took < SLACK * 2, "it took {took:?}, and {sent} bytes");
+        }
+        let log = siege.end();
+        let guests = log.matches("target 127").count();
+        assert!(guests < 20_000, "{guests} guests ran");
+    }
+}
+
+/// CVE-2024-27316: a head that never ends.
+#[test]
+fn continuations_without_end_end_the_connection() {
+    let start = |flags, stream| frame(HEADERS, flags, stream, head("GET", "/hello", &[]));
+    let block = field("x", "y".repeat(100));
+    let large = field("x", "y".repeat(16_000));
+    for kind in HTTP {
+        let siege = Siege::begin(kind, "");
+        for reads in [true, false] {
+            for piece in [
+                frame(CONTINUATION, 0, 1, &block),
+                frame(CONTINUATION, 0, 1, &large),
+                frame(CONTINUATION, 0, 1, []),
+                frame(CONTINUATION, 0, 1, [0]),
+                // A header of the table, again and again (RFC 7541, A: `accept-encoding`).
+                frame(CONTINUATION, 0, 1, [0x90; 16_000]),
+                // The table's size, again and again.
+                frame(CONTINUATION, 0, 1, [0x20; 16_000]),
+            ] {
+                let mut connection = siege.target.frames(&[]);
+                connection.send(start(END_STREAM, 1));
+                let (took, sent) = flood(&mut connection, reads, |_| piece.clone());
+                assert!(took < SLACK, "it took {took:?}, and {sent} bytes");
+            }
+        }
+        siege.end();
+    }
+}
+
+/// A kilobyte that says: four thousand times the largest header of the table.
+#[test]
+fn a_small_head_that_becomes_large_is_refused() {
+    for kind in HTTP {
+        let siege = Siege::begin(kind, "");
+        let mut connection = siege.target.frames(&[]);
+        // RFC 7541, 6.2.1: a literal that is added to the table, where it is the 62nd entry.
+        let mut entry = field("x-large", "y".repeat(4000));
+        entry[0] = 0x40;
+        for n in 0..100 {
+            let mut block = head("GET", "/hello", &[]);
+            if n == 0 {
+                block.extend(&entry);
+            }
+            block.extend([0x80 | 62; 4000]);
+            let _ =
+                connection.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, stream(n), block));
+        }
+        let mut statuses = Vec::new();
+        for n in 0..100 {
+            match connection.answer(stream(n)) {
+                Ok((status, _)) => statuses.push(status),
+                Err(_) => break,
+            }
+        }
+        assert!(statuses.iter().all(|status| *status == 431), "{statuses:?}");
+        drop(connection);
+        siege.end();
+    }
+}
+
+/// What asks for an answer, or for work, and is no request.
+#[test]
+fn floods_of_frames_that_are_no_requests_end_with_the_connections_time() {
+    let frames = [
+        ("pings", frame(PING, 0, 0, b"any ping")),
+        ("answers to pings", frame(PING, ACK, 0, b"any pong")),
+        // RFC 9113 has no such ping; h2 ends connections with it.
+        (
+            "answers to the last ping",
+            frame(
+                PING,
+                ACK,
+                0,
+                [0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54],
+            ),
+        ),
+        (
+            "settings",
+            settings(&[(INITIAL_WINDOW_SIZE, 0), (INITIAL_WINDOW_SIZE, WINDOW)]),
+        ),
+        ("empty settings", settings(&[])),
+        ("unknown settings", settings(&[(0xffff, 1); 100])),
+        ("windows", window_update(0, 1)),
+        ("priorities", frame(PRIORITY, 0, 1, [0, 0, 0, 3, 1])),
+        ("unknown frames", frame(0xfa, 0xff, 0, vec![0; 1000])),
+    ];
+    for kind in HTTP {
+        let siege = Siege::begin(kind, "head-timeout = \"300ms\"\nkeep-alive = \"300ms\"");
+        for (name, piece) in &frames {
+            for reads in [true, false] {
+                // Before the first request, and after it.
+                for first in [vec![], get(1, "/hello")] {
+                    let mut connection = siege.target.frames(&[]);
+                    connection.send(&first);
+                    if !first.is_empty() {
+                        connection.answer(1).expect("an answer");
+                    }
+                    let (took, sent) = flood(&mut connection, reads, |_| piece.clone());
+                    let most = Duration::from_millis(300) + GRACE + SLACK;
+                    assert!(took < most, "{name}, {reads}: {took:?} and {sent} bytes");
+                }
+            }
+        }
+        siege.end();
+    }
+}
+
+/// The time of an idle connection ends, though something of it is always unread.
+#[test]
+fn pings_that_are_not_read_keep_no_place() {
+    for kind in HTTP {
+        let siege = Siege::begin(kind, "keep-alive = \"500ms\"\nmax-connections = 4");
+        let fill = |_| {
+            let mut connection = siege.target.frames(&[]);
+            sockopt::set_socket_recv_buffer_size(&*connection, 4096).expect("set SO_RCVBUF");
+            connection.send(get(1, "/hello"));
+            connection.answer(1).expect("an answer");
+            let short = Some(Duration::from_millis(50));
+            sockopt::set_socket_timeout(&*connection, Timeout::Send, short).expect("set a timeout");
+            // Until the host reads no more, because it cannot write.
+            let pings = frame(PING, 0, 0, [0; 8]).repeat(10_000);
+            while connection.write_all(&pings).is_ok() {}
+            connection
+        };
+        let connections: Vec<Frames> = (0..4).map(fill).collect();
+        siege.neighbour_is_answered();
+        siege.target_answers();
+        drop(connections);
+        siege.end();
+    }
+}
+
+#[test]
+fn windows_that_never_open_hold_requests_for_a_time_only() {
+    for kind in HTTP {
+        let siege = Siege::begin(
+            kind,
+            "timeout = \"500ms\"\nkeep-alive = \"500ms\"\nmax-connections = 8",
+        );
+        for (windows, target) in [
+            // None at all: the head comes, but no byte of the body.
+            (vec![(INITIAL_WINDOW_SIZE, 0)], "/hello"),
+            (vec![(INITIAL_WINDOW_SIZE, 0)], "/big?1000000000"),
+            (vec![(INITIAL_WINDOW_SIZE, 1)], "/sized?100000"),
+            (vec![], "/big?1000000000"),
+            (vec![], "/sized?100000"),
+            (vec![(INITIAL_WINDOW_SIZE, WINDOW)], "/sized?70000"),
+        ] {
+            let mut connection = siege.target.frames(&windows);
+            // As many as the handler answers at a time.
+            let requests: Vec<u8> = (0..8).flat_map(|n| get(stream(n), target)).collect();
+            connection.send(requests);
+            // 503 while they hold all places.
+            let start = Instant::now();
+            while siege.target.get("/hello").status != 200 {
+                assert!(
+                    start.elapsed() < PATIENCE,
+                    "{windows:?} {target}: they hold them for ever"
+                );
+                thread::sleep(Duration::from_millis(20));
+            }
+            let took = start.elapsed();
+            let most = Duration::from_millis(500) + GRACE + SLACK;
+            assert!(took < most, "{windows:?} {target}: {took:?}");
+            siege.host.expect_in_flight(0);
+            drop(connection);
+        }
+        siege.end();
+    }
+}
+
+#[test]
+fn windows_that_open_by_a_byte_are_no_burden() {
+    for kind in HTTP {
+        let siege = Siege::begin(kind, "");
+        let mut connection = siege.target.frames(&[(INITIAL_WINDOW_SIZE, 0)]);
+        connection.send(get(1, "/sized?2000"));
+        let open: Vec<u8> = window_update(1, 1).repeat(2000);
+        connection.send(open);
+        let (status, body) = connection.answer(1).expect("an answer");
+        assert_eq!((status, body.len()), (200, 2000));
+        drop(connection);
+        siege.end();
+    }
+}
+
+/// A window as wide as can be, and nobody who reads: what is kept for such a client is bounded.
+#[test]
+fn answers_that_nobody_reads_are_not_kept_without_end() {
+    for kind in HTTP {
+        let siege = Siege::begin(kind, "timeout = \"5s\"");
+        let connect = |_| {
+            let mut connection = siege.target.frames(&[(INITIAL_WINDOW_SIZE, WINDOW)]);
+            sockopt::set_socket_recv_buffer_size(&*connection, 4096).expect("set SO_RCVBUF");
+            connection.send(window_update(0, WIDEN));
+            // Each answer is less than what h2 keeps of a stream unless it is told otherwise.
+            for n in 0..100 {
+                connection.send(get(stream(n), "/sized?380000"));
+            }
+            siege.neighbour_is_answered();
+            connection
+        };
+        let connections: Vec<Frames> = (0..10).map(connect).collect();
+        siege.neighbour_is_answered();
+        drop(connections);
+        siege.end();
+    }
+}
+
+/// What comes of bodies that no guest reads is bounded by the windows that the host gives.
+#[test]
+fn bodies_that_nobody_reads_are_not_kept_without_end() {
+    for kind in HTTP {
+        let siege = Siege::begin(kind, "timeout = \"3s\"");
+        let connect = |_| {
+            let mut connection = siege.target.frames(&[]);
+            let short = Some(Duration::from_millis(100));
+            sockopt::set_socket_timeout(&*connection, Timeout::Send, short).expect("set a timeout");
+            for n in 0..20 {
+                connection.send(post(stream(n), "/sleep?600000"));
+            }
+            // Whether there is a window for it or not.
+            for n in 0..20 {
+                let piece = frame(DATA, 0, stream(n), vec![0; 16_384]);
+                let _ = connection.write_all(&piece.repeat(64));
+            }
+            connection
+        };
+        let connections: Vec<Frames> = (0..10).map(connect).collect();
+        siege.neighbour_is_answered();
+        drop(connections);
+        siege.end();
+    }
+}
+
+#[test]
+fn more_requests_than_one_connection_may_have_are_refused() {
+    for kind in HTTP {
+        let siege = Siege::begin(kind, "timeout = \"2s\"\nmax-connections = 50");
+        let mut connection = siege.target.frames(&[]);
+        // The host allows 100 at a time, and the handler answers 50.
+        let requests: Vec<u8> = (0..150)
+            .flat_map(|n| get(stream(n), "/sleep?600000"))
+            .collect();
+        connection.send(requests);
+        siege.neighbour_is_answered();
+        let mut statuses = Vec::new();
+        let mut refused = 0;
+        while statuses.len() + refused < 150 {
+            let frame = connection.next_frame().expect("a frame for each");
+            match frame.kind {
+                HEADERS => statuses.push(frame.stream),
+                RST_STREAM => refused += 1,
+                _ => {}
+            }
+        }
+        // How many of them come late enough to find a place is a matter of time.
+        assert!(statuses.len() >= 100, "{refused} refused");
+        drop(connection);
+        siege.end();
+    }
+}
+
+#[test]
+fn what_breaks_the_rules_ends_the_connection() {
+    let connection_level: Vec<(&str, Vec<u8>)> = vec![
+        ("data of no stream", frame(DATA, 0, 0, "x")),
+        ("data of a stream that never was", frame(DATA, 0, 1, "x")),
+        (
+            "a head of no stream",
+            frame(HEADERS, END_HEADERS, 0, head("GET", "/smuggled", &[])),
+        ),
+        (
+            "a head of the host's own stream",
+            frame(HEADERS, END_HEADERS, 2, head("GET", "/smuggled", &[])),
+        ),
+        (
+            "streams that go back",
+            [get(5, "/hello"), get(3, "/smuggled")].concat(),
+        ),
+        (
+            "a frame that is too large",
+            frame(DATA, 0, 1, vec![0; 16_385]),
+        ),
+        (
+            "a frame that is much too large",
+            [&[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1], &[0; 100][..]].concat(),
+        ),
+        (
+            "padding that is all there is",
+            [post(1, "/echo-late"), frame(DATA, 8, 1, [255, 0, 0])].concat(),
+        ),
+        (
+            "a promise",
+            frame(PUSH_PROMISE, END_HEADERS, 1, [0, 0, 0, 2]),
+        ),
+        ("the end of a stream that never was", reset(1)),
+        ("the end of no stream", reset(0)),
+        ("a short ping", frame(PING, 0, 0, "short")),
+        ("a ping of a stream", frame(PING, 0, 1, "12345678")),
+        ("settings of a stream", frame(SETTINGS, 0, 1, [])),
+        ("odd settings", frame(SETTINGS, 0, 0, [0; 5])),
+        (
+            "an acknowledgement with settings",
+            frame(SETTINGS, ACK, 0, [0, 1, 0, 0, 0, 0]),
+        ),
+        (
+            "a window that is too large",
+            settings(&[(INITIAL_WINDOW_SIZE, 1 << 31)]),
+        ),
+        ("no window for the connection", window_update(0, 0)),
+        (
+            "too much window for the connection",
+            window_update(0, WINDOW),
+        ),
+        (
+            "a continuation of nothing",
+            frame(CONTINUATION, END_HEADERS, 1, []),
+        ),
+        (
+            "something amid a head",
+            [
+                frame(HEADERS, 0, 1, head("GET", "/smuggled", &[])),
+                frame(PING, 0, 0, [0; 8]),
+            ]
+            .concat(),
+        ),
+        (
+            "the head of another amid a head",
+            [
+                frame(HEADERS, 0, 1, head("GET", "/smuggled", &[])),
+                get(3, "/smuggled"),
+            ]
+            .concat(),
+        ),
+        (
+            "an index that is not there",
+            frame(HEADERS, END_HEADERS, 1, [0xff, 0xff, 0x7f]),
+        ),
+        ("an index of zero", frame(HEADERS, END_HEADERS, 1, [0x80])),
+        (
+            "half a header",
+            frame(HEADERS, END_HEADERS, 1, [0, 100, b'x']),
+        ),
+        (
+            "a number without end",
+            frame(HEADERS, END_HEADERS, 1, [0xff; 100]),
+        ),
+        (
+            "a table that is too large",
+            frame(HEADERS, END_HEADERS, 1, [0x3f, 0xff, 0xff, 0xff, 0x07]),
+        ),
+        (
+            "bad Huffman code",
+            frame(
+                HEADERS,
+                END_HEADERS,
+                1,
+                [0, 0x84, 0xff, 0xff, 0xff, 0xff, 0],
+            ),
+        ),
+        (
+            "HTTP/1.1",
+            b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+    ];
+    for kind in HTTP {
+        let siege = Siege::begin(kind, "head-timeout = \"5s\"");
+        for (name, broken) in &connection_level {
+            // Another first frame than settings is broken, too.
+            for start in [PREFACE.to_vec(), [PREFACE, &settings(&[])].concat()] {
+                let mut client = siege.target.connect();
+                client.send([&start[..], broken].concat());
+                let answer = client.answer();
+                assert_ne!(answer.end, End::TimedOut, "{name}");
+                assert!(
+                    !answer.text().contains("408 Request"),
+                    "{name} was waited for"
+                );
+            }
+        }
+        // The reason is told.
+        let mut connection = siege.target.frames(&[]);
+        connection.send(frame(DATA, 0, 0, "x"));
+        assert_eq!(goodbye(&mut connection), Some(1));
+        let log = siege.end();
+        assert!(!log.contains("/smuggled"), "{log}");
+    }
+}
+
+/// What a proxy would turn into two requests, or into another one, is none (RFC 9113, 8.1.1).
+#[test]
+fn a_request_that_is_malformed_reaches_no_guest() {
+    let base = [
+        (":method", "GET"),
+        (":path", "/smuggled"),
+        (":scheme", "http"),
+        (":authority", "test"),
+    ];
+    let with = |more: &[(&'static str, &'static str)]| [&base[..], more].concat();
+    let malformed = [
+        with(&[("transfer-encoding", "chunked")]),
+        with(&[("connection", "keep-alive")]),
+        with(&[("keep-alive", "x")]),
+        with(&[("upgrade", "h2c")]),
+        with(&[("proxy-connection", "x")]),
+        with(&[("te", "gzip")]),
+        with(&[("X-Upper", "x")]),
+        with(&[("x y", "x")]),
+        with(&[("x:", "x")]),
+        with(&[("", "x")]),
+        with(&[("x\r\ny", "x")]),
+        with(&[("x", "y\r\nz: a")]),
+        with(&[("x", "y\nz: a")]),
+        with(&[("x", "y\0")]),
+        with(&[("content-length", "5")]),
+        with(&[("content-length", "x")]),
+        with(&[("content-length", "0"), ("content-length", "5")]),
+        with(&[("host", "a"), ("host", "b")]),
+        with(&[(":path", "/smuggled")]),
+        with(&[("x", "y"), (":method", "GET")]),
+        with(&[(":status", "200")]),
+        with(&[(":unknown", "x")]),
+        base[1..].to_vec(),
+        vec![base[0], base[2], base[3]],
+        vec![base[0], (":path", ""), base[2], base[3]],
+        vec![
+            base[0],
+            (":path", "/smuggled HTTP/1.1\r\nx: y"),
+            base[2],
+            base[3],
+        ],
+        vec![base[0], (":path", "/smuggled\0"), base[2], base[3]],
+        vec![base[0], base[1], base[2], (":authority", "a b")],
+        vec![base[0], base[1], base[2], (":authority", "a\r\nb: c")],
+        vec![(":method", "GET /smuggled"), base[1], base[2], base[3]],
+        vec![(":method", ""), base[1], base[2], base[3]],
+    ];
+    for kind in HTTP {
+        let siege = Siege::begin(kind, "");
+        for fields in &malformed {
+            let block: Vec<u8> = fields
+                .iter()
+                .flat_map(|(name, value)| field(name, value))
+                .collect();
+            let mut connection = siege.target.frames(&[]);
+            connection.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, block));
+            // A request like any other, so that the answer to the first is not waited for.
+            connection.send(get(3, "/hello"));
+            let answer = connection.answer(1);
+            let is_refused = answer.as_ref().map_or(true, |(status, _)| *status == 400);
+            assert!(is_refused, "{fields:?}: {answer:?}");
+        }
+        let log = siege.end();
+        let seen: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("/smuggled 200") || line.contains("/smuggled 404"))
+            .collect();
+        assert!(seen.is_empty(), "{seen:?}");
+    }
+}
+
+/// RFC 9113, 8.1.1: the length that was told is the length.
+#[test]
+fn a_body_of_another_length_than_it_said_is_no_whole_one() {
+    for kind in HTTP {
+        let siege = Siege::begin(kind, "");
+        for (told, sent) in [
+            ("5", "more than that"),
+            ("50", "less than that"),
+            ("0", "some"),
+        ] {
+            let mut connection = siege.target.frames(&[]);
+            let head = head("POST", "/echo-late", &[("content-length", told)]);
+            connection.send(frame(HEADERS, END_HEADERS, 1, head));
+            connection.send(frame(DATA, END_STREAM, 1, sent));
+            let answer = connection.answer(1);
+            let is_refused = answer.as_ref().map_or(true, |(status, _)| *status >= 400);
+            assert!(is_refused, "{told}, {sent}: {answer:?}");
+        }
+        siege.end();
+    }
+}
+
+const PLACES: usize = 8;
+
+#[test]
+fn slow_clients_hold_all_places_for_a_short_time_only() {
+    let patience = Duration::from_millis(500);
+    let preface = [PREFACE, &settings(&[])].concat();
+    let open = frame(HEADERS, 0, 1, head("GET", "/hello", &[]));
+    let after = |start: &[u8], more: &[u8]| [start, more].concat();
+    let shapes: Vec<(&str, Vec<u8>)> = vec![
+        ("half a preface", PREFACE[..10].to_vec()),
+        ("a preface", PREFACE.to_vec()),
+        ("settings", preface.clone()),
+        ("half a frame", after(&preface, &get(1, "/hello")[..20])),
+        ("half a head", after(&preface, &open)),
+        (
+            "a body without end",
+            after(&preface, &post(1, "/echo-late")),
+        ),
+        (
+            "an empty body without end",
+            after(
+                &preface,
+                &[post(1, "/echo-late"), frame(DATA, 0, 1, "").repeat(50)].concat(),
+            ),
+        ),
+        (
+            "a request and half of the next",
+            after(
+                &preface,
+                &[get(1, "/hello"), get(3, "/hello")[..20].to_vec()].concat(),
+            ),
+        ),
+        (
+            "a request and half a head",
+            after(
+                &preface,
+                &[
+                    get(1, "/hello"),
+                    frame(HEADERS, 0, 3, head("GET", "/hello", &[])),
+                ]
+                .concat(),
+            ),
+        ),
+    ];
+    for kind in HTTP {
+        let siege = Siege::begin(
+            kind,
+            &format!(
+                "head-timeout = \"500ms\"\nkeep-alive = \"500ms\"\ntimeout = \"500ms\"\nmax-connections = {PLACES}"
+            ),
+        );
+        for (name, words) in &shapes {
+            let start = Instant::now();
+            let connect = |_| {
+                let mut client = siege.target.connect();
+                client.send(words);
+                client
+            };
+            let silent: Vec<Client> = (0..PLACES).map(connect).collect();
+            let mut http = siege.target.http();
+            http.ask("GET", "/hello");
+            let response = http.try_response();
+            let took = start.elapsed();
+            assert!(response.is_ok(), "{name}: {took:?} {response:?}");
+            let most = patience * 2 + GRACE + SLACK;
+            assert!(took < most, "{name}: {took:?}");
+            drop(silent);
+        }
+        siege.end();
+    }
+}
+
+#[test]
+fn a_connection_may_break_off_anywhere() {
+    let exchange = [
+        PREFACE,
+        &settings(&[]),
+        &post(1, "/echo"),
+        &get(3, "/hello"),
+        &frame(DATA, 0, 1, "more"),
+        &window_update(1, 100),
+        &frame(DATA, END_STREAM, 1, "and more"),
+        &reset(1),
+    ]
+    .concat();
+    for kind in HTTP {
+        let siege = Siege::begin(kind, "");
+        for cut in 0..=exchange.len() {
+            let connect = || {
+                let mut client = siege.target.connect();
+                client.send(&exchange[..cut]);
+                client
+            };
+            connect().vanish();
+            drop(connect());
+            let client = connect();
+            client.hears_anything_within(Duration::from_millis(1));
+            client.vanish();
+        }
+        siege.end();
+    }
+}
+
+/// Frames of every type and with every flag, of noise.
+#[test]
+fn frames_of_noise_do_no_harm() {
+    let mut state = 1_u64;
+    let mut noise = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for kind in HTTP {
+        let siege = Siege::begin(
+            kind,
+            "head-timeout = \"1s\"\ntimeout = \"1s\"\nkeep-alive = \"1s\"",
+        );
+        for _ in 0..2000 {
+            let mut bytes = [PREFACE, &settings(&[])].concat();
+            for _ in 0..noise() % 8 {
+                let payload: Vec<u8> = (0..noise() % 40).map(|_| noise() as u8).collect();
+                bytes.extend(frame(
+                    (noise() % 11) as u8,
+                    noise() as u8,
+                    (noise() % 6) as u32,
+                    payload,
+                ));
+            }
+            let mut client = siege.target.connect();
+            let _ = client.write_all(&bytes);
+            client.hears_anything_within(Duration::from_millis(1));
+        }
+        siege.end();
+    }
+}
