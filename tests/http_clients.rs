@@ -52,9 +52,12 @@ fn curl_speaks_both_versions() {
                 for target in ["/echo", "/splice"] {
                     assert!(ask(target, &["--data-binary", &upload]) == body);
                 }
-                // More than one request on a connection.
-                let again = tcp.url("/hello");
-                assert_eq!(ask("/hello", &[&again, &again]), "hello\n".repeat(3));
+                // More than one request on a connection: not with prior knowledge, where curl 7.88 fails
+                // with every server.
+                if version != "--http2-prior-knowledge" {
+                    let again = tcp.url("/hello");
+                    assert_eq!(ask("/hello", &[&again, &again]), "hello\n".repeat(3));
+                }
             }
         }
         host.expect_in_flight(0);

@@ -162,6 +162,7 @@ fn a_connection_that_says_nothing_does_not_hold_the_host_up_for_long() {
         slow.send("GET /hello HTTP/1.1\r\n");
         host.expect_in_flight(2);
         host.signal(Signal::TERM);
+        host.notifications.expect("STOPPING=1");
         // What is sent in time is answered.
         slow.send("Host: test\r\n\r\n");
         let response = slow.response();

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
 use std::io::{self, IoSlice};
@@ -137,13 +138,12 @@ impl Connection {
     fn try_recv_packet(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut unread = lock(&self.unread);
         if unread.is_empty() {
-            let mut packet = Vec::with_capacity(self.packet_size()?);
-            if packet.capacity() > 0 {
-                self.attempt(Interest::READABLE, |fd| {
-                    rustix::net::recv(fd, spare_capacity(&mut packet), RecvFlags::empty())
-                        .map(|(count, _)| count)
-                })?;
-            }
+            // An empty one is taken, too, though it looks like the end.
+            let mut packet = Vec::with_capacity(self.packet_size()?.max(1));
+            self.attempt(Interest::READABLE, |fd| {
+                rustix::net::recv(fd, spare_capacity(&mut packet), RecvFlags::empty())
+                    .map(|(count, _)| count)
+            })?;
             self.received.fetch_add(packet.len() as u64, Relaxed);
             *unread = packet.into();
         }
@@ -218,6 +218,9 @@ impl Connection {
     /// # Errors
     /// Those of `epoll_ctl(2)`; one of the socket is left to whoever reads.
     pub async fn readable(&self) -> io::Result<()> {
+        if !lock(&self.unread).is_empty() {
+            return Ok(());
+        }
         loop {
             self.wait(Interest::READABLE).await?;
             // The event loop may remember input that was read since.
@@ -361,21 +364,34 @@ impl Connection {
     /// Unix socket left something to be read: it may say its word and leave. (That a TCP client hung
     /// up means that it reset the connection.)
     pub fn is_hung_up(&self) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let mut fds = [PollFd::new(&*self.fd, PollFlags::empty())];
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        match poll(&mut fds, Some(&now)) {
-            Ok(_) if fds[0].revents().contains(PollFlags::ERR) => true,
-            Ok(_) if fds[0].revents().contains(PollFlags::HUP) => {
-                self.transport == Transport::Tcp
-                    || !matches!(rustix::io::ioctl_fionread(&*self.fd), Ok(1..))
+        match self.poll(PollFlags::empty()) {
+            Ok(events) if events.contains(PollFlags::ERR) => true,
+            Ok(events) if events.contains(PollFlags::HUP) => {
+                let has_unread = matches!(rustix::io::ioctl_fionread(&*self.fd), Ok(1..))
+                    || !lock(&self.unread).is_empty();
+                self.transport == Transport::Tcp || !has_unread
             }
             Ok(_) | Err(Errno::INTR) => false,
             Err(_) => true,
         }
+    }
+
+    /// Is a read of 0 bytes the end, and not an empty packet?
+    pub fn has_ended(&self) -> bool {
+        let ends = PollFlags::RDHUP | PollFlags::HUP;
+        let has_ended = || matches!(self.poll(PollFlags::RDHUP), Ok(e) if e.intersects(ends));
+        self.transport != Transport::Packets || has_ended()
+    }
+
+    /// What `poll(2)` says of the socket now.
+    fn poll(&self, interest: PollFlags) -> rustix::io::Result<PollFlags> {
+        let mut fds = [PollFd::new(&*self.fd, interest)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut fds, Some(&now))?;
+        Ok(fds[0].revents())
     }
 }
 

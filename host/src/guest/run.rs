@@ -28,9 +28,7 @@ pub enum End {
 impl End {
     /// The end of a guest that took longer than its `limit`.
     pub fn timed_out(limit: Duration) -> Self {
-        Self::Trap(format!(
-            "took longer than {limit:?} (raise `timeout` if it needs more)"
-        ))
+        Self::Trap(took_longer(limit))
     }
 
     /// What the log says of it, and how loudly.
@@ -41,6 +39,11 @@ impl End {
             Self::Trap(why) => (Level::Error, format!("ended: {why}")),
         }
     }
+}
+
+/// What is said of a guest that met its `timeout`.
+pub fn took_longer(limit: Duration) -> String {
+    format!("took longer than {limit:?} (raise `timeout` if it needs more)")
 }
 
 /// The CPU time it was allowed is used up.

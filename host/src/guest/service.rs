@@ -5,7 +5,7 @@
 //! something. So no request waits for a guest that computes: a new instance is made for it.
 
 use super::clock::{Meter, Metered};
-use super::run::{End, describe, end_of, store, take_turns};
+use super::run::{End, describe, end_of, store, take_turns, took_longer};
 use super::state::{Fate, State, StateError};
 use ::http::{Request, Response};
 use futures::channel::oneshot;
@@ -483,9 +483,8 @@ impl Instance {
             };
         }
         if self.condemned.load(SeqCst) {
-            return Next::Over(Err(wasmtime::format_err!(
-                "one of its requests took too long"
-            )));
+            let why = took_longer(bounds.timeout.unwrap_or_default());
+            return Next::Over(Err(wasmtime::format_err!("one of its requests {why}")));
         }
         let newly = idle_since.is_none();
         let idle_since = *idle_since.get_or_insert(now);

@@ -10,6 +10,7 @@ use crate::module::Handler;
 use bytes::Bytes;
 use futures::FutureExt;
 use nix::cmsg_space;
+use nix::errno::Errno;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, getsockname, recvmsg, sendmsg,
     setsockopt, sockopt,
@@ -251,8 +252,12 @@ impl Mailbox {
             Sender::Internet { from, to } => {
                 Peer::of_udp(*from, to.zip(self.port).map(SocketAddr::from))
             }
-            Sender::Unix(name) => Peer::of_unix_datagram(name.path_bytes()),
-            Sender::Nobody => Peer::of_unix_datagram(None),
+            Sender::Unix(name) => {
+                let abstract_name = name.abstract_name().map(|name| [b"@", name].concat());
+                let name = name.path_bytes().or(abstract_name.as_deref());
+                Peer::of_unix_datagram(name.unwrap_or_default())
+            }
+            Sender::Nobody => Peer::of_unix_datagram(b"unnamed"),
         }
     }
 
@@ -266,9 +271,7 @@ impl Mailbox {
         loop {
             match self.try_reply(answer, to) {
                 // It tells nobody when there is room in the queue of the other end (unix(7)).
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock && Instant::now() < give_up => {
-                    sleep(RETRY).await;
-                }
+                Err(e) if is_full(&e) && Instant::now() < give_up => sleep(RETRY).await,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }
@@ -277,7 +280,18 @@ impl Mailbox {
 
     fn try_reply(&self, answer: &[u8], to: &Sender) -> io::Result<usize> {
         match to {
-            Sender::Internet { from, to } => Ok(self.try_reply_udp(answer, *from, *to)?),
+            Sender::Internet { from, to } => {
+                let reply = self.try_reply_udp(answer, *from, *to);
+                match reply {
+                    // What was sent to several machines was not sent to an address of ours.
+                    Err(Errno::ENETUNREACH | Errno::EADDRNOTAVAIL | Errno::EINVAL)
+                        if to.is_some() =>
+                    {
+                        Ok(self.try_reply_udp(answer, *from, None)?)
+                    }
+                    reply => Ok(reply?),
+                }
+            }
             Sender::Unix(name) => {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
                 Ok(rustix::net::sendto(self.fd.get_ref(), answer, flags, name)?)
@@ -318,6 +332,11 @@ impl Mailbox {
             None => sendmsg(fd, &answer, &[], flags, Some(&to)),
         }
     }
+}
+
+/// Is there no room for another datagram now?
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
 /// Is it an error that an earlier answer met on its way, told here (`udp(7)`), or none at all?

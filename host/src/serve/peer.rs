@@ -36,13 +36,10 @@ impl Peer {
         Self::internet(&UDP, Some(canonical(remote)), local.map(canonical))
     }
 
-    /// Who sent a Unix datagram; `path` is its socket, if that has one.
-    pub fn of_unix_datagram(path: Option<&[u8]>) -> Self {
+    /// Who sent a Unix datagram: the path of a socket, or its abstract name with an `@`.
+    pub fn of_unix_datagram(name: &[u8]) -> Self {
         Self {
-            name: match path {
-                Some(path) => String::from_utf8_lossy(path).into(),
-                None => "unnamed".into(),
-            },
+            name: String::from_utf8_lossy(name).into(),
             address: None,
             environment: vec![("PROTO", "UNIX".to_owned())],
         }

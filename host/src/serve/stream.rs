@@ -148,7 +148,10 @@ pub async fn linger(connection: &Connection) {
     // On the heap, because it would be part of every connection's task.
     let mut ignored = vec![0; 4096];
     let drain = async {
-        while let Ok(1..) = connection.recv(&mut ignored).await {
+        while let Ok(count) = connection.recv(&mut ignored).await {
+            if count == 0 && connection.has_ended() {
+                return;
+            }
             // Whatever a client sends that nobody reads, others come first.
             yield_now().await;
         }
