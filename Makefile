@@ -22,7 +22,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib
 docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
 
-.PHONY: build host compile guests setup demo test fmt clippy unit end-to-end systemd bench
+.PHONY: build host compile guests python-guest setup setup-tests demo test fmt clippy unit end-to-end systemd bench
 .PHONY: install uninstall clean help
 # One build at a time: each of them uses all processors, and they share a target directory.
 .NOTPARALLEL:
@@ -61,17 +61,23 @@ endef
 guests:
 	$(foreach guest,$(GUESTS),$(call build_guest,$(guest)))
 	$(foreach guest,$(COMPONENTS),$(call build_component,$(guest)))
-	$(MAKE) --no-print-directory -C guests/http-python
 	$(MAKE) --no-print-directory -C guests/hello-c
 	@install -C -D -m 644 -t build/guests/p1 guests/hello-c/hello-c.wasm
 
-setup: ## install what building and testing need (apt, rustup), if it is missing
+# The one example that needs more than compilers.
+python-guest:
+	$(MAKE) --no-print-directory -C guests/http-python
+
+setup: ## install what building and the examples need (apt, rustup), if it is missing
 	@tests/setup
+
+setup-tests: ## install what testing needs, too
+	@tests/setup tests
 
 demo: setup build ## see it work: two ports, no process; knock, and there is one
 	@tests/demo
 
-test: setup build fmt clippy unit end-to-end systemd ## everything that can be checked, in order
+test: setup-tests build python-guest fmt clippy unit end-to-end systemd ## everything that can be checked, in order
 
 # Guests are packages of their own, outside of the workspace.
 define fmt_guest
@@ -119,7 +125,7 @@ PEER := 48.0.8
 # How often each contender is started.
 ROUNDS ?= 200
 
-bench: setup build ## measure cold starts, memory and size, beside baselines; ROUNDS=200
+bench: setup-tests build ## measure cold starts, memory and size, beside baselines; ROUNDS=200
 	musl-gcc -static -O2 -s -o build/baseline bench/baseline.c
 	install -m 644 bench/baseline.py build/
 	clang --target=wasm32-wasi -Os -s -o build/guests/p1/idle.wasm bench/idle.c

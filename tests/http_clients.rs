@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use harness::{Address, HTTP, Kind, World, curl, eventually};
+use harness::{Address, HTTP, Kind, World, curl, eventually, unpacked};
 
 const GIB: u64 = 1 << 30;
 const PATIENT: &str = "timeout = \"infinity\"\ncpu-time = \"infinity\"\nmax-body = \"1GiB\"";
@@ -168,7 +168,7 @@ fn nginx(world: &World, socket: &Path) -> (Running, String) {
     );
     let path = world.path("nginx/nginx.conf");
     fs::write(&path, configuration).expect("configure nginx");
-    let child = Command::new("/usr/sbin/nginx")
+    let child = Command::new(unpacked("usr/sbin/nginx"))
         .arg("-c")
         .arg(&path)
         .stdin(Stdio::null())

@@ -60,8 +60,8 @@ pub fn compiler() -> PathBuf {
 }
 
 /// A program of the packages that `tests/setup` unpacks.
-pub(crate) fn unpacked(program: &str) -> PathBuf {
-    built(&format!("inetds/{program}"))
+pub fn unpacked(program: &str) -> PathBuf {
+    built(&format!("servers/{program}"))
 }
 
 /// A guest: `hello`, `echo`, `daytime`, `gopher` or `actor`.

@@ -18,7 +18,7 @@ mod supervisor;
 pub mod systemctl;
 mod world;
 
-pub use artifacts::{ALL, BOTH, Kind, compiler, second_version, wasm, wasm_sock};
+pub use artifacts::{ALL, BOTH, Kind, compiler, second_version, unpacked, wasm, wasm_sock};
 pub use client::{Address, Answer, Client, End};
 pub use host::Host;
 pub use http::{HTTP, Http, Response, Script, curl};

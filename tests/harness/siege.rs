@@ -1,6 +1,7 @@
 //! A handler under attack, and a neighbour in the same host that must not notice.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -19,6 +20,9 @@ const PROMPT: Duration = Duration::from_secs(2);
 /// some of it for guests that work at the same time.
 const ROOM: u64 = 96 * 1024 * 1024;
 
+/// The one under attack, and its neighbour: with a socket each.
+const HANDLERS: usize = 2;
+
 /// A host with the handler `target` and its neighbour, who is asked all the time from the beginning
 /// to the end.
 pub struct Siege {
@@ -27,7 +31,6 @@ pub struct Siege {
     pub target: Address,
     canary: Canary,
     memory_before: u64,
-    descriptors_before: usize,
     _world: World,
 }
 
@@ -45,7 +48,6 @@ impl Siege {
         host.expect_in_flight(0);
         Self {
             memory_before: host.memory("VmRSS:"),
-            descriptors_before: descriptors(&host),
             canary: Canary::start(neighbour),
             host,
             target,
@@ -75,38 +77,38 @@ impl Siege {
         let Self {
             mut host, canary, ..
         } = self;
-        let start = Instant::now();
         self.target.get("/hello").expect(200, "hello\n");
         canary.stop();
         host.expect_in_flight(0);
-        eprintln!("in flight 0 after {:?}", start.elapsed());
-        let before = self.descriptors_before;
-        let start = Instant::now();
-        while descriptors(&host) > before && start.elapsed() < Duration::from_secs(3) {
-            thread::sleep(Duration::from_millis(20));
-        }
-        if descriptors(&host) > before {
-            let p = format!("/proc/{}/fd", host.pid());
-            for e in fs::read_dir(p).unwrap() {
-                let e = e.unwrap();
-                eprintln!("{:?} {:?}", e.file_name(), fs::read_link(e.path()));
-            }
-            eprintln!("before {before}");
-        }
+        // All but the one that listens, of each handler.
+        eventually("all connections are closed", || sockets(&host) == HANDLERS);
         let more = host.memory("VmHWM:").saturating_sub(self.memory_before);
         eprintln!("{} KiB more", more / 1024);
         assert!(more < ROOM, "the host took {more} bytes more");
+        let start = Instant::now();
         host.signal(Signal::TERM);
         host.expect_exit(0);
+        eprintln!("exit after {:?}", start.elapsed());
+        if start.elapsed() > Duration::from_secs(1) {
+            let l = host.log.lines();
+            eprintln!("SLOW EXIT {}", l[l.len().saturating_sub(10)..].join("\n"));
+        }
         let log = host.log.text();
         assert!(!log.contains("panicked"), "{log}");
         log
     }
 }
 
-fn descriptors(host: &Host) -> usize {
+/// Sockets that the host has open, connections or not.
+fn sockets(host: &Host) -> usize {
     let folder = format!("/proc/{}/fd", host.pid());
-    fs::read_dir(folder).expect("the host is there").count()
+    let descriptors = fs::read_dir(folder).expect("the host is there");
+    let is_socket = |path: PathBuf| {
+        fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
+    };
+    descriptors
+        .filter(|entry| entry.as_ref().is_ok_and(|entry| is_socket(entry.path())))
+        .count()
 }
 
 /// A client that asks all the time.

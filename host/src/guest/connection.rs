@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::task::coop::consume_budget;
+use tokio::task::coop::{consume_budget, poll_proceed};
 
 /// The most that one read or write moves, in bytes.
 pub const CHUNK: usize = 64 * 1024;
@@ -405,13 +405,18 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // Whoever always finds something to read must let the other tasks have their turn.
+        let turn = ready!(poll_proceed(context));
         loop {
             match self.0.try_recv_unfilled(buffer) {
                 Err(e) if would_block(&e) => {
                     let registered = self.0.registered()?;
                     ready!(registered.poll_read_ready(context))?.retain_ready();
                 }
-                result => return Poll::Ready(result),
+                result => {
+                    turn.made_progress();
+                    return Poll::Ready(result);
+                }
             }
         }
     }
@@ -423,13 +428,17 @@ impl Stream {
         context: &mut Context<'_>,
         mut send: impl FnMut(&Connection) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        let turn = ready!(poll_proceed(context));
         loop {
             match send(&self.0) {
                 Err(e) if would_block(&e) => {
                     let registered = self.0.registered()?;
                     ready!(registered.poll_write_ready(context))?.retain_ready();
                 }
-                result => return Poll::Ready(result),
+                result => {
+                    turn.made_progress();
+                    return Poll::Ready(result);
+                }
             }
         }
     }

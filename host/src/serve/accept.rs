@@ -76,20 +76,26 @@ impl Listener {
         }
     }
 
-    /// Waits until somebody waits to be accepted.
+    /// Waits until somebody waits to be accepted. The event loop need not know of it: it tells only
+    /// what is new, and remembers who was accepted since.
     async fn knock(&self) {
-        while let Ok(mut ready) = self.fd.readable().await {
-            let mut fds = [PollFd::new(self.fd.get_ref(), PollFlags::IN)];
-            let now = Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            };
-            // The event loop may remember somebody who was accepted since.
-            if matches!(poll(&mut fds, Some(&now)), Ok(1..)) {
+        while !self.has_somebody() {
+            let Ok(mut ready) = self.fd.readable().await else {
                 return;
+            };
+            if !self.has_somebody() {
+                ready.clear_ready();
             }
-            ready.clear_ready();
         }
+    }
+
+    fn has_somebody(&self) -> bool {
+        let mut fds = [PollFd::new(self.fd.get_ref(), PollFlags::IN)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        matches!(poll(&mut fds, Some(&now)), Ok(1..))
     }
 
     fn try_accept(&self) -> rustix::io::Result<OwnedFd> {

@@ -32,6 +32,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// Requests that one HTTP/2 connection may have at a time.
 const STREAMS: u32 = 100;
 
+/// What of an answer waits for the client of a HTTP/2 request, in bytes.
+const SEND_BUFFER: usize = 64 * 1024;
+
 /// How long a connection that closes is given to do so.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -123,6 +126,7 @@ impl Session {
         builder
             .http2()
             .max_concurrent_streams(STREAMS)
+            .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(settings.max_head)
             .timer(TokioTimer::new());
         let io = TokioIo::new(Wire::new(self.connection.clone(), self.wire.clone()));
@@ -161,22 +165,28 @@ impl Session {
                     speaking.as_mut().graceful_shutdown();
                     continue;
                 }
+                // hyper waits for the guest, and does not see that the client leaves.
+                if phase == Phase::Busy && gone.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(End::Gone);
+                }
                 let patience = match phase {
-                    // hyper waits for the guest, and does not see that the client leaves.
-                    Phase::Busy => return gone.as_mut().poll(context).map(|()| End::Gone),
+                    // The guest's time, and some for the client to take what it made.
+                    Phase::Busy => self.handler.config.limits.timeout.map(|time| time + GRACE),
                     Phase::Head => settings.head_timeout,
                     Phase::Idle => settings.keep_alive,
                 };
                 let deadline = match closing_since {
-                    Some(closing) => Some(closing + GRACE),
-                    None => patience.and_then(|patience| since.checked_add(patience)),
+                    Some(closing) if phase != Phase::Busy => Some(closing + GRACE),
+                    _ => patience.and_then(|patience| since.checked_add(patience)),
                 };
                 let Some(deadline) = deadline else {
                     return Poll::Pending;
                 };
                 if deadline <= Instant::now() {
-                    if phase == Phase::Head && !self.wire.is_http2() {
-                        return Poll::Ready(End::SlowHead);
+                    match phase {
+                        Phase::Head if !self.wire.is_http2() => return Poll::Ready(End::SlowHead),
+                        Phase::Busy => return Poll::Ready(End::Gone),
+                        _ => {}
                     }
                     if shut_down {
                         return Poll::Ready(End::Said);

@@ -34,7 +34,8 @@ pub struct State {
 struct Now {
     phase: Phase,
     since: Instant,
-    requests: u32,
+    /// When those that are being answered began.
+    requests: Vec<Instant>,
     /// Nothing has come yet.
     is_new: bool,
     /// Until the first request.
@@ -42,7 +43,10 @@ struct Now {
 }
 
 /// A request that is being answered: the connection is busy until this is dropped.
-pub struct Busy(Arc<State>);
+pub struct Busy {
+    state: Arc<State>,
+    since: Instant,
+}
 
 impl State {
     pub fn new(in_flight: InFlight) -> Self {
@@ -50,7 +54,7 @@ impl State {
             now: Mutex::new(Now {
                 phase: Phase::Head,
                 since: Instant::now(),
-                requests: 0,
+                requests: Vec::new(),
                 is_new: true,
                 in_flight: Some(in_flight),
             }),
@@ -64,7 +68,7 @@ impl State {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the connection is doing, and since when.
+    /// What the connection is doing, and since when; with several requests, since the oldest.
     pub fn phase(&self) -> (Phase, Instant) {
         let now = self.now();
         (now.phase, now.since)
@@ -78,11 +82,18 @@ impl State {
     /// A request's head has come.
     pub fn begin(self: &Arc<Self>, is_http2: bool) -> Busy {
         self.is_http2.store(is_http2, Relaxed);
+        let since = Instant::now();
         let mut now = self.now();
-        now.phase = Phase::Busy;
-        now.requests += 1;
+        if now.requests.is_empty() {
+            now.phase = Phase::Busy;
+            now.since = since;
+        }
+        now.requests.push(since);
         now.in_flight = None;
-        Busy(self.clone())
+        Busy {
+            state: self.clone(),
+            since,
+        }
     }
 
     pub fn is_http2(&self) -> bool {
@@ -123,13 +134,19 @@ impl State {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let mut now = self.0.now();
-        now.requests -= 1;
-        if now.requests == 0 {
-            now.phase = Phase::Idle;
-            now.since = Instant::now();
-            drop(now);
-            self.0.watcher.wake();
+        let mut now = self.state.now();
+        let position = now.requests.iter().position(|since| *since == self.since);
+        if let Some(position) = position {
+            now.requests.swap_remove(position);
+        }
+        match now.requests.iter().min() {
+            Some(oldest) => now.since = *oldest,
+            None => {
+                now.phase = Phase::Idle;
+                now.since = Instant::now();
+                drop(now);
+                self.state.watcher.wake();
+            }
         }
     }
 }
