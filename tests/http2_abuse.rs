@@ -736,32 +736,29 @@ fn slow_clients_hold_all_places_for_a_short_time_only() {
             ),
         ),
     ];
-    for kind in HTTP {
-        let siege = Siege::begin(
-            kind,
-            &format!(
-                "head-timeout = \"500ms\"\nkeep-alive = \"500ms\"\ntimeout = \"500ms\"\nmax-connections = {PLACES}"
-            ),
-        );
-        for (name, words) in &shapes {
-            let start = Instant::now();
-            let connect = |_| {
-                let mut client = siege.target.connect();
-                client.send(words);
-                client
-            };
-            let silent: Vec<Client> = (0..PLACES).map(connect).collect();
-            let mut http = siege.target.http();
-            http.ask("GET", "/hello");
-            let response = http.try_response();
-            let took = start.elapsed();
-            assert!(response.is_ok(), "{name}: {took:?} {response:?}");
-            let most = patience * 2 + GRACE + LINGER + SLACK;
-            assert!(took < most, "{name}: {took:?}");
-            drop(silent);
-        }
-        siege.end();
+    let settings = format!(
+        "head-timeout = \"500ms\"\nkeep-alive = \"500ms\"\ntimeout = \"500ms\"\nmax-connections = {PLACES}"
+    );
+    let siege = Siege::begin(Kind::P2, &settings);
+    for (name, words) in &shapes {
+        let start = Instant::now();
+        let connect = |_| {
+            let mut client = siege.target.connect();
+            client.send(words);
+            client
+        };
+        let silent: Vec<Client> = (0..PLACES).map(connect).collect();
+        let mut http = siege.target.http();
+        http.ask("GET", "/hello");
+        // 503 would be an answer, too: there is a place for the connection.
+        let response = http.try_response();
+        let took = start.elapsed();
+        assert!(response.is_ok(), "{name}: {took:?} {response:?}");
+        let most = patience * 2 + GRACE + LINGER + SLACK;
+        assert!(took < most, "{name}: {took:?}");
+        drop(silent);
     }
+    siege.end();
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Address, Client, End, HTTP, Http, PATIENCE, Siege};
+use harness::{Address, Client, End, HTTP, Http, Kind, PATIENCE, Siege};
 use rustix::net::sockopt::{self, Timeout};
 
 const MIB: usize = 1024 * 1024;
@@ -306,6 +306,7 @@ fn a_guest_hears_of_one_authority_only() {
         let text = http.response().text();
         assert!(text.contains(":authority: one.test\n"), "{text}");
         assert!(!text.contains("two.test"), "{text}");
+        drop(http);
         for request in [
             "GET http://one.test/head HTTP/1.1\r\nHost: one.test\r\nHost: two.test\r\n\r\n",
             "GET /head HTTP/1.1\r\nHost: one.test, two.test\r\n\r\n",
@@ -389,13 +390,16 @@ fn what_is_no_http_is_refused() {
     }
 }
 
-/// Sends something that has no end until the host ends the connection. Returned is for how long.
+/// Sends something that has no end until the host answers, or ends the connection: for how long.
 fn pour(address: &Address, start: &str, more: &str) -> (Duration, Http) {
     let mut http = address.http();
     http.send(start);
     let more = more.repeat(64 * 1024 / more.len());
     let start = Instant::now();
-    while start.elapsed() < PATIENCE && http.write_all(more.as_bytes()).is_ok() {}
+    while start.elapsed() < PATIENCE
+        && !http.hears_anything_within(Duration::ZERO)
+        && http.write_all(more.as_bytes()).is_ok()
+    {}
     (start.elapsed(), http)
 }
 
@@ -405,7 +409,7 @@ fn what_has_no_end_is_not_taken_without_end() {
     let many: String = (0..1000).map(|n| format!("X-{n}: x\r\n")).collect();
     let chunked = post("Transfer-Encoding: chunked\r\n\r\n");
     for kind in HTTP {
-        let siege = Siege::begin(kind, "timeout = \"2s\"");
+        let siege = Siege::begin(kind, "head-timeout = \"1s\"\ntimeout = \"1s\"");
         for head in [
             format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"),
             format!("{long} / HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -441,7 +445,8 @@ fn what_has_no_end_is_not_taken_without_end() {
             (&*(chunked.clone() + "0\r\nX: "), "x"),
         ] {
             let (took, _) = pour(&siege.target, start, more);
-            assert!(took < LINGER + SLACK, "{start:?}, {more:?}: {took:?}");
+            let most = Duration::from_secs(1) + SLACK;
+            assert!(took < most, "{start:?}, {more:?}: {took:?}");
         }
         siege.end();
     }
@@ -451,10 +456,10 @@ fn what_has_no_end_is_not_taken_without_end() {
 #[test]
 fn a_body_of_tiny_chunks_is_bounded() {
     for kind in HTTP {
-        let siege = Siege::begin(kind, "timeout = \"3s\"\nmax-body = \"1MiB\"");
+        let siege = Siege::begin(kind, "timeout = \"1s\"\nmax-body = \"1MiB\"");
         let chunked = post("Transfer-Encoding: chunked\r\n\r\n");
         let (took, mut http) = pour(&siege.target, &chunked, "1\r\nx\r\n");
-        assert!(took < Duration::from_secs(3) + LINGER + SLACK, "{took:?}");
+        assert!(took < Duration::from_secs(1) + SLACK, "{took:?}");
         if let Ok(response) = http.try_response() {
             assert!([408, 413].contains(&response.status), "{response:?}");
         }
@@ -509,45 +514,42 @@ const PLACES: usize = 8;
 #[test]
 fn slow_heads_hold_all_places_for_a_short_time_only() {
     let patience = Duration::from_millis(500);
-    for kind in HTTP {
-        let siege = Siege::begin(
-            kind,
-            &format!("head-timeout = \"500ms\"\nmax-connections = {PLACES}"),
-        );
-        // Twice as many as there are places: the others wait in the kernel's queue.
+    let settings = format!("head-timeout = \"500ms\"\nmax-connections = {PLACES}");
+    // No guest has a part in it.
+    let siege = Siege::begin(Kind::P2, &settings);
+    // Twice as many as there are places: the others wait in the kernel's queue.
+    let start = Instant::now();
+    let slow = Dripping::start(&siege.target, 2 * PLACES, "GET /hel");
+    siege.neighbour_is_answered();
+    siege.target_answers();
+    // Each round lasts until the head's time is up, and then until the host has had enough of
+    // what still comes.
+    let took = start.elapsed();
+    assert!(took >= patience, "{took:?}: nobody held the places");
+    assert!(took < (patience + LINGER) * 2 + SLACK, "{took:?}");
+    slow.end(408);
+
+    // So it is with clients that say nothing at all, and with HTTP/2.
+    for words in [
+        "",
+        "PRI * HTTP/2.0\r\n",
+        "\r\n",
+        "GET /hello HTTP/1.1\r\nHost: a\r\n",
+    ] {
         let start = Instant::now();
-        let slow = Dripping::start(&siege.target, 2 * PLACES, "GET /hel");
-        siege.neighbour_is_answered();
+        let connect = |_| {
+            let mut client = siege.target.connect();
+            client.send(words);
+            client
+        };
+        let silent: Vec<Client> = (0..PLACES).map(connect).collect();
         siege.target_answers();
-        // Each round lasts until the head's time is up, and then until the host has had enough of
-        // what still comes.
         let took = start.elapsed();
         assert!(took >= patience, "{took:?}: nobody held the places");
-        assert!(took < (patience + LINGER) * 2 + SLACK, "{took:?}");
-        slow.end(408);
-
-        // So it is with clients that say nothing at all, and with HTTP/2.
-        for words in [
-            "",
-            "PRI * HTTP/2.0\r\n",
-            "\r\n",
-            "GET /hello HTTP/1.1\r\nHost: a\r\n",
-        ] {
-            let start = Instant::now();
-            let connect = |_| {
-                let mut client = siege.target.connect();
-                client.send(words);
-                client
-            };
-            let silent: Vec<Client> = (0..PLACES).map(connect).collect();
-            siege.target_answers();
-            let took = start.elapsed();
-            assert!(took >= patience, "{took:?}: nobody held the places");
-            assert!(took < patience + LINGER + SLACK, "{took:?}");
-            drop(silent);
-        }
-        siege.end();
+        assert!(took < patience + LINGER + SLACK, "{took:?}");
+        drop(silent);
     }
+    siege.end();
 }
 
 #[test]
@@ -660,13 +662,7 @@ fn clients_that_read_slowly_or_not_at_all_hold_their_places_for_a_time() {
 fn requests_whose_answers_nobody_reads_are_not_taken_without_end() {
     for kind in HTTP {
         let siege = Siege::begin(kind, "timeout = \"5s\"");
-        for target in [
-            "/sized?1000",
-            "/status?404",
-            "/big?300000",
-            "/trap",
-            "/big?1000000000",
-        ] {
+        for target in ["/sized?1000", "/trap", "/big?300000", "/big?1000000000"] {
             let mut client = narrow(&siege.target);
             let patience = Duration::from_millis(500);
             sockopt::set_socket_timeout(&client, Timeout::Send, Some(patience))
@@ -693,7 +689,7 @@ fn half_a_request_behind_another_does_not_hold_up_its_answer() {
     for kind in HTTP {
         let siege = Siege::begin(kind, "");
         let mut http = siege.target.http();
-        http.send("GET /big?300000000 HTTP/1.1\r\nHost: a\r\n\r\nG");
+        http.send("GET /big?100000000 HTTP/1.1\r\nHost: a\r\n\r\nG");
         let mut size = 0;
         http.next_head().expect("a head");
         loop {
@@ -702,7 +698,7 @@ fn half_a_request_behind_another_does_not_hold_up_its_answer() {
                 count => size += count,
             }
         }
-        assert_eq!(size, 300_000_000);
+        assert_eq!(size, 100_000_000);
         drop(http);
         siege.end();
     }

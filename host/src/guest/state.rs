@@ -153,10 +153,10 @@ impl Drop for BrokenUnlessEnded {
 }
 
 /// The most that a guest hands over of an answer's body at once, in bytes.
-const BODY_CHUNK: usize = 64 * 1024;
+const BODY_CHUNK: usize = 32 * 1024;
 
 /// How many of those wait for the client.
-const BODY_CHUNKS: usize = 2;
+const BODY_CHUNKS: usize = 1;
 
 /// What `wasi:http` asks of its host.
 struct Hooks;

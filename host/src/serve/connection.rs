@@ -4,11 +4,12 @@ use super::Host;
 use super::accept::Permits;
 use super::http;
 use super::peer::Peer;
-use super::stream;
+use super::stream::{self, ResetOnDrop};
 use crate::activation::Protocol;
 use crate::guest::{Connection, Transport};
 use crate::lifecycle::InFlight;
 use crate::module::Handler;
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -42,20 +43,27 @@ async fn serve(
     peer: Peer,
     in_flight: InFlight,
 ) {
-    match handler.program(&host.engines, host.cache.as_ref()).await {
-        Ok(program) if !program.is_http() => {
+    // Also when the host leaves before the guest is loaded.
+    let broken = ResetOnDrop(connection);
+    let program = handler.program(&host.engines, host.cache.as_ref()).await;
+    let is_http = match &program {
+        Ok(program) => program.is_http(),
+        Err(_) => http::is_spoken(connection).await,
+    };
+    match program {
+        _ if is_http && connection.transport() == Transport::Packets => {
+            let why = "an HTTP guest cannot answer packets (use ListenStream= in the .socket unit)";
+            handler.report_unfit(why).await;
+        }
+        _ if is_http => {
+            mem::forget(broken);
+            Box::pin(http::serve(host, handler, connection, peer, in_flight)).await;
+        }
+        Ok(program) => {
+            mem::forget(broken);
             stream::serve(host, handler, program, connection, peer).await;
             drop(in_flight);
         }
-        Ok(_) if connection.transport() == Transport::Packets => {
-            let why = "an HTTP guest cannot answer packets (use ListenStream= in the .socket unit)";
-            handler.report_unfit(why).await;
-            connection.reset();
-        }
-        Ok(_) => Box::pin(http::serve(host, handler, connection, peer, in_flight)).await,
-        Err(_) if http::is_spoken(connection).await => {
-            Box::pin(http::serve(host, handler, connection, peer, in_flight)).await;
-        }
-        Err(_) => connection.reset(),
+        Err(_) => {}
     }
 }

@@ -33,7 +33,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 const STREAMS: u32 = 100;
 
 /// What of an answer waits for the client of a HTTP/2 request, in bytes.
-const SEND_BUFFER: usize = 64 * 1024;
+const SEND_BUFFER: usize = 32 * 1024;
 
 /// How long a connection that closes is given to do so.
 const GRACE: Duration = Duration::from_secs(2);

@@ -26,7 +26,6 @@ pub struct Upload {
 
 impl Upload {
     pub fn new(body: Incoming, exchange: Arc<Exchange>) -> Self {
-        exchange.is_received.store(body.is_end_stream(), Relaxed);
         Self {
             left: exchange.session.handler.config.http.max_body,
             body,

@@ -5,6 +5,7 @@ use crate::guest::Meter;
 use crate::journal::{self, Level};
 use crate::lifecycle::InFlight;
 use ::http::{Request, StatusCode};
+use http_body::Body;
 use hyper::body::Incoming;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
@@ -62,7 +63,7 @@ impl Exchange {
             began: Instant::now(),
             meter: OnceLock::new(),
             received: AtomicU64::new(0),
-            is_received: AtomicBool::new(false),
+            is_received: AtomicBool::new(request.body().is_end_stream()),
             is_cut: AtomicBool::new(false),
             is_too_large: AtomicBool::new(false),
             sent: AtomicU64::new(0),
