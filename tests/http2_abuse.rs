@@ -303,6 +303,10 @@ fn floods_of_frames_during_a_request_do_not_disturb() {
 fn floods_of_frames_end_with_the_connections_time() {
     let siege = Siege::begin(Kind::P2, "head-timeout = \"300ms\"\nkeep-alive = \"300ms\"");
     for (name, piece) in pieces() {
+        if !["pings", "settings", "unknown frames"].contains(&name) {
+            // They are all the same to the clock.
+            continue;
+        }
         // Before the first request, and after it.
         for (reads, has_asked) in [(true, false), (false, true)] {
             let mut connection = impatient(&siege.target, &[]);
@@ -362,6 +366,11 @@ fn windows_that_never_open_hold_requests_for_a_time_only() {
             // As many as the handler answers at a time.
             let requests: Vec<u8> = (0..8).flat_map(|n| get(stream(n), target)).collect();
             connection.send(requests);
+            let mut heads = 0;
+            while heads < 8 {
+                let frame = connection.next_frame().expect("a head for each");
+                heads += usize::from(frame.kind == HEADERS);
+            }
             // 503 while they hold all places.
             let start = Instant::now();
             while siege.target.get("/hello").status != 200 {
@@ -692,10 +701,8 @@ fn a_body_of_another_length_than_it_said_is_no_whole_one() {
     }
 }
 
-const PLACES: usize = 8;
-
 #[test]
-fn slow_clients_hold_all_places_for_a_short_time_only() {
+fn slow_clients_hold_places_for_a_short_time_only() {
     let patience = Duration::from_millis(500);
     let preface = [PREFACE, &settings(&[])].concat();
     let open = frame(HEADERS, 0, 1, head("GET", "/hello", &[]));
@@ -736,29 +743,29 @@ fn slow_clients_hold_all_places_for_a_short_time_only() {
             ),
         ),
     ];
+    let places = shapes.len();
     let settings = format!(
-        "head-timeout = \"500ms\"\nkeep-alive = \"500ms\"\ntimeout = \"500ms\"\nmax-connections = {PLACES}"
+        "head-timeout = \"500ms\"\nkeep-alive = \"500ms\"\ntimeout = \"500ms\"\nmax-connections = {places}"
     );
-    let siege = Siege::begin(Kind::P2, &settings);
-    for (name, words) in &shapes {
+    for kind in HTTP {
+        let siege = Siege::begin(kind, &settings);
         let start = Instant::now();
-        let connect = |_| {
+        let connect = |words: &Vec<u8>| {
             let mut client = siege.target.connect();
             client.send(words);
             client
         };
-        let silent: Vec<Client> = (0..PLACES).map(connect).collect();
-        let mut http = siege.target.http();
-        http.ask("GET", "/hello");
-        // 503 would be an answer, too: there is a place for the connection.
-        let response = http.try_response();
-        let took = start.elapsed();
-        assert!(response.is_ok(), "{name}: {took:?} {response:?}");
-        let most = patience * 2 + GRACE + LINGER + SLACK;
-        assert!(took < most, "{name}: {took:?}");
-        drop(silent);
+        let silent: Vec<Client> = shapes.iter().map(|(_, words)| connect(words)).collect();
+        siege.neighbour_is_answered();
+        for ((name, _), mut client) in shapes.iter().zip(silent) {
+            let end = client.answer().end;
+            let took = start.elapsed();
+            assert_ne!(end, End::TimedOut, "{name}");
+            let most = patience * 2 + GRACE + SLACK;
+            assert!(took < most, "{name}: {took:?}");
+        }
+        siege.end();
     }
-    siege.end();
 }
 
 #[test]

@@ -98,14 +98,14 @@ fn each_connection_that_systemd_accepts_has_a_host_of_its_own() {
 
 #[test]
 fn a_host_that_systemd_gives_a_connection_ends_well_though_its_guest_traps() {
-    accepting("trapping", "trap", "");
+    accepting("broken-off", "trap", "");
     let lines = "ListenStream=127.0.0.1:23001\nAccept=yes";
-    let socket = socket("trapping", lines, tcp(23_001));
+    let socket = socket("broken-off", lines, tcp(23_001));
     for _ in 0..5 {
         socket.address.knock().expect_reset_after("before\n");
     }
     // One that had failed would stay for somebody to look at.
-    expect_no_instances("trapping");
+    expect_no_instances("broken-off");
     socket.assert_open();
 }
 
