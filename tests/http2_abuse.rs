@@ -293,7 +293,8 @@ fn floods_of_frames_during_a_request_do_not_disturb() {
             }
             let answered = catch_unwind(AssertUnwindSafe(|| siege.neighbour_is_answered()));
             is_over.store(true, Relaxed);
-            answered.unwrap_or_else(|panic| resume_unwind(panic));
+            let took = answered.unwrap_or_else(|panic| resume_unwind(panic));
+            assert!(took < SLACK, "{took:?}");
         });
     }
     siege.end();
@@ -354,13 +355,11 @@ fn windows_that_never_open_hold_requests_for_a_time_only() {
             "timeout = \"500ms\"\nkeep-alive = \"500ms\"\nmax-connections = 8",
         );
         for (windows, target) in [
-            // None at all: the head comes, but no byte of the body.
+            // None at all: the head comes, but no byte of the body. The window of the connection, too,
+            // can be what lacks.
             (vec![(INITIAL_WINDOW_SIZE, 0)], "/hello"),
             (vec![(INITIAL_WINDOW_SIZE, 0)], "/big?1000000000"),
-            (vec![(INITIAL_WINDOW_SIZE, 1)], "/sized?100000"),
-            (vec![], "/big?1000000000"),
             (vec![], "/sized?100000"),
-            (vec![(INITIAL_WINDOW_SIZE, WINDOW)], "/sized?70000"),
         ] {
             let mut connection = siege.target.frames(&windows);
             // As many as the handler answers at a time.

@@ -452,6 +452,48 @@ fn what_has_no_end_is_not_taken_without_end() {
     }
 }
 
+/// What keeps the host reading, and says nothing: others have their turn.
+#[test]
+fn clients_that_never_pause_do_not_disturb() {
+    let chunked = post("Transfer-Encoding: chunked\r\n\r\n");
+    let siege = Siege::begin(Kind::P2, "timeout = \"5s\"\nmax-body = \"1TiB\"");
+    for (start, more) in [
+        (chunked.clone(), "0"),
+        (chunked.clone() + "1", " "),
+        (chunked.clone(), "1\r\nx\r\n"),
+        (post("Content-Length: 1000000000000\r\n\r\n"), "x"),
+    ] {
+        eprintln!("{more:?} after {start:?}:");
+        let more = more.repeat(64 * 1024 / more.len());
+        let connect = |_| {
+            let mut client = siege.target.connect();
+            client.send(&start);
+            client
+        };
+        let clients: Vec<Client> = (0..8).map(connect).collect();
+        thread::scope(|scope| {
+            for mut second in clients.iter().map(Client::second) {
+                let more = &more;
+                scope.spawn(move || while second.write_all(more.as_bytes()).is_ok() {});
+            }
+            // They end with their connections, whatever comes of this.
+            let _clients: Vec<HangUp> = clients.iter().map(HangUp).collect();
+            let took = siege.neighbour_is_answered();
+            assert!(took < SLACK, "{took:?}");
+        });
+    }
+    siege.end();
+}
+
+/// Ends a connection, for those, too, who hold it as their second.
+struct HangUp<'a>(&'a Client);
+
+impl Drop for HangUp<'_> {
+    fn drop(&mut self) {
+        self.0.hang_up();
+    }
+}
+
 /// Requests of a body that is all but endless: bounded by `max-body`, and by `timeout`.
 #[test]
 fn a_body_of_tiny_chunks_is_bounded() {

@@ -55,13 +55,15 @@ impl Siege {
         }
     }
 
-    /// The neighbour is answered while things are as they are.
+    /// The neighbour is answered while things are as they are: how long three answers took.
     #[track_caller]
-    pub fn neighbour_is_answered(&self) {
+    pub fn neighbour_is_answered(&self) -> Duration {
+        let start = Instant::now();
         let before = self.canary.answers.load(Relaxed);
         eventually("the neighbour is answered", || {
             self.canary.has_failed() || self.canary.answers.load(Relaxed) >= before + 3
         });
+        start.elapsed()
     }
 
     /// A request gets through to the handler itself.
@@ -80,6 +82,9 @@ impl Siege {
         // The last guests of the attackers may still hold the places of requests.
         eventually("the handler answers again", || {
             self.target.get("/hello").status == 200
+        });
+        eventually("the neighbour is answered", || {
+            canary.has_failed() || canary.answers.load(Relaxed) > 0
         });
         canary.stop();
         host.expect_in_flight(0);

@@ -420,6 +420,9 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.set_available(false);
+        // Requests know their instance, and it knows them.
+        lock(&self.instance.seats).clear();
+        lock(&self.instance.kept).clear();
     }
 }
 

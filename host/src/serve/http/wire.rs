@@ -4,11 +4,12 @@ use crate::guest::{Connection, Stream};
 use crate::lifecycle::InFlight;
 use futures::task::AtomicWaker;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 /// What a connection is doing.
@@ -29,7 +30,13 @@ pub struct State {
     watcher: AtomicWaker,
     is_http2: AtomicBool,
     content_length: Mutex<Finder>,
+    /// Bytes that came since it was the connection's turn.
+    turn: AtomicUsize,
 }
+
+/// The most bytes that a connection may bring in one turn: hyper reads some, such as a chunk size that
+/// has no end, slowly.
+const TURN: usize = 64 * 1024;
 
 struct Now {
     phase: Phase,
@@ -61,6 +68,7 @@ impl State {
             watcher: AtomicWaker::new(),
             is_http2: AtomicBool::new(false),
             content_length: Mutex::default(),
+            turn: AtomicUsize::new(0),
         }
     }
 
@@ -74,8 +82,9 @@ impl State {
         (now.phase, now.since)
     }
 
-    /// Wakes whoever polls when the phase changes without it.
+    /// It is the connection's turn. Wakes whoever polls when the phase changes without it.
     pub fn watch(&self, context: &Context<'_>) {
+        self.turn.store(0, Relaxed);
         self.watcher.register(context.waker());
     }
 
@@ -202,10 +211,17 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.state.turn.load(Relaxed) >= TURN {
+            // Unlike a wake-up, this lets even those have their turn that wait for the kernel.
+            let _ = pin!(yield_now()).poll(context);
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.state.hear(&buffer.filled()[before..]);
+            let came = &buffer.filled()[before..];
+            self.state.turn.fetch_add(came.len(), Relaxed);
+            self.state.hear(came);
         }
         poll
     }
