@@ -136,7 +136,7 @@ bench: setup-tests build ## measure cold starts, memory and size, beside baselin
 	musl-gcc -static -O2 -s -o build/baseline bench/baseline.c
 	install -m 644 bench/baseline.py build/
 	clang --target=wasm32-wasi -Os -s -o build/guests/p1/idle.wasm bench/idle.c
-	build/peers/bin/wasmtime --version 2>/dev/null | grep -q ' $(PEER) ' || \
+	build/peers/bin/wasmtime --version 2>/dev/null | grep -qwF '$(PEER)' || \
 	  $(CARGO) install --locked --root build/peers --target "$$(rustc --print host-tuple)" \
 	  --target-dir target/peers wasmtime-cli@$(PEER)
 	$(CARGO) build $(LOCKED) --release -p wasm-sock-bench

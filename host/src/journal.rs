@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, Once, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 /// How bad it is: the syslog levels (`syslog(3)`) we use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +50,12 @@ fn write_line(level: Level, message: std::fmt::Arguments<'_>) {
         line.push_str(&clean);
     }
     line.push('\n');
-    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut waiting = waiting();
     waiting.push_str(&line);
-    if level != Level::Info || waiting.len() > ENOUGH || !BUFFERED.load(Relaxed) {
-        write_out(&mut waiting);
+    let is_urgent = level != Level::Info || waiting.len() > ENOUGH;
+    drop(waiting);
+    if is_urgent || !BUFFERED.load(Relaxed) {
+        flush();
     }
 }
 
@@ -73,15 +75,16 @@ pub fn buffer() {
 
 /// Writes the lines that wait.
 pub fn flush() {
-    write_out(&mut WAITING.lock().unwrap_or_else(PoisonError::into_inner));
+    // Other threads add lines while these are written.
+    let lines = std::mem::take(&mut *waiting());
+    if !lines.is_empty() {
+        // A log that cannot be written has nowhere to be reported.
+        let _ = std::io::stderr().write_all(lines.as_bytes());
+    }
 }
 
-fn write_out(waiting: &mut String) {
-    if !waiting.is_empty() {
-        // A log that cannot be written has nowhere to be reported.
-        let _ = std::io::stderr().write_all(waiting.as_bytes());
-        waiting.clear();
-    }
+fn waiting() -> MutexGuard<'static, String> {
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Is the log syslog's, because standard error is the client's?

@@ -27,6 +27,9 @@ static ENGINES: [OnceLock<Engine>; 3] = [const { OnceLock::new() }; 3];
 /// Guests that are running this very moment, one a thread at most.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
 
+/// Has a guest run since the last tick?
+static RAN: AtomicBool = AtomicBool::new(false);
+
 /// Is the timer running?
 static TICKING: AtomicBool = AtomicBool::new(false);
 
@@ -62,7 +65,8 @@ extern "C" fn on_tick(_signal: libc::c_int) {
     for engine in ENGINES.iter().filter_map(OnceLock::get) {
         engine.increment_epoch();
     }
-    if RUNNING.load(SeqCst) == 0 {
+    // While guests come and go, the timer is not stopped and started for each.
+    if RUNNING.load(SeqCst) == 0 && !RAN.swap(false, SeqCst) {
         set_timer(Duration::ZERO);
         TICKING.store(false, SeqCst);
         // A guest that began in between saw the timer running, and relies on it.
@@ -207,6 +211,7 @@ impl<F: Future> Future for Metered<F> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let exact = self.meter.begin();
         RUNNING.fetch_add(1, SeqCst);
+        RAN.store(true, Relaxed);
         ensure_ticking();
         let poll = self.guest.as_mut().poll(context);
         RUNNING.fetch_sub(1, SeqCst);

@@ -7,8 +7,8 @@ use crate::config::HandlerConfig;
 use crate::guest::{Code, Engines, Program};
 use crate::journal::{self, Level};
 use std::fs::File;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{self, Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify, Semaphore, oneshot};
@@ -17,6 +17,10 @@ use tokio::time::sleep;
 /// How long a module that could not be loaded is not tried again while its files stay the same:
 /// what was wrong may lie outside of them (a folder's permissions, the compiler).
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How long what was seen of the files holds. It spares the two system calls a connection only where
+/// connections come faster than that.
+const GLANCE: Duration = Duration::from_millis(1);
 
 /// How long a file that is being written is left alone before it is looked at again.
 const UNFINISHED: Duration = Duration::from_millis(50);
@@ -37,6 +41,8 @@ pub struct Handler {
     /// Where its module is looked for, or why nowhere.
     files: Result<Files, String>,
     slot: Mutex<Slot>,
+    /// The program whose files were the same at this moment.
+    seen: sync::Mutex<Option<(Instant, Arc<Program>)>>,
 }
 
 /// The handler has no program to run; why was logged.
@@ -63,6 +69,7 @@ impl Handler {
             config,
             files,
             slot: Mutex::default(),
+            seen: sync::Mutex::default(),
         }
     }
 
@@ -76,19 +83,30 @@ impl Handler {
         engines: &Engines,
         cache: Option<&Cache>,
     ) -> Result<Arc<Program>, Unavailable> {
+        let now = Instant::now();
+        if let Some((seen, program)) = &*self.seen()
+            && now.saturating_duration_since(*seen) < GLANCE
+        {
+            return Ok(program.clone());
+        }
         let mut slot = self.slot.lock().await;
         let files = match &self.files {
             Ok(files) => files,
             Err(why) => return Err(self.unavailable(&mut slot, why)),
         };
+        let now = Instant::now();
         let stamp = files.stamp();
         if slot.stamp == Some(stamp) {
             match &slot.outcome {
-                Some(Ok(program)) => return Ok(program.clone()),
+                Some(Ok(program)) => {
+                    *self.seen() = Some((now, program.clone()));
+                    return Ok(program.clone());
+                }
                 Some(Err(failed)) if failed.elapsed() < RETRY => return Err(Unavailable),
                 _ => {}
             }
         }
+        *self.seen() = None;
         // Boxed, because it would be part of every connection's task.
         let (stamp, loaded) = Box::pin(self.load_settled(files, stamp, engines, cache)).await;
         slot.stamp = Some(stamp);
@@ -104,6 +122,10 @@ impl Handler {
                 Err(self.unavailable(&mut slot, &error.to_string()))
             }
         }
+    }
+
+    fn seen(&self) -> sync::MutexGuard<'_, Option<(Instant, Arc<Program>)>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A client waits for a place until what is returned is dropped.
