@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::inotify;
 
-use harness::{BOTH, Kind, World, compiler, second_version, wasm, wasm_sock};
+use harness::{BOTH, Kind, World, compiler, eventually, second_version, wasm, wasm_sock};
 
 fn entries(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("list a folder");
@@ -149,6 +149,46 @@ fn a_cwasm_alone_needs_neither_compiler_nor_cache() {
             .without("CACHE_DIRECTORY")
             .start();
         assert!(address.knock().text().starts_with("Hello"));
+    }
+}
+
+#[test]
+fn the_next_start_maps_the_copy_that_the_first_one_left_in_the_cache() {
+    for kind in BOTH {
+        let world = World::new(kind);
+        world.configure("[handler.m]\nmodule = \"m.cwasm\"\nargs = [\"version\"]\n");
+        let address = world.tcp("m");
+        let settled = || std::thread::sleep(Duration::from_millis(600));
+        let maps = |host: &harness::Host| {
+            let path = format!("/proc/{}/maps", host.pid().as_raw_nonzero());
+            fs::read_to_string(path).expect("read maps")
+        };
+        let cache = world.path("cache");
+        let mut copies = Vec::new();
+        let contents = [fs::read(wasm(kind, "actor")).unwrap(), second_version(kind)];
+        for (content, answer) in contents.iter().zip(["version", "edition"]) {
+            world.compile(content, "m");
+            settled();
+            let host = world.start(&[]);
+            assert!(address.knock().text().starts_with(answer));
+            let before = copies.clone();
+            eventually("the copy is the only one", || {
+                copies = entries(&cache);
+                copies.len() == 1 && copies != before
+            });
+            assert!(maps(&host).contains("memfd:artifact"));
+            drop(host);
+
+            let host = world.start(&[]);
+            assert!(address.knock().text().starts_with(answer));
+            let mapped = maps(&host);
+            assert!(mapped.contains(&copies[0]) && !mapped.contains("memfd:artifact"));
+        }
+
+        // A copy that somebody broke is passed over.
+        fs::write(cache.join(&copies[0]), "nonsense").unwrap();
+        let _host = world.start(&[]);
+        assert!(address.knock().text().starts_with("edition"));
     }
 }
 

@@ -2,27 +2,42 @@
 //! process's own id in the environment.
 
 use crate::Result;
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{io, ptr};
+use std::{io, ptr, thread};
 
 /// The first passed descriptor.
 const FIRST: i32 = 3;
 
-/// A program and its arguments.
-pub struct Program(Vec<CString>);
+/// A program with its arguments, and what is added to its environment.
+pub struct Program {
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+}
 
 impl Program {
     pub fn new(arguments: &[PathBuf]) -> Self {
-        let c_string = |path: &PathBuf| {
-            CString::new(path.as_os_str().as_encoded_bytes()).expect("a path has no NUL in it")
-        };
-        Self(arguments.iter().map(c_string).collect())
+        Self {
+            arguments: arguments.iter().map(|path| c_string(path)).collect(),
+            environment: Vec::new(),
+        }
     }
+
+    /// With `$CACHE_DIRECTORY`, which the unit of a service makes (`systemd.exec(5)`).
+    pub fn with_cache(mut self, directory: &Path) -> Self {
+        let mut variable = OsString::from("CACHE_DIRECTORY=");
+        variable.push(directory);
+        self.environment.push(c_string(variable.as_ref()));
+        self
+    }
+}
+
+fn c_string(text: &Path) -> CString {
+    CString::new(text.as_os_str().as_encoded_bytes()).expect("it has no NUL in it")
 }
 
 /// A started program; ended and reaped when dropped.
@@ -94,14 +109,11 @@ fn start(program: &Program, sockets: &[OwnedFd], started: &SharedTime) -> Result
     let mut pid_variable = *b"LISTEN_PID=0000000000\0";
     let count = CString::new(format!("LISTEN_FDS={}", sockets.len()))?;
     let path = c"PATH=/usr/bin:/bin";
-    let mut environment = [
-        path.as_ptr(),
-        count.as_ptr(),
-        pid_variable.as_ptr().cast(),
-        ptr::null(),
-    ];
-    let mut arguments: Vec<*const libc::c_char> =
-        program.0.iter().map(|text| text.as_ptr()).collect();
+    let mut environment = vec![path.as_ptr(), count.as_ptr(), pid_variable.as_ptr().cast()];
+    environment.extend(program.environment.iter().map(|text| text.as_ptr()));
+    environment.push(ptr::null());
+    let arguments = program.arguments.iter();
+    let mut arguments: Vec<*const libc::c_char> = arguments.map(|text| text.as_ptr()).collect();
     arguments.push(ptr::null());
     let fds: Vec<i32> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
     // Out of the way of the numbers that they are to have.
@@ -162,8 +174,19 @@ pub fn cold_start(program: &Program, sockets: usize, words: &[u8]) -> Result<f64
     let mut byte = [0];
     client
         .read_exact(&mut byte)
-        .map_err(|error| format!("no answer from {:?}: {error}", program.0))?;
+        .map_err(|error| format!("no answer from {:?}: {error}", program.arguments))?;
     Ok((now() - started.get()) as f64 / 1000.0)
+}
+
+/// Starts `program` once for somebody who says `words`, and gives it the time to keep what it likes in
+/// its cache.
+pub fn settle(program: &Program, words: &[u8]) -> Result<()> {
+    let (listeners, mut client) = sockets_with_a_client(1)?;
+    client.write_all(words)?;
+    let _process = start(program, &listeners, &SharedTime::new()?)?;
+    client.read_exact(&mut [0])?;
+    thread::sleep(Duration::from_millis(500));
+    Ok(())
 }
 
 /// Starts `program` and waits until it has answered its first client, who stays.

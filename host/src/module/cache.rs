@@ -1,13 +1,17 @@
-//! Modules that were compiled because only a `.wasm` was there, kept for the next start.
+//! What is kept for the next start: modules that were compiled because only a `.wasm` was there, and
+//! copies of artifacts that lie elsewhere, where they may be changed in place.
 
+use super::files::FileStamp;
 use sha2::{Digest, Sha256};
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::thread;
 use std::time::SystemTime;
 
 /// Tells apart what this process stores at the same time.
@@ -38,12 +42,39 @@ impl Cache {
 
     /// Where the artifact for this module's content lies, or would.
     pub fn entry(&self, wasm: &[u8]) -> PathBuf {
-        let mut name = String::with_capacity(128);
-        for byte in Sha256::digest(wasm) {
-            let _ = write!(name, "{byte:02x}");
-        }
-        let _ = write!(name, "-{}.cwasm", wasm_sock_engine::fingerprint());
-        self.directory.join(name)
+        let engine = wasm_sock_engine::fingerprint();
+        self.directory
+            .join(format!("{}-{engine}.cwasm", hexadecimal(wasm)))
+    }
+
+    /// Where the copy of an artifact lies, or would; `None` while it may still be written to.
+    pub fn copy_of(&self, path: &Path, artifact: &File) -> Option<PathBuf> {
+        let stamp = FileStamp::of(&artifact.metadata().ok()?);
+        let name = || format!("{}{stamp:x}.cwasm", copies_of(path));
+        (!stamp.is_fresh()).then(|| self.directory.join(name()))
+    }
+
+    /// Keeps a copy where [`Self::copy_of`] said, and deletes those of what was at `path` before. Does
+    /// so in a thread of its own; when it fails, the next start tries again.
+    pub fn keep_copy(&self, copy: PathBuf, path: &Path, artifact: File) {
+        let (cache, outdated) = (self.clone(), copies_of(path));
+        let keep = move || -> io::Result<()> {
+            let mut bytes = vec![0; artifact.metadata()?.len() as usize];
+            artifact.read_exact_at(&mut bytes, 0)?;
+            cache.store(&copy, &bytes)?;
+            for entry in fs::read_dir(&cache.directory)? {
+                let entry = entry?;
+                let is_outdated = entry.file_name().to_string_lossy().starts_with(&outdated);
+                if is_outdated && entry.path() != copy {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+            Ok(())
+        };
+        // Without the copy, or a thread to make it, a start takes longer.
+        let _ = thread::Builder::new()
+            .name("cache".into())
+            .spawn(move || drop(keep()));
     }
 
     /// Keeps an artifact under the name that [`Self::entry`] gave. Nobody ever sees half of it, and
@@ -71,7 +102,11 @@ impl Cache {
             .create_new(true)
             .mode(0o600)
             .open(&unfinished)
-            .and_then(|mut file| file.write_all(artifact))
+            .and_then(|mut file| {
+                file.write_all(artifact)?;
+                // Or a machine that loses power may come back with the name and without the content.
+                file.sync_data()
+            })
             .and_then(|()| fs::rename(&unfinished, entry));
         if written.is_err() {
             // It may not be there at all.
@@ -79,4 +114,17 @@ impl Cache {
         }
         written
     }
+}
+
+/// How the names of all copies of what was ever at `path` begin.
+fn copies_of(path: &Path) -> String {
+    format!("{}-", &hexadecimal(path.as_os_str().as_bytes())[..16])
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }

@@ -1,7 +1,8 @@
 //! Which file a handler is loaded from, and whether it has been replaced since.
 
 use crate::config::HandlerConfig;
-use std::fs;
+use std::fmt::{self, Formatter, LowerHex};
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -23,7 +24,7 @@ pub struct Files {
 /// Tells one content of a file from the next without reading it. The change time cannot be set
 /// back, so a file of the same size and modification time is still seen to be another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileStamp {
+pub struct FileStamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -68,22 +69,46 @@ impl Files {
     /// What the files are now.
     pub fn stamp(&self) -> Stamp {
         Stamp {
-            cwasm: FileStamp::of(&self.cwasm),
-            wasm: FileStamp::of(&self.wasm),
+            cwasm: FileStamp::at(&self.cwasm),
+            wasm: FileStamp::at(&self.wasm),
         }
     }
 }
 
 impl FileStamp {
-    fn of(path: &Path) -> Option<Self> {
-        let file = fs::metadata(path).ok()?;
-        Some(Self {
+    fn at(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().as_ref().map(Self::of)
+    }
+
+    pub fn of(file: &Metadata) -> Self {
+        Self {
             device: file.dev(),
             inode: file.ino(),
             size: file.size(),
             modified: (file.mtime(), file.mtime_nsec()),
             changed: (file.ctime(), file.ctime_nsec()),
-        })
+        }
+    }
+
+    /// Was it changed so recently that it may be half written? Those who copy over a module (`cp`,
+    /// `scp`) rather than rename a new one into its place pass through that state.
+    pub fn is_fresh(&self) -> bool {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let (seconds, nanoseconds) = self.changed;
+        let age = now.checked_sub(Duration::new(seconds as u64, nanoseconds as u32));
+        age.is_some_and(|age| age < FRESH)
+    }
+}
+
+/// All of it, for the name of a file.
+impl LowerHex for FileStamp {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (modified, changed) = (self.modified, self.changed);
+        write!(f, "{:x}-{:x}-{:x}", self.device, self.inode, self.size)?;
+        write!(f, "-{:x}.{:x}", modified.0, modified.1)?;
+        write!(f, "-{:x}.{:x}", changed.0, changed.1)
     }
 }
 
@@ -102,20 +127,10 @@ impl Stamp {
         }
     }
 
-    /// Was one of the files changed so recently that it may be half written? Those who copy over a
-    /// module (`cp`, `scp`) rather than rename a new one into its place pass through that state.
+    /// Was one of the files changed so recently that it may be half written?
     pub fn is_fresh(&self) -> bool {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let age = |file: &FileStamp| {
-            let (seconds, nanoseconds) = file.changed;
-            now.checked_sub(Duration::new(seconds as u64, nanoseconds as u32))
-        };
-        self.cwasm
-            .iter()
-            .chain(&self.wasm)
-            .any(|file| age(file).is_some_and(|age| age < FRESH))
+        let mut files = self.cwasm.iter().chain(&self.wasm);
+        files.any(FileStamp::is_fresh)
     }
 
     /// Are both there?

@@ -219,7 +219,7 @@ impl Handler {
     ) -> Result<(Code, File), LoadError> {
         if stamp.prefers_cwasm() {
             // In place: it takes a fraction of a millisecond, less than a thread for it would.
-            match load::artifact(engines, &files.cwasm) {
+            match load::artifact(engines, &files.cwasm, cache) {
                 Err(error) if stamp.has_wasm() => {
                     let message = format!("{error}; using {} instead", files.wasm.display());
                     journal::log_handler(Level::Warning, &self.name, "", message);
