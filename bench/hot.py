@@ -46,8 +46,8 @@ def pattern(name):
 
 def sizes(program):
     found = {}
-    lines = subprocess.run(["nm", "-S", program], capture_output=True, text=True, check=True)
-    for line in lines.stdout.splitlines():
+    symbols = subprocess.check_output(["nm", "-S", program], text=True)
+    for line in symbols.splitlines():
         fields = line.split()
         if len(fields) == 4 and fields[2] in "tTwW":
             found[fields[3]] = int(fields[1], 16)
@@ -55,7 +55,7 @@ def sizes(program):
 
 
 def functions(program, artifact, folder):
-    """The names of all functions that run for one connection, in no order."""
+    """The names of all functions that run for one connection, each once."""
     listener = socket.create_server(("127.0.0.1", 0))
     os.set_inheritable(listener.fileno(), True)
     client = socket.create_connection(listener.getsockname(), timeout=60)
@@ -95,7 +95,7 @@ def main():
         if name.endswith("17h*") and used[name] and total[name] - used[name] <= MOST_WASTED
     ]
     text = "".join(f"    *(.text.{name})\n" for name in hot)
-    Path(__file__).with_name("..").joinpath("host/hot.ld").write_text(HEADER + text + FOOTER)
+    Path(__file__).parent.parent.joinpath("host/hot.ld").write_text(HEADER + text + FOOTER)
     print(f"{len(hot)} functions, {sum(total[name] for name in hot) // 1024} KiB")
 
 

@@ -167,26 +167,27 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
 /// Microseconds from just before `execve` to the first byte of the answer, for a client that is
 /// already waiting at the last of `sockets` sockets, and has said `words`.
 pub fn cold_start(program: &Program, sockets: usize, words: &[u8]) -> Result<f64> {
-    let (listeners, mut client) = sockets_with_a_client(sockets)?;
-    client.write_all(words)?;
-    let started = SharedTime::new()?;
-    let _process = start(program, &listeners, &started)?;
-    let mut byte = [0];
-    client
-        .read_exact(&mut byte)
-        .map_err(|error| format!("no answer from {:?}: {error}", program.arguments))?;
-    Ok((now() - started.get()) as f64 / 1000.0)
+    Ok(first_byte(program, sockets, words)?.1)
 }
 
 /// Starts `program` once for somebody who says `words`, and gives it the time to keep what it likes in
 /// its cache.
 pub fn settle(program: &Program, words: &[u8]) -> Result<()> {
-    let (listeners, mut client) = sockets_with_a_client(1)?;
-    client.write_all(words)?;
-    let _process = start(program, &listeners, &SharedTime::new()?)?;
-    client.read_exact(&mut [0])?;
+    let _process = first_byte(program, 1, words)?;
     thread::sleep(Duration::from_millis(500));
     Ok(())
+}
+
+fn first_byte(program: &Program, sockets: usize, words: &[u8]) -> Result<(Process, f64)> {
+    let (listeners, mut client) = sockets_with_a_client(sockets)?;
+    client.write_all(words)?;
+    let started = SharedTime::new()?;
+    let process = start(program, &listeners, &started)?;
+    let mut byte = [0];
+    client
+        .read_exact(&mut byte)
+        .map_err(|error| format!("no answer from {:?}: {error}", program.arguments))?;
+    Ok((process, (now() - started.get()) as f64 / 1000.0))
 }
 
 /// Starts `program` and waits until it has answered its first client, who stays.

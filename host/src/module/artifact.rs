@@ -79,7 +79,7 @@ fn check(path: &Path, metadata: &Metadata) -> Result<(), Distrust> {
 ///
 /// A copy is mapped, not the file: an administrator who copies a new artifact over the old one
 /// (`cp`, `scp`) changes the file in place, and under a mapping that changes the running code.
-/// Mapping a copy in memory is still cheaper than reading: only pages that are used are touched.
+/// Making it takes a good part of a cold start: see [`map`].
 ///
 /// # Errors
 /// When the artifact was made by another engines, with other settings, or is damaged.

@@ -50,23 +50,25 @@ impl Cache {
     /// Where the copy of an artifact lies, or would; `None` while it may still be written to.
     pub fn copy_of(&self, path: &Path, artifact: &File) -> Option<PathBuf> {
         let stamp = FileStamp::of(&artifact.metadata().ok()?);
-        let name = || format!("{}{stamp:x}.cwasm", copies_of(path));
+        let name = || {
+            let path = hexadecimal(path.as_os_str().as_bytes());
+            format!("{}-{stamp:x}.cwasm", &path[..PATH])
+        };
         (!stamp.is_fresh()).then(|| self.directory.join(name()))
     }
 
-    /// Keeps a copy where [`Self::copy_of`] said, and deletes those of what was at `path` before. Does
-    /// so in a thread of its own; when it fails, the next start tries again.
-    pub fn keep_copy(&self, copy: PathBuf, path: &Path, artifact: File) {
-        let (cache, outdated) = (self.clone(), copies_of(path));
+    /// Keeps a copy where [`Self::copy_of`] said, and deletes those of what was at the same path before.
+    /// Does so in a thread of its own; when it fails, the next start tries again.
+    pub fn keep_copy(&self, copy: PathBuf, artifact: File) {
+        let cache = self.clone();
         let keep = move || -> io::Result<()> {
             let mut bytes = vec![0; artifact.metadata()?.len() as usize];
             artifact.read_exact_at(&mut bytes, 0)?;
             cache.store(&copy, &bytes)?;
             for entry in fs::read_dir(&cache.directory)? {
-                let entry = entry?;
-                let is_outdated = entry.file_name().to_string_lossy().starts_with(&outdated);
-                if is_outdated && entry.path() != copy {
-                    fs::remove_file(entry.path())?;
+                let other = entry?.path();
+                if other != copy && path_of(&other) == path_of(&copy) {
+                    fs::remove_file(other)?;
                 }
             }
             Ok(())
@@ -116,9 +118,13 @@ impl Cache {
     }
 }
 
-/// How the names of all copies of what was ever at `path` begin.
-fn copies_of(path: &Path) -> String {
-    format!("{}-", &hexadecimal(path.as_os_str().as_bytes())[..16])
+/// Digits that a copy's name tells the path of its original with.
+const PATH: usize = 16;
+
+/// Those digits; `None`: it is no copy.
+fn path_of(copy: &Path) -> Option<&str> {
+    let (path, _) = copy.file_name()?.to_str()?.split_once('-')?;
+    (path.len() == PATH).then_some(path)
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -83,9 +83,8 @@ impl Handler {
         engines: &Engines,
         cache: Option<&Cache>,
     ) -> Result<Arc<Program>, Unavailable> {
-        let now = Instant::now();
         if let Some((seen, program)) = &*self.seen()
-            && now.saturating_duration_since(*seen) < GLANCE
+            && seen.elapsed() < GLANCE
         {
             return Ok(program.clone());
         }

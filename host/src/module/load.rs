@@ -64,7 +64,7 @@ pub fn artifact(
     if let Some((cache, name)) = kept
         && let Ok(copy) = copy.try_clone()
     {
-        cache.keep_copy(name, path, copy);
+        cache.keep_copy(name, copy);
     }
     Ok((code, copy))
 }
