@@ -4,6 +4,7 @@
 //! loaded by [`module`]) together as [`config`] says, and [`lifecycle`] decides when to leave.
 
 pub mod activation;
+pub mod allocator;
 pub mod cli;
 pub mod config;
 pub mod guest;

@@ -1,11 +1,10 @@
 //! `wasm-sock`: see `wasm-sock help`.
 
-mod allocator;
-
 use std::process::ExitCode;
+use wasm_sock::allocator::Allocator;
 
 #[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator::new();
+static ALLOCATOR: Allocator = Allocator::new();
 
 fn main() -> ExitCode {
     wasm_sock::cli::main()
