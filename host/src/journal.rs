@@ -22,13 +22,14 @@ pub fn log(level: Level, message: impl Display) {
     write_line(level, format_args!("{message}"));
 }
 
-/// Writes one line about a handler, or about one of its connections when `peer` is not empty.
-pub fn log_handler(level: Level, handler: &str, peer: &str, message: impl Display) {
-    if peer.is_empty() {
-        write_line(level, format_args!("{handler}: {message}"));
-    } else {
-        write_line(level, format_args!("{handler} {peer}: {message}"));
-    }
+/// Writes one line about a handler.
+pub fn log_handler(level: Level, handler: &str, message: impl Display) {
+    write_line(level, format_args!("{handler}: {message}"));
+}
+
+/// Writes one line about a handler's connection with `peer`.
+pub fn log_connection(level: Level, handler: &str, peer: impl Display, message: impl Display) {
+    write_line(level, format_args!("{handler} {peer}: {message}"));
 }
 
 /// The whole line in one `write`, so that lines of the guests' never mix.
@@ -44,7 +45,7 @@ fn write_line(level: Level, message: std::fmt::Arguments<'_>) {
     }
     let start = line.len();
     let _ = write!(line, "{message}");
-    if line[start..].contains(|c: char| c.is_control()) {
+    if has_control(&line[start..]) {
         let clean = printable(&line[start..]);
         line.truncate(start);
         line.push_str(&clean);
@@ -76,10 +77,16 @@ pub fn buffer() {
 /// Writes the lines that wait.
 pub fn flush() {
     // Other threads add lines while these are written.
-    let lines = std::mem::take(&mut *waiting());
-    if !lines.is_empty() {
-        // A log that cannot be written has nowhere to be reported.
-        let _ = std::io::stderr().write_all(lines.as_bytes());
+    let mut lines = std::mem::take(&mut *waiting());
+    if lines.is_empty() {
+        return;
+    }
+    // A log that cannot be written has nowhere to be reported.
+    let _ = std::io::stderr().write_all(lines.as_bytes());
+    lines.clear();
+    let mut waiting = waiting();
+    if waiting.capacity() == 0 {
+        *waiting = lines;
     }
 }
 
@@ -106,6 +113,14 @@ fn write_syslog(level: Level, message: std::fmt::Arguments<'_>) {
         OPENED.call_once(|| libc::openlog(c"wasm-sock".as_ptr(), libc::LOG_PID, libc::LOG_DAEMON));
         libc::syslog(level as i32, c"%s".as_ptr(), text.as_ptr());
     }
+}
+
+/// Is there a control character? In UTF-8 these are one byte below a space, DEL, or a C2 with one of the
+/// 32 bytes that follow it first.
+fn has_control(text: &str) -> bool {
+    let is_control = |pair: &[u8]| matches!(pair, [0xc2, 0x80..=0x9f] | [..b' ' | 0x7f, _]);
+    let bytes = text.as_bytes();
+    bytes.windows(2).any(is_control) || bytes.last().is_some_and(u8::is_ascii_control)
 }
 
 /// Control characters (but tab) as `\xNN`: a guest's line can neither forge a second one nor drive
@@ -141,7 +156,7 @@ fn under_journal() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::{has_control, printable};
 
     #[test]
     fn a_guest_cannot_forge_a_line_or_drive_a_terminal() {
@@ -149,5 +164,10 @@ mod tests {
             printable("a\nb\x1b[2Jc\td\u{85}"),
             "a\\x0ab\\x1b[2Jc\td\\x85"
         );
+        for c in ('\0'..='\u{100}').filter(|c| *c != '\t') {
+            let line = format!("a{c}");
+            assert_eq!(has_control(&line), c.is_control(), "{c:?}");
+            assert_eq!(has_control(&format!("{line}b")), c.is_control(), "{c:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Registering all of WASI takes longer than running a small guest.
 
+use super::environment::Who;
 use super::state::State;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::WasiView;
@@ -20,6 +21,10 @@ struct Io;
 
 impl HasData for Io {
     type Data<'a> = &'a mut ResourceTable;
+}
+
+fn who(state: &mut State) -> &Who {
+    &state.context.who
 }
 
 fn table(state: &mut State) -> &mut ResourceTable {
@@ -88,7 +93,7 @@ fn define_p2(l: &mut Linker<State>, interface: &str) -> wasmtime::Result<bool> {
 
 fn define_cli(l: &mut Linker<State>, interface: &str) -> wasmtime::Result<bool> {
     match interface {
-        "wasi:cli/environment" => cli::environment::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/environment" => cli::environment::add_to_linker::<State, Who>(l, who)?,
         "wasi:cli/exit" => cli::exit::add_to_linker::<State, WasiCli>(l, State::cli)?,
         "wasi:cli/stdin" => cli::stdin::add_to_linker::<State, WasiCli>(l, State::cli)?,
         "wasi:cli/stdout" => cli::stdout::add_to_linker::<State, WasiCli>(l, State::cli)?,
@@ -144,7 +149,7 @@ fn define_p3(l: &mut Linker<State>, interface: &str) -> wasmtime::Result<bool> {
     match interface {
         // Only types: there is nothing to define.
         "wasi:cli/types" => {}
-        "wasi:cli/environment" => cli::environment::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/environment" => cli::environment::add_to_linker::<State, Who>(l, who)?,
         "wasi:cli/exit" => cli::exit::add_to_linker::<State, WasiCli>(l, State::cli)?,
         "wasi:cli/stdin" => cli::stdin::add_to_linker::<State, WasiCli>(l, State::cli)?,
         "wasi:cli/stdout" => cli::stdout::add_to_linker::<State, WasiCli>(l, State::cli)?,

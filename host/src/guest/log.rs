@@ -1,5 +1,6 @@
 //! A guest's standard error: lines in the log, with the handler's name and the peer.
 
+use super::environment::Who;
 use crate::journal::{self, Level};
 use bytes::Bytes;
 use std::io;
@@ -22,17 +23,15 @@ const CHUNK: usize = 64 * 1024;
 pub struct Lines(Arc<Writer>);
 
 struct Writer {
-    handler: Arc<str>,
-    peer: Arc<str>,
+    who: Arc<Who>,
     /// The beginning of a line that has not ended.
     partial: Mutex<Vec<u8>>,
 }
 
 impl Lines {
-    pub fn new(handler: Arc<str>, peer: Arc<str>) -> Self {
+    pub fn new(who: Arc<Who>) -> Self {
         Self(Arc::new(Writer {
-            handler,
-            peer,
+            who,
             partial: Mutex::default(),
         }))
     }
@@ -57,7 +56,11 @@ impl Writer {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if !line.is_empty() {
             let text = String::from_utf8_lossy(line);
-            journal::log_handler(Level::Info, &self.handler, &self.peer, text);
+            let Who { handler, peer, .. } = &*self.who;
+            match peer {
+                Some(peer) => journal::log_connection(Level::Info, handler, peer, text),
+                None => journal::log_handler(Level::Info, handler, text),
+            }
         }
     }
 }

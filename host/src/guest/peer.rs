@@ -3,109 +3,139 @@
 use crate::activation::Protocol;
 use nix::sys::socket::VsockAddr;
 use rustix::net::{SocketAddrAny, getpeername, getsockname, sockopt};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-/// A connection's other end.
-pub struct Peer {
-    /// `192.0.2.7:51234`, `[2001:db8::1]:51234` or `uid 1000 pid 4242`: for logs.
-    pub name: Arc<str>,
-    /// Its internet address, if it has one.
-    pub address: Option<IpAddr>,
-    /// For the guest: what CGI (RFC 3875) and systemd (`systemd.exec(5)`) call `REMOTE_ADDR` and
-    /// `REMOTE_PORT`, and the variables of UCSPI (`tcp-environ(5)`, `ucspi-unix(5)`).
-    pub environment: Vec<(&'static str, String)>,
+/// A connection's other end. Shown as `192.0.2.7:51234`, `[2001:db8::1]:51234`,
+/// `uid 1000 pid 4242`: for logs.
+///
+/// Nothing of it is text before somebody asks: most guests never do.
+#[derive(Clone)]
+pub enum Peer {
+    Internet {
+        names: &'static Names,
+        remote: Option<SocketAddr>,
+        local: Option<SocketAddr>,
+    },
+    /// A process, if the kernel tells which.
+    Unix(Option<Credentials>),
+    /// The path of a Unix socket, or its abstract name with an `@`.
+    UnixSocket(Arc<str>),
+    /// A virtual machine or its host: its context identifier (`vsock(7)`) and port.
+    Vsock(Option<(u32, u32)>),
+}
+
+/// What `unix(7)` calls the credentials of a peer.
+#[derive(Clone, Copy)]
+pub struct Credentials {
+    uid: u32,
+    gid: u32,
+    pid: i32,
 }
 
 impl Peer {
     /// The other end of a connection.
     pub fn of(fd: &OwnedFd, protocol: Protocol) -> Self {
         match protocol {
-            Protocol::Tcp => {
-                let remote = getpeername(fd).ok().flatten().and_then(internet);
-                Self::internet(&TCP, remote, getsockname(fd).ok().and_then(internet))
+            Protocol::Tcp => Self::Internet {
+                names: &TCP,
+                remote: getpeername(fd).ok().flatten().and_then(internet),
+                local: getsockname(fd).ok().and_then(internet),
+            },
+            Protocol::Unix | Protocol::UnixPackets => Self::Unix(credentials(fd)),
+            Protocol::Vsock => {
+                let remote = nix::sys::socket::getpeername::<VsockAddr>(fd.as_raw_fd());
+                Self::Vsock(remote.ok().map(|remote| (remote.cid(), remote.port())))
             }
-            Protocol::Unix | Protocol::UnixPackets => Self::unix(fd),
-            Protocol::Vsock => Self::vsock(fd),
         }
     }
 
     /// Who sent a UDP datagram from `remote` to `local`.
     pub fn of_udp(remote: SocketAddr, local: Option<SocketAddr>) -> Self {
-        Self::internet(&UDP, Some(canonical(remote)), local.map(canonical))
+        Self::Internet {
+            names: &UDP,
+            remote: Some(canonical(remote)),
+            local: local.map(canonical),
+        }
     }
 
     /// Who sent a Unix datagram: the path of a socket, or its abstract name with an `@`.
     pub fn of_unix_datagram(name: &[u8]) -> Self {
-        Self {
-            name: String::from_utf8_lossy(name).into(),
-            address: None,
-            environment: vec![("PROTO", "UNIX".to_owned())],
+        Self::UnixSocket(String::from_utf8_lossy(name).into())
+    }
+
+    /// Its internet address, if it has one.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Internet { remote, .. } => remote.map(|remote| remote.ip()),
+            _ => None,
         }
     }
 
-    fn internet(names: &Names, remote: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
-        let mut environment = vec![("PROTO", names.protocol.to_owned())];
-        if let Some(local) = local {
-            environment.push((names.local_ip, local.ip().to_string()));
-            environment.push((names.local_port, local.port().to_string()));
-        }
-        let Some(remote) = remote else {
-            return Self {
-                name: "unknown".into(),
-                address: None,
-                environment,
-            };
-        };
-        let (ip, port) = (remote.ip().to_string(), remote.port().to_string());
-        environment.push((names.remote_ip, ip.clone()));
-        environment.push((names.remote_port, port.clone()));
-        environment.push(("REMOTE_ADDR", ip));
-        environment.push(("REMOTE_PORT", port));
-        Self {
-            name: remote.to_string().into(),
-            address: Some(remote.ip()),
-            environment,
+    /// For the guest: what CGI (RFC 3875) and systemd (`systemd.exec(5)`) call `REMOTE_ADDR` and
+    /// `REMOTE_PORT`, and the variables of UCSPI (`tcp-environ(5)`, `ucspi-unix(5)`).
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Internet {
+                names,
+                remote,
+                local,
+            } => {
+                let mut environment = vec![("PROTO", names.protocol.to_owned())];
+                if let Some(local) = local {
+                    environment.push((names.local_ip, local.ip().to_string()));
+                    environment.push((names.local_port, local.port().to_string()));
+                }
+                if let Some(remote) = remote {
+                    let (ip, port) = (remote.ip().to_string(), remote.port().to_string());
+                    environment.push((names.remote_ip, ip.clone()));
+                    environment.push((names.remote_port, port.clone()));
+                    environment.push(("REMOTE_ADDR", ip));
+                    environment.push(("REMOTE_PORT", port));
+                }
+                environment
+            }
+            Self::Unix(credentials) => {
+                let mut environment = vec![("PROTO", "UNIX".to_owned())];
+                if let Some(Credentials { uid, gid, pid }) = credentials {
+                    environment.push(("UNIXREMOTEUID", uid.to_string()));
+                    environment.push(("UNIXREMOTEGID", gid.to_string()));
+                    environment.push(("UNIXREMOTEPID", pid.to_string()));
+                }
+                environment
+            }
+            Self::UnixSocket(_) => vec![("PROTO", "UNIX".to_owned())],
+            Self::Vsock(remote) => {
+                let mut environment = vec![("PROTO", "VSOCK".to_owned())];
+                if let Some((cid, port)) = remote {
+                    environment.push(("REMOTE_ADDR", format!("vsock:{cid}")));
+                    environment.push(("REMOTE_PORT", port.to_string()));
+                }
+                environment
+            }
         }
     }
+}
 
-    fn unix(fd: impl AsFd) -> Self {
-        let mut environment = vec![("PROTO", "UNIX".to_owned())];
-        let mut name = "unknown".into();
-        if let Ok(credentials) = sockopt::socket_peercred(fd) {
-            let (uid, pid) = (credentials.uid.as_raw(), credentials.pid.as_raw_nonzero());
-            environment.push(("UNIXREMOTEUID", uid.to_string()));
-            environment.push(("UNIXREMOTEGID", credentials.gid.as_raw().to_string()));
-            environment.push(("UNIXREMOTEPID", pid.to_string()));
-            name = format!("uid {uid} pid {pid}").into();
-        }
-        Self {
-            name,
-            address: None,
-            environment,
-        }
-    }
-
-    /// A virtual machine or its host, by the number that `vsock(7)` calls its context identifier.
-    fn vsock(fd: &OwnedFd) -> Self {
-        let mut environment = vec![("PROTO", "VSOCK".to_owned())];
-        let mut name = "unknown".into();
-        if let Ok(remote) = nix::sys::socket::getpeername::<VsockAddr>(fd.as_raw_fd()) {
-            environment.push(("REMOTE_ADDR", format!("vsock:{}", remote.cid())));
-            environment.push(("REMOTE_PORT", remote.port().to_string()));
-            name = format!("vsock:{}:{}", remote.cid(), remote.port()).into();
-        }
-        Self {
-            name,
-            address: None,
-            environment,
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Internet {
+                remote: Some(remote),
+                ..
+            } => write!(f, "{remote}"),
+            Self::Unix(Some(Credentials { uid, pid, .. })) => write!(f, "uid {uid} pid {pid}"),
+            Self::UnixSocket(name) => f.write_str(name),
+            Self::Vsock(Some((cid, port))) => write!(f, "vsock:{cid}:{port}"),
+            Self::Internet { .. } | Self::Unix(None) | Self::Vsock(None) => f.write_str("unknown"),
         }
     }
 }
 
 /// What the variables of a protocol are called (UCSPI, and the same for UDP).
-struct Names {
+pub struct Names {
     protocol: &'static str,
     local_ip: &'static str,
     local_port: &'static str,
@@ -113,7 +143,7 @@ struct Names {
     remote_port: &'static str,
 }
 
-const TCP: Names = Names {
+static TCP: Names = Names {
     protocol: "TCP",
     local_ip: "TCPLOCALIP",
     local_port: "TCPLOCALPORT",
@@ -121,13 +151,22 @@ const TCP: Names = Names {
     remote_port: "TCPREMOTEPORT",
 };
 
-const UDP: Names = Names {
+static UDP: Names = Names {
     protocol: "UDP",
     local_ip: "UDPLOCALIP",
     local_port: "UDPLOCALPORT",
     remote_ip: "UDPREMOTEIP",
     remote_port: "UDPREMOTEPORT",
 };
+
+fn credentials(fd: impl AsFd) -> Option<Credentials> {
+    let credentials = sockopt::socket_peercred(fd).ok()?;
+    Some(Credentials {
+        uid: credentials.uid.as_raw(),
+        gid: credentials.gid.as_raw(),
+        pid: credentials.pid.as_raw_nonzero().into(),
+    })
+}
 
 fn internet(address: SocketAddrAny) -> Option<SocketAddr> {
     SocketAddr::try_from(address).ok().map(canonical)

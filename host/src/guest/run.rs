@@ -5,6 +5,7 @@ use super::engines::Engines;
 use super::program::{Guest, Program};
 use super::state::State;
 use crate::journal::{self, Level};
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -32,11 +33,14 @@ impl End {
     }
 
     /// What the log says of it, and how loudly.
-    pub fn report(&self) -> (Level, String) {
+    pub fn report(&self) -> (Level, Cow<'static, str>) {
         match self {
-            Self::Exit(0) => (Level::Info, "served".to_owned()),
-            Self::Exit(code) => (Level::Warning, format!("failed with exit code {code}")),
-            Self::Trap(why) => (Level::Error, format!("ended: {why}")),
+            Self::Exit(0) => (Level::Info, "served".into()),
+            Self::Exit(code) => (
+                Level::Warning,
+                format!("failed with exit code {code}").into(),
+            ),
+            Self::Trap(why) => (Level::Error, format!("ended: {why}").into()),
         }
     }
 }

@@ -1,35 +1,25 @@
 //! What the host keeps for one running guest: all that the guest can touch.
 
 use super::budget::Budget;
+use super::context::Context;
 use super::engines::Place;
-use super::log::Lines;
-use super::outbound;
-use super::stdio::{Stdin, Stdio, Stdout};
-use crate::config::{Access, HandlerConfig};
+use super::environment::Who;
+use super::stdio::Stdio;
 use ::http::{Request, Response};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use thiserror::Error;
-use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
-
-/// The most random bytes that a component may ask for at once: they are made while others wait.
-const MOST_RANDOM: u64 = 1 << 20;
-
-/// The most files, streams and so on that a guest may have at a time. Each may be a descriptor, and
-/// the process has only so many.
-const MOST_RESOURCES: usize = 256;
 
 /// The state of one guest.
 pub struct State {
     /// Dropped before the streams of the guest's answer are, which makes them end.
     fate: Option<BrokenUnlessEnded>,
-    /// Serves all worlds: a component sees the context in it, a core module all of it.
-    pub wasi: WasiP1Ctx,
+    pub context: Context,
     http: WasiHttpCtx,
     hooks: Hooks,
     pub budget: Budget,
@@ -37,16 +27,6 @@ pub struct State {
     pub place: Option<Place>,
     /// What a core module's descriptors 0 and 1 are, as long as they are what they were at its start.
     pub stdio: Option<Stdio>,
-}
-
-/// Whom a guest works for.
-pub struct Who {
-    /// The name of its handler.
-    pub handler: Arc<str>,
-    /// The other end, for logs. Empty when there are several.
-    pub peer: Arc<str>,
-    /// What the guest is told about it.
-    pub environment: Vec<(&'static str, String)>,
 }
 
 /// Why a guest cannot be given what its handler was granted.
@@ -61,54 +41,18 @@ pub enum StateError {
 }
 
 impl State {
-    /// The state for a guest with the settings of `config`. One without `stdio` has nothing to read;
+    /// The state for a guest that works for `who`. One without `stdio` has nothing to read;
     /// what it prints is logged.
     ///
     /// # Errors
     /// When a granted directory cannot be opened.
-    pub fn new(
-        who: &Who,
-        config: &HandlerConfig,
-        stdio: Option<Stdio>,
-    ) -> Result<Self, StateError> {
-        let mut wasi = WasiCtx::builder();
-        let log = Lines::new(who.handler.clone(), who.peer.clone());
-        match &stdio {
-            Some(stdio) => wasi
-                .stdin(Stdin(stdio.clone()))
-                .stdout(Stdout(stdio.clone())),
-            None => wasi.stdout(log.clone()),
-        };
-        wasi.stderr(log)
-            .arg(&who.handler)
-            .args(&config.args)
-            .env("WASM_SOCK_NAME", &who.handler)
-            .max_random_size(MOST_RANDOM);
-        for (key, value) in &who.environment {
-            wasi.env(key, value);
-        }
-        wasi.envs(&config.env);
-        for dir in &config.dirs {
-            let perms = match dir.access {
-                Access::ReadOnly => FsPerms::ReadOnly,
-                Access::ReadWrite => FsPerms::ReadWrite,
-            };
-            wasi.preopened_dir(&dir.host, &dir.guest, perms)
-                .map_err(|e| StateError::Directory {
-                    host: dir.host.clone(),
-                    guest: dir.guest.clone(),
-                    reason: format!("{e:#}"),
-                })?;
-        }
-        outbound::allow(&mut wasi, &config.allow_outbound);
-        let mut wasi = wasi.build_p1();
-        wasi.ctx().table.set_max_capacity(MOST_RESOURCES);
+    pub fn new(who: Arc<Who>, stdio: Option<Stdio>) -> Result<Self, StateError> {
         Ok(Self {
             fate: None,
-            wasi,
+            budget: Budget::new(who.config.limits.memory),
+            context: Context::new(who, stdio.clone())?,
             http: WasiHttpCtx::new(),
             hooks: Hooks,
-            budget: Budget::new(config.limits.memory),
             place: None,
             stdio,
         })
@@ -191,7 +135,7 @@ impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView {
             hooks: &mut self.hooks,
-            table: self.wasi.ctx().table,
+            table: self.context.wasi().ctx().table,
             ctx: &mut self.http,
         }
     }
@@ -199,6 +143,6 @@ impl WasiHttpView for State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        self.wasi.ctx()
+        self.context.wasi().ctx()
     }
 }

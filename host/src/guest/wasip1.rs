@@ -1,8 +1,9 @@
 //! WASI 0.1 for core modules, one function at a time: a module gets those that it imports.
 //!
 //! Registering a function takes about 5 µs and there are 46, while `hello` imports six. The
-//! functions are `wasmtime-wasi`'s; only reading from and writing to the connection is done here,
-//! between the socket and the guest's memory, with no copy in between.
+//! functions are `wasmtime-wasi`'s. Done here are reading from and writing to the connection, between
+//! the socket and the guest's memory with no copy in between, and what a guest is told at its start,
+//! which is not put together for those that do not ask.
 
 use super::state::State;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -26,9 +27,10 @@ macro_rules! call {
         let memory = memory(&mut $caller)?;
         let fuel = $caller.as_context_mut().hostcall_fuel();
         let (memory, state) = memory.data_and_store_mut(&mut $caller);
-        wasi::WasiSnapshotPreview1::set_hostcall_fuel(&mut state.wasi, fuel);
+        let wasi = state.context.wasi();
+        wasi::WasiSnapshotPreview1::set_hostcall_fuel(wasi, fuel);
         let mut memory = GuestMemory::Unshared(memory);
-        wasi::$function(&mut state.wasi, &mut memory $(, $argument)*) $(.$await)?
+        wasi::$function(wasi, &mut memory $(, $argument)*) $(.$await)?
     }};
 }
 
@@ -65,10 +67,6 @@ macro_rules! functions {
 
 functions! {
     sync {
-        args_get(argv: i32, buf: i32);
-        args_sizes_get(argc: i32, size: i32);
-        environ_get(environ: i32, buf: i32);
-        environ_sizes_get(count: i32, size: i32);
         clock_res_get(id: i32, result: i32);
         clock_time_get(id: i32, precision: i64, result: i32);
         fd_allocate(fd: i32, offset: i64, len: i64);
@@ -149,6 +147,30 @@ pub fn define(linker: &mut Linker<State>, name: &str) -> Result<bool> {
         "random_get" => linker.func_wrap_async(MODULE, name, |caller, arguments| {
             Box::new(random_get(caller, arguments))
         })?,
+        "args_sizes_get" => {
+            linker.func_wrap(MODULE, name, |caller: Caller<'_, State>, count, size| {
+                let arguments = arguments(&caller);
+                strings_sizes(caller, &arguments, count, size)
+            })?
+        }
+        "args_get" => {
+            linker.func_wrap(MODULE, name, |caller: Caller<'_, State>, list, buffer| {
+                let arguments = arguments(&caller);
+                strings(caller, &arguments, list, buffer)
+            })?
+        }
+        "environ_sizes_get" => {
+            linker.func_wrap(MODULE, name, |caller: Caller<'_, State>, count, size| {
+                let variables = variables(&caller);
+                strings_sizes(caller, &variables, count, size)
+            })?
+        }
+        "environ_get" => {
+            linker.func_wrap(MODULE, name, |caller: Caller<'_, State>, list, buffer| {
+                let variables = variables(&caller);
+                strings(caller, &variables, list, buffer)
+            })?
+        }
         // Returns nothing, and never does.
         "proc_exit" => linker.func_wrap(
             MODULE,
@@ -281,14 +303,66 @@ fn complete(memory: &mut [u8], result: i32, moved: io::Result<usize>) -> i32 {
             });
         }
     };
-    let start = result as u32 as usize;
-    match memory.get_mut(start..start.saturating_add(4)) {
-        Some(slot) => {
-            slot.copy_from_slice(&count.to_le_bytes());
-            SUCCESS
-        }
+    match put(memory, result as u32, &count.to_le_bytes()) {
+        Some(()) => SUCCESS,
         None => errno(Errno::Fault),
     }
+}
+
+/// Writes `bytes` at an address; `None` when there is no such memory.
+fn put(memory: &mut [u8], address: u32, bytes: &[u8]) -> Option<()> {
+    let start = address as usize;
+    let slot = memory.get_mut(start..start.checked_add(bytes.len())?)?;
+    slot.copy_from_slice(bytes);
+    Some(())
+}
+
+fn arguments(caller: &Caller<'_, State>) -> Vec<String> {
+    caller.data().context.who.arguments()
+}
+
+fn variables(caller: &Caller<'_, State>) -> Vec<String> {
+    let variables = caller.data().context.who.variables().into_iter();
+    variables
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
+}
+
+/// `args_sizes_get`, `environ_sizes_get`: how many there are, and how many bytes they take, each with
+/// a zero at its end.
+fn strings_sizes(
+    mut caller: Caller<'_, State>,
+    strings: &[String],
+    count: i32,
+    size: i32,
+) -> Result<i32> {
+    let memory = memory(&mut caller)?.data_mut(&mut caller);
+    let bytes: usize = strings.iter().map(|string| string.len() + 1).sum();
+    let written = put(memory, count as u32, &(strings.len() as u32).to_le_bytes())
+        .and_then(|()| put(memory, size as u32, &(bytes as u32).to_le_bytes()));
+    Ok(written.map_or(errno(Errno::Fault), |()| SUCCESS))
+}
+
+/// `args_get`, `environ_get`: the strings into `buffer`, and where each begins into `list`.
+fn strings(
+    mut caller: Caller<'_, State>,
+    strings: &[String],
+    list: i32,
+    buffer: i32,
+) -> Result<i32> {
+    let memory = memory(&mut caller)?.data_mut(&mut caller);
+    let (mut slot, mut start) = (list as u32, buffer as u32);
+    for string in strings {
+        let text = [string.as_bytes(), &[0]].concat();
+        let written = put(memory, slot, &start.to_le_bytes())
+            .and_then(|()| put(memory, start, &text))
+            .and_then(|()| Some((slot.checked_add(4)?, start.checked_add(text.len() as u32)?)));
+        match written {
+            Some(next) => (slot, start) = next,
+            None => return Ok(errno(Errno::Fault)),
+        }
+    }
+    Ok(SUCCESS)
 }
 
 fn errno(errno: Errno) -> i32 {

@@ -28,7 +28,7 @@ const UNFINISHED: Duration = Duration::from_millis(50);
 /// A name with its guest and settings.
 pub struct Handler {
     pub name: Arc<str>,
-    pub config: HandlerConfig,
+    pub config: Arc<HandlerConfig>,
     /// One permit for each connection it may have (`max-connections`).
     pub connections: Arc<Semaphore>,
     /// One permit for each HTTP request that it may have at a time: as many, though with HTTP/2 a
@@ -66,7 +66,7 @@ impl Handler {
             requests: Arc::new(Semaphore::new(config.limits.max_connections as usize)),
             waiting: AtomicUsize::new(0),
             crowded: Notify::new(),
-            config,
+            config: Arc::new(config),
             files,
             slot: Mutex::default(),
             seen: sync::Mutex::default(),
@@ -157,7 +157,7 @@ impl Handler {
 
     fn unavailable(&self, slot: &mut Slot, why: &str) -> Unavailable {
         if slot.reported != why {
-            journal::log_handler(Level::Error, &self.name, "", why);
+            journal::log_handler(Level::Error, &self.name, why);
             slot.reported = why.to_owned();
         }
         Unavailable
@@ -221,7 +221,7 @@ impl Handler {
             match load::artifact(engines, &files.cwasm, cache) {
                 Err(error) if stamp.has_wasm() => {
                     let message = format!("{error}; using {} instead", files.wasm.display());
-                    journal::log_handler(Level::Warning, &self.name, "", message);
+                    journal::log_handler(Level::Warning, &self.name, message);
                 }
                 result => return result,
             }
@@ -230,7 +230,7 @@ impl Handler {
             let message = format!(
                 "{cwasm} is older than {wasm}; using the latter (`wasm-sock compile {wasm}` makes it anew)"
             );
-            journal::log_handler(Level::Warning, &self.name, "", message);
+            journal::log_handler(Level::Warning, &self.name, message);
         } else if !stamp.has_wasm() {
             return Err(LoadError::Missing(files.clone()));
         }
@@ -238,7 +238,7 @@ impl Handler {
         let (name, path) = (self.name.clone(), files.wasm.clone());
         let (sender, receiver) = oneshot::channel();
         let compile = move || {
-            let warn = |message| journal::log_handler(Level::Warning, &name, "", message);
+            let warn = |message| journal::log_handler(Level::Warning, &name, message);
             // Nobody waits any more when the host leaves meanwhile.
             let _ = sender.send(load::source(&engines, &path, cache.as_ref(), &warn));
         };

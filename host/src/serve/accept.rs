@@ -121,8 +121,7 @@ pub async fn permits(
             places.acquire_owned().await.ok()?
         }
     };
-    // Its own descriptor, and one for each directory it was granted.
-    let needed = (1 + handler.config.dirs.len()).min(host.descriptor_limit) as u32;
+    let needed = descriptors_needed(host, handler);
     let descriptors = host.descriptors.clone();
     if let Ok(descriptors) = descriptors.clone().try_acquire_many_owned(needed) {
         return Some((place, descriptors));
@@ -130,6 +129,19 @@ pub async fn permits(
     trouble.report(handler, &"all descriptors are in use");
     let descriptors = descriptors.acquire_many_owned(needed).await.ok()?;
     Some((place, descriptors))
+}
+
+/// What [`permits`] gives, if nobody has to wait for it.
+pub fn try_permits(host: &Host, handler: &Handler) -> Option<Permits> {
+    let place = handler.connections.clone().try_acquire_owned().ok()?;
+    let needed = descriptors_needed(host, handler);
+    let descriptors = host.descriptors.clone();
+    Some((place, descriptors.try_acquire_many_owned(needed).ok()?))
+}
+
+/// Its own descriptor, and one for each directory it was granted.
+fn descriptors_needed(host: &Host, handler: &Handler) -> u32 {
+    (1 + handler.config.dirs.len()).min(host.descriptor_limit) as u32
 }
 
 /// Why a socket is not served for now, told now and then.
@@ -150,6 +162,6 @@ impl Trouble {
         let message = format!(
             "cannot accept for now: {why}; clients wait (LimitNOFILE= in the service bounds descriptors)"
         );
-        journal::log_handler(Level::Warning, &handler.name, "", message);
+        journal::log_handler(Level::Warning, &handler.name, message);
     }
 }

@@ -3,10 +3,9 @@
 use super::Host;
 use super::accept::Permits;
 use super::http;
-use super::peer::Peer;
 use super::stream::{self, ResetOnDrop};
 use crate::activation::Protocol;
-use crate::guest::{Connection, Transport};
+use crate::guest::{Connection, Peer, Transport};
 use crate::lifecycle::InFlight;
 use crate::module::Handler;
 use std::mem;

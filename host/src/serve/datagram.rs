@@ -2,10 +2,12 @@
 //! back as one datagram, from the address that the first was sent to.
 
 use super::Host;
-use super::accept::{BACK_OFF, Permits, Trouble, permits};
-use super::peer::Peer;
-use crate::guest::{self, Datagram, End, LARGEST_DATAGRAM, Meter, State, Stdio, TooLong, Who};
+use super::accept::{BACK_OFF, Permits, Trouble, permits, try_permits};
+use crate::guest::{
+    self, Datagram, End, LARGEST_DATAGRAM, Meter, Peer, State, Stdio, TooLong, Who,
+};
 use crate::journal::{self, Level};
+use crate::lifecycle::InFlight;
 use crate::module::Handler;
 use bytes::Bytes;
 use futures::FutureExt;
@@ -16,13 +18,16 @@ use nix::sys::socket::{
     setsockopt, sockopt,
 };
 use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix};
+use std::collections::VecDeque;
+use std::fmt;
 use std::future;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 use tokio::task::coop::consume_budget;
 use tokio::time::{sleep, timeout};
 
@@ -35,11 +40,30 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is asked.
 const RETRY: Duration = Duration::from_millis(5);
 
+/// Datagrams that are received before the first of them is served. All of them are begun before
+/// anything else has its turn.
+const BATCH: usize = 16;
+
+/// Datagrams of a batch that are worth another thread's while.
+const CROWD: usize = 3;
+
 /// A socket that datagrams come from.
 pub struct Mailbox {
     fd: AsyncFd<OwnedFd>,
     /// The port that is ours; `None`: it is a Unix socket.
     port: Option<u16>,
+    /// What was received, for whichever thread comes first. Only the first thread receives: what is
+    /// in flight is known where the host decides to leave.
+    batch: Mutex<VecDeque<Job>>,
+    /// Tells the other threads of a batch.
+    crowd: Notify,
+}
+
+/// A datagram that is to be served, with its place.
+struct Job {
+    received: Received,
+    permits: Permits,
+    in_flight: InFlight,
 }
 
 /// A datagram that has come.
@@ -77,7 +101,12 @@ impl Mailbox {
         let port = internet(&local).map(|address| address.port());
         // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
         let fd = unsafe { AsyncFd::register(fd) }?;
-        Ok(Self { fd, port })
+        Ok(Self {
+            fd,
+            port,
+            batch: Mutex::default(),
+            crowd: Notify::new(),
+        })
     }
 
     /// Receives datagrams for ever, and runs at most `max-connections` guests of the handler at a
@@ -86,6 +115,7 @@ impl Mailbox {
         let mailbox = Arc::new(self);
         let mut trouble = Trouble::default();
         let mut buffer = vec![0; LARGEST_RECEIVED];
+        let mut is_assisted = false;
         loop {
             // Guests that answer at once never let the others have their turn.
             consume_budget().await;
@@ -93,10 +123,21 @@ impl Mailbox {
             let Some(permits) = permits(&host, &handler, &mut trouble, at_once).await else {
                 return;
             };
-            match mailbox.try_receive(&mut buffer) {
-                Ok(received) => mailbox.spawn(&host, &handler, permits, received),
+            // From here on nothing waits: whoever drops this loses no datagram.
+            let received = mailbox.receive_batch(&host, &handler, permits, &mut buffer);
+            let size = mailbox.batch().len();
+            if size > CROWD {
+                if !is_assisted {
+                    is_assisted = true;
+                    let assist = || mailbox.clone().assist(host.clone(), handler.clone());
+                    host.threads.spawn_in_others(assist);
+                }
+                mailbox.crowd.notify_waiters();
+            }
+            mailbox.serve_batch(&host, &handler);
+            match received {
+                Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    drop(permits);
                     if let Ok(mut ready) = mailbox.fd.readable().await {
                         // The queue is emptied before the next wait, so nothing in it is forgotten.
                         ready.clear_ready();
@@ -104,7 +145,6 @@ impl Mailbox {
                 }
                 Err(e) if is_passing(&e) => {}
                 Err(error) => {
-                    drop(permits);
                     trouble.report(&handler, &error);
                     sleep(BACK_OFF).await;
                 }
@@ -112,23 +152,58 @@ impl Mailbox {
         }
     }
 
-    fn spawn(
-        self: &Arc<Self>,
+    /// Receives what there is, as far as there are permits for it beyond the first.
+    fn receive_batch(
+        &self,
         host: &Arc<Host>,
-        handler: &Arc<Handler>,
-        permits: Permits,
-        received: Received,
-    ) {
-        let in_flight = host.activity.begin();
-        let (mailbox, host, handler) = (self.clone(), host.clone(), handler.clone());
-        let mut serve = Box::pin(async move {
-            mailbox.serve(&host, &handler, received).await;
-            drop((permits, in_flight));
-        });
-        // Most guests answer at once, and need no task of their own.
-        if serve.as_mut().now_or_never().is_none() {
-            tokio::spawn(serve);
+        handler: &Handler,
+        first: Permits,
+        buffer: &mut [u8],
+    ) -> io::Result<()> {
+        let mut permits = Some(first);
+        for _ in 0..BATCH {
+            let Some(permits) = permits.take().or_else(|| try_permits(host, handler)) else {
+                return Ok(());
+            };
+            let received = self.try_receive(buffer)?;
+            let in_flight = host.activity.begin();
+            self.batch().push_back(Job {
+                received,
+                permits,
+                in_flight,
+            });
         }
+        Ok(())
+    }
+
+    /// Serves what is in the batch, together with whoever else does.
+    fn serve_batch(self: &Arc<Self>, host: &Arc<Host>, handler: &Arc<Handler>) {
+        // The lock is free while a guest runs.
+        let next = || self.batch().pop_front();
+        while let Some(job) = next() {
+            let (mailbox, host, handler) = (self.clone(), host.clone(), handler.clone());
+            let mut serve = Box::pin(async move {
+                mailbox.serve(&host, &handler, job.received).await;
+                drop((job.permits, job.in_flight));
+            });
+            // Most guests answer at once, and need no task of their own.
+            if serve.as_mut().now_or_never().is_none() {
+                tokio::spawn(serve);
+            }
+        }
+    }
+
+    /// Serves batches that are too much for one thread, in another.
+    async fn assist(self: Arc<Self>, host: Arc<Host>, handler: Arc<Handler>) {
+        loop {
+            let crowd = self.crowd.notified();
+            self.serve_batch(&host, &handler);
+            crowd.await;
+        }
+    }
+
+    fn batch(&self) -> MutexGuard<'_, VecDeque<Job>> {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
@@ -185,12 +260,14 @@ impl Mailbox {
             sender,
         } = received;
         let peer = self.peer(&sender);
-        let log = |level, message: String| {
-            journal::log_handler(level, &handler.name, &peer.name, message);
+        let log = |level, message: fmt::Arguments<'_>| {
+            journal::log_connection(level, &handler.name, &peer, message);
         };
         if !whole {
-            let message = format!("dropped: it has more than {LARGEST_RECEIVED} bytes");
-            return log(Level::Warning, message);
+            return log(
+                Level::Warning,
+                format_args!("dropped: it has more than {LARGEST_RECEIVED} bytes"),
+            );
         }
         let Ok(program) = handler.program(&host.engines, host.cache.as_ref()).await else {
             return;
@@ -202,14 +279,14 @@ impl Mailbox {
         }
         let (began, size) = (Instant::now(), bytes.len());
         let meter = Arc::new(Meter::default());
-        let who = Who {
+        let who = Arc::new(Who {
             handler: handler.name.clone(),
-            peer: peer.name.clone(),
-            environment: peer.environment,
-        };
+            config: handler.config.clone(),
+            peer: Some(peer.clone()),
+        });
         let datagram = Arc::new(Datagram::new(bytes));
         let stdio = Stdio::Datagram(datagram.clone());
-        let end = match State::new(&who, &handler.config, Some(stdio)) {
+        let end = match State::new(who, Some(stdio)) {
             Err(error) => End::Trap(error.to_string()),
             Ok(state) => {
                 let limits = handler.config.limits;
@@ -232,19 +309,28 @@ impl Mailbox {
             (End::Trap(_), _) => 0,
             (End::Exit(_), Ok(answer)) => match self.reply(&answer, &sender).await {
                 Ok(sent) => sent,
-                Err(why) => return log(Level::Warning, format!("its answer was not sent: {why}")),
+                Err(why) => {
+                    return log(
+                        Level::Warning,
+                        format_args!("its answer was not sent: {why}"),
+                    );
+                }
             },
             (End::Exit(_), Err(TooLong)) => {
-                let message = format!(
-                    "its answer was not sent: it has more than {LARGEST_DATAGRAM} bytes, which no datagram can carry"
+                return log(
+                    Level::Warning,
+                    format_args!(
+                        "its answer was not sent: it has more than {LARGEST_DATAGRAM} bytes, which no datagram can carry"
+                    ),
                 );
-                return log(Level::Warning, message);
             }
         };
         let (level, what) = end.report();
         let (took, cpu) = (began.elapsed(), meter.used());
-        let message = format!("{what} ({took:.1?}, cpu {cpu:.1?}, {size} bytes in, {sent} out)");
-        log(level, message);
+        log(
+            level,
+            format_args!("{what} ({took:.1?}, cpu {cpu:.1?}, {size} bytes in, {sent} out)"),
+        );
     }
 
     fn peer(&self, sender: &Sender) -> Peer {

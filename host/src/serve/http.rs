@@ -11,9 +11,8 @@ mod wire;
 
 use self::wire::{Phase, Wire};
 use super::Host;
-use super::peer::Peer;
 use super::stream::{ResetOnDrop, linger, vanished};
-use crate::guest::Connection;
+use crate::guest::{Connection, Peer};
 use crate::lifecycle::InFlight;
 use crate::module::Handler;
 use ::http::StatusCode;

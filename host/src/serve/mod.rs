@@ -5,11 +5,11 @@ mod connection;
 mod datagram;
 mod handlers;
 mod http;
-mod peer;
 mod stream;
 mod threads;
 
 use crate::activation::{self, Kind, Passed, Socket};
+use crate::allocator;
 use crate::config::Config;
 use crate::guest::Engines;
 use crate::journal::{self, Level};
@@ -71,6 +71,7 @@ pub enum Plan {
 /// # Errors
 /// When the process cannot serve at all (no event loop, no engine).
 pub fn serve(passed: Passed, plan: &Plan) -> io::Result<()> {
+    allocator::keep_blocks();
     journal::buffer();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,8 +1,7 @@
 //! One connection of a stream socket: a guest runs, and the connection ends as the guest did.
 
 use super::Host;
-use super::peer::Peer;
-use crate::guest::{self, Connection, End, Meter, Program, State, Stdio, Who};
+use crate::guest::{self, Connection, End, Meter, Peer, Program, State, Stdio, Who};
 use crate::journal::{self, Level};
 use crate::module::Handler;
 use std::future;
@@ -40,13 +39,13 @@ pub async fn serve(
     let broken = ResetOnDrop(connection);
     let began = Instant::now();
     let meter = Arc::new(Meter::default());
-    let who = Who {
+    let who = Arc::new(Who {
         handler: handler.name.clone(),
-        peer: peer.name,
-        environment: peer.environment,
-    };
+        config: handler.config.clone(),
+        peer: Some(peer.clone()),
+    });
     let stdio = Stdio::Connection(connection.clone());
-    let outcome = match State::new(&who, &handler.config, Some(stdio)) {
+    let outcome = match State::new(who, Some(stdio)) {
         Err(error) => Outcome::Guest(End::Trap(error.to_string())),
         Ok(state) => {
             let limits = handler.config.limits;
@@ -62,7 +61,7 @@ pub async fn serve(
     };
     record(
         handler,
-        &who.peer,
+        &peer,
         connection,
         &outcome,
         began.elapsed(),
@@ -162,7 +161,7 @@ pub async fn linger(connection: &Connection) {
 /// One line for each connection.
 fn record(
     handler: &Handler,
-    peer: &str,
+    peer: &Peer,
     connection: &Connection,
     outcome: &Outcome,
     took: Duration,
@@ -170,7 +169,7 @@ fn record(
 ) {
     let (level, what) = match outcome {
         Outcome::Guest(end) => end.report(),
-        Outcome::Vanished => (Level::Info, "client left".to_owned()),
+        Outcome::Vanished => (Level::Info, "client left".into()),
     };
     let (received, sent) = (
         connection.received.load(Relaxed),
@@ -178,5 +177,5 @@ fn record(
     );
     let message =
         format_args!("{what} ({took:.1?}, cpu {cpu:.1?}, {received} bytes in, {sent} out)");
-    journal::log_handler(level, &handler.name, peer, message);
+    journal::log_connection(level, &handler.name, peer, message);
 }

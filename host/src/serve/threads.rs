@@ -1,6 +1,7 @@
 //! The threads that connections are served in: the first, which accepts them, and others while there
 //! are many of them. A host that sleeps most of the time never has a second one.
 
+use crate::allocator;
 use crate::journal;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -60,6 +61,18 @@ impl Threads {
         }
     }
 
+    /// Runs a task in each thread but the first, all of which are started.
+    pub fn spawn_in_others<F>(&self, task: impl Fn() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut others = self.others();
+        while others.start_another() {}
+        for thread in &others.threads {
+            thread.handle.spawn(task());
+        }
+    }
+
     fn others(&self) -> MutexGuard<'_, Others> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,20 +115,31 @@ fn counted(
 }
 
 impl Others {
-    /// Starts another thread if all have a crowd and there is a processor for it. Where none can be
-    /// had (a limit of the service), those that are there do the work.
+    /// Starts another thread if all have a crowd. Where none can be had (a limit of the service), those
+    /// that are there do the work.
     fn grow(&mut self) {
+        let crowded = |thread: &Thread| thread.connections.load(Relaxed) >= CROWD;
+        if self.threads.iter().all(crowded) {
+            self.start_another();
+        }
+    }
+
+    /// Starts another thread if there is a processor for it; tells whether it did.
+    fn start_another(&mut self) -> bool {
         let most = *self.most.get_or_insert_with(|| {
             let processors = thread::available_parallelism();
             processors.map_or(0, |processors| processors.get() - 1)
         });
-        let crowded = |thread: &Thread| thread.connections.load(Relaxed) >= CROWD;
-        if self.threads.len() < most && self.threads.iter().all(crowded) {
-            match start() {
-                Some(thread) => self.threads.push(thread),
-                None => self.most = Some(self.threads.len()),
-            }
+        if self.threads.len() >= most {
+            return false;
         }
+        let started = start();
+        if started.is_none() {
+            self.most = Some(self.threads.len());
+        }
+        let is_started = started.is_some();
+        self.threads.extend(started);
+        is_started
     }
 }
 
@@ -128,6 +152,7 @@ fn start() -> Option<Thread> {
     let handle = runtime.handle().clone();
     let (stop, stopped) = oneshot::channel();
     let serve = move || {
+        allocator::keep_blocks();
         // Told to, or forgotten: both are the end.
         let _ = runtime.block_on(stopped);
         runtime.shutdown_background();

@@ -114,6 +114,6 @@ impl Drop for Exchange {
         let (received, sent) = (*self.received.get_mut(), *self.sent.get_mut());
         let _ = write!(message, ", {received} bytes in, {sent} out)");
         let Session { handler, peer, .. } = &*self.session;
-        journal::log_handler(level, &handler.name, &peer.name, message);
+        journal::log_connection(level, &handler.name, peer, message);
     }
 }

@@ -96,23 +96,17 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answere
         return Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, why));
     };
     let request = Request::from_parts(parts, upload.boxed_unsync());
-    let who = |is_shared| Who {
-        handler: handler.name.clone(),
-        peer: if is_shared {
-            "".into()
-        } else {
-            peer.name.clone()
-        },
-        environment: if is_shared {
-            Vec::new()
-        } else {
-            peer.environment.clone()
-        },
+    let who = |is_shared: bool| {
+        Arc::new(Who {
+            handler: handler.name.clone(),
+            config: handler.config.clone(),
+            peer: (!is_shared).then(|| peer.clone()),
+        })
     };
     let (guest, place) = program.guest(&host.engines);
     match guest {
         Guest::Proxy(pre) => {
-            let state = State::new(&who(false), &handler.config, None);
+            let state = State::new(who(false), None);
             let mut state = state.map_err(|e| internal(e.to_string()))?;
             state.place = place;
             let cpu_time = handler.config.limits.cpu_time;
@@ -131,9 +125,9 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answere
                 timeout: limits.timeout,
                 cpu_time: limits.cpu_time,
             };
-            let (handler, who) = (handler.clone(), who(http.reuse > 1));
+            let who = who(http.reuse > 1);
             let keep = Box::new(host.activity.open());
-            let make_state = Box::new(move || State::new(&who, &handler.config, None));
+            let make_state = Box::new(move || State::new(who.clone(), None));
             match service.answer(request, bounds, make_state, keep).await {
                 Ok((response, attended)) => {
                     let (head, body) = response.into_parts();
@@ -277,7 +271,7 @@ impl Session {
         if mode == ForwardedFor::Off {
             return;
         }
-        if let Some(address) = self.peer.address
+        if let Some(address) = self.peer.address()
             && let Ok(value) = HeaderValue::try_from(address.to_string())
         {
             headers.insert(X_FORWARDED_FOR, value);

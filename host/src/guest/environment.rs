@@ -1,0 +1,69 @@
+//! What a guest is told at its start: its arguments, and its environment variables.
+
+use super::peer::Peer;
+use crate::config::HandlerConfig;
+use std::sync::Arc;
+use wasmtime::Result;
+use wasmtime::component::HasData;
+use wasmtime_wasi::{p2, p3};
+
+/// Whom a guest works for. What it is told of that is put into words when it asks: most never do.
+#[derive(Clone)]
+pub struct Who {
+    /// The name of its handler.
+    pub handler: Arc<str>,
+    pub config: Arc<HandlerConfig>,
+    /// The other end; `None` when there are several.
+    pub peer: Option<Peer>,
+}
+
+impl Who {
+    /// The arguments; the first is the handler's name.
+    pub fn arguments(&self) -> Vec<String> {
+        let name = std::iter::once(self.handler.to_string());
+        name.chain(self.config.args.iter().cloned()).collect()
+    }
+
+    /// The environment variables. Who configures one that is there already does not hide it.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let mut variables = vec![("WASM_SOCK_NAME".to_owned(), self.handler.to_string())];
+        if let Some(peer) = &self.peer {
+            let told = peer.environment().into_iter();
+            variables.extend(told.map(|(name, value)| (name.to_owned(), value)));
+        }
+        variables.extend(self.config.env.iter().cloned());
+        variables
+    }
+}
+
+impl HasData for Who {
+    type Data<'a> = &'a Who;
+}
+
+impl p2::bindings::cli::environment::Host for &Who {
+    fn get_environment(&mut self) -> Result<Vec<(String, String)>> {
+        Ok(self.variables())
+    }
+
+    fn get_arguments(&mut self) -> Result<Vec<String>> {
+        Ok(self.arguments())
+    }
+
+    fn initial_cwd(&mut self) -> Result<Option<String>> {
+        Ok(None)
+    }
+}
+
+impl p3::bindings::cli::environment::Host for &Who {
+    fn get_environment(&mut self) -> Result<Vec<(String, String)>> {
+        Ok(self.variables())
+    }
+
+    fn get_arguments(&mut self) -> Result<Vec<String>> {
+        Ok(self.arguments())
+    }
+
+    fn get_initial_cwd(&mut self) -> Result<Option<String>> {
+        Ok(None)
+    }
+}
