@@ -5,7 +5,7 @@ use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::BuildHasher;
 use std::io::{self, Read};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +32,16 @@ pub fn connect(address: &str) -> io::Result<()> {
     match stream.read_to_string(&mut heard) {
         Ok(_) => say(format_args!("connected\n{heard}")),
         Err(error) => say(format_args!("connected\nread: {error}\n")),
+    }
+}
+
+/// The addresses of a name, one a line.
+pub fn resolve(name: &str) -> io::Result<()> {
+    match (name, 0).to_socket_addrs() {
+        Ok(addresses) => say(addresses
+            .map(|a| format!("{}\n", a.ip()))
+            .collect::<String>()),
+        Err(error) => say(format_args!("resolve: {error}\n")),
     }
 }
 

@@ -4,8 +4,11 @@
 //! Every part writes what it did to stdout, so that a test sees it from the client's side. What
 //! a part cannot do at all (a part's name or number missing) is told on stderr, with exit code 2.
 
+mod attack;
+mod escape;
 mod look;
 mod misbehave;
+mod raw;
 mod talk;
 
 use std::env::args;
@@ -32,6 +35,7 @@ fn main() -> io::Result<()> {
         "env" => look::env(),
         "files" => look::files(&argument::<String>(2, "DIRECTORY")),
         "random" => look::random(),
+        "resolve" => look::resolve(&argument::<String>(2, "NAME")),
 
         // Everything a limit is for.
         "allocate" => misbehave::allocate(),
@@ -44,6 +48,18 @@ fn main() -> io::Result<()> {
         "spin-calls" => misbehave::spin_calls(),
         "trap" => misbehave::trap(),
         "trap-early" => misbehave::trap_early(),
+
+        // Attacks on the host and on its neighbours.
+        "calls" => attack::calls(&argument::<String>(2, "WAY")),
+        "escape" => escape::escape(&argument::<String>(2, "FOLDER")),
+        "network" => escape::network(
+            &argument::<String>(2, "HOST:PORT"),
+            &argument::<String>(3, "NAME"),
+        ),
+        "open-files" => attack::open_files(argument(2, "COUNT")),
+        "peek" => escape::peek(&argument::<String>(2, "FILE"), argument(3, "TIMES")),
+        "recurse" => say(attack::recurse(0)),
+        "timers" => attack::timers(argument(2, "COUNT")),
 
         part => usage(&format!("there is no part \"{part}\"")),
     }
