@@ -3,9 +3,12 @@
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 
-use harness::{BOTH, Kind, World};
+use harness::{BOTH, Kind, World, wasm_sock};
 
 /// A world with `/data` granted to the actor.
 fn with_data(kind: Kind, access: &str) -> (World, harness::Address) {
@@ -131,15 +134,164 @@ fn a_component_reaches_the_address_and_port_that_it_was_granted() {
 }
 
 #[test]
-fn a_component_reaches_a_host_that_it_was_granted_by_name() {
+fn a_component_reaches_the_networks_and_ports_that_it_was_granted() {
+    let world = World::new(Kind::P2);
+    let service = secret_service();
+    let port = service.port();
+    let connect = |name: &str, allow: &str| {
+        let allow = format!("allow-outbound = [{allow:?}]");
+        world.actor_port(name, &format!("connect {service}"), &allow)
+    };
+    let reached = [
+        connect("network", &format!("127.0.0.0/8:{port}")),
+        connect("range", &format!("127.0.0.1:1,{port}-65535")),
+        connect("mapped", &format!("[::ffff:127.0.0.0/104]:{port}")),
+    ];
+    let refused = [
+        connect("other-network", &format!("126.0.0.0/8:{port}")),
+        connect("other-kind", &format!("[::/0]:{port}")),
+        connect("other-ports", &format!("127.0.0.0/8:1-{}", port - 1)),
+    ];
+    let _host = world.start(&[]);
+    for address in reached {
+        address.knock().expect_whole("connected\nsecret\n");
+    }
+    for address in refused {
+        let answer = address.knock().text();
+        assert!(answer.starts_with("connect: "), "{answer}");
+    }
+}
+
+#[test]
+fn a_name_of_this_machine_is_reached_only_if_its_address_is_granted_as_well() {
     let world = World::new(Kind::P2);
     let service = secret_service();
     let name = format!("localhost:{}", service.port());
-    let allow = format!("allow-outbound = [\"{name}\"]");
-    let by_name = world.actor_port("by-name", &format!("connect {name}"), &allow);
-    let other = format!("localhost:{}", secret_service().port());
-    let other_port = world.actor_port("other-port", &format!("connect {other}"), &allow);
-    let _host = world.start(&[]);
-    by_name.knock().expect_whole("connected\nsecret\n");
-    assert!(other_port.knock().text().starts_with("connect: "));
+    let connect = |handler: &str, allow: &[&str]| {
+        let allow = format!("allow-outbound = {allow:?}");
+        world.actor_port(handler, &format!("connect {name}"), &allow)
+    };
+    let by_name = connect("by-name", &[&name]);
+    let both = connect("both", &[&name, &service.to_string()]);
+    let other_port = connect("other-port", &[&name, "127.0.0.1:1"]);
+    let host = world.start(&[]);
+    both.knock().expect_whole("connected\nsecret\n");
+    for address in [by_name, other_port] {
+        let answer = address.knock().text();
+        assert!(answer.starts_with("connect: "), "{answer}");
+    }
+    let line = host.log.expect("not on the public internet");
+    assert!(line.contains("by-name 127.0.0.1:"), "{line}");
+    assert!(line.contains("localhost is 127.0.0.1"), "{line}");
+}
+
+/// What names are to the host of [`own_network`].
+const HOSTS: &str = "\
+    8.8.8.8 granted.example other.example two.example\n\
+    8.8.4.4 two.example\n\
+    127.0.0.1 loopback.example\n\
+    ::1 loopback6.example\n\
+    ::ffff:127.0.0.1 mapped.example\n\
+    169.254.169.254 metadata.example\n\
+    10.0.0.1 private.example\n";
+
+/// A program that runs the host in a network of its own, in which every address that [`HOSTS`] has is
+/// this machine, and tells a secret at port 80. `None` where namespaces are not to be had.
+fn own_network(world: &World) -> Option<PathBuf> {
+    let unshare = "unshare --map-root-user --net --mount";
+    let may = Command::new("sh")
+        .args([
+            "-c",
+            &format!("{unshare} mount --bind /etc/hosts /etc/hosts"),
+        ])
+        .status();
+    if !may.is_ok_and(|status| status.success()) {
+        eprintln!("left out: this user may not make a network of its own");
+        return None;
+    }
+    fs::write(world.path("run/hosts"), HOSTS).unwrap();
+    let service = "import socket, sys\n\
+        server = socket.create_server(('::', 80), family=socket.AF_INET6, dualstack_ipv6=True)\n\
+        open(sys.argv[1], 'w').close()\n\
+        while True:\n    \
+            client = server.accept()[0]\n    \
+            client.sendall(b'secret\\n')\n    \
+            client.close()\n";
+    fs::write(world.path("run/service.py"), service).unwrap();
+    let run = world.path("run").display().to_string();
+    let script = format!(
+        "#!/bin/sh\nset -e\n[ \"$1\" = inside ] || exec {unshare} \"$0\" inside \"$@\"\nshift\n\
+         mount --bind {run}/hosts /etc/hosts\nip link set lo up\n\
+         for ip in 8.8.8.8 8.8.4.4 169.254.169.254 10.0.0.1; do ip address add $ip/32 dev lo; done\n\
+         setpriv --pdeathsig KILL python3 {run}/service.py {run}/up 2>/dev/null &\n\
+         while [ ! -e {run}/up ]; do sleep 0.01; done\nexec {} \"$@\"\n",
+        wasm_sock().display()
+    );
+    let path = world.path("run/host");
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    Some(path)
+}
+
+#[test]
+fn a_name_leads_to_the_public_internet_and_to_nothing_that_was_not_named() {
+    let world = World::new(Kind::P2);
+    let Some(program) = own_network(&world) else {
+        return;
+    };
+    let names = [
+        "granted",
+        "two",
+        "loopback",
+        "loopback6",
+        "mapped",
+        "metadata",
+        "private",
+    ];
+    let allow: Vec<String> = names.map(|name| format!("{name}.example:80")).into();
+    let actor = |part: &str, to: &str| {
+        let name = format!("{part}-{}", to.replace([':', '.'], "-"));
+        let allow = format!("allow-outbound = {allow:?}");
+        world.actor_port(&name, &format!("{part} {to}"), &allow)
+    };
+    let reached = [
+        "granted.example:80",
+        "GRANTED.example.:80",
+        "two.example:80",
+    ];
+    let reached = reached.map(|to| actor("connect", to));
+    let refused = [
+        "loopback.example:80",
+        "loopback6.example:80",
+        "mapped.example:80",
+        "metadata.example:80",
+        "private.example:80",
+        // Not granted, though it is the same machine; not looked up; another port.
+        "other.example:80",
+        "8.8.8.8:80",
+        "granted.example:81",
+    ];
+    let refused = refused.map(|to| actor("connect", to));
+    let resolved = actor("resolve", "two.example");
+    let unknown = [
+        "other.example",
+        "exfiltrated.granted.example",
+        "private.example",
+    ];
+    let unknown = unknown.map(|name| actor("resolve", name));
+    let _host = world.launch().program(&program).start();
+    for address in reached {
+        address.knock().expect_whole("connected\nsecret\n");
+    }
+    for address in refused {
+        let answer = address.knock().text();
+        assert!(answer.starts_with("connect: "), "{answer}");
+    }
+    let mut addresses: Vec<String> = resolved.knock().text().lines().map(Into::into).collect();
+    addresses.sort();
+    assert_eq!(addresses, ["8.8.4.4", "8.8.8.8"]);
+    for address in unknown {
+        let answer = address.knock().text();
+        assert!(answer.starts_with("resolve: "), "{answer}");
+    }
 }

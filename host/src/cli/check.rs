@@ -4,7 +4,7 @@ mod units;
 
 use self::units::{SocketUnit, obstacle, socket_units};
 use super::{Failure, load_config, print};
-use crate::config::{Access, Config, HandlerConfig, Host, Http, Limits};
+use crate::config::{Access, Config, HandlerConfig, Http, Limits};
 use crate::guest::Engines;
 use crate::module::{Files, Handler};
 use std::collections::BTreeSet;
@@ -195,13 +195,7 @@ fn granted(settings: &HandlerConfig) -> String {
         ));
     }
     for outbound in &settings.allow_outbound {
-        grants.push(match &outbound.host {
-            Host::Ip(ip) => format!(
-                "connect to {}",
-                std::net::SocketAddr::new(*ip, outbound.port)
-            ),
-            Host::Name(name) => format!("connect to {name}:{}", outbound.port),
-        });
+        grants.push(format!("connect to {outbound}"));
     }
     if !settings.env.is_empty() {
         let names: Vec<&str> = settings.env.iter().map(|(name, _)| name.as_str()).collect();

@@ -9,6 +9,7 @@
 mod checker;
 mod error;
 mod locate;
+mod outbound;
 mod quantity;
 mod schema;
 mod source;
@@ -20,12 +21,12 @@ mod tests;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors, Place, Position};
 pub use locate::Environment;
+pub use outbound::{Host, Network, Outbound};
 pub use quantity::{parse_duration, parse_idle_timeout, parse_size};
 
 use schema::Role;
@@ -140,7 +141,7 @@ pub struct HandlerConfig {
     pub env: Vec<(String, String)>,
     /// The folders the guest may open. Nothing else on the file system is visible to it.
     pub dirs: Vec<DirGrant>,
-    /// The addresses the guest may connect to. Empty: none.
+    /// Whom the guest may connect to. Empty: nobody.
     pub allow_outbound: Vec<Outbound>,
     /// The defaults, with what this handler overrides.
     pub limits: Limits,
@@ -165,21 +166,6 @@ pub enum Access {
     #[default]
     ReadOnly,
     ReadWrite,
-}
-
-/// A destination that a guest may connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outbound {
-    pub host: Host,
-    /// Never 0.
-    pub port: u16,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Host {
-    Ip(IpAddr),
-    /// A host name in lower case, without a final dot.
-    Name(String),
 }
 
 impl Config {

@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use toml::de::DeValue;
 
 use super::error::quoted;
 use super::quantity::{parse_duration, parse_idle_timeout, parse_size};
-use super::{Access, ForwardedFor, Host, Outbound};
+use super::{Access, ForwardedFor, Outbound};
 
 /// A setting, or what is wrong with it and what is allowed.
 pub(super) type Reading<T> = Result<T, String>;
@@ -186,37 +185,13 @@ pub(super) fn forwarded_for(value: &DeValue<'_>) -> Reading<ForwardedFor> {
     }
 }
 
-/// `host:port`, `1.2.3.4:443` or `[::1]:80`.
 pub(super) fn outbound(value: &DeValue<'_>) -> Reading<Outbound> {
     let text = string(value)?;
-    text.rsplit_once(':')
-        .and_then(|(host, port)| {
-            let port = port.parse().ok().filter(|port| *port != 0)?;
-            Some(Outbound { host: host_part(host)?, port })
-        })
-        .ok_or_else(|| {
-            let text = quoted(&text);
-            format!("cannot be {text} (allowed: \"example.org:443\", \"192.0.2.1:443\", \"[2001:db8::1]:443\")")
-        })
-}
-
-fn host_part(text: &str) -> Option<Host> {
-    if let Some(bracketed) = text.strip_prefix('[') {
-        let address: Ipv6Addr = bracketed.strip_suffix(']')?.parse().ok()?;
-        return Some(Host::Ip(address.into()));
-    }
-    if let Ok(address) = text.parse::<Ipv4Addr>() {
-        return Some(Host::Ip(address.into()));
-    }
-    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
-    is_host_name(&name).then_some(Host::Name(name))
-}
-
-/// RFC 1123, section 2.1, and `_`, which resolvers let through. A last label of digits only is a
-/// mistyped address, never a name.
-fn is_host_name(name: &str) -> bool {
-    let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(letter);
-    let last = name.rsplit('.').next().unwrap_or_default();
-    name.len() <= 253 && name.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
+    Outbound::parse(&text).ok_or_else(|| {
+        let text = quoted(&text);
+        format!(
+            "cannot be {text} (allowed: \"example.org:443\", \"192.0.2.1:80,8000-8010\", \
+             \"10.0.0.0/8:5432\", \"[2001:db8::1]:443\")"
+        )
+    })
 }

@@ -2,7 +2,7 @@
 
 use super::environment::Who;
 use super::log::Lines;
-use super::outbound;
+use super::outbound::Reach;
 use super::state::StateError;
 use super::stdio::{Stdin, Stdio, Stdout};
 use crate::config::{Access, DirGrant};
@@ -22,8 +22,14 @@ const MOST_RESOURCES: usize = 256;
 pub struct Context {
     pub who: Arc<Who>,
     stdio: Option<Stdio>,
+    made: Option<Box<Made>>,
+}
+
+struct Made {
     /// Serves all worlds: a component sees the context in it, a core module all of it.
-    wasi: Option<Box<WasiP1Ctx>>,
+    wasi: WasiP1Ctx,
+    /// Whom it may connect to.
+    reach: Arc<Reach>,
 }
 
 impl Context {
@@ -33,27 +39,34 @@ impl Context {
     /// # Errors
     /// When a granted directory cannot be opened.
     pub fn new(who: Arc<Who>, stdio: Option<Stdio>) -> Result<Self, StateError> {
-        let wasi = match who.config.dirs.is_empty() {
+        let made = match who.config.dirs.is_empty() {
             true => None,
             false => {
-                let mut builder = builder(&who, stdio.as_ref());
+                let mut builder = WasiCtx::builder();
                 for dir in &who.config.dirs {
                     grant(&mut builder, dir)?;
                 }
-                Some(finish(builder))
+                Some(make(builder, &who, stdio.as_ref()))
             }
         };
-        Ok(Self { who, stdio, wasi })
+        Ok(Self { who, stdio, made })
     }
 
     pub fn wasi(&mut self) -> &mut WasiP1Ctx {
-        let make = || finish(builder(&self.who, self.stdio.as_ref()));
-        self.wasi.get_or_insert_with(make)
+        &mut self.made().wasi
+    }
+
+    pub fn reach(&mut self) -> Arc<Reach> {
+        self.made().reach.clone()
+    }
+
+    fn made(&mut self) -> &mut Made {
+        let make = || make(WasiCtx::builder(), &self.who, self.stdio.as_ref());
+        self.made.get_or_insert_with(make)
     }
 }
 
-fn builder(who: &Arc<Who>, stdio: Option<&Stdio>) -> WasiCtxBuilder {
-    let mut builder = WasiCtx::builder();
+fn make(mut builder: WasiCtxBuilder, who: &Arc<Who>, stdio: Option<&Stdio>) -> Box<Made> {
     let log = Lines::new(who.clone());
     match stdio {
         Some(stdio) => builder
@@ -61,9 +74,12 @@ fn builder(who: &Arc<Who>, stdio: Option<&Stdio>) -> WasiCtxBuilder {
             .stdout(Stdout(stdio.clone())),
         None => builder.stdout(log.clone()),
     };
+    let reach = Reach::new(who.clone());
+    reach.allow(&mut builder);
     builder.stderr(log).max_random_size(MOST_RANDOM);
-    outbound::allow(&mut builder, &who.config.allow_outbound);
-    builder
+    let mut wasi = builder.build_p1();
+    wasi.ctx().table.set_max_capacity(MOST_RESOURCES);
+    Box::new(Made { wasi, reach })
 }
 
 fn grant(builder: &mut WasiCtxBuilder, dir: &DirGrant) -> Result<(), StateError> {
@@ -79,10 +95,4 @@ fn grant(builder: &mut WasiCtxBuilder, dir: &DirGrant) -> Result<(), StateError>
             guest: dir.guest.clone(),
             reason: format!("{e:#}"),
         })
-}
-
-fn finish(mut builder: WasiCtxBuilder) -> Box<WasiP1Ctx> {
-    let mut wasi = Box::new(builder.build_p1());
-    wasi.ctx().table.set_max_capacity(MOST_RESOURCES);
-    wasi
 }

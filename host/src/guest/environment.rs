@@ -2,6 +2,8 @@
 
 use super::peer::Peer;
 use crate::config::HandlerConfig;
+use crate::journal::{self, Level};
+use std::fmt::Display;
 use std::sync::Arc;
 use wasmtime::Result;
 use wasmtime::component::HasData;
@@ -18,6 +20,14 @@ pub struct Who {
 }
 
 impl Who {
+    /// Writes a line about the guest.
+    pub fn log(&self, level: Level, message: impl Display) {
+        match &self.peer {
+            Some(peer) => journal::log_connection(level, &self.handler, peer, message),
+            None => journal::log_handler(level, &self.handler, message),
+        }
+    }
+
     /// The arguments; the first is the handler's name.
     pub fn arguments(&self) -> Vec<String> {
         let name = std::iter::once(self.handler.to_string());

@@ -3,6 +3,7 @@
 //! Registering all of WASI takes longer than running a small guest.
 
 use super::environment::Who;
+use super::lookup;
 use super::state::State;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::WasiView;
@@ -128,9 +129,7 @@ fn define_sockets(l: &mut Linker<State>, interface: &str) -> wasmtime::Result<bo
         "wasi:sockets/instance-network" => {
             sockets::instance_network::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
         }
-        "wasi:sockets/ip-name-lookup" => {
-            sockets::ip_name_lookup::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
-        }
+        "wasi:sockets/ip-name-lookup" => lookup::define_p2(l)?,
         "wasi:sockets/tcp" => sockets::tcp::add_to_linker::<State, WasiSockets>(l, State::sockets)?,
         "wasi:sockets/tcp-create-socket" => {
             sockets::tcp_create_socket::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
@@ -194,9 +193,7 @@ fn define_p3(l: &mut Linker<State>, interface: &str) -> wasmtime::Result<bool> {
         "wasi:sockets/types" => {
             sockets::types::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
         }
-        "wasi:sockets/ip-name-lookup" => {
-            sockets::ip_name_lookup::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
-        }
+        "wasi:sockets/ip-name-lookup" => lookup::define_p3(l)?,
         "wasi:http/types" => http3::types::add_to_linker::<State, WasiHttp>(l, State::http)?,
         "wasi:http/client" => http3::client::add_to_linker::<State, WasiHttp>(l, State::http)?,
         _ => return Ok(false),

@@ -1,7 +1,7 @@
 //! A guest's standard error: lines in the log, with the handler's name and the peer.
 
 use super::environment::Who;
-use crate::journal::{self, Level};
+use crate::journal::Level;
 use bytes::Bytes;
 use std::io;
 use std::pin::Pin;
@@ -56,11 +56,7 @@ impl Writer {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if !line.is_empty() {
             let text = String::from_utf8_lossy(line);
-            let Who { handler, peer, .. } = &*self.who;
-            match peer {
-                Some(peer) => journal::log_connection(Level::Info, handler, peer, text),
-                None => journal::log_handler(Level::Info, handler, text),
-            }
+            self.who.log(Level::Info, text);
         }
     }
 }

@@ -10,6 +10,7 @@ mod environment;
 mod http;
 mod link;
 mod log;
+mod lookup;
 mod outbound;
 mod peer;
 mod program;

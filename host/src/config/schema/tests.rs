@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::{ForwardedFor, Host, Outbound};
+use super::super::{ForwardedFor, Host, Network, Outbound};
 use super::*;
 
 pub(super) fn fresh() -> Config {
@@ -94,7 +94,7 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
         ..http_defaults
     };
     let telegram = Host::Name("api.telegram.org".into());
-    let loopback = Host::Ip("::1".parse().expect("an address"));
+    let loopback = Network::new("::1".parse().expect("an address"), 128).expect("a prefix");
     let grant = |host: &str, guest: &str, access| DirGrant {
         host: host.into(),
         guest: guest.into(),
@@ -114,11 +114,11 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
         allow_outbound: vec![
             Outbound {
                 host: telegram,
-                port: 443,
+                ports: vec![443..=443],
             },
             Outbound {
-                host: loopback,
-                port: 80,
+                host: Host::Network(loopback),
+                ports: vec![80..=80],
             },
         ],
         limits,

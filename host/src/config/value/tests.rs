@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::{Host, Network};
 
 /// Parses `text` as one TOML value and reads it.
 fn read<T>(text: &str, read: impl Fn(&DeValue<'_>) -> Reading<T>) -> Reading<T> {
@@ -7,13 +8,15 @@ fn read<T>(text: &str, read: impl Fn(&DeValue<'_>) -> Reading<T>) -> Reading<T> 
 }
 
 fn name(host: &str, port: u16) -> Reading<Outbound> {
-    let host = Host::Name(host.into());
-    Ok(Outbound { host, port })
+    let (host, ports) = (Host::Name(host.into()), vec![port..=port]);
+    Ok(Outbound { host, ports })
 }
 
-fn address(host: &str, port: u16) -> Reading<Outbound> {
-    let host = Host::Ip(host.parse().expect("the test's own address"));
-    Ok(Outbound { host, port })
+fn network(address: &str, prefix: u8, port: u16) -> Reading<Outbound> {
+    let address = address.parse().expect("the test's own address");
+    let network = Network::new(address, prefix).expect("the test's own prefix");
+    let (host, ports) = (Host::Network(network), vec![port..=port]);
+    Ok(Outbound { host, ports })
 }
 
 #[test]
@@ -28,9 +31,70 @@ fn an_outbound_destination_is_a_name_or_an_address_with_a_port() {
         read("'_dns.x-1.example:65535'"),
         name("_dns.x-1.example", 65535)
     );
-    assert_eq!(read("'1.2.3.4:443'"), address("1.2.3.4", 443));
-    assert_eq!(read("'[::1]:80'"), address("::1", 80));
-    assert_eq!(read("'[2001:db8::1]:80'"), address("2001:db8::1", 80));
+    assert_eq!(read("'1.2.3.4:443'"), network("1.2.3.4", 32, 443));
+    assert_eq!(read("'[::1]:80'"), network("::1", 128, 80));
+    assert_eq!(read("'[2001:db8::1]:80'"), network("2001:db8::1", 128, 80));
+    assert_eq!(read("'[::ffff:1.2.3.4]:80'"), network("1.2.3.4", 32, 80));
+}
+
+#[test]
+fn an_outbound_destination_may_be_a_network() {
+    let read = |text: &str| read(text, outbound);
+    assert_eq!(read("'10.0.0.0/8:80'"), network("10.0.0.0", 8, 80));
+    assert_eq!(read("'10.1.2.3/8:80'"), network("10.0.0.0", 8, 80));
+    assert_eq!(read("'[fd00::/8]:80'"), network("fd00::", 8, 80));
+    assert_eq!(
+        read("'[::ffff:10.0.0.0/104]:80'"),
+        network("10.0.0.0", 8, 80)
+    );
+    let contains = |network: &str, ip: &str| match read(&format!("'{network}:80'")) {
+        Ok(Outbound {
+            host: Host::Network(network),
+            ..
+        }) => network.contains(ip.parse().expect("the test's own address")),
+        other => panic!("{network} became {other:?}"),
+    };
+    for (network, ip, expected) in [
+        ("10.0.0.0/8", "10.255.0.1", true),
+        ("10.0.0.0/8", "11.0.0.1", false),
+        ("10.0.0.0/8", "::ffff:10.0.0.1", true),
+        ("10.0.0.0/8", "a00::", false),
+        ("0.0.0.0/0", "8.8.8.8", true),
+        ("0.0.0.0/0", "2001:4860::1", false),
+        ("192.0.2.1", "192.0.2.1", true),
+        ("192.0.2.1", "192.0.2.2", false),
+        ("[::/0]", "2001:4860::1", true),
+        ("[::/0]", "::ffff:10.0.0.1", false),
+        ("[fd00::/9]", "fd7f::1", true),
+        ("[fd00::/9]", "fd80::1", false),
+    ] {
+        assert_eq!(contains(network, ip), expected, "{ip} in {network}");
+    }
+}
+
+#[test]
+fn an_outbound_destination_may_have_many_ports() {
+    let ports = |text| read(text, outbound).map(|outbound| outbound.ports);
+    assert_eq!(ports("'a:80,443'"), Ok(vec![80..=80, 443..=443]));
+    assert_eq!(ports("'a:1-65535'"), Ok(vec![1..=65535]));
+    assert_eq!(
+        ports("'[::1]:22,8000-8010'"),
+        Ok(vec![22..=22, 8000..=8010])
+    );
+}
+
+#[test]
+fn an_outbound_destination_is_told_as_it_is_written() {
+    for text in [
+        "example.org:443",
+        "192.0.2.1:80,8000-8010",
+        "10.0.0.0/8:5432",
+        "[2001:db8::1]:443",
+        "[2001:db8::/32]:1-65535",
+    ] {
+        let outbound = read(&format!("{text:?}"), outbound).expect(text);
+        assert_eq!(outbound.to_string(), text);
+    }
 }
 
 #[test]
@@ -66,11 +130,27 @@ fn what_is_no_outbound_destination_is_refused_with_examples() {
         "a..b:80",
         ".a:80",
         ".:80",
+        "10.0.0.0/33:80",
+        "10.0.0.0/-1:80",
+        "10.0.0.0/:80",
+        "10.0.0.0/8",
+        "example.org/8:80",
+        "[::/129]:80",
+        "[::1]/128:80",
+        "fd00::/8:80",
+        "a:80,",
+        "a:,80",
+        "a:80-",
+        "a:90-80",
+        "a:0-80",
+        "a:80 ,81",
+        "a:*",
     ] {
         let error = read(&format!("{text:?}"), outbound).expect_err(text);
         let expected = format!(
             "cannot be {text:?} \
-             (allowed: \"example.org:443\", \"192.0.2.1:443\", \"[2001:db8::1]:443\")"
+             (allowed: \"example.org:443\", \"192.0.2.1:80,8000-8010\", \
+             \"10.0.0.0/8:5432\", \"[2001:db8::1]:443\")"
         );
         assert_eq!(error, expected);
     }

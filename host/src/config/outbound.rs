@@ -1,0 +1,146 @@
+//! `allow-outbound`: whom a guest may connect to.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+/// How many bits of an IPv6 address come before the IPv4 address in it.
+const MAPPED: u32 = 96;
+
+/// Destinations that a guest may connect to: some ports of some hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outbound {
+    pub host: Host,
+    /// Never empty, and none has 0 in it.
+    pub ports: Vec<RangeInclusive<u16>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    Network(Network),
+    /// A host name in lower case, without a final dot.
+    Name(String),
+}
+
+/// The addresses that begin as `address` does, in its first `prefix` bits; the others are 0. An IPv4
+/// address that is written as one of IPv6 (RFC 4291, section 2.5.5.2) is the IPv4 address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Outbound {
+    /// Reads `HOST:PORTS`. HOST is a name, an address or, with `/` and the length of a prefix, a
+    /// network; those of IPv6 are in brackets. PORTS are numbers and ranges (`80,8000-8010`).
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (host, ports) = text.rsplit_once(':')?;
+        Some(Self {
+            host: Host::parse(host)?,
+            ports: ports.split(',').map(range).collect::<Option<_>>()?,
+        })
+    }
+
+    pub fn has_port(&self, port: u16) -> bool {
+        self.ports.iter().any(|range| range.contains(&port))
+    }
+}
+
+fn range(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (1 <= first && first <= last).then_some(first..=last)
+}
+
+impl Host {
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(bracketed) = text.strip_prefix('[') {
+            let network = Network::parse::<Ipv6Addr>(bracketed.strip_suffix(']')?)?;
+            return Some(Self::Network(network));
+        }
+        if let Some(network) = Network::parse::<Ipv4Addr>(text) {
+            return Some(Self::Network(network));
+        }
+        let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        is_host_name(&name).then_some(Self::Name(name))
+    }
+}
+
+/// RFC 1123, section 2.1, and `_`, which resolvers let through. A last label of digits only is a
+/// mistyped address, never a name.
+fn is_host_name(name: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(letter);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    name.len() <= 253 && name.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
+}
+
+impl Network {
+    /// The `prefix` may be as long as an address of its kind.
+    pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
+        let prefix = u32::from(prefix);
+        let (address, prefix) = match address {
+            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+                Some(v4) if prefix >= MAPPED => (v4.into(), prefix - MAPPED),
+                _ => (address, prefix),
+            },
+            IpAddr::V4(_) => (address, prefix),
+        };
+        let address = match address {
+            IpAddr::V4(v4) => {
+                let mask = u32::MAX.unbounded_shl(u32::BITS.checked_sub(prefix)?);
+                Ipv4Addr::from_bits(v4.to_bits() & mask).into()
+            }
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.unbounded_shl(u128::BITS.checked_sub(prefix)?);
+                Ipv6Addr::from_bits(v6.to_bits() & mask).into()
+            }
+        };
+        let prefix = u8::try_from(prefix).ok()?;
+        Some(Self { address, prefix })
+    }
+
+    /// An address alone is a network of one.
+    fn parse<Address: FromStr + Into<IpAddr>>(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, prefix.parse().ok()?),
+            None => (text, size_of::<Address>() as u8 * 8),
+        };
+        Self::new(address.parse::<Address>().ok()?.into(), prefix)
+    }
+
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        Self::new(ip.to_canonical(), self.prefix) == Some(*self)
+    }
+}
+
+impl Display for Network {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (address, prefix) = (self.address, self.prefix);
+        match address {
+            IpAddr::V4(_) if prefix == 32 => write!(f, "{address}"),
+            IpAddr::V4(_) => write!(f, "{address}/{prefix}"),
+            IpAddr::V6(_) if prefix == 128 => write!(f, "[{address}]"),
+            IpAddr::V6(_) => write!(f, "[{address}/{prefix}]"),
+        }
+    }
+}
+
+/// As it is configured.
+impl Display for Outbound {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Network(network) => write!(f, "{network}:")?,
+            Host::Name(name) => write!(f, "{name}:")?,
+        }
+        for (number, range) in self.ports.iter().enumerate() {
+            let comma = if number > 0 { "," } else { "" };
+            write!(f, "{comma}{}", range.start())?;
+            if range.end() != range.start() {
+                write!(f, "-{}", range.end())?;
+            }
+        }
+        Ok(())
+    }
+}
