@@ -185,6 +185,29 @@ fn a_name_of_this_machine_is_reached_only_if_its_address_is_granted_as_well() {
     assert!(line.contains("localhost is 127.0.0.1"), "{line}");
 }
 
+#[test]
+fn a_component_looks_up_the_names_that_it_was_granted_and_no_others() {
+    for (kind, here) in [(Kind::P2, "127.0.0.1"), (Kind::P3, "(127, 0, 0, 1)")] {
+        let world = World::new(kind);
+        let granted = "allow-outbound = [\"localhost:1\", \"127.0.0.1:2\"]";
+        let other = "allow-outbound = [\"example.org:1\", \"127.0.0.1:2\"]";
+        let own = world.actor_port("own", "resolve localhost", granted);
+        let address = world.actor_port("address", "resolve 127.0.0.1", other);
+        let others = world.actor_port("others", "resolve localhost", other);
+        let below = world.actor_port("below", "resolve secret.localhost", granted);
+        let nothing = world.actor_port("nothing", "resolve localhost", "");
+        let _host = world.start(&[]);
+        for address in [own, address] {
+            let answer = address.knock().text();
+            assert!(answer.contains(here), "{answer}");
+        }
+        for address in [others, below, nothing] {
+            let answer = address.knock().text();
+            assert!(answer.starts_with("resolve: "), "{answer}");
+        }
+    }
+}
+
 /// What names are to the host of [`own_network`].
 const HOSTS: &str = "\
     8.8.8.8 granted.example other.example two.example\n\

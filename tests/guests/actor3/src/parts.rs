@@ -5,6 +5,7 @@ use wasip3::cli::environment::{get_arguments, get_environment};
 use wasip3::cli::exit::exit_with_code;
 use wasip3::cli::{stderr, stdin, stdout};
 use wasip3::clocks::monotonic_clock::wait_for;
+use wasip3::sockets::ip_name_lookup::resolve_addresses;
 use wasip3::wit_bindgen::yield_async;
 
 use crate::Result;
@@ -31,6 +32,15 @@ pub async fn big(bytes: u64) -> Result {
         chunk = stdout.write(chunk).await?;
     }
     stdout.close().await
+}
+
+/// The addresses of a name, one a line; or why there are none, after `resolve: `.
+pub async fn resolve(name: String) -> Result {
+    let lines: Vec<String> = match resolve_addresses(name).await {
+        Ok(addresses) => addresses.iter().map(|ip| format!("{ip:?}\n")).collect(),
+        Err(error) => vec![format!("resolve: {error:?}\n")],
+    };
+    tell(lines).await
 }
 
 /// Copies stdin to stdout, through its own memory.
