@@ -130,7 +130,8 @@ fn check_prints_one_line_for_each_handler() {
         for word in [
             guest,
             "hello.cwasm",
-            "memory 32MiB, timeout infinity, cpu-time 2s, 7 connections",
+            "memory 32MiB, timeout infinity, cpu-time 2s, 7 connections, 64 per source, ",
+            "idle 600s, output infinity, datagram 65535, 1000000 table elements, log 1000 ",
             &data,
             "connect to example.org:443",
             "connect to 192.0.2.1:80",
@@ -142,7 +143,10 @@ fn check_prints_one_line_for_each_handler() {
         assert!(row("hello ").ends_with("the connection only"), "{said}");
         assert!(row("source ").contains("source.wasm"), "{said}");
         assert!(
-            said.contains("wasm-sock.toml") && said.contains("idle-timeout 5s"),
+            said.contains("wasm-sock.toml")
+                && said.contains("idle-timeout 5s")
+                && said
+                    .contains("stack 512KiB, max-memory the machine's, max-connections infinity"),
             "{said}"
         );
         assert!(!said.contains("very secret"), "{said}");
@@ -176,6 +180,57 @@ fn check_lists_everything_that_would_go_wrong_and_ends_with_1() {
     ];
     expect(&output, 1, &words);
     assert!(stdout(&output).contains("\ngood "), "{}", stdout(&output));
+}
+
+#[test]
+fn check_warns_of_more_memory_than_there_is_and_ends_with_0() {
+    let world = World::new(Kind::P1);
+    world.install("hello", "hello");
+    let warned = || {
+        let output = check(&world);
+        expect(&output, 0, &[]);
+        let said = stdout(&output);
+        let warning = said.lines().find(|line| line.starts_with("warning: "));
+        warning.map(str::to_owned)
+    };
+    assert_eq!(warned(), None, "without any configuration all is well");
+    world.configure("[defaults]\nmemory = \"4GiB\"\nmax-connections = 4096\n");
+    assert_eq!(warned(), None, "a host never takes more than there is");
+    world.configure("[host]\nmax-memory = \"infinity\"\n");
+    let warning = warned().expect("a warning");
+    for word in ["16TiB", "hello 4096 × 4GiB", "`max-memory`"] {
+        assert!(warning.contains(word), "{word:?} is not in: {warning}");
+    }
+}
+
+#[test]
+fn check_knows_the_limits_of_the_services() {
+    let world = World::new(Kind::P1);
+    world.install("hello", "hello");
+    world.configure("[host]\nmax-memory = \"2GiB\"\n");
+    let systemctl = "#!/bin/sh\ncase \"$*\" in\n\
+        *Triggers*) printf 'Id=hello.socket\\nFileDescriptorName=hello\\n\
+        Triggers=wasm-sock.service\\nListen=7000 (Stream)\\n' ;;\n\
+        *wasm-sock.service) printf 'MemoryMax=1073741824\\nLimitNOFILESoft=100\\n' ;;\nesac\n";
+    let folder = world.path("run");
+    fs::write(folder.join("systemctl"), systemctl).unwrap();
+    let permissions = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(folder.join("systemctl"), permissions).unwrap();
+    let (config, state) = (world.path("config"), world.path("state"));
+    let environment = [
+        ("CONFIGURATION_DIRECTORY", config.as_path()),
+        ("STATE_DIRECTORY", state.as_path()),
+        ("PATH", folder.as_path()),
+    ];
+    let output = run_in(Path::new("/"), &["check"], &environment);
+    expect(&output, 0, &[]);
+    let said = stdout(&output);
+    for word in [
+        "warning: wasm-sock.service: guests may have 2GiB (hello 256 × 64MiB), MemoryMax= is 1GiB",
+        "warning: wasm-sock.service: connections may need 281 descriptors, LimitNOFILE= is 100",
+    ] {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
 }
 
 #[test]

@@ -1,5 +1,20 @@
 //! Every limit is enforced, and its log line names the setting.
 
+#[path = "limits/datagram.rs"]
+mod datagram;
+#[path = "limits/host.rs"]
+mod host;
+#[path = "limits/log.rs"]
+mod log;
+#[path = "limits/output.rs"]
+mod output;
+#[path = "limits/silence.rs"]
+mod silence;
+#[path = "limits/sources.rs"]
+mod sources;
+#[path = "limits/stack.rs"]
+mod stack;
+
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, prlimit};
@@ -91,6 +106,37 @@ fn a_guest_that_dies_of_its_memory_limit_is_reset_with_a_line_that_names_it() {
         let line = host.log.expect("ended: ");
         assert!(line.contains("`memory`"), "{line}");
     }
+}
+
+/// ```wat
+/// (module
+///   (table 0 funcref)
+///   (memory (export "memory") 0)
+///   (func (export "_start")
+///     ref.null func  i32.const 1000  table.grow 0
+///     i32.const -1  i32.eq  if  unreachable  end))
+/// ```
+const THOUSAND_ELEMENTS: &[u8] = b"\0asm\x01\0\0\0\
+    \x01\x04\x01\x60\0\0\x03\x02\x01\0\x04\x04\x01\x70\0\0\x05\x03\x01\0\0\
+    \x07\x13\x02\x06memory\x02\0\x06_start\0\0\
+    \x0a\x13\x01\x11\0\xd0\x70\x41\xe8\x07\xfc\x0f\0\x41\x7f\x46\x04\x40\0\x0b\x0b";
+
+#[test]
+fn a_guest_that_grows_its_tables_beyond_their_limit_is_refused_it() {
+    let world = World::new(Kind::P1);
+    for (handler, most) in [("fits", 1000), ("greedy", 999)] {
+        world.compile(THOUSAND_ELEMENTS, handler);
+        world.configure(&format!("[handler.{handler}]\ntable-elements = {most}\n"));
+    }
+    let (fits, greedy) = (world.tcp("fits"), world.tcp("greedy"));
+    let host = world.start(&[]);
+    fits.knock().expect_whole("");
+    greedy.knock().expect_reset_after("");
+    let line = host.log.expect("ended: ");
+    assert!(
+        line.contains("greedy 127.0.0.1:") && line.contains("`table-elements`"),
+        "{line}"
+    );
 }
 
 /// Knocks and is sure to be accepted.

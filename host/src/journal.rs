@@ -8,6 +8,7 @@ use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How bad it is: the syslog levels (`syslog(3)`) we use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,48 @@ pub fn log_handler(level: Level, handler: &str, message: impl Display) {
 /// Writes one line about a handler's connection with `peer`.
 pub fn log_connection(level: Level, handler: &str, peer: impl Display, message: impl Display) {
     write_line(level, format_args!("{handler} {peer}: {message}"));
+}
+
+/// Says what may happen very often, but not each time.
+#[derive(Default)]
+pub struct Seldom(Mutex<Said>);
+
+#[derive(Default)]
+struct Said {
+    /// When the first of `lines` was said.
+    since: Option<Instant>,
+    lines: u32,
+    /// How often it happened since, and nothing was said.
+    unsaid: u64,
+}
+
+/// Lines of one [`Seldom`] in [`A_WHILE`].
+const A_FEW: u32 = 5;
+
+const A_WHILE: Duration = Duration::from_secs(10);
+
+impl Seldom {
+    /// A warning about a handler, or one of its connections, unless there were some just now.
+    pub fn warn(&self, who: impl Display, message: impl Display) {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.since.is_none_or(|since| since.elapsed() >= A_WHILE) {
+            said.since = Some(Instant::now());
+            said.lines = 0;
+        }
+        if said.lines == A_FEW {
+            said.unsaid += 1;
+            return;
+        }
+        said.lines += 1;
+        let unsaid = std::mem::take(&mut said.unsaid);
+        drop(said);
+        if unsaid == 0 {
+            log(Level::Warning, format_args!("{who}: {message}"));
+        } else {
+            let more = format_args!("{unsaid} more since this was last said");
+            log(Level::Warning, format_args!("{who}: {message}; {more}"));
+        }
+    }
 }
 
 /// The whole line in one `write`, so that lines of the guests' never mix.

@@ -1,14 +1,14 @@
 //! Clients with deadlines: nothing they do takes longer than [`PATIENCE`].
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 
 use crate::PATIENCE;
 
@@ -88,6 +88,29 @@ impl Address {
                 Client::unix(UnixStream::connect_addr(&address)?)
             }
         }
+    }
+
+    /// Connects to a TCP port from this address of the machine.
+    pub fn try_connect_from(&self, source: &str) -> io::Result<Client> {
+        let Address::Tcp(address) = self else {
+            panic!("{self:?} is no TCP port");
+        };
+        let flags = SocketFlags::CLOEXEC;
+        let fd = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+        let source: IpAddr = source.parse().expect("an address");
+        bind(&fd, &SocketAddr::new(source, 0))?;
+        connect(&fd, address)?;
+        let stream = TcpStream::from(fd);
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Client(Stream::Tcp(stream)))
+    }
+
+    #[track_caller]
+    pub fn connect_from(&self, source: &str) -> Client {
+        self.try_connect_from(source)
+            .unwrap_or_else(|error| panic!("cannot connect to {self:?}: {error}"))
     }
 
     /// Connects, says nothing, and takes the answer.

@@ -47,6 +47,15 @@ impl Address {
         }
     }
 
+    /// From this address of the machine.
+    #[track_caller]
+    pub fn http_from(&self, source: &str) -> Http {
+        Http {
+            client: self.connect_from(source),
+            came: Vec::new(),
+        }
+    }
+
     /// The answer to one request, on a connection of its own.
     #[track_caller]
     pub fn get(&self, target: &str) -> Response {

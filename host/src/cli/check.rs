@@ -1,13 +1,15 @@
 //! `wasm-sock check`: everything that could go wrong at three in the morning, now.
 
+mod promises;
 mod units;
 
-use self::units::{SocketUnit, obstacle, socket_units};
+use self::promises::Process;
+use self::units::{ServiceLimits, SocketUnit, obstacle, service_limits, socket_units};
 use super::{Failure, load_config, print};
 use crate::config::{Access, Config, HandlerConfig, Http, Limits};
 use crate::guest::Engines;
 use crate::module::{Files, Handler};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -18,7 +20,8 @@ use std::time::Duration;
 /// The configuration's, or how many handlers would not work.
 pub fn run(file: Option<&Path>) -> Result<(), Failure> {
     let config = load_config(file).map_err(Failure::Configuration)?;
-    let engines = Engines::new().map_err(|error| Failure::Failed(format!("{error:#}")))?;
+    let engines =
+        Engines::new(config.host.stack).map_err(|error| Failure::Failed(format!("{error:#}")))?;
     let units = socket_units();
     let mut problems = Vec::new();
     let mut names = names(&config, &mut problems);
@@ -41,6 +44,9 @@ pub fn run(file: Option<&Path>) -> Result<(), Failure> {
         print("\n")?;
         print(&table(&sockets(&units, &speak_http, &mut problems)))?;
     }
+    for warning in warnings(&config, &names, &units) {
+        print(&format!("\nwarning: {warning}\n"))?;
+    }
     match problems.len() {
         0 => Ok(()),
         count => Err(Failure::Failed(format!(
@@ -49,6 +55,43 @@ pub fn run(file: Option<&Path>) -> Result<(), Failure> {
             problems.join("\n  ")
         ))),
     }
+}
+
+/// What the processes of these handlers may need and cannot have. Where no socket unit is known, all
+/// handlers are taken to be one process's.
+fn warnings(config: &Config, names: &BTreeSet<String>, units: &[SocketUnit]) -> Vec<String> {
+    let settings: BTreeMap<&str, _> = names
+        .iter()
+        .map(|name| (name.as_str(), config.handler(name)))
+        .collect();
+    let mut handlers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for unit in units {
+        let service = handlers.entry(&unit.service).or_default();
+        service.insert(&unit.handler);
+    }
+    if units.is_empty() {
+        handlers.insert("", settings.keys().copied().collect());
+    }
+    let processes: Vec<Process<'_>> = handlers
+        .into_iter()
+        .map(|(service, handlers)| Process {
+            name: service,
+            limits: match service {
+                "" => ServiceLimits::default(),
+                service => service_limits(service),
+            },
+            handlers: handlers
+                .into_iter()
+                .map(|name| (name, &*settings[name]))
+                .collect(),
+            sockets: units
+                .iter()
+                .filter(|unit| unit.service == service)
+                .map(|unit| unit.listens.len() as u64)
+                .sum(),
+        })
+        .collect();
+    promises::warnings(&processes, &config.host)
 }
 
 /// Which socket leads to which handler. What cannot come through goes to `problems`.
@@ -109,8 +152,15 @@ fn summary(config: &Config, names: &BTreeSet<String>) -> String {
     let idle = time(config.host.idle_timeout);
     let _ = writeln!(
         text,
-        "idle-timeout {idle}, drain-timeout {:?}",
-        config.host.drain_timeout
+        "idle-timeout {idle}, drain-timeout {:?}, stack {}, max-memory {}, max-connections {}",
+        config.host.drain_timeout,
+        size(config.host.stack.into()),
+        match config.host.max_memory {
+            None => "the machine's".to_owned(),
+            Some(u64::MAX) => infinity(),
+            Some(bytes) => size(bytes),
+        },
+        bound(config.host.max_connections),
     );
     if names.is_empty() {
         let _ = writeln!(
@@ -164,12 +214,27 @@ fn row(
 
 fn limits(limits: &Limits) -> String {
     format!(
-        "memory {}, timeout {}, cpu-time {}, {} connections",
+        "memory {}, timeout {}, cpu-time {}, {} connections, {} per source, idle {}, output {}, \
+         datagram {}, {} table elements, log {}",
         size(limits.memory),
         time(limits.timeout),
         time(limits.cpu_time),
-        limits.max_connections
+        limits.max_connections,
+        bound(limits.max_connections_per_source),
+        time(limits.idle_connection_timeout),
+        limits.max_output.map_or_else(infinity, size),
+        size(limits.max_datagram.into()),
+        limits.table_elements,
+        bound(limits.max_log),
     )
+}
+
+fn bound(bound: Option<u32>) -> String {
+    bound.map_or_else(infinity, |bound| bound.to_string())
+}
+
+fn infinity() -> String {
+    "infinity".to_owned()
 }
 
 fn http_limits(http: &Http) -> String {
@@ -208,7 +273,7 @@ fn granted(settings: &HandlerConfig) -> String {
 }
 
 fn time(time: Option<Duration>) -> String {
-    time.map_or_else(|| "infinity".to_owned(), |time| format!("{time:?}"))
+    time.map_or_else(infinity, |time| format!("{time:?}"))
 }
 
 fn size(bytes: u64) -> String {

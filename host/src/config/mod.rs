@@ -56,6 +56,26 @@ pub struct HostConfig {
     pub drain_timeout: Duration,
     /// The absolute path of the folder that relative module paths start from.
     pub modules: PathBuf,
+    /// Stack of one guest, in bytes.
+    pub stack: u32,
+    /// Connections of all handlers together, at least 1. `None`: no limit but descriptors.
+    pub max_connections: Option<u32>,
+    /// Linear memories and tables of all guests together, in bytes. `None`: as much as the machine has.
+    pub max_memory: Option<u64>,
+}
+
+impl Default for HostConfig {
+    /// Without a folder of modules, which is not the same for everybody.
+    fn default() -> Self {
+        HostConfig {
+            idle_timeout: Some(Duration::from_secs(30)),
+            drain_timeout: Duration::from_secs(10),
+            modules: PathBuf::new(),
+            stack: 512 << 10,
+            max_connections: None,
+            max_memory: None,
+        }
+    }
 }
 
 /// What one connection may use, and how many a handler may have.
@@ -63,21 +83,50 @@ pub struct HostConfig {
 pub struct Limits {
     /// Linear memory of one guest instance, in bytes.
     pub memory: u64,
+    /// Elements of all its tables together, at least 1; they count as memory, too.
+    pub table_elements: u32,
     /// Wall-clock time of one connection or one HTTP request. `None`: no limit.
     pub timeout: Option<Duration>,
     /// CPU time of one connection or one HTTP request. `None`: no limit.
     pub cpu_time: Option<Duration>,
+    /// How long a connection may be silent: not a byte either way. Of HTTP, while a body is under way.
+    /// `None`: for ever.
+    pub idle_connection_timeout: Option<Duration>,
     /// Connections that this handler serves at the same time, at least 1.
     pub max_connections: u32,
+    /// Those of one IP address (IPv6: /64) other than this machine's own, at least 1. `None`: no
+    /// limit but `max_connections`.
+    pub max_connections_per_source: Option<u32>,
+    /// Bytes that one connection, answer or datagram may send, at least 1. `None`: no limit.
+    pub max_output: Option<u64>,
+    /// The largest datagram that is received, in bytes: 1 to 1 MiB.
+    pub max_datagram: u32,
+    /// Lines that its guests may log in ten seconds; one of them, half as many. `None`: no limit.
+    pub max_log: Option<u32>,
+}
+
+impl Limits {
+    /// How long a connection may be silent, if that is less than it may last.
+    pub fn silence(&self) -> Option<Duration> {
+        let lasts_longer = |silence| self.timeout.is_none_or(|timeout| silence < timeout);
+        self.idle_connection_timeout
+            .filter(|silence| lasts_longer(*silence))
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Limits {
             memory: 64 << 20,
+            table_elements: 1_000_000,
             timeout: Some(Duration::from_secs(60)),
             cpu_time: Some(Duration::from_secs(5)),
+            idle_connection_timeout: Some(Duration::from_secs(600)),
             max_connections: 256,
+            max_connections_per_source: Some(64),
+            max_output: None,
+            max_datagram: 65_535,
+            max_log: Some(1000),
         }
     }
 }
@@ -219,9 +268,8 @@ impl Config {
     fn built_in(modules: PathBuf) -> Config {
         Config {
             host: HostConfig {
-                idle_timeout: Some(Duration::from_secs(30)),
-                drain_timeout: Duration::from_secs(10),
                 modules,
+                ..HostConfig::default()
             },
             defaults: Limits::default(),
             http: Http::default(),

@@ -38,12 +38,25 @@ type Keys = &'static [&'static str];
 
 const MAIN_FILE: Keys = &["host", "defaults", "handler"];
 const DROP_IN: Keys = &["handler"];
-const HOST: Keys = &["idle-timeout", "drain-timeout", "modules"];
+const HOST: Keys = &[
+    "idle-timeout",
+    "drain-timeout",
+    "modules",
+    "stack",
+    "max-memory",
+    "max-connections",
+];
 const DEFAULTS: Keys = &[
     "memory",
+    "table-elements",
     "timeout",
     "cpu-time",
+    "idle-connection-timeout",
     "max-connections",
+    "max-connections-per-source",
+    "max-output",
+    "max-datagram",
+    "max-log",
     "head-timeout",
     "keep-alive",
     "max-head",
@@ -59,9 +72,15 @@ const HANDLER: Keys = &[
     "dirs",
     "allow-outbound",
     "memory",
+    "table-elements",
     "timeout",
     "cpu-time",
+    "idle-connection-timeout",
     "max-connections",
+    "max-connections-per-source",
+    "max-output",
+    "max-datagram",
+    "max-log",
     "head-timeout",
     "keep-alive",
     "max-head",
@@ -120,6 +139,9 @@ impl Checker<'_> {
                 }
                 "drain-timeout" => self.set(&mut host.drain_timeout, key, value, value::duration),
                 "modules" => self.set(&mut host.modules, key, value, value::absolute_path),
+                "stack" => self.set(&mut host.stack, key, value, value::stack),
+                "max-memory" => self.set(&mut host.max_memory, key, value, value::max_memory),
+                "max-connections" => self.set(&mut host.max_connections, key, value, value::bound),
                 _ => self.unknown(key, HOST),
             }
         }
@@ -141,9 +163,35 @@ impl Checker<'_> {
             "memory" => self.set(&mut limits.memory, key, value, value::memory),
             "timeout" => self.set(&mut limits.timeout, key, value, value::time_limit),
             "cpu-time" => self.set(&mut limits.cpu_time, key, value, value::time_limit),
+            "idle-connection-timeout" => {
+                self.set(
+                    &mut limits.idle_connection_timeout,
+                    key,
+                    value,
+                    value::idle_connection_timeout,
+                );
+            }
+            "max-output" => {
+                self.set(&mut limits.max_output, key, value, value::size_bound);
+            }
+            "max-datagram" => {
+                self.set(&mut limits.max_datagram, key, value, value::max_datagram);
+            }
+            "table-elements" => {
+                self.set(&mut limits.table_elements, key, value, value::count);
+            }
             "max-connections" => {
                 self.set(&mut limits.max_connections, key, value, value::count);
             }
+            "max-connections-per-source" => {
+                self.set(
+                    &mut limits.max_connections_per_source,
+                    key,
+                    value,
+                    value::bound,
+                );
+            }
+            "max-log" => self.set(&mut limits.max_log, key, value, value::bound),
             _ => return false,
         }
         true

@@ -271,7 +271,7 @@ fn everything_wrong_in_every_file_is_told_at_once_with_the_lines_in_question() {
 wasm-sock.toml:2:16: not valid TOML: string values must be quoted, expected literal string
   2 | idle-timeout = 30s
     |                ^^^
-wasm-sock.toml:5:1: unknown key \"memroy\" (did you mean \"memory\"? allowed: memory, timeout, cpu-time, max-connections, head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for)
+wasm-sock.toml:5:1: unknown key \"memroy\" (did you mean \"memory\"? allowed: memory, table-elements, timeout, cpu-time, idle-connection-timeout, max-connections, max-connections-per-source, max-output, max-datagram, max-log, head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for)
   5 | memroy = \"64MiB\"
     | ^^^^^^
 handlers.d/a.toml:2:11: module: expected a string, found an integer (write it in quotes)

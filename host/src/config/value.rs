@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +25,12 @@ const MIN_HEAD: u32 = 8 << 10;
 /// Far more than any browser or proxy sends. What is read of a head is kept until all of it is
 /// there, and no guest runs yet whose memory could be charged for it.
 const MAX_HEAD: u32 = 1 << 20;
+/// Less is too little for what a language does before `main`.
+const MIN_STACK: u32 = 64 << 10;
+/// What each guest reserves, and may use beside its `memory`.
+const MAX_STACK: u32 = 16 << 20;
+/// No UDP datagram has more than 64 KiB, and no Unix one more than fits the buffers of its sockets.
+const MAX_DATAGRAM: u32 = 1 << 20;
 
 pub(super) fn wrong_type(expected: &str, found: &DeValue<'_>) -> String {
     let article = match found {
@@ -52,6 +59,11 @@ pub(super) fn head_timeout(value: &DeValue<'_>) -> Reading<Option<Duration>> {
     more_than_zero(value, "no client can send a request")
 }
 
+/// For `idle-connection-timeout`, where zero would end every connection.
+pub(super) fn idle_connection_timeout(value: &DeValue<'_>) -> Reading<Option<Duration>> {
+    more_than_zero(value, "no connection can be served")
+}
+
 fn more_than_zero(value: &DeValue<'_>, impossible: &str) -> Reading<Option<Duration>> {
     match idle_timeout(value)? {
         Some(Duration::ZERO) => Err(format!(
@@ -65,6 +77,22 @@ pub(super) fn size(value: &DeValue<'_>) -> Reading<u64> {
     parse_size(&quantity("a size such as \"64MiB\"", value)?)
 }
 
+/// A size of at least a byte, or `infinity` for no bound (`None`).
+pub(super) fn size_bound(value: &DeValue<'_>) -> Reading<Option<u64>> {
+    match value {
+        DeValue::String(text) if text == "infinity" => Ok(None),
+        _ => match size(value).map_err(|error| format!("{error}; or \"infinity\""))? {
+            0 => Err("cannot be 0 bytes (allowed: more, or \"infinity\")".to_owned()),
+            bytes => Ok(Some(bytes)),
+        },
+    }
+}
+
+/// For `max-memory`, where leaving it out has a meaning of its own.
+pub(super) fn max_memory(value: &DeValue<'_>) -> Reading<Option<u64>> {
+    Ok(Some(size_bound(value)?.unwrap_or(u64::MAX)))
+}
+
 pub(super) fn memory(value: &DeValue<'_>) -> Reading<u64> {
     let bytes = size(value)?;
     if (MIN_MEMORY..=MAX_MEMORY).contains(&bytes) {
@@ -75,10 +103,22 @@ pub(super) fn memory(value: &DeValue<'_>) -> Reading<u64> {
 }
 
 pub(super) fn max_head(value: &DeValue<'_>) -> Reading<u32> {
+    size_within(value, MIN_HEAD..=MAX_HEAD, "8KiB to 1MiB")
+}
+
+pub(super) fn max_datagram(value: &DeValue<'_>) -> Reading<u32> {
+    size_within(value, 1..=MAX_DATAGRAM, "1B to 1MiB")
+}
+
+pub(super) fn stack(value: &DeValue<'_>) -> Reading<u32> {
+    size_within(value, MIN_STACK..=MAX_STACK, "64KiB to 16MiB")
+}
+
+fn size_within(value: &DeValue<'_>, range: RangeInclusive<u32>, allowed: &str) -> Reading<u32> {
     let bytes = size(value)?;
     match u32::try_from(bytes) {
-        Ok(bytes) if (MIN_HEAD..=MAX_HEAD).contains(&bytes) => Ok(bytes),
-        _ => Err(format!("cannot be {bytes} bytes (allowed: 8KiB to 1MiB)")),
+        Ok(bytes) if range.contains(&bytes) => Ok(bytes),
+        _ => Err(format!("cannot be {bytes} bytes (allowed: {allowed})")),
     }
 }
 
@@ -90,6 +130,15 @@ pub(super) fn count(value: &DeValue<'_>) -> Reading<u32> {
     match u32::from_str_radix(number.as_str(), number.radix()) {
         Ok(count) if count >= 1 => Ok(count),
         _ => Err(format!("cannot be {number} (allowed: 1 to {})", u32::MAX)),
+    }
+}
+
+/// A count, or `infinity` for no bound (`None`).
+pub(super) fn bound(value: &DeValue<'_>) -> Reading<Option<u32>> {
+    match value {
+        DeValue::String(text) if text == "infinity" => Ok(None),
+        DeValue::String(_) => Err(wrong_type("a whole number or \"infinity\"", value)),
+        _ => count(value).map(Some),
     }
 }
 

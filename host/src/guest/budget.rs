@@ -1,41 +1,110 @@
-//! Memory: how much a guest may have.
+//! Memory: how much a guest may have, and all guests of the process together.
 
+use crate::config::Limits;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use thiserror::Error;
 use wasmtime::ResourceLimiter;
+
+/// Bytes that all guests together may have; the largest number: nobody counts.
+static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Bytes that they have.
+static USED: AtomicU64 = AtomicU64::new(0);
+
+/// Lets all guests that are made from here on have so many bytes together.
+pub fn limit_all(bytes: u64) {
+    LIMIT.store(bytes, Relaxed);
+}
+
+/// What this machine has, in bytes; where it does not tell, as much as one likes.
+pub fn machine_memory() -> u64 {
+    // SAFETY: a zeroed sysinfo is valid, and sysinfo(2) only writes it.
+    let (info, told) = unsafe {
+        let mut info: libc::sysinfo = std::mem::zeroed();
+        let told = libc::sysinfo(&mut info) == 0;
+        (info, told)
+    };
+    match told {
+        true => info.totalram.saturating_mul(info.mem_unit.into()),
+        false => u64::MAX,
+    }
+}
+
+/// Takes `bytes` of what all guests may have, if so many are left.
+fn take(bytes: u64, limit: u64) -> bool {
+    let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= limit);
+    USED.try_update(Relaxed, Relaxed, more).is_ok()
+}
 
 /// What a table element takes, in bytes.
 const ELEMENT: usize = size_of::<usize>();
 
-/// Counts the linear memories and tables of a guest against its `memory` limit.
+/// Counts the linear memories and tables of a guest against its limits.
 ///
 /// All of them together: a component has several, and ten tables of a million elements are memory,
 /// too.
 pub struct Budget {
-    /// Bytes.
-    limit: usize,
-    used: usize,
-    /// Was anything refused? Then a guest that ends badly probably ends because of it.
-    pub refused: bool,
+    /// Bytes that are left of its `memory`.
+    memory: usize,
+    /// What is left of its `table-elements`.
+    elements: usize,
+    /// Bytes that it took of what all guests may have.
+    taken: u64,
+    /// What was refused last. A guest that ends badly then probably ends because of it.
+    pub refused: Option<Refused>,
+}
+
+/// The limit that a guest met; what the log says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Refused {
+    #[error("ran out of memory (raise `memory` if it needs more)")]
+    Memory,
+    #[error(
+        "all guests together ran out of memory (raise `max-memory` in [host] if they may have more)"
+    )]
+    MemoryOfAll,
+    #[error("ran out of table elements (raise `table-elements` if it needs more)")]
+    Elements,
 }
 
 impl Budget {
-    pub fn new(limit: u64) -> Self {
+    pub fn new(limits: &Limits) -> Self {
         Self {
-            limit: usize::try_from(limit).unwrap_or(usize::MAX),
-            used: 0,
-            refused: false,
+            memory: usize::try_from(limits.memory).unwrap_or(usize::MAX),
+            elements: limits.table_elements as usize,
+            taken: 0,
+            refused: None,
         }
     }
 
-    fn grow(&mut self, by: usize) -> bool {
-        match self.used.checked_add(by) {
-            Some(used) if used <= self.limit => {
-                self.used = used;
-                true
+    fn grow(&mut self, bytes: usize, elements: usize) -> Result<(), Refused> {
+        let elements = self.elements.checked_sub(elements);
+        let elements = elements.ok_or(Refused::Elements)?;
+        let memory = self.memory.checked_sub(bytes).ok_or(Refused::Memory)?;
+        let limit = LIMIT.load(Relaxed);
+        if limit != u64::MAX {
+            let bytes = bytes as u64;
+            if !take(bytes, limit) {
+                return Err(Refused::MemoryOfAll);
             }
-            _ => {
-                self.refused = true;
-                false
-            }
+            self.taken += bytes;
+        }
+        (self.memory, self.elements) = (memory, elements);
+        Ok(())
+    }
+
+    /// May it have so many more bytes, and table elements in them?
+    fn may_grow(&mut self, bytes: usize, elements: usize) -> bool {
+        let refused = self.grow(bytes, elements).err();
+        self.refused = refused.or(self.refused);
+        refused.is_none()
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        if self.taken > 0 {
+            USED.fetch_sub(self.taken, Relaxed);
         }
     }
 }
@@ -47,7 +116,7 @@ impl ResourceLimiter for Budget {
         desired: usize,
         _: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(self.grow(desired.saturating_sub(current)))
+        Ok(self.may_grow(desired.saturating_sub(current), 0))
     }
 
     /// Each takes 4 GiB of addresses, and a few of the mappings that a process may have.
@@ -61,7 +130,8 @@ impl ResourceLimiter for Budget {
         desired: usize,
         _: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(self.grow(desired.saturating_sub(current).saturating_mul(ELEMENT)))
+        let elements = desired.saturating_sub(current);
+        Ok(self.may_grow(elements.saturating_mul(ELEMENT), elements))
     }
 }
 
@@ -69,13 +139,31 @@ impl ResourceLimiter for Budget {
 mod tests {
     use super::*;
 
+    fn budget(memory: u64, table_elements: u32) -> Budget {
+        Budget::new(&Limits {
+            memory,
+            table_elements,
+            ..Limits::default()
+        })
+    }
+
     #[test]
     fn memories_and_tables_share_one_limit() {
-        let mut budget = Budget::new(1000);
+        let mut budget = budget(1000, 1000);
         assert!(budget.memory_growing(0, 600, None).unwrap());
         assert!(budget.table_growing(0, 50, None).unwrap());
-        assert!(!budget.refused);
+        assert_eq!(budget.refused, None);
         assert!(!budget.memory_growing(600, 601, None).unwrap());
-        assert!(budget.refused);
+        assert_eq!(budget.refused, Some(Refused::Memory));
+    }
+
+    #[test]
+    fn all_tables_share_one_limit_and_what_is_refused_is_not_counted() {
+        let mut budget = budget(10_000, 100);
+        assert!(budget.table_growing(0, 60, None).unwrap());
+        assert!(!budget.table_growing(0, 41, None).unwrap());
+        assert_eq!(budget.refused, Some(Refused::Elements));
+        assert!(budget.table_growing(60, 100, None).unwrap());
+        assert!(budget.memory_growing(0, 9200, None).unwrap());
     }
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::sync::SetOnce;
 use tokio::task::coop::{consume_budget, poll_proceed};
 
 /// The most that one read or write moves, in bytes.
@@ -42,6 +43,10 @@ pub struct Connection {
     unread: Mutex<Bytes>,
     /// TCP: send small writes at once from the second on (the first is never held back).
     no_delay: AtomicBool,
+    /// Bytes the guest may send.
+    most: AtomicU64,
+    /// It tried to send more.
+    overran: SetOnce<()>,
     /// Bytes the guest read.
     pub received: AtomicU64,
     /// Bytes the socket took from the guest.
@@ -66,6 +71,8 @@ impl Connection {
             unsent: Mutex::default(),
             unread: Mutex::default(),
             no_delay: AtomicBool::new(transport == Transport::Tcp),
+            most: AtomicU64::new(u64::MAX),
+            overran: SetOnce::new(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         }
@@ -73,6 +80,25 @@ impl Connection {
 
     pub fn transport(&self) -> Transport {
         self.transport
+    }
+
+    /// Lets the guest send so many bytes; a write that would be more fails, and [`Self::overrun`] comes.
+    pub fn limit_output(&self, most: u64) {
+        self.most.store(most, Relaxed);
+    }
+
+    /// Waits until the guest tries to send more than it may.
+    pub async fn overrun(&self) {
+        self.overran.wait().await;
+    }
+
+    pub fn has_overrun(&self) -> bool {
+        self.overran.get().is_some()
+    }
+
+    /// How many bytes have come and gone.
+    pub fn moved(&self) -> u64 {
+        self.received.load(Relaxed) + self.sent.load(Relaxed)
     }
 
     fn registered(&self) -> io::Result<&AsyncFd<Arc<OwnedFd>>> {
@@ -246,14 +272,17 @@ impl Connection {
     }
 
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.try_send_with(|fd| rustix::net::send(fd, bytes, SendFlags::NOSIGNAL))
+        self.try_send_with(bytes.len(), |fd| {
+            rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)
+        })
     }
 
     fn try_send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         if let [buffer] = buffers {
             return self.try_send(buffer);
         }
-        self.try_send_with(|fd| {
+        let size = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.try_send_with(size, |fd| {
             let mut no_more = SendAncillaryBuffer::default();
             rustix::net::sendmsg(fd, buffers, &mut no_more, SendFlags::NOSIGNAL)
         })
@@ -261,9 +290,16 @@ impl Connection {
 
     fn try_send_with(
         &self,
+        size: usize,
         send: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
     ) -> io::Result<usize> {
-        if self.no_delay.load(Relaxed) && self.sent.load(Relaxed) > 0 {
+        let sent = self.sent.load(Relaxed);
+        if sent.saturating_add(size as u64) > self.most.load(Relaxed) {
+            // The first time is enough.
+            let _ = self.overran.set(());
+            return Err(Errno::PIPE.into());
+        }
+        if self.no_delay.load(Relaxed) && sent > 0 {
             self.no_delay.store(false, Relaxed);
             // Worth a try only: without it the answer is late, not lost.
             let _ = sockopt::set_tcp_nodelay(&*self.fd, true);

@@ -1,11 +1,13 @@
 //! One datagram and its answer, as a guest's standard input and output.
 
+use super::run::sent_more;
 use bytes::Bytes;
 use rustix::io::Errno;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The largest answer, in bytes: what a UDP datagram over IPv4 can carry.
@@ -13,6 +15,8 @@ pub const LARGEST: usize = 65_507;
 
 /// A datagram that was received, and what its guest has written.
 pub struct Datagram {
+    /// Bytes of the answer.
+    most: usize,
     exchange: Mutex<Exchange>,
 }
 
@@ -22,13 +26,21 @@ struct Exchange {
     overflowed: bool,
 }
 
-/// What the guest wrote is more than a datagram can carry.
-#[derive(Debug, PartialEq, Eq)]
-pub struct TooLong;
+/// What the guest wrote is more than a datagram can carry, or than it may send.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum TooLong {
+    #[error("it has more than {LARGEST} bytes, which no datagram can carry")]
+    ForDatagrams,
+    #[error("it {}", sent_more(*.0))]
+    ForLimit(u64),
+}
 
 impl Datagram {
-    pub fn new(received: Bytes) -> Self {
+    /// `most`: the bytes that may be answered.
+    pub fn new(received: Bytes, most: Option<u64>) -> Self {
+        let most = most.and_then(|most| usize::try_from(most).ok());
         Self {
+            most: most.map_or(LARGEST, |most| most.min(LARGEST)),
             exchange: Mutex::new(Exchange {
                 unread: received,
                 answer: Vec::new(),
@@ -53,7 +65,7 @@ impl Datagram {
     /// `EMSGSIZE` when it gets too long to be sent.
     pub fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let mut exchange = self.exchange();
-        if exchange.overflowed || exchange.answer.len() + bytes.len() > LARGEST {
+        if exchange.overflowed || exchange.answer.len() + bytes.len() > self.most {
             exchange.overflowed = true;
             return Err(Errno::MSGSIZE.into());
         }
@@ -68,7 +80,10 @@ impl Datagram {
     pub fn answer(&self) -> Result<Vec<u8>, TooLong> {
         let mut exchange = self.exchange();
         if exchange.overflowed {
-            return Err(TooLong);
+            return Err(match self.most {
+                LARGEST => TooLong::ForDatagrams,
+                most => TooLong::ForLimit(most as u64),
+            });
         }
         Ok(std::mem::take(&mut exchange.answer))
     }
@@ -112,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_datagram_is_read_to_its_end_and_answered_with_all_that_was_written() {
-        let datagram = Datagram::new(Bytes::from_static(b"query"));
+        let datagram = Datagram::new(Bytes::from_static(b"query"), None);
         assert_eq!(datagram.read(3), "que");
         assert_eq!(datagram.read(9), "ry");
         assert_eq!(datagram.read(9), "");
@@ -123,10 +138,18 @@ mod tests {
 
     #[test]
     fn an_answer_that_no_datagram_can_carry_is_refused_as_a_whole() {
-        let datagram = Datagram::new(Bytes::new());
+        let datagram = Datagram::new(Bytes::new(), None);
         datagram.write(&vec![0; LARGEST]).unwrap();
         let error = datagram.write(b"x").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(Errno::MSGSIZE.raw_os_error()));
-        assert_eq!(datagram.answer(), Err(TooLong));
+        assert_eq!(datagram.answer(), Err(TooLong::ForDatagrams));
+    }
+
+    #[test]
+    fn an_answer_may_have_a_limit_of_its_own() {
+        let datagram = Datagram::new(Bytes::new(), Some(3));
+        datagram.write(b"abc").unwrap();
+        datagram.write(b"d").unwrap_err();
+        assert_eq!(datagram.answer(), Err(TooLong::ForLimit(3)));
     }
 }

@@ -11,16 +11,21 @@ use wasmtime::{Enabled, Engine, PoolingAllocationConfig};
 pub struct Engines {
     /// For all but WASI 0.3.
     pub blocking: Engine,
+    /// Stack of one guest, in bytes.
+    stack: u32,
     concurrent: Arc<OnceLock<Engine>>,
     pool: Arc<OnceLock<Option<Arc<Pool>>>>,
 }
 
 impl Engines {
+    /// Engines whose guests have `stack` bytes of it each.
+    ///
     /// # Errors
     /// When the settings make no engine.
-    pub fn new() -> wasmtime::Result<Self> {
+    pub fn new(stack: u32) -> wasmtime::Result<Self> {
         Ok(Self {
-            blocking: engine(Calls::Blocking, None)?,
+            blocking: engine(Calls::Blocking, stack, None)?,
+            stack,
             concurrent: Arc::default(),
             pool: Arc::default(),
         })
@@ -34,23 +39,30 @@ impl Engines {
         if let Some(engine) = self.concurrent.get() {
             return Ok(engine);
         }
-        let engine = engine(Calls::Concurrent, None)?;
+        let engine = engine(Calls::Concurrent, self.stack, None)?;
         Ok(self.concurrent.get_or_init(|| engine))
     }
 
     /// The pool, if this process may have one: it reserves a terabyte of addresses, though no memory.
     pub fn pool(&self) -> Option<&Arc<Pool>> {
-        let pool = || Some(Arc::new(Pool::new().ok()?));
+        let pool = || Some(Arc::new(Pool::new(self.stack).ok()?));
         self.pool.get_or_init(pool).as_ref()
     }
 }
 
-/// Stack for one guest and the host functions it calls, in bytes. Reserved, not used.
-const STACK: usize = 1 << 20;
+/// Stack for the host functions that a guest calls, in bytes. Reserved, not used.
+const HOST_STACK: usize = 512 << 10;
 
-fn engine(calls: Calls, pool: Option<PoolingAllocationConfig>) -> wasmtime::Result<Engine> {
+/// How much `stack` a guest has is no part of what is compiled: artifacts stay as they are.
+fn engine(
+    calls: Calls,
+    stack: u32,
+    pool: Option<PoolingAllocationConfig>,
+) -> wasmtime::Result<Engine> {
     let mut config = wasm_sock_engine::config(calls);
-    config.async_stack_size(STACK);
+    config
+        .max_wasm_stack(stack as usize)
+        .async_stack_size(stack as usize + HOST_STACK);
     if let Some(pool) = pool {
         config.allocation_strategy(pool);
     }
@@ -83,7 +95,7 @@ pub struct Pool {
 pub struct Place(Arc<Pool>);
 
 impl Pool {
-    fn new() -> wasmtime::Result<Self> {
+    fn new(stack: u32) -> wasmtime::Result<Self> {
         let count = PLACES + SPARE;
         let mut config = PoolingAllocationConfig::new();
         let kept = match PoolingAllocationConfig::is_pagemap_scan_available() {
@@ -104,7 +116,7 @@ impl Pool {
             .table_keep_resident(KEPT)
             .async_stack_keep_resident(KEPT);
         Ok(Self {
-            engine: engine(Calls::Blocking, Some(config))?,
+            engine: engine(Calls::Blocking, stack, Some(config))?,
             taken: AtomicU32::new(0),
         })
     }

@@ -1,5 +1,6 @@
 //! What a guest is told at its start: its arguments, and its environment variables.
 
+use super::log::LogLimit;
 use super::peer::Peer;
 use crate::config::HandlerConfig;
 use crate::journal::{self, Level};
@@ -15,6 +16,8 @@ pub struct Who {
     /// The name of its handler.
     pub handler: Arc<str>,
     pub config: Arc<HandlerConfig>,
+    /// How much the guests of the handler may log.
+    pub log_limit: Arc<LogLimit>,
     /// The other end; `None` when there are several.
     pub peer: Option<Peer>,
 }

@@ -1,13 +1,19 @@
 //! A guest's standard error: lines in the log, with the handler's name and the peer.
+//!
+//! A flood of them would fill the journal, and drown what others say: journald drops lines of a whole
+//! service at once (`LogRateLimitBurst=`, 10,000 in 30 s). So a handler's guests have a limit of their
+//! own, `max-log`, and what is beyond it is counted and dropped before it costs more than that.
 
 use super::environment::Who;
 use crate::journal::Level;
 use bytes::Bytes;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
+use tokio::task::coop::{consume_budget, poll_proceed};
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -18,53 +24,133 @@ const LINE: usize = 2048;
 /// What the guest may hand over at once, in bytes.
 const CHUNK: usize = 64 * 1024;
 
+/// The time that `max-log` is for.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// How much the guests of one handler may log.
+pub struct LogLimit {
+    /// Lines in a [`WINDOW`]; `None`: as many as they like.
+    most: Option<u32>,
+    window: Mutex<Window>,
+}
+
+impl LogLimit {
+    pub fn new(most: Option<u32>) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            window: Mutex::default(),
+        })
+    }
+
+    /// May a guest that logged in `own` log one more line? No guest takes more than half of what all
+    /// of them have, so that the others are heard.
+    fn allows(&self, own: &mut Window, now: Instant) -> bool {
+        let Some(most) = self.most else {
+            return true;
+        };
+        own.take(most.div_ceil(2), now) && lock(&self.window).take(most, now)
+    }
+}
+
+/// Lines that were logged since it was opened.
+#[derive(Default)]
+struct Window {
+    opened: Option<Instant>,
+    lines: u32,
+}
+
+impl Window {
+    fn take(&mut self, most: u32, now: Instant) -> bool {
+        let is_open = |opened: Instant| now.saturating_duration_since(opened) < WINDOW;
+        if !self.opened.is_some_and(is_open) {
+            self.opened = Some(now);
+            self.lines = 0;
+        }
+        let is_left = self.lines < most;
+        self.lines += u32::from(is_left);
+        is_left
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Collects what a guest writes to standard error, or prints to nobody, and logs each line of it.
 #[derive(Clone)]
 pub struct Lines(Arc<Writer>);
 
 struct Writer {
     who: Arc<Who>,
+    said: Mutex<Said>,
+}
+
+/// What a guest has said so far.
+#[derive(Default)]
+struct Said {
     /// The beginning of a line that has not ended.
-    partial: Mutex<Vec<u8>>,
+    partial: Vec<u8>,
+    window: Window,
+    /// Lines that were one too many, since the last that was not.
+    dropped: u64,
 }
 
 impl Lines {
     pub fn new(who: Arc<Who>) -> Self {
         Self(Arc::new(Writer {
             who,
-            partial: Mutex::default(),
+            said: Mutex::default(),
         }))
     }
 }
 
 impl Writer {
     fn write(&self, bytes: &[u8]) {
-        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let said = &mut *lock(&self.said);
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             for part in piece.chunks(LINE) {
-                partial.extend_from_slice(part);
-                if partial.ends_with(b"\n") || partial.len() >= LINE {
-                    self.log(&partial);
-                    partial.clear();
+                said.partial.extend_from_slice(part);
+                if said.partial.ends_with(b"\n") || said.partial.len() >= LINE {
+                    self.log(said, now);
+                    said.partial.clear();
                 }
             }
         }
     }
 
-    fn log(&self, line: &[u8]) {
+    /// Logs the line that has ended.
+    fn log(&self, said: &mut Said, now: Instant) {
+        let line = &said.partial[..];
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if !line.is_empty() {
-            let text = String::from_utf8_lossy(line);
-            self.who.log(Level::Info, text);
+        if line.is_empty() {
+            return;
+        }
+        if !self.who.log_limit.allows(&mut said.window, now) {
+            said.dropped += 1;
+            return;
+        }
+        self.tell_dropped(&mut said.dropped);
+        self.who.log(Level::Info, String::from_utf8_lossy(line));
+    }
+
+    fn tell_dropped(&self, dropped: &mut u64) {
+        let count = std::mem::take(dropped);
+        if count > 0 {
+            let message =
+                format_args!("{count} lines dropped (raise `max-log` if it may log more)");
+            self.who.log(Level::Warning, message);
         }
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        let partial = std::mem::take(&mut self.partial);
-        self.log(&partial.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let said = std::mem::take(&mut self.said);
+        let mut said = said.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.log(&mut said, Instant::now());
+        self.tell_dropped(&mut said.dropped);
     }
 }
 
@@ -86,7 +172,10 @@ impl StdoutStream for Lines {
 
 #[async_trait]
 impl Pollable for Lines {
-    async fn ready(&mut self) {}
+    /// It always is, and that would never let the others have their turn.
+    async fn ready(&mut self) {
+        consume_budget().await;
+    }
 }
 
 impl OutputStream for Lines {
@@ -107,9 +196,10 @@ impl OutputStream for Lines {
 impl AsyncWrite for Lines {
     fn poll_write(
         self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(poll_proceed(context)).made_progress();
         self.0.write(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
@@ -120,5 +210,29 @@ impl AsyncWrite for Lines {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_that_is_full_is_empty_again_when_its_time_is_over() {
+        let (mut window, now) = (Window::default(), Instant::now());
+        let taken = |window: &mut Window, now| (0..9).filter(|_| window.take(3, now)).count();
+        assert_eq!(taken(&mut window, now), 3);
+        assert_eq!(taken(&mut window, now + WINDOW / 2), 0);
+        assert_eq!(taken(&mut window, now + WINDOW), 3);
+    }
+
+    #[test]
+    fn one_guest_leaves_half_of_the_lines_to_the_others() {
+        let (limit, now) = (LogLimit::new(Some(5)), Instant::now());
+        let heard = || {
+            let mut own = Window::default();
+            (0..9).filter(|_| limit.allows(&mut own, now)).count()
+        };
+        assert_eq!([heard(), heard(), heard()], [3, 2, 0]);
     }
 }

@@ -21,11 +21,13 @@ mod stdio;
 mod wasip1;
 
 pub use self::http::{Answer, answer};
+pub use budget::{limit_all as limit_memory, machine_memory};
 pub use clock::Meter;
 pub use connection::{Connection, Stream, Transport};
-pub use datagram::{Datagram, LARGEST as LARGEST_DATAGRAM, TooLong};
+pub use datagram::{Datagram, TooLong};
 pub use engines::{Engines, Place};
 pub use environment::Who;
+pub use log::LogLimit;
 pub use peer::Peer;
 pub use program::{Code, Guest, Program};
 pub use run::{End, run};

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use wasmtime::component::Accessor;
-use wasmtime::{Engine, FrameInfo, Store, UpdateDeadline, WasmBacktrace};
+use wasmtime::{Engine, FrameInfo, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 /// How a guest ended.
@@ -32,6 +32,18 @@ impl End {
         Self::Trap(took_longer(limit))
     }
 
+    /// The end of a guest and a client who had nothing to say to each other for longer than `limit`.
+    pub fn silent(limit: Duration) -> Self {
+        Self::Trap(format!(
+            "not a byte came or went for {limit:?} (raise `idle-connection-timeout` if it may be silent for longer)"
+        ))
+    }
+
+    /// The end of a guest that sent more than `most` bytes.
+    pub fn overran(most: u64) -> Self {
+        Self::Trap(sent_more(most))
+    }
+
     /// What the log says of it, and how loudly.
     pub fn report(&self) -> (Level, Cow<'static, str>) {
         match self {
@@ -43,6 +55,11 @@ impl End {
             Self::Trap(why) => (Level::Error, format!("ended: {why}").into()),
         }
     }
+}
+
+/// What is said of a guest that met its `max-output`.
+pub fn sent_more(most: u64) -> String {
+    format!("sent more than {most} bytes (raise `max-output` if it may)")
 }
 
 /// What is said of a guest that met its `timeout`.
@@ -198,8 +215,10 @@ pub fn end_of(result: wasmtime::Result<i32>, store: &Store<State>) -> End {
         return End::Trap(exceeded.to_string());
     }
     let mut why = describe(&error);
-    if store.data().budget.refused {
-        why = format!("ran out of memory (raise `memory` if it needs more): {why}");
+    if let Some(refused) = store.data().budget.refused {
+        why = format!("{refused}: {why}");
+    } else if let Some(Trap::StackOverflow) = error.downcast_ref() {
+        why = format!("ran out of stack (raise `stack` in [host] if it needs more): {why}");
     }
     End::Trap(why)
 }

@@ -49,7 +49,7 @@ impl State {
     pub fn new(who: Arc<Who>, stdio: Option<Stdio>) -> Result<Self, StateError> {
         Ok(Self {
             fate: None,
-            budget: Budget::new(who.config.limits.memory),
+            budget: Budget::new(&who.config.limits),
             context: Context::new(who, stdio.clone())?,
             http: WasiHttpCtx::new(),
             hooks: Hooks,

@@ -3,15 +3,16 @@
 use super::cache::Cache;
 use super::files::{Files, Stamp};
 use super::load::{self, LoadError};
+use super::places::Places;
+use super::sources::Sources;
 use crate::config::HandlerConfig;
-use crate::guest::{Code, Engines, Program};
-use crate::journal::{self, Level};
+use crate::guest::{Code, Engines, LogLimit, Program};
+use crate::journal::{self, Level, Seldom};
 use std::fs::File;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{self, Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, Notify, Semaphore, oneshot};
+use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::time::sleep;
 
 /// How long a module that could not be loaded is not tried again while its files stay the same:
@@ -29,15 +30,19 @@ const UNFINISHED: Duration = Duration::from_millis(50);
 pub struct Handler {
     pub name: Arc<str>,
     pub config: Arc<HandlerConfig>,
-    /// One permit for each connection it may have (`max-connections`).
-    pub connections: Arc<Semaphore>,
+    /// One for each connection it may have (`max-connections`).
+    pub places: Places,
+    /// Tells of clients that wait because all are taken.
+    pub crowd: Seldom,
     /// One permit for each HTTP request that it may have at a time: as many, though with HTTP/2 a
     /// connection has several.
     pub requests: Arc<Semaphore>,
-    /// Clients that wait because all its connections are taken.
-    waiting: AtomicUsize,
-    /// Told when there is one more.
-    crowded: Notify,
+    /// How many of them come from where (`max-connections-per-source`).
+    pub sources: Arc<Sources>,
+    /// How much its guests may log (`max-log`).
+    pub log: Arc<LogLimit>,
+    /// Tells of datagrams that were larger than `max-datagram`.
+    pub too_large: Seldom,
     /// Where its module is looked for, or why nowhere.
     files: Result<Files, String>,
     slot: Mutex<Slot>,
@@ -60,12 +65,15 @@ struct Slot {
 
 impl Handler {
     pub fn new(name: String, config: HandlerConfig, files: Result<Files, String>) -> Self {
+        let limits = config.limits;
         Self {
             name: name.into(),
-            connections: Arc::new(Semaphore::new(config.limits.max_connections as usize)),
-            requests: Arc::new(Semaphore::new(config.limits.max_connections as usize)),
-            waiting: AtomicUsize::new(0),
-            crowded: Notify::new(),
+            places: Places::new(limits.max_connections as usize),
+            crowd: Seldom::default(),
+            requests: Arc::new(Semaphore::new(limits.max_connections as usize)),
+            sources: Sources::new(limits.max_connections_per_source, limits.max_connections),
+            log: LogLimit::new(limits.max_log),
+            too_large: Seldom::default(),
             config: Arc::new(config),
             files,
             slot: Mutex::default(),
@@ -125,29 +133,6 @@ impl Handler {
 
     fn seen(&self) -> sync::MutexGuard<'_, Option<(Instant, Arc<Program>)>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A client waits for a place until what is returned is dropped.
-    pub fn wait_for_place(&self) -> impl Drop + use<'_> {
-        struct Waiting<'a>(&'a Handler);
-        impl Drop for Waiting<'_> {
-            fn drop(&mut self) {
-                self.0.waiting.fetch_sub(1, Relaxed);
-            }
-        }
-        self.waiting.fetch_add(1, Relaxed);
-        self.crowded.notify_waiters();
-        Waiting(self)
-    }
-
-    /// Does a client wait for a place?
-    pub fn is_crowded(&self) -> bool {
-        self.waiting.load(Relaxed) > 0
-    }
-
-    /// Waits until one more client waits for a place.
-    pub async fn crowded(&self) {
-        self.crowded.notified().await;
     }
 
     /// Logs why its module cannot serve what has come, once.

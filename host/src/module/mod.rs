@@ -6,6 +6,8 @@ mod compiler;
 mod files;
 mod handler;
 mod load;
+mod places;
+mod sources;
 
 pub use artifact::Distrust;
 pub use cache::Cache;
@@ -13,3 +15,5 @@ pub use compiler::compiler_path;
 pub use files::{Files, Stamp};
 pub use handler::{Handler, Unavailable};
 pub use load::LoadError;
+pub use places::{Place, Places};
+pub use sources::{Counted, Sources, TooMany};

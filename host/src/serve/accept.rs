@@ -4,12 +4,13 @@ use super::Host;
 use super::connection;
 use crate::activation::Protocol;
 use crate::journal::{self, Level};
-use crate::module::Handler;
+use crate::module::{Counted, Handler, Place, TooMany};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
+use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with, sockopt};
 use std::fmt::Display;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,8 +24,13 @@ pub const BACK_OFF: Duration = Duration::from_millis(100);
 /// How often clients that have to wait are worth a line in the log.
 const REPORT: Duration = Duration::from_secs(60);
 
-/// What a connection holds while it lasts: its place in `max-connections`, and its descriptors.
-pub type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+/// What a connection holds while it lasts.
+pub struct Permits {
+    _places: [Place; 2],
+    _descriptors: OwnedSemaphorePermit,
+    /// Its place among those of its source, once that is known.
+    pub counted: Option<Counted>,
+}
 
 /// A socket that connections come from.
 pub struct Listener {
@@ -49,14 +55,18 @@ impl Listener {
         let mut trouble = Trouble::default();
         loop {
             // Held for a connection, never while waiting for one: a handler's sockets share them.
-            let knock = self.knock();
-            let Some(permits) = permits(&host, &handler, &mut trouble, knock).await else {
+            let knock = self.knock_in_vain(&host, &handler);
+            let Some(mut permits) = permits(&host, &handler, &mut trouble, knock).await else {
                 return;
             };
             match self.try_accept() {
-                Ok(fd) => {
-                    connection::spawn(&host, &handler, fd, self.protocol, Some(permits));
-                }
+                Ok((fd, from)) => match handler.sources.admit(from) {
+                    Ok(counted) => {
+                        permits.counted = Some(counted);
+                        connection::spawn(&host, &handler, fd, self.protocol, Some(permits));
+                    }
+                    Err(too_many) => turn_away(&handler, fd, from, &too_many),
+                },
                 Err(Errno::AGAIN) => {
                     drop(permits);
                     if let Ok(mut ready) = self.fd.readable().await {
@@ -89,6 +99,20 @@ impl Listener {
         }
     }
 
+    /// Waits until somebody waits who cannot be accepted, and tells why.
+    async fn knock_in_vain(&self, host: &Host, handler: &Handler) {
+        self.knock().await;
+        let (whose, most, place) = match (handler.places.full(), host.places.full()) {
+            (Some(most), _) => ("it has", most, ""),
+            (None, Some(most)) => ("the host has", most, " in [host]"),
+            (None, None) => return,
+        };
+        let message = format_args!(
+            "clients wait: {whose} {most} connections (raise `max-connections`{place} if there may be more)"
+        );
+        handler.crowd.warn(&handler.name, message);
+    }
+
     fn has_somebody(&self) -> bool {
         let mut fds = [PollFd::new(self.fd.get_ref(), PollFlags::IN)];
         let now = Timespec {
@@ -98,45 +122,75 @@ impl Listener {
         matches!(poll(&mut fds, Some(&now)), Ok(1..))
     }
 
-    fn try_accept(&self) -> rustix::io::Result<OwnedFd> {
-        accept_with(&self.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+    fn try_accept(&self) -> rustix::io::Result<(OwnedFd, Option<IpAddr>)> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (fd, from) = acceptfrom_with(&self.fd, flags)?;
+        Ok((fd, from.and_then(ip)))
     }
 }
 
-/// Waits until the handler may have one more connection; when it may not, until there is a `knock`
-/// and one of its connections has ended, or was idle and gave way. `None` never happens: nobody closes the
-/// semaphores.
+fn ip(address: SocketAddrAny) -> Option<IpAddr> {
+    let address = SocketAddr::try_from(address).ok()?;
+    Some(address.ip().to_canonical())
+}
+
+/// Resets a connection of a source that has too many.
+fn turn_away(handler: &Handler, fd: OwnedFd, from: Option<IpAddr>, TooMany(most): &TooMany) {
+    // Fails only when the client is gone.
+    let _ = sockopt::set_socket_linger(fd, Some(Duration::ZERO));
+    let from = from.map_or_else(String::new, |from| format!(" {from}"));
+    let who = format_args!("{}{from}", handler.name);
+    let message = format_args!(
+        "reset: it has {most} connections (raise `max-connections-per-source` if it may have more)"
+    );
+    handler.sources.refusals.warn(who, message);
+}
+
+/// Waits until the handler and the host may have one more connection; when they may not, until there is
+/// a `knock` and one of the connections has ended, or was idle and gave way. `None` never happens: nobody
+/// closes the semaphores.
 pub async fn permits(
     host: &Host,
     handler: &Handler,
     trouble: &mut Trouble,
     knock: impl Future<Output = ()>,
 ) -> Option<Permits> {
-    let places = handler.connections.clone();
-    let place = match places.clone().try_acquire_owned() {
-        Ok(place) => place,
-        Err(_) => {
+    let at_once = handler.places.try_take();
+    let at_once = at_once.and_then(|place| Some([place, host.places.try_take()?]));
+    let places = match at_once {
+        Some(places) => places,
+        // Nobody has a place while nobody knocks.
+        None => {
             knock.await;
-            let _waiting = handler.wait_for_place();
-            places.acquire_owned().await.ok()?
+            [handler.places.take().await?, host.places.take().await?]
         }
     };
     let needed = descriptors_needed(host, handler);
     let descriptors = host.descriptors.clone();
-    if let Ok(descriptors) = descriptors.clone().try_acquire_many_owned(needed) {
-        return Some((place, descriptors));
-    }
-    trouble.report(handler, &"all descriptors are in use");
-    let descriptors = descriptors.acquire_many_owned(needed).await.ok()?;
-    Some((place, descriptors))
+    let descriptors = match descriptors.clone().try_acquire_many_owned(needed) {
+        Ok(descriptors) => descriptors,
+        Err(_) => {
+            trouble.report(handler, &"all descriptors are in use");
+            descriptors.acquire_many_owned(needed).await.ok()?
+        }
+    };
+    Some(Permits {
+        _places: places,
+        _descriptors: descriptors,
+        counted: None,
+    })
 }
 
 /// What [`permits`] gives, if nobody has to wait for it.
 pub fn try_permits(host: &Host, handler: &Handler) -> Option<Permits> {
-    let place = handler.connections.clone().try_acquire_owned().ok()?;
+    let places = [handler.places.try_take()?, host.places.try_take()?];
     let needed = descriptors_needed(host, handler);
     let descriptors = host.descriptors.clone();
-    Some((place, descriptors.try_acquire_many_owned(needed).ok()?))
+    Some(Permits {
+        _places: places,
+        _descriptors: descriptors.try_acquire_many_owned(needed).ok()?,
+        counted: None,
+    })
 }
 
 /// Its own descriptor, and one for each directory it was granted.

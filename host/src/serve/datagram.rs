@@ -3,12 +3,10 @@
 
 use super::Host;
 use super::accept::{BACK_OFF, Permits, Trouble, permits, try_permits};
-use crate::guest::{
-    self, Datagram, End, LARGEST_DATAGRAM, Meter, Peer, State, Stdio, TooLong, Who,
-};
+use crate::guest::{self, Datagram, End, Meter, Peer, State, Stdio, Who};
 use crate::journal::{self, Level};
 use crate::lifecycle::InFlight;
-use crate::module::Handler;
+use crate::module::{Handler, TooMany};
 use bytes::Bytes;
 use futures::FutureExt;
 use nix::cmsg_space;
@@ -30,9 +28,6 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::task::coop::consume_budget;
 use tokio::time::{sleep, timeout};
-
-/// The largest datagram that is received whole, in bytes: no UDP datagram is larger, Unix ones may be.
-const LARGEST_RECEIVED: usize = 65_535;
 
 /// How long a socket that takes no answer is given to take it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -85,6 +80,15 @@ enum Sender {
     Nobody,
 }
 
+impl Sender {
+    fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Internet { from, .. } => Some(from.ip().to_canonical()),
+            Self::Unix(_) | Self::Nobody => None,
+        }
+    }
+}
+
 impl Mailbox {
     /// # Errors
     /// When the socket cannot be prepared, or the event loop does not take it.
@@ -114,7 +118,7 @@ impl Mailbox {
     pub async fn receive_all(self, host: Arc<Host>, handler: Arc<Handler>) {
         let mailbox = Arc::new(self);
         let mut trouble = Trouble::default();
-        let mut buffer = vec![0; LARGEST_RECEIVED];
+        let mut buffer = vec![0; handler.config.limits.max_datagram as usize];
         let mut is_assisted = false;
         loop {
             // Guests that answer at once never let the others have their turn.
@@ -162,10 +166,22 @@ impl Mailbox {
     ) -> io::Result<()> {
         let mut permits = Some(first);
         for _ in 0..BATCH {
-            let Some(permits) = permits.take().or_else(|| try_permits(host, handler)) else {
+            let Some(mut permits) = permits.take().or_else(|| try_permits(host, handler)) else {
                 return Ok(());
             };
             let received = self.try_receive(buffer)?;
+            match handler.sources.admit(received.sender.address()) {
+                Ok(counted) => permits.counted = Some(counted),
+                Err(TooMany(most)) => {
+                    let peer = self.peer(&received.sender);
+                    let message = format_args!(
+                        "dropped: it has {most} datagrams that are being answered (raise `max-connections-per-source` if it may have more)"
+                    );
+                    let who = format_args!("{} {peer}", handler.name);
+                    handler.sources.refusals.warn(who, message);
+                    continue;
+                }
+            }
             let in_flight = host.activity.begin();
             self.batch().push_back(Job {
                 received,
@@ -264,10 +280,13 @@ impl Mailbox {
             journal::log_connection(level, &handler.name, &peer, message);
         };
         if !whole {
-            return log(
-                Level::Warning,
-                format_args!("dropped: it has more than {LARGEST_RECEIVED} bytes"),
+            let most = handler.config.limits.max_datagram;
+            let message = format_args!(
+                "dropped: it has more than {most} bytes (raise `max-datagram` if it may)"
             );
+            return handler
+                .too_large
+                .warn(format_args!("{} {peer}", handler.name), message);
         }
         let Ok(program) = handler.program(&host.engines, host.cache.as_ref()).await else {
             return;
@@ -282,9 +301,10 @@ impl Mailbox {
         let who = Arc::new(Who {
             handler: handler.name.clone(),
             config: handler.config.clone(),
+            log_limit: handler.log.clone(),
             peer: Some(peer.clone()),
         });
-        let datagram = Arc::new(Datagram::new(bytes));
+        let datagram = Arc::new(Datagram::new(bytes, handler.config.limits.max_output));
         let stdio = Stdio::Datagram(datagram.clone());
         let end = match State::new(who, Some(stdio)) {
             Err(error) => End::Trap(error.to_string()),
@@ -316,12 +336,10 @@ impl Mailbox {
                     );
                 }
             },
-            (End::Exit(_), Err(TooLong)) => {
+            (End::Exit(_), Err(too_long)) => {
                 return log(
                     Level::Warning,
-                    format_args!(
-                        "its answer was not sent: it has more than {LARGEST_DATAGRAM} bytes, which no datagram can carry"
-                    ),
+                    format_args!("its answer was not sent: {too_long}"),
                 );
             }
         };

@@ -9,7 +9,7 @@ mod request;
 mod respond;
 mod wire;
 
-use self::wire::{Phase, Wire};
+use self::wire::{Phase, Silence, Wire};
 use super::Host;
 use super::stream::{ResetOnDrop, linger, vanished};
 use crate::guest::{Connection, Peer};
@@ -49,6 +49,8 @@ pub struct Session {
     wire: Arc<wire::State>,
     /// An answer was broken off, which only a reset can tell.
     is_broken: AtomicBool,
+    /// It was silent in the middle of a body, for too long.
+    is_silent: AtomicBool,
 }
 
 /// How a connection came to its end.
@@ -80,6 +82,7 @@ pub async fn serve(
         peer,
         wire: Arc::new(wire::State::new(in_flight)),
         is_broken: AtomicBool::new(false),
+        is_silent: AtomicBool::new(false),
     });
     let end = session.speak().await;
     if end == End::SlowHead {
@@ -134,6 +137,7 @@ impl Session {
         let mut gone = pin!(vanished(&self.connection));
         let mut host_leaves = pin!(self.host.activity.closing());
         let mut crowded = pin!(self.crowds());
+        let mut silence = Silence::new(self.handler.config.limits.silence());
         let mut closing_since: Option<Instant> = None;
         let mut shut_down = false;
         let mut timer = pin!(sleep_until(Instant::now()));
@@ -147,7 +151,7 @@ impl Session {
                 if closing_since.is_none() {
                     // Only wakes; whether there is a crowd is asked below.
                     let _ = crowded.as_mut().poll(context);
-                    let gives_way = phase == Phase::Idle && self.handler.is_crowded();
+                    let gives_way = phase == Phase::Idle && self.is_crowded();
                     if gives_way || host_leaves.as_mut().poll(context).is_ready() {
                         closing_since = Some(Instant::now());
                     }
@@ -178,13 +182,21 @@ impl Session {
                     Some(closing) if phase != Phase::Busy => Some(closing + GRACE),
                     _ => patience.and_then(|patience| since.checked_add(patience)),
                 };
+                let silent = match phase {
+                    Phase::Busy => silence.deadline(&self.connection, &self.wire),
+                    Phase::Head | Phase::Idle => None,
+                };
+                let deadline = silent.into_iter().chain(deadline).min();
                 let Some(deadline) = deadline else {
                     return Poll::Pending;
                 };
                 if deadline <= Instant::now() {
                     match phase {
                         Phase::Head if !self.wire.is_http2() => return Poll::Ready(End::SlowHead),
-                        Phase::Busy => return Poll::Ready(End::Gone),
+                        Phase::Busy => {
+                            self.is_silent.store(silent == Some(deadline), Relaxed);
+                            return Poll::Ready(End::Gone);
+                        }
                         _ => {}
                     }
                     if shut_down {
@@ -207,9 +219,17 @@ impl Session {
 
     /// Wakes whoever polls it each time that a client has to wait for a place.
     async fn crowds(&self) {
+        let (handler, host) = (&self.handler.places, &self.host.places);
         loop {
-            self.handler.crowded().await;
+            tokio::select! {
+                () = handler.crowded() => {}
+                () = host.crowded() => {}
+            }
         }
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.handler.places.is_crowded() || self.host.places.is_crowded()
     }
 
     /// Has the client sent something that nobody has read?

@@ -10,11 +10,11 @@ mod threads;
 
 use crate::activation::{self, Kind, Passed, Socket};
 use crate::allocator;
-use crate::config::Config;
-use crate::guest::Engines;
+use crate::config::{Config, HostConfig};
+use crate::guest::{self, Engines};
 use crate::journal::{self, Level};
 use crate::lifecycle::{self, Activity, Signals};
-use crate::module::Cache;
+use crate::module::{Cache, Places};
 use rustix::process::{Resource, getrlimit};
 use sd_notify::NotifyState;
 use std::os::fd::OwnedFd;
@@ -45,6 +45,8 @@ pub struct Host {
     pub cache: Option<Cache>,
     pub activity: Arc<Activity>,
     pub threads: Threads,
+    /// One for each connection that all handlers together may have (`max-connections`).
+    pub places: Places,
     /// One permit for each descriptor that connections may have. A client waits in the kernel until
     /// there are enough for it; were it accepted, it would be for nothing.
     pub descriptors: Arc<Semaphore>,
@@ -78,16 +80,26 @@ pub fn serve(passed: Passed, plan: &Plan) -> io::Result<()> {
         // Before it waits: whoever looks at the log then finds all that has happened.
         .on_thread_park(journal::flush)
         .build()?;
+    let settings = match plan {
+        Plan::Serve { config, .. } => &config.host,
+        Plan::TurnAway => &HostConfig::default(),
+    };
     let limit = getrlimit(Resource::Nofile)
         .current
         .map_or(usize::MAX, |limit| limit as usize);
+    guest::limit_memory(settings.max_memory.unwrap_or_else(guest::machine_memory));
     let taken = passed.sockets.len() + RESERVED_DESCRIPTORS;
     let descriptors = limit.saturating_sub(taken).clamp(1, Semaphore::MAX_PERMITS);
     let host = Arc::new(Host {
-        engines: Engines::new().map_err(io::Error::other)?,
+        engines: Engines::new(settings.stack).map_err(io::Error::other)?,
         cache: Cache::from_environment(),
         activity: Activity::new(),
         threads: Threads::default(),
+        places: Places::new(
+            settings
+                .max_connections
+                .map_or(usize::MAX, |most| most as usize),
+        ),
         descriptors: Arc::new(Semaphore::new(descriptors)),
         descriptor_limit: descriptors,
     });

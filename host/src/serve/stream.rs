@@ -1,6 +1,7 @@
 //! One connection of a stream socket: a guest runs, and the connection ends as the guest did.
 
 use super::Host;
+use crate::config::Limits;
 use crate::guest::{self, Connection, End, Meter, Peer, Program, State, Stdio, Who};
 use crate::journal::{self, Level};
 use crate::module::Handler;
@@ -42,6 +43,7 @@ pub async fn serve(
     let who = Arc::new(Who {
         handler: handler.name.clone(),
         config: handler.config.clone(),
+        log_limit: handler.log.clone(),
         peer: Some(peer.clone()),
     });
     let stdio = Stdio::Connection(connection.clone());
@@ -49,6 +51,7 @@ pub async fn serve(
         Err(error) => Outcome::Guest(End::Trap(error.to_string())),
         Ok(state) => {
             let limits = handler.config.limits;
+            connection.limit_output(limits.max_output.unwrap_or(u64::MAX));
             let guest = guest::run(
                 &host.engines,
                 program,
@@ -56,7 +59,7 @@ pub async fn serve(
                 limits.cpu_time,
                 meter.clone(),
             );
-            within(limits.timeout, Box::pin(guest), connection).await
+            within(&limits, Box::pin(guest), connection).await
         }
     };
     record(
@@ -83,15 +86,18 @@ impl Drop for ResetOnDrop<'_> {
     }
 }
 
-/// Lets the guest run until it ends, its time is up, or its client is gone.
+/// Lets the guest run until it ends, its time is up, or its client is gone or silent.
 async fn within(
-    limit: Option<Duration>,
+    limits: &Limits,
     guest: Pin<Box<impl Future<Output = End>>>,
     connection: &Connection,
 ) -> Outcome {
+    let overran = || End::overran(limits.max_output.unwrap_or(u64::MAX));
     let whole = async {
         let end = guest.await;
         match end {
+            // Whatever the guest made of it that it could send no more.
+            _ if connection.has_overrun() => return Outcome::Guest(overran()),
             End::Exit(0) => {}
             // Whoever cannot read from or write to a client that has gone says that it failed.
             _ if connection.is_hung_up() => return Outcome::Vanished,
@@ -104,7 +110,7 @@ async fn within(
         }
     };
     let time_is_up = async {
-        match limit {
+        match limits.timeout {
             Some(limit) => sleep(limit).await,
             None => future::pending().await,
         }
@@ -114,8 +120,30 @@ async fn within(
         biased;
         outcome = whole => outcome,
         () = vanished(connection) => Outcome::Vanished,
-        () = time_is_up => Outcome::Guest(End::timed_out(limit.unwrap_or_default())),
+        () = time_is_up => Outcome::Guest(End::timed_out(limits.timeout.unwrap_or_default())),
+        () = connection.overrun(), if limits.max_output.is_some() => Outcome::Guest(overran()),
+        limit = silent(limits, connection) => Outcome::Guest(End::silent(limit)),
     }
+}
+
+/// How often a connection is looked at before it is taken to be silent.
+const LOOKS: u32 = 4;
+
+/// Waits until no byte has come or gone for `idle-connection-timeout`, or a quarter of it longer:
+/// looking now and then is cheaper than to note the time with each byte.
+async fn silent(limits: &Limits, connection: &Connection) -> Duration {
+    let Some(limit) = limits.silence() else {
+        return future::pending().await;
+    };
+    let mut moved = connection.moved();
+    let mut looks = 0;
+    while looks < LOOKS {
+        sleep(limit / LOOKS).await;
+        let now = connection.moved();
+        looks = if now == moved { looks + 1 } else { 0 };
+        moved = now;
+    }
+    limit
 }
 
 /// Waits until the client can no longer be reached: it reset the connection, or (Unix) closed it.

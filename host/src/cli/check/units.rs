@@ -10,6 +10,8 @@ pub struct SocketUnit {
     pub name: String,
     /// Its handler.
     pub handler: String,
+    /// The service that it starts.
+    pub service: String,
     /// What it listens to: an address and what `systemctl` calls its type (`Stream`, `Datagram`, …).
     pub listens: Vec<(String, String)>,
 }
@@ -17,18 +19,46 @@ pub struct SocketUnit {
 /// The socket units that are loaded: the system's for root, else the user's own. Empty where no
 /// service manager answers.
 pub fn socket_units() -> Vec<SocketUnit> {
+    let properties = "--property=Id,FileDescriptorName,Triggers,Listen";
+    parse(&show(&[properties, "*.socket"]))
+}
+
+/// What a service may use of the machine; `None`: no limit, or nobody knows.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct ServiceLimits {
+    /// `MemoryMax=`, in bytes.
+    pub memory: Option<u64>,
+    /// `LimitNOFILE=`
+    pub descriptors: Option<u64>,
+}
+
+pub fn service_limits(service: &str) -> ServiceLimits {
+    parse_limits(&show(&["--property=MemoryMax,LimitNOFILESoft", service]))
+}
+
+fn parse_limits(text: &str) -> ServiceLimits {
+    let value = |name: &str| {
+        let mut lines = text.lines().filter_map(|line| line.split_once('='));
+        // "infinity" is no number.
+        lines.find(|(key, _)| *key == name)?.1.parse().ok()
+    };
+    ServiceLimits {
+        memory: value("MemoryMax"),
+        descriptors: value("LimitNOFILESoft"),
+    }
+}
+
+/// What `systemctl show` prints; nothing where no service manager answers.
+fn show(arguments: &[&str]) -> String {
     let mut systemctl = Command::new("systemctl");
     if !rustix::process::geteuid().is_root() {
         systemctl.arg("--user");
     }
-    systemctl.args([
-        "show",
-        "--property=Id,FileDescriptorName,Triggers,Listen",
-        "*.socket",
-    ]);
-    match systemctl.output() {
-        Ok(output) if output.status.success() => parse(&String::from_utf8_lossy(&output.stdout)),
-        _ => Vec::new(),
+    match systemctl.arg("show").args(arguments).output() {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        }
+        _ => String::new(),
     }
 }
 
@@ -46,6 +76,7 @@ fn parse(text: &str) -> Vec<SocketUnit> {
                 }
                 Some(("Triggers", service)) => {
                     is_ours = service == "wasm-sock.service" || service.starts_with("wasm-sock@");
+                    service.clone_into(&mut unit.service);
                 }
                 Some(("Listen", listen)) => {
                     let (address, kind) = listen.rsplit_once(' ').unwrap_or((listen, ""));
@@ -92,6 +123,7 @@ mod tests {
             SocketUnit {
                 name: "dns.socket".into(),
                 handler: "dns".into(),
+                service: "wasm-sock.service".into(),
                 listens: vec![
                     listen("192.0.2.53:53", "Datagram"),
                     listen("192.0.2.53:53", "Stream"),
@@ -100,10 +132,22 @@ mod tests {
             SocketUnit {
                 name: "wasm-sock@hello.socket".into(),
                 handler: "hello".into(),
+                service: "wasm-sock@hello.service".into(),
                 listens: vec![listen("[::]:7000", "Stream")],
             },
         ];
         assert_eq!(parse(text), expected);
+    }
+
+    #[test]
+    fn the_limits_of_a_service_are_numbers_or_none() {
+        let limits = ServiceLimits {
+            memory: Some(536_870_912),
+            descriptors: None,
+        };
+        let text = "MemoryMax=536870912\nLimitNOFILESoft=infinity\n";
+        assert_eq!(parse_limits(text), limits);
+        assert_eq!(parse_limits(""), ServiceLimits::default());
     }
 
     #[test]

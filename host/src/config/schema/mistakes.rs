@@ -12,6 +12,14 @@ fn errors_as(role: Role, text: &str) -> Vec<String> {
         .collect()
 }
 
+/// The keys that `[defaults]` and handlers share, as messages tell them.
+const SHARED: &str = "memory, table-elements, timeout, cpu-time, idle-connection-timeout, \
+    max-connections, max-connections-per-source, max-output, max-datagram, max-log, \
+    head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for";
+
+/// Those of `[host]`.
+const OF_HOST: &str = "idle-timeout, drain-timeout, modules, stack, max-memory, max-connections";
+
 fn errors(text: &str) -> Vec<String> {
     errors_as(Role::Main, text)
 }
@@ -20,9 +28,10 @@ fn errors(text: &str) -> Vec<String> {
 fn an_unknown_key_is_told_with_what_was_meant_and_what_is_allowed() {
     assert_eq!(
         errors("[defaults]\nmemroy = '1MiB'"),
-        ["2:1: unknown key \"memroy\" (did you mean \"memory\"? \
-          allowed: memory, timeout, cpu-time, max-connections, \
-          head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for)"]
+        [format!(
+            "2:1: unknown key \"memroy\" (did you mean \"memory\"? \
+          allowed: {SHARED})"
+        )]
     );
     assert_eq!(
         errors("[handlers.a]"),
@@ -31,16 +40,15 @@ fn an_unknown_key_is_told_with_what_was_meant_and_what_is_allowed() {
     );
     assert_eq!(
         errors("[host]\ncolour = 1"),
-        ["2:1: unknown key \"colour\" (allowed: idle-timeout, drain-timeout, modules)"]
+        [format!("2:1: unknown key \"colour\" (allowed: {OF_HOST})")]
     );
     assert_eq!(
         errors("[handler.a]\nallow_outbound = []"),
-        [
+        [format!(
             "2:1: unknown key \"allow_outbound\" (did you mean \"allow-outbound\"? \
           allowed: module, args, env, dirs, allow-outbound, \
-          memory, timeout, cpu-time, max-connections, \
-          head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for)"
-        ]
+          {SHARED})"
+        )]
     );
     assert_eq!(
         errors("[handler.a]\ndirs = [{ host = '/', guest = '/', mode = 'rw' }]"),
@@ -71,21 +79,24 @@ fn a_slip_in_a_setting_for_http_finds_the_one_that_was_meant() {
 fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
     assert_eq!(
         errors("[host]\ntimeout = '1s'"),
-        ["2:1: unknown key \"timeout\" (it belongs in [defaults]; \
-          allowed: idle-timeout, drain-timeout, modules)"]
+        [format!(
+            "2:1: unknown key \"timeout\" (it belongs in [defaults]; \
+          allowed: {OF_HOST})"
+        )]
     );
     assert_eq!(
         errors("[defaults]\nidle-timeout = '1s'"),
-        ["2:1: unknown key \"idle-timeout\" (it belongs in [host]; \
-          allowed: memory, timeout, cpu-time, max-connections, \
-          head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for)"]
+        [format!(
+            "2:1: unknown key \"idle-timeout\" (it belongs in [host]; \
+          allowed: {SHARED})"
+        )]
     );
     assert_eq!(
         errors("[host]\nkeep-alive = '1s'"),
-        [
+        [format!(
             "2:1: unknown key \"keep-alive\" (it belongs in [defaults]; \
-          allowed: idle-timeout, drain-timeout, modules)"
-        ]
+          allowed: {OF_HOST})"
+        )]
     );
     assert_eq!(
         errors_as(Role::DropIn, "module = 'a.wasm'"),
@@ -186,6 +197,13 @@ fn an_impossible_value_is_told_with_what_is_allowed() {
     assert_eq!(
         wrong("cpu-time = 0"),
         ["2:12: cpu-time: no guest can run in 0s (allowed: more, or \"infinity\" for no limit)"]
+    );
+    assert_eq!(
+        wrong("idle-connection-timeout = 0"),
+        [
+            "2:27: idle-connection-timeout: no connection can be served in 0s \
+             (allowed: more, or \"infinity\" for no limit)"
+        ]
     );
     assert_eq!(
         wrong("max-connections = 0"),
@@ -324,12 +342,15 @@ fn a_syntax_error_hides_neither_its_neighbours_nor_is_it_told_twice() {
     assert_eq!(
         errors(text),
         [
-            "2:10: not valid TOML: string values must be quoted, expected literal string",
-            "3:11: not valid TOML: string values must be quoted, expected literal string",
-            "4:1: unknown key \"cpu-tim\" (did you mean \"cpu-time\"? \
-         allowed: memory, timeout, cpu-time, max-connections, \
-          head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for)",
-            "6:8: args: expected an array, found an integer (put it in brackets: [...])",
+            "2:10: not valid TOML: string values must be quoted, expected literal string"
+                .to_owned(),
+            "3:11: not valid TOML: string values must be quoted, expected literal string"
+                .to_owned(),
+            format!(
+                "4:1: unknown key \"cpu-tim\" (did you mean \"cpu-time\"? \
+         allowed: {SHARED})"
+            ),
+            "6:8: args: expected an array, found an integer (put it in brackets: [...])".to_owned(),
         ]
     );
 }

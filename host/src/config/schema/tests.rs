@@ -35,7 +35,13 @@ dirs = [
 ]
 allow-outbound = ["api.telegram.org:443", "[::1]:80"]
 timeout = "infinity"
+idle-connection-timeout = "infinity"
+max-output = "infinity"
+max-datagram = "128KiB"
+table-elements = 3000
 max-connections = 1
+max-connections-per-source = "infinity"
+max-log = "infinity"
 head-timeout = "infinity"
 keep-alive = 0
 forwarded-for = "off"
@@ -44,12 +50,21 @@ forwarded-for = "off"
 idle-timeout = "1min"
 drain-timeout = 0
 modules = "/srv/modules"
+stack = "2MiB"
+max-connections = "infinity"
+max-memory = "3GiB"
 
 [defaults]
 memory = "1GiB"
 timeout = "2min"
 cpu-time = 1
+idle-connection-timeout = "3min"
+max-output = "1GiB"
+max-datagram = "2KiB"
+table-elements = 2000
 max-connections = 7
+max-connections-per-source = 5
+max-log = 50
 head-timeout = "2s"
 keep-alive = "5min"
 max-head = "64KiB"
@@ -65,16 +80,31 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
     assert_eq!(config.host.idle_timeout, Some(Duration::from_secs(60)));
     assert_eq!(config.host.drain_timeout, Duration::ZERO);
     assert_eq!(config.host.modules, Path::new("/srv/modules"));
+    assert_eq!(config.host.max_memory, Some(3 << 30));
+    assert_eq!(config.host.max_connections, None);
+    assert_eq!(config.host.stack, 2 << 20);
     let defaults = Limits {
         memory: 1 << 30,
         timeout: Some(Duration::from_secs(120)),
         cpu_time: Some(Duration::from_secs(1)),
+        idle_connection_timeout: Some(Duration::from_secs(180)),
+        max_output: Some(1 << 30),
+        max_datagram: 2 << 10,
+        table_elements: 2000,
         max_connections: 7,
+        max_connections_per_source: Some(5),
+        max_log: Some(50),
     };
     assert_eq!(config.defaults, defaults);
     let limits = Limits {
         timeout: None,
+        idle_connection_timeout: None,
+        max_output: None,
+        max_datagram: 128 << 10,
+        table_elements: 3000,
         max_connections: 1,
+        max_connections_per_source: None,
+        max_log: None,
         ..defaults
     };
     let http_defaults = Http {
@@ -186,6 +216,17 @@ fn an_idle_timeout_may_be_infinite_or_zero() {
 }
 
 #[test]
+fn all_guests_may_have_what_the_machine_has_or_more_or_less() {
+    let max_memory = |text| config(text).host.max_memory;
+    assert_eq!(max_memory(""), None);
+    assert_eq!(max_memory("[host]\nmax-memory = '1GiB'"), Some(1 << 30));
+    assert_eq!(
+        max_memory("[host]\nmax-memory = 'infinity'"),
+        Some(u64::MAX)
+    );
+}
+
+#[test]
 fn an_absolute_module_path_stays_as_it_is() {
     let module = handler("[handler.a]\nmodule = '/opt/a.wasm'").module;
     assert_eq!(module, Some("/opt/a.wasm".into()));
@@ -206,12 +247,20 @@ fn the_defaults_written_out_change_nothing() {
         idle-timeout = "30s"
         drain-timeout = "10s"
         modules = "/modules"
+        stack = "512KiB"
+        max-connections = "infinity"
 
         [defaults]
         memory = "64MiB"
         timeout = "60s"
         cpu-time = "5s"
+        idle-connection-timeout = "10min"
+        max-output = "infinity"
+        max-datagram = 65535
+        table-elements = 1000000
         max-connections = 256
+        max-connections-per-source = 64
+        max-log = 1000
         head-timeout = "10s"
         keep-alive = "60s"
         max-head = "32KiB"

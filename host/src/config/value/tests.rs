@@ -185,6 +185,26 @@ fn a_count_is_a_whole_number_from_1() {
 }
 
 #[test]
+fn a_bound_is_a_count_or_infinite() {
+    assert_eq!(read("1", bound), Ok(Some(1)));
+    assert_eq!(read("'infinity'", bound), Ok(None));
+    let expected = "cannot be 0 (allowed: 1 to 4294967295)".to_owned();
+    assert_eq!(read("0", bound), Err(expected));
+    let expected = "expected a whole number or \"infinity\", found a string".to_owned();
+    assert_eq!(read("'7'", bound), Err(expected));
+}
+
+#[test]
+fn a_bound_of_bytes_is_a_size_or_infinite() {
+    assert_eq!(read("'1KiB'", size_bound), Ok(Some(1024)));
+    assert_eq!(read("'infinity'", size_bound), Ok(None));
+    let expected = "cannot be 0 bytes (allowed: more, or \"infinity\")".to_owned();
+    assert_eq!(read("0", size_bound), Err(expected));
+    let error = read("'much'", size_bound).expect_err("no size");
+    assert!(error.ends_with("; or \"infinity\""), "{error}");
+}
+
+#[test]
 fn a_time_limit_may_be_infinite_but_not_zero() {
     assert_eq!(read("'infinity'", time_limit), Ok(None));
     assert_eq!(read("1", time_limit), Ok(Some(Duration::from_secs(1))));
@@ -220,6 +240,26 @@ fn a_head_lies_between_what_hyper_takes_and_1_mib() {
     ] {
         let expected = format!("cannot be {bytes} bytes (allowed: 8KiB to 1MiB)");
         assert_eq!(read(text, max_head), Err(expected));
+    }
+}
+
+#[test]
+fn a_datagram_lies_between_1_byte_and_1_mib() {
+    assert_eq!(read("1", max_datagram), Ok(1));
+    assert_eq!(read("'1MiB'", max_datagram), Ok(1 << 20));
+    for bytes in [0, (1 << 20) + 1] {
+        let expected = format!("cannot be {bytes} bytes (allowed: 1B to 1MiB)");
+        assert_eq!(read(&bytes.to_string(), max_datagram), Err(expected));
+    }
+}
+
+#[test]
+fn a_stack_lies_between_64_kib_and_16_mib() {
+    assert_eq!(read("'64KiB'", stack), Ok(64 << 10));
+    assert_eq!(read("'16MiB'", stack), Ok(16 << 20));
+    for bytes in [(64 << 10) - 1, (16 << 20) + 1] {
+        let expected = format!("cannot be {bytes} bytes (allowed: 64KiB to 16MiB)");
+        assert_eq!(read(&bytes.to_string(), stack), Err(expected));
     }
 }
 

@@ -1,3 +1,4 @@
+use super::super::log::LogLimit;
 use super::*;
 use crate::config::{HandlerConfig, Network};
 
@@ -9,6 +10,7 @@ fn reach(granted: &[Outbound]) -> Arc<Reach> {
     Reach::new(Arc::new(Who {
         handler: "handler".into(),
         config: Arc::new(config),
+        log_limit: LogLimit::new(None),
         peer: None,
     }))
 }

@@ -1,8 +1,8 @@
 //! Bodies, counted and bounded on their way.
 
 use super::exchange::Exchange;
-use super::wire::Busy;
-use crate::guest::{Attended, Fate};
+use super::wire::{Busy, UnderWay};
+use crate::guest::{Attended, End, Fate};
 use crate::journal::Level;
 use bytes::Bytes;
 use futures::FutureExt;
@@ -22,12 +22,15 @@ pub struct Upload {
     body: Incoming,
     left: u64,
     exchange: Arc<Exchange>,
+    /// Until it has come to its end.
+    under_way: Option<UnderWay>,
 }
 
 impl Upload {
     pub fn new(body: Incoming, exchange: Arc<Exchange>) -> Self {
         Self {
             left: exchange.session.handler.config.http.max_body,
+            under_way: (!body.is_end_stream()).then(|| exchange.session.wire.begin_body()),
             body,
             exchange,
         }
@@ -50,6 +53,7 @@ impl Body for Upload {
             }
             None => {
                 self.exchange.is_received.store(true, Relaxed);
+                self.under_way = None;
                 return Poll::Ready(None);
             }
         };
@@ -79,6 +83,7 @@ pub struct Download {
     exchange: Arc<Exchange>,
     /// What is left of the length that the head promises.
     left: Option<u64>,
+    _under_way: UnderWay,
     _busy: Busy,
 }
 
@@ -139,8 +144,9 @@ impl Download {
     pub fn new(source: Source, length: Option<u64>, exchange: Arc<Exchange>, busy: Busy) -> Self {
         Self {
             source,
-            exchange,
             left: length,
+            _under_way: exchange.session.wire.begin_body(),
+            exchange,
             _busy: busy,
         }
     }
@@ -152,14 +158,26 @@ impl Download {
         Self::new(Source::Text(None), None, exchange, busy)
     }
 
-    /// One more frame has gone. Nobody asks for another when it was the last.
-    fn gone(&mut self, frame: &Frame<Bytes>) {
+    /// One more frame goes. Nobody asks for another when it was the last.
+    ///
+    /// # Errors
+    /// When it would be more than the guest may send.
+    fn go(&mut self, frame: &Frame<Bytes>) -> Result<(), io::Error> {
         let size = frame.data_ref().map_or(0, Bytes::len) as u64;
-        self.exchange.sent.fetch_add(size, Relaxed);
+        let sent = self.exchange.sent.load(Relaxed).saturating_add(size);
+        if let Some(most) = self.exchange.session.handler.config.limits.max_output
+            && sent > most
+        {
+            let (level, why) = End::overran(most).report();
+            self.exchange.report(level, why);
+            return Err(self.break_off());
+        }
+        self.exchange.sent.store(sent, Relaxed);
         self.left = self.left.map(|left| left.saturating_sub(size));
         if frame.is_trailers() || self.left == Some(0) {
             self.exchange.is_answered.store(true, Relaxed);
         }
+        Ok(())
     }
 
     fn end(&self) -> Option<Result<Frame<Bytes>, io::Error>> {
@@ -201,10 +219,7 @@ impl Body for Download {
             }
         };
         Poll::Ready(match frame {
-            Some(Ok(frame)) => {
-                self.gone(&frame);
-                Some(Ok(frame))
-            }
+            Some(Ok(frame)) => Some(self.go(&frame).map(|()| frame)),
             Some(Err(_)) => Some(Err(self.break_off())),
             None => self.end(),
         })

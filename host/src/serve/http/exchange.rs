@@ -1,12 +1,13 @@
 //! One request and its answer: what is counted of it, and the line in the log when both are over.
 
 use super::Session;
-use crate::guest::Meter;
+use crate::guest::{End, Meter};
 use crate::journal::{self, Level};
 use crate::lifecycle::InFlight;
 use ::http::{Request, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -97,12 +98,16 @@ impl Drop for Exchange {
         let problem = self.problem.get_mut().map(Option::take);
         let problem = problem.unwrap_or_else(|poisoned| poisoned.into_inner().take());
         let (level, why) = match problem {
-            Some((level, why)) => (level, why),
-            None if *self.is_answered.get_mut() => (Level::Info, String::new()),
+            Some((level, why)) => (level, Cow::Owned(why)),
+            None if *self.is_answered.get_mut() => (Level::Info, "".into()),
             None if self.session.host.activity.gave_up() => {
-                (Level::Warning, "ended: the host leaves".to_owned())
+                (Level::Warning, "ended: the host leaves".into())
             }
-            None => (Level::Info, "client left".to_owned()),
+            None if self.session.is_silent.load(Relaxed) => {
+                let limit = self.session.handler.config.limits.silence();
+                End::silent(limit.unwrap_or_default()).report()
+            }
+            None => (Level::Info, "client left".into()),
         };
         if !why.is_empty() {
             let _ = write!(message, ": {why}");

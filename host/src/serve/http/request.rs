@@ -100,6 +100,7 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answere
         Arc::new(Who {
             handler: handler.name.clone(),
             config: handler.config.clone(),
+            log_limit: handler.log.clone(),
             peer: (!is_shared).then(|| peer.clone()),
         })
     };

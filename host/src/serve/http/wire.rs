@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
 use tokio::time::Instant;
@@ -32,6 +33,8 @@ pub struct State {
     content_length: Mutex<Finder>,
     /// Bytes that came since it was the connection's turn.
     turn: AtomicUsize,
+    /// Bodies that come or go.
+    bodies: AtomicUsize,
 }
 
 /// The most bytes that a connection may bring in one turn: hyper reads some, such as a chunk size that
@@ -55,6 +58,50 @@ pub struct Busy {
     since: Instant,
 }
 
+/// A body that comes or goes.
+pub struct UnderWay(Arc<State>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.bodies.fetch_sub(1, Relaxed);
+    }
+}
+
+/// How long a connection with a body under way has been silent. (While a guest thinks there is none,
+/// and `timeout` is its limit.)
+pub struct Silence {
+    limit: Option<Duration>,
+    moved: u64,
+    since: Option<Instant>,
+}
+
+impl Silence {
+    pub fn new(limit: Option<Duration>) -> Self {
+        Self {
+            limit,
+            moved: 0,
+            since: None,
+        }
+    }
+
+    /// When it will have been silent for too long, as things are now.
+    pub fn deadline(&mut self, connection: &Connection, state: &State) -> Option<Instant> {
+        let limit = self.limit?;
+        let moved = connection.moved();
+        if state.bodies.load(Relaxed) == 0 {
+            self.since = None;
+            return None;
+        }
+        if moved != self.moved {
+            self.moved = moved;
+            self.since = None;
+        }
+        self.since
+            .get_or_insert_with(Instant::now)
+            .checked_add(limit)
+    }
+}
+
 impl State {
     pub fn new(in_flight: InFlight) -> Self {
         Self {
@@ -69,6 +116,7 @@ impl State {
             is_http2: AtomicBool::new(false),
             content_length: Mutex::default(),
             turn: AtomicUsize::new(0),
+            bodies: AtomicUsize::new(0),
         }
     }
 
@@ -103,6 +151,12 @@ impl State {
             state: self.clone(),
             since,
         }
+    }
+
+    /// A body is under way until what is returned is dropped.
+    pub fn begin_body(self: &Arc<Self>) -> UnderWay {
+        self.bodies.fetch_add(1, Relaxed);
+        UnderWay(self.clone())
     }
 
     pub fn is_http2(&self) -> bool {

@@ -49,6 +49,50 @@ pub fn flood() -> io::Result<()> {
     }
 }
 
+/// Takes `mebibytes` MiB of memory or is refused them, says which, and keeps them until the client
+/// has closed its side.
+pub fn hold(mebibytes: usize) -> io::Result<()> {
+    let mut taken = Vec::new();
+    if taken.try_reserve_exact(mebibytes * MIB).is_err() {
+        return say("refused\n");
+    }
+    taken.resize(mebibytes * MIB, 1u8);
+    say("taken\n")?;
+    io::copy(&mut io::stdin().lock(), &mut io::sink())?;
+    drop(black_box(taken));
+    Ok(())
+}
+
+/// Tells stderr numbered lines for as long as it may live.
+pub fn log_flood() -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    for number in 0_u64.. {
+        writeln!(stderr, "flood {number}")?;
+    }
+    Ok(())
+}
+
+/// Tells stderr very many lines in very few calls, for as long as it may live.
+pub fn log_flood_at_once() -> io::Result<()> {
+    let lines = b"f\n".repeat(8 * MIB);
+    loop {
+        io::stderr().write_all(&lines)?;
+    }
+}
+
+/// Calls itself that many times, and says so.
+pub fn recurse(depth: u64) -> io::Result<()> {
+    say(format_args!("{} deep\n", down(depth)))
+}
+
+#[inline(never)]
+fn down(depth: u64) -> u64 {
+    match depth {
+        0 => 0,
+        _ => down(black_box(depth - 1)) + 1,
+    }
+}
+
 /// Takes nothing from the client for a while, then is done.
 pub fn never_read(milliseconds: u64) -> io::Result<()> {
     thread::sleep(Duration::from_millis(milliseconds));

@@ -70,6 +70,14 @@ pub fn stderr() -> io::Result<()> {
     say("ok\n")
 }
 
+/// Tells stderr that many numbered lines, and says so.
+pub fn log(lines: u64) -> io::Result<()> {
+    for number in 0..lines {
+        eprintln!("line {number}");
+    }
+    say("ok\n")
+}
+
 /// Says which build this is, to tell a replaced module from the one before. With `hold` it then
 /// stays until the client has closed its side.
 pub fn version(hold: bool) -> io::Result<()> {

@@ -40,6 +40,7 @@ impl Guest for Actor {
             ("/error", _) => parts::error(out),
             ("/ignore-body", _) => text(out, "ignored\n"),
             ("/linger", Some(milliseconds)) => parts::linger(out, milliseconds),
+            ("/log-flood", _) => script::log_flood(),
             ("/no-answer", _) => Ok(()),
             ("/sleep", Some(milliseconds)) => parts::sleep(out, milliseconds),
             ("/spin", _) => script::spin(),

@@ -142,6 +142,15 @@ pub fn spin() -> ! {
     }
 }
 
+/// Prints numbered lines, which nobody reads but the log, for as long as it may live.
+pub fn log_flood() -> ! {
+    let mut number = 0_u64;
+    loop {
+        println!("flood {number}");
+        number += 1;
+    }
+}
+
 /// How many bytes there were, and their FNV-1a hash of 64 bits as 16 hexadecimal digits.
 pub struct Sum {
     bytes: u64,

@@ -41,6 +41,7 @@ impl Guest for Actor {
             ("/error", _) => parts::error(),
             ("/ignore-body", _) => text("ignored\n"),
             ("/linger", Some(milliseconds)) => parts::linger(milliseconds),
+            ("/log-flood", _) => script::log_flood(),
             ("/no-answer", _) => parts::no_answer().await,
             ("/sleep", Some(milliseconds)) => parts::sleep(milliseconds).await,
             ("/spin", _) => script::spin(),

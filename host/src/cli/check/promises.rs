@@ -1,0 +1,246 @@
+//! What the limits promise, and whether anybody has as much.
+
+use super::units::ServiceLimits;
+use crate::config::{HandlerConfig, HostConfig};
+use crate::guest::machine_memory;
+use std::cmp::Reverse;
+use std::fs;
+use std::path::Path;
+
+/// Descriptors of a process that are not for connections.
+const OTHER_DESCRIPTORS: u64 = 24;
+
+/// A process, and the handlers it has.
+pub struct Process<'a> {
+    /// The service; empty when nobody knows of one.
+    pub name: &'a str,
+    pub limits: ServiceLimits,
+    pub handlers: Vec<(&'a str, &'a HandlerConfig)>,
+    pub sockets: u64,
+}
+
+/// What a process needs when all its handlers do all that they may.
+#[derive(Debug, PartialEq, Eq)]
+struct Promised {
+    memory: u64,
+    descriptors: u64,
+    /// How that comes: `dns 256 × 64MiB, hello 7 × 8MiB`.
+    sum: String,
+}
+
+impl Process<'_> {
+    fn promised(&self, host: &HostConfig, machine: u64) -> Promised {
+        let mut handlers = self.handlers.clone();
+        // The largest first: they may have all connections that there may be.
+        handlers.sort_by_key(|(_, handler)| Reverse(handler.limits.memory));
+        let mut left = host.max_connections.map_or(u64::MAX, u64::from);
+        let (mut memory, mut descriptors) = (0_u64, self.sockets + OTHER_DESCRIPTORS);
+        let mut sum = Vec::new();
+        for (name, handler) in handlers {
+            let (limits, dirs) = (&handler.limits, handler.dirs.len() as u64);
+            let count = u64::from(limits.max_connections).min(left);
+            left -= count;
+            memory = memory.saturating_add(limits.memory.saturating_mul(count));
+            descriptors = descriptors.saturating_add((1 + dirs).saturating_mul(count));
+            sum.push(format!("{name} {count} × {}", about(limits.memory)));
+        }
+        Promised {
+            memory: memory.min(host.max_memory.unwrap_or(machine)),
+            descriptors,
+            sum: sum.join(", "),
+        }
+    }
+}
+
+/// Warnings about what `processes` may need and cannot have.
+pub fn warnings(processes: &[Process<'_>], host: &HostConfig) -> Vec<String> {
+    let machine = machine_memory();
+    let ours = cgroup_memory().map_or(machine, |limit| limit.min(machine));
+    exceeded(processes, host, machine, ours)
+}
+
+/// `machine` is what there is of memory, `ours` what we are given of it.
+fn exceeded(processes: &[Process<'_>], host: &HostConfig, machine: u64, ours: u64) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut all = 0_u64;
+    for process in processes {
+        let promised = process.promised(host, machine);
+        all = all.saturating_add(promised.memory);
+        let subject = match process.name {
+            "" => String::new(),
+            name => format!("{name}: "),
+        };
+        if let Some(most) = process.limits.memory.filter(|most| *most < promised.memory) {
+            warnings.push(format!(
+                "{subject}guests may have {} ({}), MemoryMax= is {}: at that the kernel ends all of them (set `max-memory` in [host] below it)",
+                about(promised.memory),
+                promised.sum,
+                about(most)
+            ));
+        }
+        let descriptors = process.limits.descriptors;
+        if let Some(most) = descriptors.filter(|most| *most < promised.descriptors) {
+            warnings.push(format!(
+                "{subject}connections may need {} descriptors, LimitNOFILE= is {most}: clients will wait (raise it, or lower `max-connections`)",
+                promised.descriptors
+            ));
+        }
+    }
+    if all > ours {
+        let whose = if ours < machine {
+            "this control group"
+        } else {
+            "this machine"
+        };
+        let sums: Vec<String> = processes
+            .iter()
+            .map(|process| process.promised(host, machine).sum)
+            .collect();
+        warnings.push(format!(
+            "all guests together may have {} ({}), {whose} has {} (lower `memory`, `max-connections`, or `max-memory` in [host])",
+            about(all),
+            sums.join("; "),
+            about(ours)
+        ));
+    }
+    warnings
+}
+
+/// Rounded to what people compare.
+fn about(bytes: u64) -> String {
+    for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB")] {
+        if bytes >> shift > 0 {
+            let value = format!("{:.1}", bytes as f64 / (1_u64 << shift) as f64);
+            return format!("{}{unit}", value.trim_end_matches(".0"));
+        }
+    }
+    format!("{}KiB", bytes >> 10)
+}
+
+/// The least `memory.max` of the control groups that we are in (`cgroups(7)`, version 2).
+fn cgroup_memory() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let limit = |group: &Path| {
+        let file = Path::new("/sys/fs/cgroup").join(group).join("memory.max");
+        fs::read_to_string(file).ok()?.trim().parse().ok()
+    };
+    Path::new(group).ancestors().filter_map(limit).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+
+    const GIB: u64 = 1 << 30;
+
+    fn handler(memory: u64, max_connections: u32) -> HandlerConfig {
+        HandlerConfig {
+            limits: Limits {
+                memory,
+                max_connections,
+                ..Limits::default()
+            },
+            ..HandlerConfig::default()
+        }
+    }
+
+    fn process<'a>(
+        limits: ServiceLimits,
+        handlers: &[(&'a str, &'a HandlerConfig)],
+    ) -> Process<'a> {
+        Process {
+            name: "wasm-sock.service",
+            limits,
+            handlers: handlers.to_vec(),
+            sockets: 2,
+        }
+    }
+
+    fn infinite() -> HostConfig {
+        HostConfig {
+            max_memory: Some(u64::MAX),
+            ..HostConfig::default()
+        }
+    }
+
+    #[test]
+    fn memory_is_told_in_round_numbers() {
+        let told = [512 << 10, 64 << 20, 8_327_200_768, 1 << 44].map(about);
+        assert_eq!(told, ["512KiB", "64MiB", "7.8GiB", "16TiB"]);
+    }
+
+    #[test]
+    fn what_all_may_have_is_the_sum_within_the_limits_of_the_host() {
+        let (small, large) = (handler(GIB, 10), handler(4 * GIB, 3));
+        let process = process(
+            ServiceLimits::default(),
+            &[("small", &small), ("large", &large)],
+        );
+        let promised = |host: &HostConfig| process.promised(host, 64 * GIB).memory;
+        assert_eq!(promised(&infinite()), 22 * GIB);
+        assert_eq!(
+            promised(&HostConfig {
+                max_connections: Some(5),
+                ..infinite()
+            }),
+            14 * GIB
+        );
+        assert_eq!(
+            promised(&HostConfig {
+                max_memory: Some(GIB),
+                ..infinite()
+            }),
+            GIB
+        );
+        let sum = process.promised(&infinite(), 0).sum;
+        assert_eq!(sum, "large 3 × 4GiB, small 10 × 1GiB");
+    }
+
+    #[test]
+    fn without_max_memory_a_process_is_promised_what_the_machine_has() {
+        let large = handler(4 * GIB, 100);
+        let process = process(ServiceLimits::default(), &[("large", &large)]);
+        let warnings = exceeded(&[process], &HostConfig::default(), 8 * GIB, 8 * GIB);
+        assert_eq!(warnings, [""; 0]);
+    }
+
+    #[test]
+    fn promises_beyond_the_service_and_the_machine_are_told_with_their_numbers() {
+        let large = handler(4 * GIB, 100);
+        let limits = ServiceLimits {
+            memory: Some(GIB),
+            descriptors: Some(64),
+        };
+        let warnings = exceeded(
+            &[process(limits, &[("large", &large)])],
+            &infinite(),
+            8 * GIB,
+            8 * GIB,
+        );
+        let expected = [
+            [
+                "guests may have 400GiB",
+                "large 100 × 4GiB",
+                "MemoryMax= is 1GiB",
+            ],
+            [
+                "may need 126 descriptors",
+                "LimitNOFILE= is 64",
+                "`max-connections`",
+            ],
+            [
+                "together may have 400GiB",
+                "this machine has 8GiB",
+                "`max-memory`",
+            ],
+        ];
+        assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+        for (warning, words) in warnings.iter().zip(expected) {
+            for word in words {
+                assert!(warning.contains(word), "{word:?} is not in: {warning}");
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Who has how many connections: one client may not take all that a handler has.
+
+use crate::journal::Seldom;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The connections of one handler by where they come from (`max-connections-per-source`).
+///
+/// A source is an address, or of IPv6 the network that one customer gets (/64). This machine is none:
+/// what comes from 127.0.0.1, ::1 and Unix sockets is a reverse proxy, and speaks for many.
+pub struct Sources {
+    /// `None`: nobody is counted.
+    most: Option<u32>,
+    /// No more entries than the handler has connections.
+    open: Mutex<HashMap<IpAddr, u32>>,
+    /// Tells of those that were turned away.
+    pub refusals: Seldom,
+}
+
+/// A connection, counted until it is dropped.
+pub struct Counted(Option<(Arc<Sources>, IpAddr)>);
+
+/// The source has as many connections as it may.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooMany(pub u32);
+
+impl Sources {
+    /// `most` connections for each, of the `all` that the handler may have.
+    pub fn new(most: Option<u32>, all: u32) -> Arc<Self> {
+        Arc::new(Self {
+            most: most.filter(|most| *most < all),
+            open: Mutex::default(),
+            refusals: Seldom::default(),
+        })
+    }
+
+    /// Counts one more connection from `address`; one without an address is never too many.
+    ///
+    /// # Errors
+    /// [`TooMany`]
+    pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Counted, TooMany> {
+        let (Some(most), Some(source)) = (self.most, address.and_then(source)) else {
+            return Ok(Counted(None));
+        };
+        let mut open = self.open();
+        let count = open.entry(source).or_default();
+        if *count >= most {
+            return Err(TooMany(most));
+        }
+        *count += 1;
+        Ok(Counted(Some((self.clone(), source))))
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let Some((sources, source)) = &self.0 else {
+            return;
+        };
+        if let Entry::Occupied(mut entry) = sources.open().entry(*source) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+/// What an address counts as, if it is counted.
+fn source(address: IpAddr) -> Option<IpAddr> {
+    match address.to_canonical() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST) | IpAddr::V6(Ipv6Addr::LOCALHOST) => None,
+        IpAddr::V4(address) => Some(address.into()),
+        IpAddr::V6(address) => {
+            let network = address.to_bits() & (u128::MAX << 64);
+            Some(Ipv6Addr::from_bits(network).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> Option<IpAddr> {
+        Some(text.parse().expect("an address"))
+    }
+
+    #[test]
+    fn a_source_gets_back_what_it_gives_back_and_leaves_nothing_behind() {
+        let sources = Sources::new(Some(2), 9);
+        let admit = |text| sources.admit(ip(text));
+        let first = admit("192.0.2.1");
+        let _second = admit("::ffff:192.0.2.1");
+        assert_eq!(admit("192.0.2.1").err(), Some(TooMany(2)));
+        assert!(admit("192.0.2.2").is_ok());
+        drop(first);
+        assert!(admit("192.0.2.1").is_ok());
+        assert_eq!(sources.open().len(), 1);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_source() {
+        let sources = Sources::new(Some(1), 9);
+        let _first = sources.admit(ip("2001:db8::1"));
+        assert!(sources.admit(ip("2001:db8::ffff:0:0:1")).is_err());
+        assert!(sources.admit(ip("2001:db8:0:1::1")).is_ok());
+    }
+
+    #[test]
+    fn this_machine_is_not_counted() {
+        let sources = Sources::new(Some(1), 9);
+        for address in [ip("127.0.0.1"), ip("::1"), ip("::ffff:127.0.0.1"), None] {
+            let both = (sources.admit(address), sources.admit(address));
+            assert!(both.0.is_ok() && both.1.is_ok(), "{address:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_where_no_source_can_have_too_many() {
+        for sources in [Sources::new(None, 9), Sources::new(Some(9), 9)] {
+            let _counted = sources.admit(ip("192.0.2.1"));
+            assert!(sources.open().is_empty());
+        }
+    }
+}
