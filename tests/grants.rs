@@ -81,12 +81,17 @@ fn a_granted_folder_that_is_missing_resets_with_a_line_that_names_it() {
     for kind in BOTH {
         let (world, address) = with_data(kind, "");
         fs::remove_dir_all(world.path("data")).unwrap();
-        let host = world.start(&[]);
+        let mut host = world.start(&[]);
         address.knock().expect_reset_after("");
         let line = host.log.expect("files 127.0.0.1:");
         let folder = world.path("data").display().to_string();
         assert!(line.contains(&folder) && line.contains("/data"), "{line}");
         fs::create_dir(world.path("data")).unwrap();
+        // This host has confined itself to what there was. The next one has it.
+        address.knock().expect_reset_after("");
+        host.log.expect("it leaves");
+        host.expect_exit(0);
+        let _next = world.start(&[]);
         assert!(address.knock().text().starts_with("write: "));
     }
 }

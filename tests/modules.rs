@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::inotify;
+use rustix::process::{Pid, Signal, kill_process};
 
-use harness::{BOTH, Kind, World, compiler, eventually, second_version, wasm, wasm_sock};
+use harness::{
+    BOTH, Host, Kind, PATIENCE, World, compiler, eventually, second_version, wasm, wasm_sock,
+};
 
 fn entries(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("list a folder");
@@ -78,31 +81,55 @@ fn the_cache_never_keeps_one_module_under_the_name_of_another() {
     let world = World::new(Kind::P1);
     world.configure("[handler.actor]\nargs = [\"version\"]\n");
     let address = world.tcp("actor");
-    let program = copied_program(&world, false);
     // A build that ends while the compiler starts: the module is replaced under its eyes.
     let module = world.install_wasm("actor", "actor");
     let (first, second) = (world.path("run/first.wasm"), world.path("run/second.wasm"));
     fs::copy(&module, &first).unwrap();
     fs::write(&second, second_version(world.kind)).unwrap();
-    let replace = format!(
-        "[ -e {0} ] && /bin/mv {0} {1}",
-        second.display(),
-        module.display()
-    );
-    delay_compiler(&program, &replace);
-    let _host = world.launch().program(&program).start();
-    address.knock();
+    let host = world.start(&[]);
+    let mut client = address.connect();
+    let compiler = StoppedCompiler::of(&host);
+    fs::rename(&second, &module).unwrap();
+    drop(compiler);
+    client.answer();
     address.knock().expect_whole("edition 1\n");
     fs::rename(&first, &module).unwrap();
     address.knock().expect_whole("version 1\n");
 }
 
-/// Puts a compiler beside `program` that does something else first.
-fn delay_compiler(program: &Path, first: &str) {
-    let script = program.with_file_name("wasm-sock-compile");
-    let text = format!("#!/bin/sh\n{first}\nexec {} \"$@\"\n", compiler().display());
-    fs::write(&script, text).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+/// The compiler that a host runs, as slow as can be. It goes on when this is dropped.
+struct StoppedCompiler(Pid);
+
+impl StoppedCompiler {
+    /// Stops it as soon as it is there.
+    fn of(host: &Host) -> Self {
+        let start = Instant::now();
+        loop {
+            if let Some(pid) = child(host.pid()) {
+                kill_process(pid, Signal::STOP).expect("stop the compiler");
+                return Self(pid);
+            }
+            assert!(start.elapsed() < PATIENCE, "the compiler was never started");
+            thread::yield_now();
+        }
+    }
+}
+
+impl Drop for StoppedCompiler {
+    fn drop(&mut self) {
+        // It is gone when the test has failed.
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
+/// A child of any of the process's threads.
+fn child(parent: Pid) -> Option<Pid> {
+    let threads = fs::read_dir(format!("/proc/{parent}/task")).ok()?;
+    let children = threads
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let mut first = children.filter_map(|list| list.split_whitespace().next()?.parse().ok());
+    first.find_map(Pid::from_raw)
 }
 
 #[test]
@@ -111,16 +138,9 @@ fn while_one_module_is_compiled_the_others_are_served() {
     world.install("hello", "hello");
     world.install_wasm("slow", "hello");
     let (hello, slow) = (world.tcp("hello"), world.tcp("slow"));
-    let program = copied_program(&world, false);
-    let go = world.path("run/go");
-    let wait = format!("while [ ! -e {} ]; do /bin/sleep 0.01; done", go.display());
-    delay_compiler(&program, &wait);
-    let mut host = world
-        .launch()
-        .program(&program)
-        .args(&["--idle-timeout", "100ms"])
-        .start();
+    let mut host = world.start(&["--idle-timeout", "100ms"]);
     let mut waiting = [slow.connect(), slow.connect()];
+    let compiler = StoppedCompiler::of(&host);
     for _ in 0..50 {
         assert!(hello.knock().text().starts_with("Hello"));
     }
@@ -128,7 +148,7 @@ fn while_one_module_is_compiled_the_others_are_served() {
         !host.ends_within(Duration::from_millis(300)),
         "somebody waits"
     );
-    fs::write(&go, "").unwrap();
+    drop(compiler);
     for client in &mut waiting {
         assert!(client.answer().text().starts_with("Hello"));
     }

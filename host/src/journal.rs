@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How bad it is: the syslog levels (`syslog(3)`) we use.
@@ -142,6 +142,15 @@ static SYSLOG: AtomicBool = AtomicBool::new(false);
 
 /// Logs to syslog from here on: programs that inetd starts have no standard error of their own.
 pub fn use_syslog() {
+    // SAFETY: the string lives for ever. LOG_NDELAY connects now: a process that has confined itself
+    // makes no sockets.
+    unsafe {
+        libc::openlog(
+            c"wasm-sock".as_ptr(),
+            libc::LOG_PID | libc::LOG_NDELAY,
+            libc::LOG_DAEMON,
+        );
+    }
     SYSLOG.store(true, Relaxed);
 }
 
@@ -150,10 +159,8 @@ fn write_syslog(level: Level, message: std::fmt::Arguments<'_>) {
     let Ok(text) = CString::new(text) else {
         return;
     };
-    static OPENED: Once = Once::new();
     // SAFETY: the strings end with a zero and live as long as they are used; "%s" takes one of them.
     unsafe {
-        OPENED.call_once(|| libc::openlog(c"wasm-sock".as_ptr(), libc::LOG_PID, libc::LOG_DAEMON));
         libc::syslog(level as i32, c"%s".as_ptr(), text.as_ptr());
     }
 }

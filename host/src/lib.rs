@@ -1,7 +1,8 @@
 //! The library under `wasm-sock`, inetd for WebAssembly.
 //!
 //! Data flows downward only: [`serve`] brings sockets ([`activation`]) and guests ([`guest`],
-//! loaded by [`module`]) together as [`config`] says, and [`lifecycle`] decides when to leave.
+//! loaded by [`module`]) together as [`config`] says, [`lifecycle`] decides when to leave, and
+//! [`sandbox`] holds all of it.
 
 pub mod activation;
 pub mod allocator;
@@ -11,4 +12,5 @@ pub mod guest;
 pub mod journal;
 pub mod lifecycle;
 pub mod module;
+pub mod sandbox;
 pub mod serve;

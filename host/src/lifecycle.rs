@@ -2,11 +2,12 @@
 
 use crate::journal::{self, Level};
 use sd_notify::NotifyState;
-use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+use std::{env, io};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, SetOnce};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -216,19 +217,41 @@ impl Signals {
     }
 }
 
-/// Tells systemd what became of us (`sd_notify(3)`). Without `$NOTIFY_SOCKET` nobody listens.
+/// Where systemd listens. `None`: there is no `$NOTIFY_SOCKET`, so nobody does.
+static MANAGER: OnceLock<Option<UnixDatagram>> = OnceLock::new();
+
+/// Opens the way to systemd: a process that has confined itself makes no sockets.
+pub fn reach_manager() {
+    let connect = || {
+        let path = env::var_os("NOTIFY_SOCKET")?;
+        let connected = UnixDatagram::unbound().and_then(|socket| {
+            socket.connect(path)?;
+            Ok(socket)
+        });
+        connected.map_err(unreachable).ok()
+    };
+    MANAGER.get_or_init(connect);
+}
+
+/// Tells systemd what became of us (`sd_notify(3)`).
 pub fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        journal::log(
-            Level::Warning,
-            format_args!("cannot notify the service manager: {error}"),
-        );
+    let Some(manager) = MANAGER.get().and_then(Option::as_ref) else {
+        return;
+    };
+    let lines: Vec<String> = states.iter().map(NotifyState::to_string).collect();
+    if let Err(error) = manager.send(lines.join("\n").as_bytes()) {
+        unreachable(error);
     }
+}
+
+fn unreachable(error: io::Error) {
+    let message = format_args!("cannot notify the service manager: {error}");
+    journal::log(Level::Warning, message);
 }
 
 /// Keeps `systemctl status` up to date: handlers, connections in flight, connections served.
 pub async fn report_status(activity: Arc<Activity>, handlers: usize) {
-    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+    if MANAGER.get().is_none_or(Option::is_none) {
         return;
     }
     loop {

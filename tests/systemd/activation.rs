@@ -69,6 +69,32 @@ fn of_thirty_sockets_of_one_service_only_those_that_are_used_have_their_module_o
     }
 }
 
+#[test]
+fn the_host_of_the_shipped_service_has_confined_itself() {
+    install();
+    install_guest("walled.cwasm", "hello");
+    let service = Service::of_template("walled", "");
+    let socket = service.listen("wasm-sock@walled.socket", "");
+    let before = service.property("LimitCORE");
+    assert_ne!(before, "0", "the unit forbids core dumps itself");
+    assert!(socket.address.knock().text().starts_with("Hello"));
+    let process = service.process().expect("it is awake");
+    let read = |file: &str| fs::read_to_string(format!("/proc/{process}/{file}")).unwrap();
+    let (status, limits) = (read("status"), read("limits"));
+    for line in ["NoNewPrivs:\t1\n", "Seccomp:\t2\n"] {
+        assert!(status.contains(line), "{line:?} is not in {status}");
+    }
+    let core = limits.lines().find(|line| line.contains("core file"));
+    let core: Vec<&str> = core.unwrap_or_default().split_whitespace().collect();
+    assert_eq!(core[4..6], ["0", "0"], "{limits}");
+    let missing = service.journal();
+    let missing: Vec<&String> = missing
+        .iter()
+        .filter(|l| l.contains("not confined"))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// The names of the files that were opened since the watch began.
 fn opened(watch: &impl std::os::fd::AsFd) -> BTreeSet<String> {
     let mut buffer = [MaybeUninit::uninit(); 4096];

@@ -11,7 +11,7 @@ pub const HELP: &str = "\
 wasm-sock: inetd for WebAssembly. systemd holds the sockets; when somebody knocks it starts
 `wasm-sock host`, which gives every connection a fresh, sandboxed guest and leaves when idle.
 
-usage: wasm-sock host [--module FILE | --config FILE] [--idle-timeout TIME]
+usage: wasm-sock host [--module FILE | --config FILE] [--idle-timeout TIME] [--print-sandbox]
        wasm-sock check [--config FILE]
        wasm-sock compile FILE.wasm [-o FILE.cwasm]
        wasm-sock help | version
@@ -23,6 +23,7 @@ host      serve the sockets that the service manager passed; a socket's name
                        /etc/wasm-sock/wasm-sock.toml
   --idle-timeout TIME  exit after this time without a connection: 30s, 5min; 0 is after
                        the last connection, infinity is never [default: 30s]
+  --print-sandbox      say what the host confines itself to, and serve nothing
 check     everything that could go wrong later, now: the configuration, every module,
           every directory; prints a table of the handlers
 compile   make the .cwasm that `host` loads without compiling
@@ -50,6 +51,7 @@ pub struct HostOptions {
     pub config: Option<PathBuf>,
     /// Overrides the configuration; `Some(None)` is never.
     pub idle_timeout: Option<Option<Duration>>,
+    pub print_sandbox: bool,
 }
 
 /// # Errors
@@ -88,6 +90,7 @@ fn parse_host(mut parser: Parser) -> Result<Verb, lexopt::Error> {
                 options.idle_timeout =
                     Some(parsed.map_err(|why| format!("--idle-timeout {text:?}: {why}"))?);
             }
+            Arg::Long("print-sandbox") => options.print_sandbox = true,
             Arg::Short('h') | Arg::Long("help") => return Ok(Verb::Help),
             other => return Err(other.unexpected()),
         }

@@ -113,7 +113,7 @@ fn sockets(
 }
 
 /// The handlers that are configured, and those that are only a file in the module directory.
-fn names(config: &Config, problems: &mut Vec<String>) -> BTreeSet<String> {
+pub(super) fn names(config: &Config, problems: &mut Vec<String>) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = config.handlers.keys().cloned().collect();
     let folder = &config.host.modules;
     let entries = match fs::read_dir(folder) {

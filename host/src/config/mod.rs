@@ -62,6 +62,8 @@ pub struct HostConfig {
     pub max_connections: Option<u32>,
     /// Linear memories and tables of all guests together, in bytes. `None`: as much as the machine has.
     pub max_memory: Option<u64>,
+    /// Serve nothing where the kernel cannot confine the process (Landlock, seccomp).
+    pub require_sandbox: bool,
 }
 
 impl Default for HostConfig {
@@ -74,6 +76,7 @@ impl Default for HostConfig {
             stack: 512 << 10,
             max_connections: None,
             max_memory: None,
+            require_sandbox: false,
         }
     }
 }

@@ -45,6 +45,7 @@ const HOST: Keys = &[
     "stack",
     "max-memory",
     "max-connections",
+    "require-sandbox",
 ];
 const DEFAULTS: Keys = &[
     "memory",
@@ -142,6 +143,9 @@ impl Checker<'_> {
                 "stack" => self.set(&mut host.stack, key, value, value::stack),
                 "max-memory" => self.set(&mut host.max_memory, key, value, value::max_memory),
                 "max-connections" => self.set(&mut host.max_connections, key, value, value::bound),
+                "require-sandbox" => {
+                    self.set(&mut host.require_sandbox, key, value, value::boolean)
+                }
                 _ => self.unknown(key, HOST),
             }
         }

@@ -153,6 +153,13 @@ fn quantity(expected: &str, value: &DeValue<'_>) -> Reading<String> {
     }
 }
 
+pub(super) fn boolean(value: &DeValue<'_>) -> Reading<bool> {
+    match value {
+        DeValue::Boolean(yes) => Ok(*yes),
+        _ => Err(wrong_type("true or false", value)),
+    }
+}
+
 /// A string that can be handed to the guest or to the kernel: both end strings at NUL.
 pub(super) fn string(value: &DeValue<'_>) -> Reading<String> {
     match value {

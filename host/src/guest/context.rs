@@ -6,6 +6,7 @@ use super::outbound::Reach;
 use super::state::StateError;
 use super::stdio::{Stdin, Stdio, Stdout};
 use crate::config::{Access, DirGrant};
+use crate::sandbox;
 use std::sync::Arc;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiView};
@@ -90,9 +91,18 @@ fn grant(builder: &mut WasiCtxBuilder, dir: &DirGrant) -> Result<(), StateError>
     builder
         .preopened_dir(&dir.host, &dir.guest, perms)
         .map(|_| ())
-        .map_err(|e| StateError::Directory {
-            host: dir.host.clone(),
-            guest: dir.guest.clone(),
-            reason: format!("{e:#}"),
-        })
+        .map_err(|error| unavailable(dir, &error))
+}
+
+/// Why a granted directory cannot be opened.
+fn unavailable(dir: &DirGrant, error: &wasmtime::Error) -> StateError {
+    let (host, guest) = (dir.host.clone(), dir.guest.clone());
+    match error.downcast_ref() {
+        Some(error) if sandbox::refuses(&host, error) => StateError::Outdated { host, guest },
+        _ => StateError::Directory {
+            host,
+            guest,
+            reason: format!("{error:#}"),
+        },
+    }
 }

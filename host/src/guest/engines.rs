@@ -50,6 +50,12 @@ impl Engines {
     }
 }
 
+/// Opens what the pool asks for the pages that a guest wrote to: a process that has confined itself
+/// could not, and each place would be cleared whole.
+pub fn open_pagemap() {
+    PoolingAllocationConfig::is_pagemap_scan_available();
+}
+
 /// Stack for the host functions that a guest calls, in bytes. Reserved, not used.
 const HOST_STACK: usize = 512 << 10;
 

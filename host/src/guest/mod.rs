@@ -25,7 +25,7 @@ pub use budget::{limit_all as limit_memory, machine_memory};
 pub use clock::Meter;
 pub use connection::{Connection, Stream, Transport};
 pub use datagram::{Datagram, TooLong};
-pub use engines::{Engines, Place};
+pub use engines::{Engines, Place, open_pagemap};
 pub use environment::Who;
 pub use log::LogLimit;
 pub use peer::Peer;

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::engines::Place;
 use super::environment::Who;
 use super::stdio::Stdio;
+use crate::sandbox::OUTDATED_REASON;
 use ::http::{Request, Response};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub enum StateError {
         guest: String,
         reason: String,
     },
+    #[error("cannot open {} that it was granted as {guest}: {OUTDATED_REASON}", host.display())]
+    Outdated { host: PathBuf, guest: String },
 }
 
 impl State {

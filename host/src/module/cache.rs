@@ -2,6 +2,7 @@
 //! copies of artifacts that lie elsewhere, where they may be changed in place.
 
 use super::files::FileStamp;
+use rustix::fs::Access;
 use sha2::{Digest, Sha256};
 use std::env;
 use std::fmt::Write as _;
@@ -38,6 +39,24 @@ impl Cache {
             .or_else(|| variable("XDG_CACHE_HOME").map(|home| home.join("wasm-sock")))
             .or_else(|| variable("HOME").map(|home| home.join(".cache/wasm-sock")))?;
         directory.is_absolute().then_some(Self { directory })
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Makes the directory if it is not there: a process that has confined itself cannot.
+    ///
+    /// # Errors
+    /// Those of the file system. Whoever stores something meets them, too.
+    pub fn make(&self) -> io::Result<()> {
+        if rustix::fs::access(&self.directory, Access::EXISTS).is_ok() {
+            return Ok(());
+        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)
     }
 
     /// Where the artifact for this module's content lies, or would.
@@ -85,10 +104,7 @@ impl Cache {
     /// # Errors
     /// Those of the file system. Nothing is lost but time.
     pub fn store(&self, entry: &Path, artifact: &[u8]) -> io::Result<()> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.directory)?;
+        self.make()?;
         let number = STORED.fetch_add(1, Relaxed);
         let moment = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)

@@ -1,5 +1,6 @@
 //! Running `wasm-sock-compile`, the program with the compiler in it.
 
+use crate::sandbox::{self, OUTDATED_REASON};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -33,6 +34,9 @@ pub fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| {
+            if sandbox::refuses(&compiler, &e) {
+                return format!("it has to be compiled: {OUTDATED_REASON}");
+            }
             format!(
                 "cannot run {}: {e} (it belongs beside wasm-sock: install it, or run `wasm-sock compile` where it is and install the .cwasm)",
                 compiler.display()

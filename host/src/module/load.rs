@@ -5,6 +5,7 @@ use super::cache::Cache;
 use super::compiler;
 use super::files::Files;
 use crate::guest::{Code, Engines};
+use crate::sandbox::{self, OUTDATED_REASON};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub enum LoadError {
     Missing(Files),
     #[error("cannot read {}: {error} (the user of the service must be able to: `chmod a+r`, and `a+x` for the folders above it)", path.display())]
     Unreadable { path: PathBuf, error: io::Error },
+    #[error("cannot read {}: {OUTDATED_REASON}", path.display())]
+    Outdated { path: PathBuf },
     #[error("{} is not loaded: {reason}", path.display())]
     Distrusted { path: PathBuf, reason: Distrust },
     #[error("{} cannot be used: {reason} (make it anew with `wasm-sock compile {}`)", path.display(), path.with_extension("wasm").display())]
@@ -76,15 +79,20 @@ fn entry(engines: &Engines, path: &Path) -> Result<(Code, File), LoadError> {
 
 fn open_trusted(path: &Path) -> Result<File, LoadError> {
     let path_buf = || path.to_owned();
-    let file = File::open(path).map_err(|error| LoadError::Unreadable {
-        path: path_buf(),
-        error,
-    })?;
+    let file = File::open(path).map_err(|error| unreadable(path, error))?;
     native::check_trust(&file).map_err(|reason| LoadError::Distrusted {
         path: path_buf(),
         reason,
     })?;
     Ok(file)
+}
+
+fn unreadable(path: &Path, error: io::Error) -> LoadError {
+    let path = path.to_owned();
+    if sandbox::refuses(&path, &error) {
+        return LoadError::Outdated { path };
+    }
+    LoadError::Unreadable { path, error }
 }
 
 fn unusable(path: &Path, error: &wasmtime::Error) -> LoadError {
@@ -107,10 +115,7 @@ pub fn source(
     cache: Option<&Cache>,
     warn: &dyn Fn(String),
 ) -> Result<(Code, File), LoadError> {
-    let wasm = fs::read(path).map_err(|error| LoadError::Unreadable {
-        path: path.to_owned(),
-        error,
-    })?;
+    let wasm = fs::read(path).map_err(|error| unreadable(path, error))?;
     if !wasm.starts_with(WASM_MAGIC) {
         let reason = "it is not a WebAssembly module: it does not begin with \"\\0asm\" (is the build finished?)";
         return Err(not_compiled(path, reason));

@@ -32,15 +32,18 @@ impl<'a> Handlers<'a> {
         if let Some(handler) = self.by_name.get(name) {
             return handler.clone();
         }
-        let (settings, files) = self.settings(name);
+        let (settings, files) = self.plan.settings(name);
         let handler = Arc::new(Handler::new(name.to_owned(), settings, files));
         self.by_name.insert(name.to_owned(), handler.clone());
         handler
     }
+}
 
-    fn settings(&self, name: &str) -> (HandlerConfig, Result<Files, String>) {
-        let Plan::Serve { config, module } = self.plan else {
-            let why = "the configuration is bad (see above): connections are reset, and it is read again in a few seconds";
+impl Plan {
+    /// The settings of a handler, and where its module is looked for or why nowhere.
+    pub fn settings(&self, name: &str) -> (HandlerConfig, Result<Files, String>) {
+        let Plan::Serve { config, module } = self else {
+            let why = "nothing can be served (see above): connections are reset, and the configuration is read again in a few seconds";
             return (HandlerConfig::default(), Err(why.to_owned()));
         };
         let settings = config.handler(name).into_owned();

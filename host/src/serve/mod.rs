@@ -15,6 +15,7 @@ use crate::guest::{self, Engines};
 use crate::journal::{self, Level};
 use crate::lifecycle::{self, Activity, Signals};
 use crate::module::{Cache, Places};
+use crate::sandbox;
 use rustix::process::{Resource, getrlimit};
 use sd_notify::NotifyState;
 use std::os::fd::OwnedFd;
@@ -25,7 +26,7 @@ use std::{future, io};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use accept::Listener;
 use datagram::Mailbox;
@@ -61,7 +62,7 @@ pub enum Plan {
         /// The module of every socket, whatever its name (`--module`).
         module: Option<PathBuf>,
     },
-    /// Reset them for a while, because the configuration is bad.
+    /// Reset them for a while, because the configuration is bad, or asks for what cannot be had.
     ///
     /// Leaving at once would make systemd start us again for the client that waits, until it gives
     /// the sockets up (`TriggerLimitBurst=`). Staying would hide that the configuration was mended.
@@ -150,6 +151,12 @@ async fn until_done(host: &Host, signals: &Signals, mut listening: JoinSet<()>, 
             },
         }
     };
+    // No sooner than after a while, or what stays wrong would make systemd start us all the time.
+    let earliest = Instant::now() + TURN_AWAY;
+    let outdated = async {
+        sandbox::outdated().await;
+        sleep_until(earliest).await;
+    };
     let nothing_left = async {
         match listening.is_empty() {
             // All there was were connections, accepted by whoever started us.
@@ -162,6 +169,7 @@ async fn until_done(host: &Host, signals: &Signals, mut listening: JoinSet<()>, 
         () = signals.next() => {}
         () = idle => {}
         () = nothing_left => {}
+        () = outdated => {}
     }
     lifecycle::notify(&[NotifyState::Stopping]);
     listening.abort_all();

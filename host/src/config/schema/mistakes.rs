@@ -18,7 +18,8 @@ const SHARED: &str = "memory, table-elements, timeout, cpu-time, idle-connection
     head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for";
 
 /// Those of `[host]`.
-const OF_HOST: &str = "idle-timeout, drain-timeout, modules, stack, max-memory, max-connections";
+const OF_HOST: &str =
+    "idle-timeout, drain-timeout, modules, stack, max-memory, max-connections, require-sandbox";
 
 fn errors(text: &str) -> Vec<String> {
     errors_as(Role::Main, text)

@@ -1,0 +1,133 @@
+//! What a host needs for its handlers, found out from what they were granted.
+
+use crate::config::{self, HandlerConfig, Host};
+use crate::module::Files;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// What a path is needed for, below it, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Use {
+    /// Its files are read by those who know their names.
+    Read,
+    /// Its folders are listed, too.
+    List,
+    /// And all of it is changed.
+    Write,
+}
+
+/// What the process may do beyond serving the sockets it has.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    pub paths: BTreeMap<PathBuf, Use>,
+    /// TCP ports that it connects to.
+    pub ports: BTreeSet<u16>,
+    /// And any other: there are too many for rules about single ports.
+    pub any_port: bool,
+    /// Does it ask for the addresses of names?
+    pub names: bool,
+    /// Is there anything to compile?
+    pub compiles: bool,
+    /// The program to do it with.
+    pub compiler: Option<PathBuf>,
+}
+
+/// Which processors a service may use (`std::thread::available_parallelism`).
+const PROCESSORS: [&str; 2] = ["/proc/self", "/sys/fs/cgroup"];
+
+/// What names are resolved with. Each may be a link: systemd-resolved's is.
+const RESOLVER: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
+
+/// What answers about names listens to (RFC 1035), by TCP when the answer is long.
+const DOMAIN: u16 = 53;
+
+/// The kernel takes each port as a rule of its own, at 1 µs.
+const MOST_PORTS: usize = 128;
+
+impl Needs {
+    /// What every host needs.
+    pub fn new() -> Self {
+        let mut needs = Self::default();
+        for path in PROCESSORS {
+            needs.grant(Path::new(path), Use::Read);
+        }
+        needs
+    }
+
+    /// What it needs to keep compiled modules in this directory.
+    pub fn add_cache(&mut self, directory: &Path) {
+        self.grant(directory, Use::Write);
+    }
+
+    /// What a handler needs whose module is one of `files`.
+    pub fn add(&mut self, handler: &HandlerConfig, files: &Files) {
+        for dir in &handler.dirs {
+            let access = match dir.access {
+                config::Access::ReadOnly => Use::List,
+                config::Access::ReadWrite => Use::Write,
+            };
+            self.grant(&dir.host, access);
+        }
+        for outbound in &handler.allow_outbound {
+            for range in &outbound.ports {
+                self.any_port |= range.len() > MOST_PORTS;
+                self.ports.extend(range.clone().take(MOST_PORTS));
+            }
+            self.names |= matches!(outbound.host, Host::Name(_));
+        }
+        if self.names && self.ports.insert(DOMAIN) {
+            for file in RESOLVER {
+                self.file(Path::new(file));
+            }
+        }
+        self.any_port |= self.ports.len() > MOST_PORTS;
+        let is_compiled = self.module(&files.cwasm);
+        let is_source = self.module(&files.wasm);
+        // What is not there yet may come in either form.
+        self.compiles |= is_source || !is_compiled;
+    }
+
+    /// A file that may be replaced by another one of the same name. Tells whether it is there.
+    fn module(&mut self, file: &Path) -> bool {
+        self.folder_of(file);
+        let target = match fs::read_link(file) {
+            Ok(_) => fs::canonicalize(file),
+            // This is what readlink(2) says of a file that is no link.
+            Err(error) => return error.kind() == ErrorKind::InvalidInput,
+        };
+        if let Ok(target) = &target {
+            self.folder_of(target);
+        }
+        target.is_ok()
+    }
+
+    /// The folder and not the file, which would be granted as it is now. But not all that there is.
+    fn folder_of(&mut self, file: &Path) {
+        match file.parent() {
+            Some(folder) if folder.parent().is_some() => self.grant(folder, Use::Read),
+            _ => self.grant(file, Use::Read),
+        }
+    }
+
+    /// A file of the system, and where it is really, which is a folder of its own.
+    fn file(&mut self, file: &Path) {
+        self.grant(file, Use::Read);
+        if fs::read_link(file).is_ok()
+            && let Ok(target) = fs::canonicalize(file)
+        {
+            self.folder_of(&target);
+        }
+    }
+
+    fn grant(&mut self, path: &Path, access: Use) {
+        match self.paths.get_mut(path) {
+            Some(granted) => *granted = access.max(*granted),
+            None => drop(self.paths.insert(path.to_owned(), access)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+use super::*;
+use crate::config::{Config, Environment};
+use std::os::unix::fs::symlink;
+use tempfile::TempDir;
+
+/// A folder with these empty files, and a handler `it` with these settings.
+fn needs(files: &[&str], settings: &str) -> (TempDir, Needs) {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = dir.path().join("modules");
+    fs::create_dir(&modules).unwrap();
+    for file in files {
+        fs::write(modules.join(file), "").unwrap();
+    }
+    let needs = of(&modules, settings);
+    (dir, needs)
+}
+
+fn of(modules: &Path, settings: &str) -> Needs {
+    let file = modules.with_file_name("wasm-sock.toml");
+    let text = format!("[host]\nmodules = {modules:?}\n[handler.it]\n{settings}\n");
+    fs::write(&file, text).unwrap();
+    let environment = Environment {
+        user_manager: false,
+        variable: &|_| None,
+    };
+    let config = Config::load(Some(&file), &environment).unwrap();
+    let settings = config.handler("it");
+    let mut needs = Needs::default();
+    needs.add(&settings, &Files::of("it", &settings, modules));
+    needs
+}
+
+#[test]
+fn a_handler_without_grants_needs_its_modules_only() {
+    let (dir, needs) = needs(&["it.cwasm"], "");
+    let expected = Needs {
+        paths: BTreeMap::from([(dir.path().join("modules"), Use::Read)]),
+        ..Needs::default()
+    };
+    assert_eq!(needs, expected);
+}
+
+#[test]
+fn directories_are_granted_as_they_are_configured() {
+    let dirs = r#"dirs = [{ host = "/srv/a", guest = "/a" }, { host = "/srv/b", guest = "/b", access = "read-write" }]"#;
+    let (_dir, needs) = needs(&["it.cwasm"], dirs);
+    assert_eq!(needs.paths[Path::new("/srv/a")], Use::List);
+    assert_eq!(needs.paths[Path::new("/srv/b")], Use::Write);
+}
+
+#[test]
+fn a_directory_that_is_granted_twice_has_the_wider_access() {
+    let dirs = r#"dirs = [{ host = "/srv", guest = "/a", access = "read-write" }, { host = "/srv", guest = "/b" }]"#;
+    let (_dir, needs) = needs(&["it.cwasm"], dirs);
+    assert_eq!(needs.paths[Path::new("/srv")], Use::Write);
+}
+
+#[test]
+fn ports_are_those_of_the_addresses_and_names_need_a_resolver() {
+    let (_dir, address) = needs(&["it.cwasm"], r#"allow-outbound = ["192.0.2.7:5432"]"#);
+    assert_eq!((address.ports, address.names), ([5432].into(), false));
+    assert!(!address.paths.contains_key(Path::new("/etc/resolv.conf")));
+    let (_dir, name) = needs(&["it.cwasm"], r#"allow-outbound = ["example.org:443"]"#);
+    assert_eq!((name.ports, name.names), ([53, 443].into(), true));
+    assert!(name.paths.contains_key(Path::new("/etc/resolv.conf")));
+}
+
+#[test]
+fn more_ports_than_the_kernel_takes_one_by_one_are_all_of_them() {
+    let (_dir, some) = needs(
+        &["it.cwasm"],
+        r#"allow-outbound = ["192.0.2.7:80,8000-8002"]"#,
+    );
+    assert_eq!((some.ports.len(), some.any_port), (4, false));
+    let (_dir, many) = needs(&["it.cwasm"], r#"allow-outbound = ["192.0.2.7:1-65535"]"#);
+    assert!(many.any_port && many.ports.len() <= MOST_PORTS);
+}
+
+#[test]
+fn only_a_module_that_is_an_artifact_and_nothing_else_is_never_compiled() {
+    for (files, compiles) in [
+        (&["it.cwasm"][..], false),
+        (&["it.wasm"], true),
+        (&["it.wasm", "it.cwasm"], true),
+        (&[], true),
+    ] {
+        let (_dir, needs) = needs(files, "");
+        assert_eq!(needs.compiles, compiles, "{files:?}");
+    }
+}
+
+#[test]
+fn a_module_elsewhere_is_granted_with_its_folder_and_that_of_the_file_it_links_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    for folder in ["modules", "app", "builds"] {
+        fs::create_dir(dir.join(folder)).unwrap();
+    }
+    fs::write(dir.join("builds/1.cwasm"), "").unwrap();
+    symlink("../builds/1.cwasm", dir.join("app/it.cwasm")).unwrap();
+    let module = format!("module = {:?}", dir.join("app/it.cwasm"));
+    let needs = of(&dir.join("modules"), &module);
+    let expected = [dir.join("app"), dir.join("builds")];
+    assert_eq!(needs.paths.into_keys().collect::<Vec<_>>(), expected);
+    assert!(!needs.compiles);
+}
+
+#[test]
+fn a_module_in_the_root_directory_does_not_grant_all_that_there_is() {
+    let (_dir, needs) = needs(&[], "module = \"/no-such-module.wasm\"");
+    assert!(!needs.paths.contains_key(Path::new("/")), "{needs:?}");
+}

@@ -1,0 +1,59 @@
+//! `--print-sandbox`: what a host is confined to, in plain words.
+
+use super::needs::{Needs, Use};
+use super::syscalls::{ALWAYS, Call, VARIANTS};
+use super::{landlock, seccomp};
+use std::fmt::{self, Display, Formatter};
+
+impl Display for Needs {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Landlock: {}", landlock::found())?;
+        writeln!(f, "\nfiles (everything else is refused):")?;
+        for (path, access) in &self.paths {
+            let access = match access {
+                Use::Read => "read",
+                Use::List => "read, list",
+                Use::Write => "read, list, write",
+            };
+            let missing = if path.exists() { "" } else { " (not there)" };
+            writeln!(f, "  {}: {access}{missing}", path.display())?;
+        }
+        match &self.compiler {
+            Some(compiler) if self.compiles => {
+                writeln!(f, "  {}: read, run", compiler.display())?;
+            }
+            _ => writeln!(f, "  no program is run: there is nothing to compile")?,
+        }
+        writeln!(f, "\nTCP ports:")?;
+        if self.any_port {
+            writeln!(f, "  connect to any")?;
+        } else if self.ports.is_empty() {
+            writeln!(f, "  none: no sockets are made")?;
+        } else {
+            writeln!(f, "  connect to {}", joined(&self.ports))?;
+        }
+        if self.names {
+            writeln!(f, "  names are asked for by UDP")?;
+        }
+        writeln!(f, "\nsystem calls (all others fail with EPERM):")?;
+        let lists = VARIANTS[seccomp::variant(self)];
+        writeln!(f, "  {}", names(ALWAYS))?;
+        for list in &lists[1..] {
+            writeln!(f, "  and {}", names(list))?;
+        }
+        writeln!(f, "  * with some arguments only")
+    }
+}
+
+fn names(calls: &[Call]) -> String {
+    let name = |call: &Call| {
+        let mark = if call.only.is_empty() { "" } else { "*" };
+        format!("{}{mark}", call.name)
+    };
+    calls.iter().map(name).collect::<Vec<_>>().join(" ")
+}
+
+fn joined(ports: impl IntoIterator<Item = impl Display>) -> String {
+    let ports = ports.into_iter().map(|port| port.to_string());
+    ports.collect::<Vec<_>>().join(", ")
+}

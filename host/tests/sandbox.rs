@@ -1,0 +1,236 @@
+//! From inside the confined host: what it was not granted, the kernel refuses.
+//!
+//! A debug build tries what it is told to after it has confined itself. Each attempt is made without
+//! the sandbox, too, where it has to work, or its failure would prove nothing.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_wasm-sock");
+
+const EPERM: i32 = libc::EPERM;
+const EACCES: i32 = libc::EACCES;
+const WORKS: i32 = 0;
+
+/// Files of which some are granted to the handler `it`.
+struct World {
+    dir: TempDir,
+    settings: String,
+    host: String,
+    program: PathBuf,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["modules", "cache", "secret", "read", "write", "empty"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+            fs::write(dir.path().join(folder).join("file"), "x").unwrap();
+        }
+        fs::write(dir.path().join("modules/it.cwasm"), "").unwrap();
+        let mut world = Self {
+            dir,
+            settings: String::new(),
+            host: String::new(),
+            program: PROGRAM.into(),
+        };
+        let (read, write) = (world.path("read"), world.path("write"));
+        world.settings = format!(
+            "dirs = [{{ host = {read:?}, guest = \"/r\" }}, \
+             {{ host = {write:?}, guest = \"/w\", access = \"read-write\" }}]\n"
+        );
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn allow_outbound(mut self, listener: &TcpListener) -> Self {
+        let address = listener.local_addr().unwrap();
+        self.settings += &format!("allow-outbound = [\"{address}\"]\n");
+        self
+    }
+
+    /// Something has to be compiled.
+    fn with_source(self) -> Self {
+        fs::write(self.path("modules/it.wasm"), "").unwrap();
+        self
+    }
+
+    fn configure(&self) -> PathBuf {
+        let config = self.path("wasm-sock.toml");
+        let modules = self.path("modules");
+        let text = format!(
+            "[host]\nmodules = {modules:?}\n{}\n[handler.it]\n{}",
+            self.host, self.settings
+        );
+        fs::write(&config, text).unwrap();
+        config
+    }
+
+    /// Starts a host as systemd does, with a socket for `it`.
+    fn start(&self, variables: &[(&str, &str)]) -> Output {
+        let socket = OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
+        Command::new("/bin/sh")
+            .args([
+                "-c",
+                "export LISTEN_PID=$$; exec 3<&0; exec \"$@\" </dev/null",
+            ])
+            .arg("sh")
+            .arg(&self.program)
+            .args(["host", "--config"])
+            .arg(self.configure())
+            .env("LISTEN_FDS", "1")
+            .env("LISTEN_FDNAMES", "it")
+            .env("CACHE_DIRECTORY", self.path("cache"))
+            .envs(variables.iter().copied())
+            .stdin(socket)
+            .output()
+            .unwrap()
+    }
+
+    /// The error that an attempt ends with, which works without the sandbox.
+    #[track_caller]
+    fn expect(&self, attempt: &str, error: i32) {
+        let tried = [("WASM_SOCK_ATTEMPT", attempt)];
+        let free = [tried[0], ("WASM_SOCK_UNCONFINED", "1")];
+        let output = self.start(&free);
+        assert_eq!(
+            output.status.code(),
+            Some(WORKS),
+            "{attempt} without the sandbox: {output:?}"
+        );
+        let output = self.start(&tried);
+        assert_eq!(output.status.code(), Some(error), "{attempt}: {output:?}");
+    }
+
+    #[track_caller]
+    fn expect_file(&self, attempt: &str, file: &str, error: i32) {
+        self.expect(&format!("{attempt}:{}", self.path(file).display()), error);
+    }
+}
+
+#[test]
+fn files_are_opened_where_they_were_granted_and_nowhere_else() {
+    let world = World::new();
+    world.expect_file("read", "secret/file", EACCES);
+    world.expect_file("list", "secret", EACCES);
+    world.expect_file("write", "secret/new", EACCES);
+    world.expect("read:/etc/passwd", EACCES);
+    world.expect_file("read", "read/file", WORKS);
+    world.expect_file("list", "read", WORKS);
+    world.expect_file("write", "read/file", EACCES);
+    world.expect_file("write", "read/new", EACCES);
+    world.expect_file("write", "write/new", WORKS);
+    world.expect_file("write", "cache/new", WORKS);
+    world.expect_file("read", "modules/it.cwasm", WORKS);
+    world.expect_file("write", "modules/it.cwasm", EACCES);
+    world.expect_file("read", "wasm-sock.toml", EACCES);
+}
+
+#[test]
+fn without_a_grant_no_socket_is_made() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let world = World::new();
+    let connect = format!("connect:{}", server.local_addr().unwrap());
+    world.expect(&connect, EPERM);
+    world.expect("listen:127.0.0.1:0", EPERM);
+    let path = world.path("socket");
+    let _socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    world.expect(&format!("unix:{}", path.display()), EPERM);
+}
+
+#[test]
+fn with_a_grant_its_port_is_connected_to_and_no_other() {
+    let (granted, other) = (server(), server());
+    let world = World::new().allow_outbound(&granted);
+    let connect = |server: &TcpListener| format!("connect:{}", server.local_addr().unwrap());
+    world.expect(&connect(&granted), WORKS);
+    world.expect(&connect(&other), EACCES);
+    // Any port may be bound, to connect from, and nobody listens there.
+    world.expect("listen:127.0.0.1:0", EPERM);
+    let free = server().local_addr().unwrap();
+    world.expect(&format!("listen:{free}"), EACCES);
+}
+
+fn server() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+#[test]
+fn no_program_is_run_where_nothing_is_to_be_compiled() {
+    World::new().expect("execute:/bin/true", EPERM);
+}
+
+#[test]
+fn only_the_compiler_is_run_where_something_is_to_be_compiled() {
+    let mut world = World::new().with_source();
+    // Something static to stand for the compiler, which is looked for beside the program.
+    world.program = world.path("wasm-sock");
+    fs::copy(PROGRAM, &world.program).unwrap();
+    symlink(PROGRAM, world.path("wasm-sock-compile")).unwrap();
+    world.expect("execute:/bin/true", EACCES);
+    let compiler = world.program.with_file_name("wasm-sock-compile");
+    world.expect(&format!("execute:{}", compiler.display()), WORKS);
+}
+
+#[test]
+fn memory_is_never_writable_and_executable() {
+    let world = World::new();
+    world.expect("map", EPERM);
+    world.expect("protect", EPERM);
+}
+
+#[test]
+fn no_other_process_is_sent_a_signal() {
+    World::new().expect(&format!("signal:{}", std::process::id()), EPERM);
+}
+
+#[test]
+fn what_the_host_needs_works() {
+    let world = World::new();
+    world.expect("thread", WORKS);
+    world.expect("pagemap", WORKS);
+    world.expect("processors", WORKS);
+}
+
+#[test]
+fn what_is_granted_is_printed_in_plain_words() {
+    let server = server();
+    let world = World::new().allow_outbound(&server);
+    let output = Command::new(PROGRAM)
+        .args(["host", "--print-sandbox", "--config"])
+        .arg(world.configure())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let port = server.local_addr().unwrap().port();
+    for line in [
+        format!("  {}: read, list\n", world.path("read").display()),
+        format!("  {}: read, list, write\n", world.path("write").display()),
+        format!("  connect to {port}\n"),
+        "  and socket* connect bind\n".to_owned(),
+        "  no program is run: there is nothing to compile\n".to_owned(),
+    ] {
+        assert!(said.contains(&line), "{line:?} is not in {said}");
+    }
+}
+
+#[test]
+fn where_the_kernel_cannot_confine_it_and_it_must_the_host_resets_connections_and_says_why() {
+    let mut world = World::new();
+    world.host = "require-sandbox = true".to_owned();
+    let output = world.start(&[("WASM_SOCK_MISSING", "files are not confined")]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(
+        said.contains("files are not confined, and `require-sandbox` is set"),
+        "{said}"
+    );
+}
