@@ -22,7 +22,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib
 docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
 
-.PHONY: build host compile guests python-guest setup setup-tests demo test fmt clippy audit advisories unit end-to-end systemd bench
+.PHONY: build host compile guests python-guest setup setup-tests demo test fmt clippy audit advisories fuzz unit end-to-end systemd bench
 .PHONY: install uninstall clean help
 # One build at a time: each of them uses all processors, and they share a target directory.
 .NOTPARALLEL:
@@ -79,7 +79,7 @@ demo: setup build ## see it work: two ports, no process; knock, and there is one
 
 test: setup-tests build python-guest fmt clippy audit unit end-to-end systemd ## everything that can be checked, in order
 
-# Guests are packages of their own, outside of the workspace.
+# Packages of their own, outside of the workspace: guests, and what is fuzzed.
 define fmt_guest
 	$(CARGO) fmt --check --manifest-path $(1)/Cargo.toml
 
@@ -98,7 +98,7 @@ endef
 
 fmt:
 	$(CARGO) fmt --all --check
-	$(foreach guest,$(GUESTS) $(COMPONENTS),$(call fmt_guest,$(guest)))
+	$(foreach package,$(GUESTS) $(COMPONENTS) fuzz,$(call fmt_guest,$(package)))
 
 clippy:
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
@@ -126,6 +126,29 @@ audit: $(AUDITOR) ## check what our dependencies are: their licences, where they
 # Not a part of `test`: it needs GitHub, and its answer depends on the day.
 advisories: $(AUDITOR) ## ask RustSec's database whether one of our dependencies is known to be bad
 	$(AUDITOR) --workspace check advisories
+
+# libFuzzer on stable Rust: what cargo-fuzz says to the compiler, but for sanitizers. (They need nightly,
+# and find what unsafe code does wrong; there is none in what is fuzzed.)
+FUZZ_FLAGS := -C passes=sancov-module -C codegen-units=1 --cfg fuzzing \
+  $(patsubst %,-C llvm-args=-sanitizer-coverage-%,level=4 inline-8bit-counters pc-table trace-compares)
+FUZZ_TARGETS := config listen
+# Seconds for each of them.
+FUZZ_TIME ?= 60
+
+define fuzz_target
+	mkdir -p build/fuzz/$(1)
+	build/fuzz-$(1) -max_total_time=$(FUZZ_TIME) -timeout=5 -print_final_stats=1 -verbosity=0 \
+	  -artifact_prefix=build/fuzz/$(1)- build/fuzz/$(1) fuzz/corpus/$(1)
+
+endef
+
+fuzz: ## look for input that breaks what reads it; FUZZ_TIME=60
+	CXX=clang++ RUSTFLAGS='$(FUZZ_FLAGS)' $(CARGO) build $(LOCKED) --release --manifest-path fuzz/Cargo.toml \
+	  --target "$$(rustc --print host-tuple)" --target-dir target/fuzz
+	@for target in $(FUZZ_TARGETS); do \
+	  install -C -m 755 target/fuzz/"$$(rustc --print host-tuple)"/release/$$target build/fuzz-$$target; \
+	done
+	$(foreach target,$(FUZZ_TARGETS),$(call fuzz_target,$(target)))
 
 unit:
 	$(CARGO) test $(LOCKED) -p wasm-sock

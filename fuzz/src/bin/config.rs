@@ -1,0 +1,47 @@
+//! A configuration file: whatever is in it, it is read, or all that is wrong with it is told.
+
+#![no_main]
+
+#[allow(dead_code, unused_imports, reason = "the host has more uses for it")]
+#[rustfmt::skip]
+#[path = "../../../host/src/config/mod.rs"]
+mod config;
+
+use config::{Config, Environment, valid_handler_name};
+use libfuzzer_sys::fuzz_target;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = PathBuf::from(format!("/dev/shm/wasm-sock-fuzz-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("make a folder");
+    folder.join("wasm-sock.toml")
+});
+
+fuzz_target!(|text: &[u8]| {
+    fs::write(&*FILE, text).expect("write the configuration");
+    let environment = Environment {
+        user_manager: false,
+        variable: &|_| None,
+    };
+    match Config::load(Some(&FILE), &environment) {
+        Ok(config) => expect_sense(&config),
+        Err(errors) => assert!(!errors.to_string().is_empty()),
+    }
+});
+
+/// What the rest of the host relies on.
+fn expect_sense(config: &Config) {
+    for (name, handler) in &config.handlers {
+        assert!(valid_handler_name(name), "{name:?}");
+        assert!((64 << 10..=4 << 30).contains(&handler.limits.memory));
+        assert!(handler.limits.max_connections >= 1);
+        for dir in &handler.dirs {
+            assert!(dir.host.is_absolute(), "{:?}", dir.host);
+        }
+        for outbound in &handler.allow_outbound {
+            assert!(!outbound.ports.is_empty() && !outbound.has_port(0));
+        }
+    }
+}
