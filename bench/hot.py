@@ -64,7 +64,8 @@ def functions(program, artifact, folder):
     # Callgrind does not survive timer signals.
     script = f"""
         exec 3<&{listener.fileno()}
-        exec strace -o /dev/null -e trace=setitimer -e inject=setitimer:retval=0 sh -c '
+        exec strace -o /dev/null -e trace=setitimer,seccomp,landlock_restrict_self \
+          -e inject=setitimer,seccomp,landlock_restrict_self:retval=0 sh -c '
             export LISTEN_FDS=1 LISTEN_PID=$$
             exec valgrind -q --tool=callgrind --demangle=no --callgrind-out-file={profile} \\
                 {program} host --module {artifact} --idle-timeout 1s'"""

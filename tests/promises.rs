@@ -23,6 +23,7 @@ fn every_test_that_the_threat_model_names_is_there() {
     let document = fs::read_to_string(document).expect("read the threat model");
     let mut tests = String::new();
     sources(Path::new(TESTS), &mut tests);
+    sources(&Path::new(TESTS).join("../host/tests"), &mut tests);
     // What is quoted and has several words in it is a test; nothing else has.
     let quoted = document.split('`').skip(1).step_by(2);
     let named: Vec<&str> = quoted

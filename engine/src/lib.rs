@@ -6,6 +6,9 @@
 
 use wasmtime::Config;
 
+/// How an artifact is told from any other ELF file, and of what kind it is.
+pub use wasmtime_environ::obj as artifact;
+
 /// Changes whenever [`config`] changes what the compiler emits: part of the name under which
 /// compiled modules are cached.
 const REVISION: u32 = 2;

@@ -181,10 +181,11 @@ fn only_the_compiler_is_run_where_something_is_to_be_compiled() {
 }
 
 #[test]
-fn memory_is_never_writable_and_executable() {
+fn memory_that_was_written_is_never_run() {
     let world = World::new();
     world.expect("map", EPERM);
     world.expect("protect", EPERM);
+    world.expect("run-written", EPERM);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The engines of this process, and the pool that instances come from once there are many.
 
+use super::code_memory::FromFile;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use wasm_sock_engine::Calls;
@@ -67,6 +68,7 @@ fn engine(
 ) -> wasmtime::Result<Engine> {
     let mut config = wasm_sock_engine::config(calls);
     config
+        .with_custom_code_memory(Some(Arc::new(FromFile)))
         .max_wasm_stack(stack as usize)
         .async_stack_size(stack as usize + HOST_STACK);
     if let Some(pool) = pool {

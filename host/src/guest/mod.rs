@@ -2,6 +2,7 @@
 
 mod budget;
 mod clock;
+mod code_memory;
 mod connection;
 mod context;
 mod datagram;

@@ -1,5 +1,6 @@
 //! Loaded code becomes a program: linked to what it imports, ready to be instantiated.
 
+use super::code_memory::{Header, loading};
 use super::engines::{Engines, Place};
 use super::service::Service;
 use super::state::State;
@@ -83,9 +84,8 @@ impl Program {
             return None;
         }
         let engine = engines.pool()?.engine();
-        let file = self.artifact.try_clone().ok()?;
         // SAFETY: it was loaded from this very file, of which nobody else has the descriptor.
-        let code = unsafe { Code::load(engine, file) };
+        let code = unsafe { Code::load(engine, &self.artifact) };
         Guest::link(&code.ok()?).ok()
     }
 
@@ -112,19 +112,21 @@ impl Code {
     ///
     /// # Errors
     /// When it was made by another engine, with other settings, or is damaged.
-    pub unsafe fn load(engine: &Engine, file: File) -> wasmtime::Result<Self> {
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        match Engine::detect_precompiled_file(&path) {
-            Ok(Some(Precompiled::Module)) => {
+    pub unsafe fn load(engine: &Engine, file: &File) -> wasmtime::Result<Self> {
+        let Some(header) = Header::read(&file) else {
+            wasmtime::bail!("not a compiled WebAssembly module, or only the beginning of one");
+        };
+        loading(&file, &header, || match header.kind {
+            Precompiled::Module => {
                 // SAFETY: the caller upholds it.
-                unsafe { Module::deserialize_open_file(engine, file) }.map(Self::Core)
+                unsafe { Module::deserialize_open_file(engine, file.try_clone()?) }.map(Self::Core)
             }
-            Ok(Some(Precompiled::Component)) => {
+            Precompiled::Component => {
+                let path = format!("/proc/self/fd/{}", file.as_raw_fd());
                 // SAFETY: the caller upholds it.
                 unsafe { Component::deserialize_file(engine, path) }.map(Self::Component)
             }
-            _ => wasmtime::bail!("not a compiled WebAssembly module, or only the beginning of one"),
-        }
+        })
     }
 }
 

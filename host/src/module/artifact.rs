@@ -125,7 +125,7 @@ pub unsafe fn load_bytes(engines: &Engines, bytes: &[u8]) -> wasmtime::Result<(C
 /// The file must hold what the compiler made, unchanged, and stay so: see [`Code::load`].
 unsafe fn deserialize(engines: &Engines, file: File) -> wasmtime::Result<(Code, File)> {
     // SAFETY: the caller upholds it.
-    let load = |engine| unsafe { Code::load(engine, file.try_clone()?) };
+    let load = |engine| unsafe { Code::load(engine, &file) };
     // An artifact knows which of the engines it was made for, and keeps it to itself.
     let code = load(&engines.blocking).or_else(|error| {
         let concurrent = engines.concurrent()?;

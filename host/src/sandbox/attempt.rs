@@ -53,12 +53,8 @@ fn attempt_to(what: &str, object: &str) -> io::Result<()> {
             }
         }
         "map" => map(ProtFlags::READ | ProtFlags::WRITE | ProtFlags::EXEC).map(drop),
-        "protect" => {
-            let page = map(ProtFlags::READ | ProtFlags::WRITE)?;
-            let flags = MprotectFlags::READ | MprotectFlags::WRITE | MprotectFlags::EXEC;
-            // SAFETY: the page is new, and nobody uses it.
-            Ok(unsafe { mprotect(page, 4096, flags) }?)
-        }
+        "protect" => protect(MprotectFlags::READ | MprotectFlags::WRITE | MprotectFlags::EXEC),
+        "run-written" => protect(MprotectFlags::READ | MprotectFlags::EXEC),
         "pagemap" => match PoolingAllocationConfig::is_pagemap_scan_available() {
             true => Ok(()),
             false => Err(io::ErrorKind::Unsupported.into()),
@@ -68,6 +64,12 @@ fn attempt_to(what: &str, object: &str) -> io::Result<()> {
         "thread" => std::thread::Builder::new().spawn(|| ()).map(drop),
         _ => Err(io::ErrorKind::Unsupported.into()),
     }
+}
+
+fn protect(flags: MprotectFlags) -> io::Result<()> {
+    let page = map(ProtFlags::READ | ProtFlags::WRITE)?;
+    // SAFETY: the page is new, and nobody uses it.
+    Ok(unsafe { mprotect(page, 4096, flags) }?)
 }
 
 fn map(protection: ProtFlags) -> io::Result<*mut std::ffi::c_void> {

@@ -164,6 +164,7 @@ numbers! {
     statx = SYS_statx,
     symlink = SYS_symlink,
     symlinkat = SYS_symlinkat,
+    sysinfo = SYS_sysinfo,
     tgkill = SYS_tgkill,
     time = SYS_time,
     tkill = SYS_tkill,
@@ -239,14 +240,15 @@ pub const ALWAYS: &[Call] = calls![
     munmap, mremap, madvise, brk, memfd_create,
     // Threads and this process. tkill and tgkill are how a process aborts itself.
     futex, set_robust_list, set_tid_address, rseq, sched_yield, sched_getaffinity,
-    getpid, gettid, getppid, getuid, geteuid, getgid, getegid, uname, getrusage, getrlimit,
+    getpid, gettid, getppid, getuid, geteuid, getgid, getegid, uname, getrusage, getrlimit, sysinfo,
     tkill, tgkill, exit, exit_group, restart_syscall,
     // Time, signals, random numbers.
     clock_gettime, clock_getres, clock_nanosleep, nanosleep, gettimeofday, time, setitimer, getitimer,
     rt_sigaction, rt_sigprocmask, rt_sigreturn, sigaltstack, getrandom,
     // With some arguments only.
     mmap: [WRITE_XOR_EXECUTE],
-    mprotect: [WRITE_XOR_EXECUTE],
+    // Code is mapped so (`guest/code_memory.rs`): none that was written is ever run.
+    mprotect: [low(2, EXECUTE, &[0])],
     clone: [low(0, KIND_OF_CHILD, &[THREAD])],
     ioctl: [low(1, !0, REQUESTS)],
     // The names of threads.

@@ -1,0 +1,110 @@
+//! Native code becomes executable by being mapped so from its file, never by a change of protection:
+//! then `MemoryDenyWriteExecute=` (`systemd.exec(5)`) and our own sandbox can refuse every such change,
+//! and nothing that was written to memory is ever run.
+
+use rustix::mm::{MapFlags, ProtFlags, mmap};
+use std::cell::Cell;
+use std::fs::File;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::fs::FileExt;
+use wasm_sock_engine::artifact::{EF_WASMTIME_COMPONENT, EF_WASMTIME_MODULE, ELFOSABI_WASMTIME};
+use wasmtime::{CustomCodeMemory, Precompiled, Result};
+
+/// What an artifact says of itself (`elf(5)`).
+pub struct Header {
+    pub kind: Precompiled,
+    /// Where in the file its code is, in bytes.
+    text: u64,
+}
+
+/// Sections that an artifact may have: there are some twenty.
+const MOST_SECTIONS: usize = 64;
+
+/// The sizes of a file header and of a section header.
+const FILE_HEADER: usize = 64;
+const SECTION_HEADER: usize = 64;
+
+const SHF_EXECINSTR: u64 = 4;
+
+impl Header {
+    /// `None`: it is no artifact.
+    pub fn read(file: &File) -> Option<Self> {
+        let mut header = [0; FILE_HEADER];
+        file.read_exact_at(&mut header, 0).ok()?;
+        if &header[..4] != b"\x7fELF" || header[7] != ELFOSABI_WASMTIME {
+            return None;
+        }
+        let kind = match number(&header, 48, 4)? as u32 {
+            EF_WASMTIME_MODULE => Precompiled::Module,
+            EF_WASMTIME_COMPONENT => Precompiled::Component,
+            _ => return None,
+        };
+        let (sections, count) = (number(&header, 40, 8)?, number(&header, 60, 2)? as usize);
+        let mut table = [0; MOST_SECTIONS * SECTION_HEADER];
+        let table = table.get_mut(..count * SECTION_HEADER)?;
+        file.read_exact_at(table, sections).ok()?;
+        let is_code =
+            |section: &&[u8]| number(section, 8, 8).is_some_and(|f| f & SHF_EXECINSTR != 0);
+        let code = table
+            .chunks_exact(SECTION_HEADER)
+            .find(|s| is_code(&s.as_ref()));
+        Some(Self {
+            kind,
+            // One without code has nothing to be made executable.
+            text: code.map_or(Some(0), |section| number(section, 24, 8))?,
+        })
+    }
+}
+
+/// The little-endian number of `size` bytes at an offset.
+fn number(bytes: &[u8], offset: usize, size: usize) -> Option<u64> {
+    let mut number = [0; 8];
+    number[..size].copy_from_slice(bytes.get(offset..offset + size)?);
+    Some(u64::from_le_bytes(number))
+}
+
+thread_local! {
+    /// The artifact that this thread loads, and where its code is.
+    static LOADING: Cell<Option<(RawFd, u64)>> = const { Cell::new(None) };
+}
+
+/// Loads `file`, whose header it is: what `load` makes executable is mapped from there.
+pub fn loading<R>(file: &File, header: &Header, load: impl FnOnce() -> R) -> R {
+    LOADING.set(Some((file.as_raw_fd(), header.text)));
+    let loaded = load();
+    LOADING.set(None);
+    loaded
+}
+
+/// Code that is mapped from the file it is loaded from.
+pub struct FromFile;
+
+impl CustomCodeMemory for FromFile {
+    fn required_alignment(&self) -> usize {
+        rustix::param::page_size()
+    }
+
+    fn publish_executable(&self, code: *const u8, length: usize) -> Result<()> {
+        let Some((file, text)) = LOADING.get() else {
+            wasmtime::bail!("code that is in no file cannot be made executable");
+        };
+        // SAFETY: Wasmtime has mapped this file, and owns these pages, which nobody uses yet; they are
+        // replaced by the same part of the same file. `loading` lets it be open until then.
+        unsafe {
+            mmap(
+                code.cast_mut().cast(),
+                length,
+                ProtFlags::READ | ProtFlags::EXEC,
+                MapFlags::PRIVATE | MapFlags::FIXED,
+                BorrowedFd::borrow_raw(file),
+                text,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn unpublish_executable(&self, _: *const u8, _: usize) -> Result<()> {
+        // The mapping goes as a whole.
+        Ok(())
+    }
+}
