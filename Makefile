@@ -200,7 +200,7 @@ install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	done
 	install -D -m 644 units/sysusers.conf $(libdir)/sysusers.d/wasm-sock.conf
 	install -D -m 644 units/tmpfiles.conf $(libdir)/tmpfiles.d/wasm-sock.conf
-	install -D -m 644 -t $(docdir)/examples units/examples/*
+	install -D -m 644 -t $(docdir)/examples units/examples/* units/hardened.conf
 # On the machine itself, and not in a package that is being made: the user, the folders, the units.
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then set -e; \
 	  systemd-sysusers $(PREFIX)/lib/sysusers.d/wasm-sock.conf; \

@@ -27,7 +27,7 @@ fn expect(output: &Output, code: i32, words: &[&str]) {
 #[test]
 fn wrong_usage_ends_with_2_and_names_what_is_wrong() {
     for (arguments, word) in [
-        (vec![], "host, check or compile"),
+        (vec![], "host, check, inspect or compile"),
         (vec!["serve"], "\"serve\""),
         (vec!["--verbose"], "--verbose"),
         (vec!["host", "--modul", "x"], "--modul"),
@@ -39,6 +39,7 @@ fn wrong_usage_ends_with_2_and_names_what_is_wrong() {
         ),
         (vec!["host", "extra"], "extra"),
         (vec!["check", "extra"], "extra"),
+        (vec!["inspect"], "the module to look at"),
         (vec!["compile"], "usage: wasm-sock compile"),
         (vec!["compile", "a.wasm", "b.wasm"], "b.wasm"),
         (vec!["compile", "--fast", "a.wasm"], "--fast"),
@@ -73,6 +74,83 @@ fn help_and_version_go_to_standard_output() {
             format!("wasm-sock {}\n", env!("CARGO_PKG_VERSION"))
         );
     }
+}
+
+#[test]
+fn inspect_tells_what_a_module_is_and_what_it_would_have_to_be_granted() {
+    for (kind, guest, words) in [
+        (
+            Kind::P1,
+            "gopher",
+            &[
+                "core module (WASI 0.1); reads and writes bytes",
+                "wasi_snapshot_preview1.path_open",
+                "dirs, to open files",
+            ][..],
+        ),
+        (
+            Kind::P2,
+            "gopher",
+            &[
+                "command (WASI 0.2)",
+                "wasi:filesystem/preopens@0.2",
+                "dirs, to open files",
+            ],
+        ),
+        (
+            Kind::P2,
+            "actor",
+            &[
+                "wasi:sockets/tcp@0.2",
+                "allow-outbound, to connect",
+                "args and env",
+            ],
+        ),
+        (
+            Kind::P2,
+            "http-hello",
+            &["HTTP (WASI 0.2); answers requests"],
+        ),
+        (
+            Kind::P3,
+            "http-actor",
+            &["HTTP (WASI 0.3); answers requests"],
+        ),
+    ] {
+        let output = run(&["inspect", wasm(kind, guest).to_str().unwrap()]);
+        expect(&output, 0, &[]);
+        for word in words {
+            assert!(
+                stdout(&output).contains(word),
+                "{word:?} is not in: {}",
+                stdout(&output)
+            );
+        }
+    }
+}
+
+#[test]
+fn inspect_names_what_nobody_provides() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = folder.path().join("odd.wasm");
+    fs::write(
+        &module,
+        r#"(module (import "env" "magic" (func)) (func (export "_start")))"#,
+    )
+    .unwrap();
+    expect(
+        &run(&["inspect", module.to_str().unwrap()]),
+        1,
+        &["odd.wasm", "not a WebAssembly module"],
+    );
+    // The same in binary: an import of env.magic, and `_start`.
+    let binary =
+        b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x02\x0d\x01\x03env\x05magic\0\0\x03\x02\x01\0\
+        \x07\x0a\x01\x06_start\0\x01\x0a\x04\x01\x02\0\x0b";
+    fs::write(&module, binary).unwrap();
+    let output = run(&["inspect", module.to_str().unwrap()]);
+    expect(&output, 1, &["env.magic", "not part of WASI 0.1"]);
+    assert!(stdout(&output).contains("env.magic"), "{}", stdout(&output));
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod activation;
 mod failures;
 #[path = "systemd/guides.rs"]
 mod guides;
+#[path = "systemd/hardened.rs"]
+mod hardened;
 #[path = "systemd/installation.rs"]
 mod installation;
 #[path = "systemd/reports.rs"]

@@ -79,9 +79,14 @@ pub fn property(unit: &str, name: &str) -> String {
 
 /// A guest as module `NAME.wasm`, or compiled as `NAME.cwasm`.
 pub fn install_guest(path: &str, guest: &str) {
+    install_guest_of(Kind::P2, path, guest);
+}
+
+/// The same of any world.
+pub fn install_guest_of(kind: Kind, path: &str, guest: &str) {
     let target = Path::new(MODULES).join(path);
     fs::create_dir_all(target.parent().expect("a folder")).expect("make a folder");
-    let source = wasm(Kind::P2, guest);
+    let source = wasm(kind, guest);
     if path.ends_with(".cwasm") {
         let mut compile = Command::new("/usr/bin/wasm-sock");
         compile

@@ -40,19 +40,6 @@ fn systemd_finds_nothing_wrong_with_the_units() {
 }
 
 #[test]
-fn the_services_are_hardened() {
-    install();
-    let mut security = Command::new("systemd-analyze");
-    security.args([
-        "security",
-        "--no-pager",
-        "--threshold=35",
-        "wasm-sock.service",
-    ]);
-    output(&mut security);
-}
-
-#[test]
 fn uninstall_takes_away_what_install_put_there_and_nothing_else() {
     install(); // not at the same time as the one below: both read build/
     let root = tempfile::tempdir().unwrap();

@@ -13,6 +13,7 @@ wasm-sock: inetd for WebAssembly. systemd holds the sockets; when somebody knock
 
 usage: wasm-sock host [--module FILE | --config FILE] [--idle-timeout TIME] [--print-sandbox]
        wasm-sock check [--config FILE]
+       wasm-sock inspect FILE
        wasm-sock compile FILE.wasm [-o FILE.cwasm]
        wasm-sock help | version
 
@@ -26,6 +27,7 @@ host      serve the sockets that the service manager passed; a socket's name
   --print-sandbox      say what the host confines itself to, and serve nothing
 check     everything that could go wrong later, now: the configuration, every module,
           every directory; prints a table of the handlers
+inspect   what a module (.wasm or .cwasm) is, what it imports, and which setting that needs
 compile   make the .cwasm that `host` loads without compiling
   -o FILE              where to write it [default: beside the .wasm]
 
@@ -38,6 +40,9 @@ pub enum Verb {
     Host(HostOptions),
     Check {
         config: Option<PathBuf>,
+    },
+    Inspect {
+        module: PathBuf,
     },
     /// The arguments of `wasm-sock-compile`, which looks at them itself.
     Compile(Vec<OsString>),
@@ -62,7 +67,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, Fail
 
 fn parse_verb(mut parser: Parser) -> Result<Verb, lexopt::Error> {
     let verb = match parser.next()? {
-        None => return Err("no command: host, check or compile".into()),
+        None => return Err("no command: host, check, inspect or compile".into()),
         Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Verb::Help),
         Some(Arg::Short('V') | Arg::Long("version")) => return Ok(Verb::Version),
         Some(Arg::Value(verb)) => verb,
@@ -71,10 +76,13 @@ fn parse_verb(mut parser: Parser) -> Result<Verb, lexopt::Error> {
     match verb.to_str() {
         Some("host") => parse_host(parser),
         Some("check") => parse_check(parser),
+        Some("inspect") => parse_inspect(parser),
         Some("compile") => Ok(Verb::Compile(parser.raw_args()?.collect())),
         Some("help") => Ok(Verb::Help),
         Some("version") => Ok(Verb::Version),
-        _ => Err(format!("unknown command {verb:?}; there are host, check and compile").into()),
+        _ => Err(
+            format!("unknown command {verb:?}; there are host, check, inspect and compile").into(),
+        ),
     }
 }
 
@@ -116,6 +124,19 @@ fn parse_check(mut parser: Parser) -> Result<Verb, lexopt::Error> {
     Ok(Verb::Check { config })
 }
 
+fn parse_inspect(mut parser: Parser) -> Result<Verb, lexopt::Error> {
+    let mut module = None;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Value(path) if module.is_none() => module = Some(absolute(path)?),
+            Arg::Short('h') | Arg::Long("help") => return Ok(Verb::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    let module = module.ok_or("inspect takes the module to look at")?;
+    Ok(Verb::Inspect { module })
+}
+
 fn absolute(path: OsString) -> Result<PathBuf, lexopt::Error> {
     std::path::absolute(&path).map_err(|error| format!("{path:?}: {error}").into())
 }
@@ -146,7 +167,11 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_named() {
-        assert!(parse("").unwrap_err().contains("host, check or compile"));
+        assert!(
+            parse("")
+                .unwrap_err()
+                .contains("host, check, inspect or compile")
+        );
         assert!(parse("serve").unwrap_err().contains("\"serve\""));
         assert!(parse("host --modul x").unwrap_err().contains("--modul"));
         assert!(

@@ -4,6 +4,7 @@ mod arguments;
 mod check;
 mod compile;
 mod host;
+mod inspect;
 
 use crate::activation::ActivationError;
 use crate::config::{Config, ConfigErrors, Environment};
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
     let result = arguments::parse(env::args_os().skip(1)).and_then(|verb| match verb {
         Verb::Host(options) => host::run(options),
         Verb::Check { config } => check::run(config.as_deref()),
+        Verb::Inspect { module } => inspect::run(&module),
         Verb::Compile(arguments) => compile::run(&arguments),
         Verb::Help => print(arguments::HELP),
         Verb::Version => print(concat!("wasm-sock ", env!("CARGO_PKG_VERSION"), "\n")),

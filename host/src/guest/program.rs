@@ -130,6 +130,23 @@ impl Code {
     }
 }
 
+impl Code {
+    /// What it imports: functions of WASI 0.1, or interfaces.
+    pub fn imports(&self) -> Vec<String> {
+        match self {
+            Self::Core(module) => module
+                .imports()
+                .map(|import| format!("{}.{}", import.module(), import.name()))
+                .collect(),
+            Self::Component(component) => component
+                .component_type()
+                .imports(component.engine())
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+        }
+    }
+}
+
 impl Guest {
     fn link(code: &Code) -> Result<Self, String> {
         let (engine, guest) = match code {

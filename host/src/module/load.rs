@@ -8,6 +8,7 @@ use crate::guest::{Code, Engines};
 use crate::sandbox::{self, OUTDATED_REASON};
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -70,6 +71,19 @@ pub fn artifact(
         cache.keep_copy(name, copy);
     }
     Ok((code, copy))
+}
+
+/// Loads a module of either form, whatever its name.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn load_file(engines: &Engines, path: &Path) -> Result<(Code, File), LoadError> {
+    let mut magic = [0; WASM_MAGIC.len()];
+    let file = File::open(path).map_err(|error| unreadable(path, error))?;
+    match file.read_exact_at(&mut magic, 0) {
+        Ok(()) if magic == *WASM_MAGIC => source(engines, path, None, &|_| ()),
+        _ => artifact(engines, path, None),
+    }
 }
 
 /// Loads what the cache keeps under a name.

@@ -14,6 +14,6 @@ pub use cache::Cache;
 pub use compiler::compiler_path;
 pub use files::{Files, Stamp};
 pub use handler::{Handler, Unavailable};
-pub use load::LoadError;
+pub use load::{LoadError, load_file};
 pub use places::{Place, Places};
 pub use sources::{Counted, Sources, TooMany};
