@@ -22,7 +22,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib
 docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
 
-.PHONY: build host compile guests python-guest setup setup-tests demo test fmt clippy audit advisories fuzz unit end-to-end systemd bench
+.PHONY: build host compile guests python-guest setup setup-tests demo test fmt clippy audit advisories fuzz unit end-to-end systemd bench bench-units
 .PHONY: install uninstall clean help
 # One build at a time: each of them uses all processors, and they share a target directory.
 .NOTPARALLEL:
@@ -186,6 +186,10 @@ bench: setup-tests build ## measure cold starts, memory and size, beside baselin
 	$(CARGO) build $(LOCKED) --release -p wasm-sock-bench
 	@install -C -m 755 target/$(TARGET)/release/udp-echo build/
 	$(CARGO) run $(LOCKED) --release -p wasm-sock-bench -- build $(ROUNDS)
+
+bench-units: ## measure what systemd's part of a cold start is, for each of the units
+	musl-gcc -static -O2 -s -o build/baseline bench/baseline.c
+	tests/systemd-box -- python3 bench/units.py
 
 install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	@test -x build/wasm-sock -a -x build/wasm-sock-compile || \

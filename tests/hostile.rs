@@ -58,7 +58,7 @@ fn memory_that_is_taken_until_the_guest_dies_of_it() {
 
 #[test]
 fn recursion_without_end() {
-    beside_a_canary("recurse", "", "call stack exhausted");
+    beside_a_canary("recurse-for-ever", "", "call stack exhausted");
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn tables_that_grow_without_end() {
     world.configure(&format!("[handler.hostile]\nmemory = \"32MiB\"\n{TIME}\n"));
     let target = world.tcp("hostile");
     Attack::new(&world, target)
-        .shows("raise `memory`")
+        .shows("raise `table-elements`")
         .besiege();
 }
 

@@ -184,6 +184,25 @@ fn a_symbolic_link_does_not_hide_where_a_cwasm_lies() {
 }
 
 #[test]
+fn a_symbolic_link_of_somebody_else_is_not_followed_to_a_cwasm() {
+    let words = [
+        "is not loaded",
+        "symbolic link of user 4242",
+        "`chown -h root",
+    ];
+    let spoil = |world: &World, file: &Path| {
+        let real = world.path("real.cwasm");
+        fs::rename(file, &real).unwrap();
+        // By way of a second link, which is fine.
+        let second = world.path("second.cwasm");
+        std::os::unix::fs::symlink(&real, &second).unwrap();
+        std::os::unix::fs::symlink(&second, file).unwrap();
+        std::os::unix::fs::lchown(file, Some(4242), None).unwrap();
+    };
+    is_distrusted(spoil, &words);
+}
+
+#[test]
 fn a_broken_cwasm_with_the_wasm_beside_it_works_and_warns() {
     for kind in BOTH {
         for content in [b"garbage".to_vec(), of_another_version(kind)] {

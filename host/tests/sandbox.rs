@@ -198,7 +198,6 @@ fn what_the_host_needs_works() {
     let world = World::new();
     world.expect("thread", WORKS);
     world.expect("pagemap", WORKS);
-    world.expect("processors", WORKS);
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn confine(passed: &Passed, plan: Plan) -> Plan {
 
 /// What the process needs to serve these handlers.
 fn needs(plan: &Plan, names: &BTreeSet<&str>) -> Needs {
-    let mut needs = Needs::new();
+    let mut needs = Needs::default();
     for name in names {
         if let (settings, Ok(files)) = plan.settings(name) {
             needs.add(&settings, &files);

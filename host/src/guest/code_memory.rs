@@ -81,7 +81,8 @@ pub struct FromFile;
 
 impl CustomCodeMemory for FromFile {
     fn required_alignment(&self) -> usize {
-        rustix::param::page_size()
+        // SAFETY: sysconf(3) only tells. (rustix would open a file to find out.)
+        unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
     }
 
     fn publish_executable(&self, code: *const u8, length: usize) -> Result<()> {

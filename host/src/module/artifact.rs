@@ -22,21 +22,25 @@ pub enum Distrust {
         "{path} belongs to user {owner}, who is neither root nor user {us} that the host runs as (`chown root {path}`)"
     )]
     Owner { path: PathBuf, owner: u32, us: u32 },
+    #[error(
+        "{path} is a symbolic link of user {owner}, who is neither root nor user {us} that the host runs as (`chown -h root {path}`)"
+    )]
+    Link { path: PathBuf, owner: u32, us: u32 },
     #[error("{path} can be written by others than its owner (`chmod go-w {path}`)")]
     Writable { path: PathBuf },
     #[error("cannot tell who may write {path}: {error}")]
     Unknown { path: PathBuf, error: io::Error },
 }
 
-/// Is `file`, opened by whatever name, owned by root or us and writable by nobody else, and so are
-/// the folders above it?
+/// Is `file` owned by root or us and writable by nobody else, and so are the folders above it?
 ///
-/// The folders are those the kernel says the open file lies in, not those of the name it was
-/// opened by: a symbolic link changes nothing.
+/// The folders are those the kernel says the open file lies in, not those of the `name` it was opened
+/// by: a symbolic link changes nothing. But whose link leads to it matters: who owns that chooses among
+/// all the files that are trusted.
 ///
 /// # Errors
 /// The first reason not to.
-pub fn check_trust(file: &File) -> Result<(), Distrust> {
+pub fn check_trust(file: &File, name: &Path) -> Result<(), Distrust> {
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     let unknown = |path: &Path, error| Distrust::Unknown {
         path: path.to_owned(),
@@ -53,18 +57,42 @@ pub fn check_trust(file: &File) -> Result<(), Distrust> {
             &fs::metadata(folder).map_err(|error| unknown(folder, error))?,
         )?;
     }
-    Ok(())
+    match path == name {
+        true => Ok(()),
+        false => check_links(name, MOST_LINKS).map_err(|error| unknown(name, error))?,
+    }
+}
+
+/// How many links lead to a file at most (`path_resolution(7)`).
+const MOST_LINKS: u32 = 40;
+
+/// Do all symbolic links on the way of an absolute path belong to root or us?
+fn check_links(path: &Path, most: u32) -> io::Result<Result<(), Distrust>> {
+    let mut at = PathBuf::new();
+    for part in path {
+        at.push(part);
+        let metadata = fs::symlink_metadata(&at)?;
+        if !metadata.is_symlink() {
+            continue;
+        }
+        if let Err(Stranger { owner, us }) = check_owner(&metadata) {
+            let path = at;
+            return Ok(Err(Distrust::Link { path, owner, us }));
+        }
+        let target = at.with_file_name("").join(fs::read_link(&at)?);
+        let left = most.checked_sub(1).ok_or(io::ErrorKind::InvalidInput)?;
+        if let Err(distrust) = check_links(&target, left)? {
+            return Ok(Err(distrust));
+        }
+        at = at.canonicalize()?;
+    }
+    Ok(Ok(()))
 }
 
 fn check(path: &Path, metadata: &Metadata) -> Result<(), Distrust> {
-    let us = rustix::process::geteuid().as_raw();
-    let owner = metadata.uid();
-    if owner != 0 && owner != us {
-        return Err(Distrust::Owner {
-            path: path.to_owned(),
-            owner,
-            us,
-        });
+    if let Err(Stranger { owner, us }) = check_owner(metadata) {
+        let path = path.to_owned();
+        return Err(Distrust::Owner { path, owner, us });
     }
     let shared_folder = metadata.is_dir() && metadata.mode() & STICKY != 0;
     if metadata.mode() & OTHERS_WRITE != 0 && !shared_folder {
@@ -73,6 +101,20 @@ fn check(path: &Path, metadata: &Metadata) -> Result<(), Distrust> {
         });
     }
     Ok(())
+}
+
+/// An owner who is neither root nor us.
+struct Stranger {
+    owner: u32,
+    us: u32,
+}
+
+fn check_owner(metadata: &Metadata) -> Result<(), Stranger> {
+    let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    match owner == 0 || owner == us {
+        true => Ok(()),
+        false => Err(Stranger { owner, us }),
+    }
 }
 
 /// Loads native code from a trusted file.

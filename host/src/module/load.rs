@@ -8,7 +8,6 @@ use crate::guest::{Code, Engines};
 use crate::sandbox::{self, OUTDATED_REASON};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -73,16 +72,14 @@ pub fn artifact(
     Ok((code, copy))
 }
 
-/// Loads a module of either form, whatever its name.
+/// Loads a module of either form.
 ///
 /// # Errors
 /// See [`LoadError`].
 pub fn load_file(engines: &Engines, path: &Path) -> Result<(Code, File), LoadError> {
-    let mut magic = [0; WASM_MAGIC.len()];
-    let file = File::open(path).map_err(|error| unreadable(path, error))?;
-    match file.read_exact_at(&mut magic, 0) {
-        Ok(()) if magic == *WASM_MAGIC => source(engines, path, None, &|_| ()),
-        _ => artifact(engines, path, None),
+    match path.extension() {
+        Some(extension) if extension == "cwasm" => artifact(engines, path, None),
+        _ => source(engines, path, None, &|_| ()),
     }
 }
 
@@ -94,7 +91,7 @@ fn entry(engines: &Engines, path: &Path) -> Result<(Code, File), LoadError> {
 fn open_trusted(path: &Path) -> Result<File, LoadError> {
     let path_buf = || path.to_owned();
     let file = File::open(path).map_err(|error| unreadable(path, error))?;
-    native::check_trust(&file).map_err(|reason| LoadError::Distrusted {
+    native::check_trust(&file, path).map_err(|reason| LoadError::Distrusted {
         path: path_buf(),
         reason,
     })?;

@@ -34,9 +34,6 @@ pub struct Needs {
     pub compiler: Option<PathBuf>,
 }
 
-/// Which processors a service may use (`std::thread::available_parallelism`).
-const PROCESSORS: [&str; 2] = ["/proc/self", "/sys/fs/cgroup"];
-
 /// What names are resolved with. Each may be a link: systemd-resolved's is.
 const RESOLVER: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
 
@@ -47,15 +44,6 @@ const DOMAIN: u16 = 53;
 const MOST_PORTS: usize = 128;
 
 impl Needs {
-    /// What every host needs.
-    pub fn new() -> Self {
-        let mut needs = Self::default();
-        for path in PROCESSORS {
-            needs.grant(Path::new(path), Use::Read);
-        }
-        needs
-    }
-
     /// What it needs to keep compiled modules in this directory.
     pub fn add_cache(&mut self, directory: &Path) {
         self.grant(directory, Use::Write);

@@ -63,7 +63,7 @@ fn main() -> io::Result<()> {
         ),
         "open-files" => attack::open_files(argument(2, "COUNT")),
         "peek" => escape::peek(&argument::<String>(2, "FILE"), argument(3, "TIMES")),
-        "recurse" => say(attack::recurse(0)),
+        "recurse-for-ever" => say(attack::recurse(0)),
         "timers" => attack::timers(argument(2, "COUNT")),
 
         part => usage(&format!("there is no part \"{part}\"")),
