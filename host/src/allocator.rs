@@ -62,12 +62,19 @@ impl Allocator {
     }
 }
 
-/// The largest block that a thread keeps, and the step from one size to the next, in bytes.
-const LARGEST: usize = 1024;
-const STEP: usize = 16;
+/// The largest blocks that a thread keeps, and the step from one size to the next, in bytes: of small ones,
+/// and of those that an instance has a few of.
+const SMALL: usize = 1024;
+const SMALL_STEP: usize = 16;
+const LARGE: usize = 8192;
+const LARGE_STEP: usize = 512;
 
-/// How many blocks of one size a thread keeps: half a megabyte in all, if it has had so many of each.
-const MOST: u32 = 16;
+const SMALL_SHELVES: usize = SMALL / SMALL_STEP;
+const SHELF_COUNT: usize = SMALL_SHELVES + (LARGE - SMALL) / LARGE_STEP;
+
+/// How many blocks of one size a thread keeps: a megabyte in all, if it has had so many of each.
+const MOST_SMALL: u32 = 16;
+const MOST_LARGE: u32 = 8;
 
 /// Blocks of one size that are not in use; each begins with the address of the next.
 struct Shelf {
@@ -78,13 +85,13 @@ struct Shelf {
 thread_local! {
     // Neither is dropped, so that they are there as long as the thread is.
     static KEEPS: Cell<bool> = const { Cell::new(false) };
-    static SHELVES: [Shelf; LARGEST / STEP] = const {
+    static SHELVES: [Shelf; SHELF_COUNT] = const {
         [const {
             Shelf {
                 first: Cell::new(ptr::null_mut()),
                 count: Cell::new(0),
             }
-        }; LARGEST / STEP]
+        }; SHELF_COUNT]
     };
 }
 
@@ -98,8 +105,16 @@ pub fn keep_blocks() {
 #[inline]
 fn shelf(layout: Layout) -> Option<(usize, usize)> {
     let size = layout.size();
-    let is_small = size.wrapping_sub(1) < LARGEST && layout.align() <= STEP;
-    is_small.then(|| (size.next_multiple_of(STEP), (size - 1) / STEP))
+    if size == 0 || size > LARGE || layout.align() > SMALL_STEP {
+        return None;
+    }
+    Some(match size <= SMALL {
+        true => (size.next_multiple_of(SMALL_STEP), (size - 1) / SMALL_STEP),
+        false => (
+            size.next_multiple_of(LARGE_STEP),
+            SMALL_SHELVES + (size - SMALL - 1) / LARGE_STEP,
+        ),
+    })
 }
 
 impl Shelf {
@@ -118,8 +133,8 @@ impl Shelf {
     /// # Safety
     /// `block` is one of this shelf's size, and nobody uses it any more.
     #[inline]
-    unsafe fn put(&self, block: *mut u8) -> bool {
-        if self.count.get() == MOST {
+    unsafe fn put(&self, block: *mut u8, most: u32) -> bool {
+        if self.count.get() >= most {
             return false;
         }
         // SAFETY: it is ours, and every block has room for an address and is aligned for one.
@@ -148,8 +163,12 @@ unsafe impl GlobalAlloc for Allocator {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let (mut size, align) = (layout.size(), layout.align());
         if let Some((whole, index)) = shelf(layout) {
+            let most = match index < SMALL_SHELVES {
+                true => MOST_SMALL,
+                false => MOST_LARGE,
+            };
             // SAFETY: the caller got the block here, with this layout, so it is of this size.
-            if KEEPS.get() && SHELVES.with(|shelves| unsafe { shelves[index].put(block) }) {
+            if KEEPS.get() && SHELVES.with(|shelves| unsafe { shelves[index].put(block, most) }) {
                 return;
             }
             size = whole;

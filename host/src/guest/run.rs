@@ -4,6 +4,7 @@ use super::clock::{Meter, Metered, Turn};
 use super::engines::Engines;
 use super::program::{Guest, Program};
 use super::state::State;
+use crate::allocator;
 use crate::journal::{self, Level};
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -151,6 +152,7 @@ fn long_running() -> Handle {
     let thread = THREAD.get_or_init(|| {
         let (sender, receiver) = std::sync::mpsc::channel();
         let run = move || {
+            allocator::keep_blocks();
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 // Each turn is long here: who was woken meanwhile comes next, not after many.
