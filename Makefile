@@ -77,7 +77,7 @@ setup-tests: ## install what testing needs, too
 demo: setup build ## see it work: two ports, no process; knock, and there is one
 	@tests/demo
 
-test: setup-tests build python-guest fmt clippy audit unit end-to-end systemd ## everything that can be checked, in order
+test: setup-tests build python-guest fmt clippy audit unit fuzz end-to-end systemd ## everything that can be checked, in order
 
 # Packages of their own, outside of the workspace: guests, and what is fuzzed.
 define fmt_guest

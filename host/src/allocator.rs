@@ -31,6 +31,7 @@ pub struct Allocator {
 unsafe impl Sync for Allocator {}
 
 impl Allocator {
+    #[expect(clippy::new_without_default, reason = "a static takes no default")]
     pub const fn new() -> Self {
         Self {
             locked: AtomicBool::new(false),

@@ -4,7 +4,7 @@
 //! (`sd-daemon(3)`, `SyslogLevelPrefix=`). Elsewhere it is a terminal or a file: no prefix.
 
 use std::ffi::CString;
-use std::fmt::{Display, Write as _};
+use std::fmt::{self, Display, Write as _};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,6 +16,22 @@ pub enum Level {
     Error = 3,
     Warning = 4,
     Info = 6,
+}
+
+/// A time with one decimal, in the unit that suits it, as [`Duration`] shows it for five times the price.
+pub struct Took(pub Duration);
+
+impl Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (time, unit, size) = match self.0.as_nanos() {
+            time @ 0..1_000 => (time, "ns", 1),
+            time @ 1_000..1_000_000 => (time, "µs", 1_000),
+            time @ 1_000_000..1_000_000_000 => (time, "ms", 1_000_000),
+            time => (time, "s", 1_000_000_000),
+        };
+        let tenths = ((time * 10 + size / 2) / size) as u64;
+        write!(f, "{}.{}{unit}", tenths / 10, tenths % 10)
+    }
 }
 
 /// Writes one line about the host itself.
@@ -206,7 +222,8 @@ fn under_journal() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{has_control, printable};
+    use super::{Took, has_control, printable};
+    use std::time::Duration;
 
     #[test]
     fn a_guest_cannot_forge_a_line_or_drive_a_terminal() {
@@ -218,6 +235,21 @@ mod tests {
             let line = format!("a{c}");
             assert_eq!(has_control(&line), c.is_control(), "{c:?}");
             assert_eq!(has_control(&format!("{line}b")), c.is_control(), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_has_one_decimal_and_its_unit() {
+        for (nanoseconds, text) in [
+            (0, "0.0ns"),
+            (999, "999.0ns"),
+            (1_049, "1.0µs"),
+            (1_050, "1.1µs"),
+            (12_345_678, "12.3ms"),
+            (61_500_000_000, "61.5s"),
+        ] {
+            let time = Took(Duration::from_nanos(nanoseconds));
+            assert_eq!(time.to_string(), text);
         }
     }
 }

@@ -44,10 +44,9 @@ impl Header {
         let table = table.get_mut(..count * SECTION_HEADER)?;
         file.read_exact_at(table, sections).ok()?;
         let is_code =
-            |section: &&[u8]| number(section, 8, 8).is_some_and(|f| f & SHF_EXECINSTR != 0);
-        let code = table
-            .chunks_exact(SECTION_HEADER)
-            .find(|s| is_code(&s.as_ref()));
+            |section: &[u8]| number(section, 8, 8).is_some_and(|flags| flags & SHF_EXECINSTR != 0);
+        let mut sections = table.chunks_exact(SECTION_HEADER);
+        let code = sections.find(|section| is_code(section));
         Some(Self {
             kind,
             // One without code has nothing to be made executable.

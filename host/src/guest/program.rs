@@ -113,10 +113,10 @@ impl Code {
     /// # Errors
     /// When it was made by another engine, with other settings, or is damaged.
     pub unsafe fn load(engine: &Engine, file: &File) -> wasmtime::Result<Self> {
-        let Some(header) = Header::read(&file) else {
+        let Some(header) = Header::read(file) else {
             wasmtime::bail!("not a compiled WebAssembly module, or only the beginning of one");
         };
-        loading(&file, &header, || match header.kind {
+        loading(file, &header, || match header.kind {
             Precompiled::Module => {
                 // SAFETY: the caller upholds it.
                 unsafe { Module::deserialize_open_file(engine, file.try_clone()?) }.map(Self::Core)

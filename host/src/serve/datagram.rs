@@ -4,7 +4,7 @@
 use super::Host;
 use super::accept::{BACK_OFF, Permits, Trouble, permits, try_permits};
 use crate::guest::{self, Datagram, End, Meter, Peer, State, Stdio, Who};
-use crate::journal::{self, Level};
+use crate::journal::{self, Level, Took};
 use crate::lifecycle::InFlight;
 use crate::module::{Handler, TooMany};
 use bytes::Bytes;
@@ -344,10 +344,10 @@ impl Mailbox {
             }
         };
         let (level, what) = end.report();
-        let (took, cpu) = (began.elapsed(), meter.used());
+        let (took, cpu) = (Took(began.elapsed()), Took(meter.used()));
         log(
             level,
-            format_args!("{what} ({took:.1?}, cpu {cpu:.1?}, {size} bytes in, {sent} out)"),
+            format_args!("{what} ({took}, cpu {cpu}, {size} bytes in, {sent} out)"),
         );
     }
 

@@ -3,7 +3,7 @@
 use super::Host;
 use crate::config::Limits;
 use crate::guest::{self, Connection, End, Meter, Peer, Program, State, Stdio, Who};
-use crate::journal::{self, Level};
+use crate::journal::{self, Level, Took};
 use crate::module::Handler;
 use std::future;
 use std::mem;
@@ -67,8 +67,8 @@ pub async fn serve(
         &peer,
         connection,
         &outcome,
-        began.elapsed(),
-        meter.used(),
+        Took(began.elapsed()),
+        Took(meter.used()),
     );
     if let Outcome::Guest(End::Exit(_)) = outcome {
         mem::forget(broken);
@@ -192,8 +192,8 @@ fn record(
     peer: &Peer,
     connection: &Connection,
     outcome: &Outcome,
-    took: Duration,
-    cpu: Duration,
+    took: Took,
+    cpu: Took,
 ) {
     let (level, what) = match outcome {
         Outcome::Guest(end) => end.report(),
@@ -203,7 +203,6 @@ fn record(
         connection.received.load(Relaxed),
         connection.sent.load(Relaxed),
     );
-    let message =
-        format_args!("{what} ({took:.1?}, cpu {cpu:.1?}, {received} bytes in, {sent} out)");
+    let message = format_args!("{what} ({took}, cpu {cpu}, {received} bytes in, {sent} out)");
     journal::log_connection(level, &handler.name, peer, message);
 }

@@ -2,7 +2,7 @@
 
 use super::Session;
 use crate::guest::{End, Meter};
-use crate::journal::{self, Level};
+use crate::journal::{self, Level, Took};
 use crate::lifecycle::InFlight;
 use ::http::{Request, StatusCode};
 use http_body::Body;
@@ -112,9 +112,9 @@ impl Drop for Exchange {
         if !why.is_empty() {
             let _ = write!(message, ": {why}");
         }
-        let _ = write!(message, " ({:.1?}", self.began.elapsed());
+        let _ = write!(message, " ({}", Took(self.began.elapsed()));
         if let Some(meter) = self.meter.get() {
-            let _ = write!(message, ", cpu {:.1?}", meter.used());
+            let _ = write!(message, ", cpu {}", Took(meter.used()));
         }
         let (received, sent) = (*self.received.get_mut(), *self.sent.get_mut());
         let _ = write!(message, ", {received} bytes in, {sent} out)");
