@@ -1,39 +1,24 @@
 //! One socket of datagrams: each that comes is one run of the guest, and what the guest writes goes
 //! back as one datagram, from the address that the first was sent to.
 
+mod socket;
+
 use super::Host;
 use super::accept::{BACK_OFF, Permits, Trouble, permits, try_permits};
-use crate::guest::{self, Datagram, End, Meter, Peer, State, Stdio, Who};
+use crate::guest::{self, Datagram, End, Meter, State, Stdio, Who};
 use crate::journal::{self, Level, Took};
 use crate::lifecycle::InFlight;
 use crate::module::{Handler, TooMany};
-use bytes::Bytes;
 use futures::FutureExt;
-use nix::cmsg_space;
-use nix::errno::Errno;
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, getsockname, recvmsg, sendmsg,
-    setsockopt, sockopt,
-};
-use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix};
+use socket::{DatagramSocket, Received};
 use std::collections::VecDeque;
-use std::fmt;
-use std::future;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::io::unix::AsyncFd;
+use std::time::Instant;
+use std::{fmt, future, io};
 use tokio::sync::Notify;
 use tokio::task::coop::consume_budget;
 use tokio::time::{sleep, timeout};
-
-/// How long a socket that takes no answer is given to take it.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How often it is asked.
-const RETRY: Duration = Duration::from_millis(5);
 
 /// Datagrams that are received before the first of them is served. All of them are begun before
 /// anything else has its turn.
@@ -44,9 +29,7 @@ const CROWD: usize = 3;
 
 /// A socket that datagrams come from.
 pub struct Mailbox {
-    fd: AsyncFd<OwnedFd>,
-    /// The port that is ours; `None`: it is a Unix socket.
-    port: Option<u16>,
+    socket: DatagramSocket,
     /// What was received, for whichever thread comes first. Only the first thread receives: what is
     /// in flight is known where the host decides to leave.
     batch: Mutex<VecDeque<Job>>,
@@ -61,53 +44,12 @@ struct Job {
     in_flight: InFlight,
 }
 
-/// A datagram that has come.
-struct Received {
-    bytes: Bytes,
-    whole: bool,
-    sender: Sender,
-}
-
-/// Who sent a datagram.
-enum Sender {
-    Internet {
-        from: SocketAddr,
-        /// Where it was sent to, which is where its answer comes from.
-        to: Option<IpAddr>,
-    },
-    Unix(SocketAddrUnix),
-    /// A Unix socket without a name: it cannot be answered.
-    Nobody,
-}
-
-impl Sender {
-    fn address(&self) -> Option<IpAddr> {
-        match self {
-            Self::Internet { from, .. } => Some(from.ip().to_canonical()),
-            Self::Unix(_) | Self::Nobody => None,
-        }
-    }
-}
-
 impl Mailbox {
     /// # Errors
     /// When the socket cannot be prepared, or the event loop does not take it.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        // The flag is shared with systemd, which sets it too (systemd.socket(5)).
-        rustix::io::ioctl_fionbio(&fd, true)?;
-        let local = getsockname::<SockaddrStorage>(fd.as_raw_fd())?;
-        // So that each datagram tells which of our addresses it was sent to (ip(7), ipv6(7)).
-        if local.as_sockaddr_in().is_some() {
-            setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
-        } else if local.as_sockaddr_in6().is_some() {
-            setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
-        }
-        let port = internet(&local).map(|address| address.port());
-        // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
-        let fd = unsafe { AsyncFd::register(fd) }?;
         Ok(Self {
-            fd,
-            port,
+            socket: DatagramSocket::new(fd)?,
             batch: Mutex::default(),
             crowd: Notify::new(),
         })
@@ -142,10 +84,7 @@ impl Mailbox {
             match received {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    if let Ok(mut ready) = mailbox.fd.readable().await {
-                        // The queue is emptied before the next wait, so nothing in it is forgotten.
-                        ready.clear_ready();
-                    }
+                    mailbox.socket.readable().await;
                 }
                 Err(e) if is_passing(&e) => {}
                 Err(error) => {
@@ -169,11 +108,11 @@ impl Mailbox {
             let Some(mut permits) = permits.take().or_else(|| try_permits(host, handler)) else {
                 return Ok(());
             };
-            let received = self.try_receive(buffer)?;
+            let received = self.socket.try_receive(buffer)?;
             match handler.sources.admit(received.sender.address()) {
                 Ok(counted) => permits.counted = Some(counted),
                 Err(TooMany(most)) => {
-                    let peer = self.peer(&received.sender);
+                    let peer = self.socket.peer(&received.sender);
                     let message = format_args!(
                         "dropped: it has {most} datagrams that are being answered (raise `max-connections-per-source` if it may have more)"
                     );
@@ -222,52 +161,6 @@ impl Mailbox {
         self.batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        match self.port {
-            Some(_) => self.try_receive_udp(buffer),
-            None => self.try_receive_unix(buffer),
-        }
-    }
-
-    fn try_receive_udp(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        let mut space = cmsg_space!(libc::in6_pktinfo);
-        let mut into = [IoSliceMut::new(buffer)];
-        let fd = self.fd.get_ref().as_raw_fd();
-        let flags = MsgFlags::MSG_DONTWAIT;
-        let message = recvmsg::<SockaddrStorage>(fd, &mut into, Some(&mut space), flags)?;
-        let from = message.address.as_ref().and_then(internet);
-        let from = from.ok_or(io::ErrorKind::InvalidData)?;
-        let to = message.cmsgs()?.find_map(|message| match message {
-            ControlMessageOwned::Ipv4PacketInfo(info) => Some(ipv4_of(&info)),
-            ControlMessageOwned::Ipv6PacketInfo(info) => {
-                Some(IpAddr::from(info.ipi6_addr.s6_addr)).filter(|ip| !ip.is_multicast())
-            }
-            _ => None,
-        });
-        let (size, whole) = (message.bytes, !message.flags.contains(MsgFlags::MSG_TRUNC));
-        Ok(Received {
-            bytes: Bytes::copy_from_slice(&buffer[..size]),
-            whole,
-            sender: Sender::Internet { from, to },
-        })
-    }
-
-    fn try_receive_unix(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        // With MSG_TRUNC the kernel tells the size of the datagram, and not of what was copied.
-        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-        let (copied, size, from) = rustix::net::recvfrom(self.fd.get_ref(), &mut *buffer, flags)?;
-        let from = from.and_then(|from| SocketAddrUnix::try_from(from).ok());
-        let sender = match from.filter(|from| !from.is_unnamed()) {
-            Some(from) => Sender::Unix(from),
-            None => Sender::Nobody,
-        };
-        Ok(Received {
-            bytes: Bytes::copy_from_slice(&buffer[..copied]),
-            whole: copied == size,
-            sender,
-        })
-    }
-
     /// Runs the guest for one datagram, and sends its answer.
     async fn serve(&self, host: &Host, handler: &Handler, received: Received) {
         let Received {
@@ -275,7 +168,7 @@ impl Mailbox {
             whole,
             sender,
         } = received;
-        let peer = self.peer(&sender);
+        let peer = self.socket.peer(&sender);
         let log = |level, message: fmt::Arguments<'_>| {
             journal::log_connection(level, &handler.name, &peer, message);
         };
@@ -327,7 +220,7 @@ impl Mailbox {
         };
         let sent = match (&end, datagram.answer()) {
             (End::Trap(_), _) => 0,
-            (End::Exit(_), Ok(answer)) => match self.reply(&answer, &sender).await {
+            (End::Exit(_), Ok(answer)) => match self.socket.reply(&answer, &sender).await {
                 Ok(sent) => sent,
                 Err(why) => {
                     return log(
@@ -350,97 +243,6 @@ impl Mailbox {
             format_args!("{what} ({took}, cpu {cpu}, {size} bytes in, {sent} out)"),
         );
     }
-
-    fn peer(&self, sender: &Sender) -> Peer {
-        match sender {
-            Sender::Internet { from, to } => {
-                Peer::of_udp(*from, to.zip(self.port).map(SocketAddr::from))
-            }
-            Sender::Unix(name) => {
-                let abstract_name = name.abstract_name().map(|name| [b"@", name].concat());
-                let name = name.path_bytes().or(abstract_name.as_deref());
-                Peer::of_unix_datagram(name.unwrap_or_default())
-            }
-            Sender::Nobody => Peer::of_unix_datagram(b"unnamed"),
-        }
-    }
-
-    /// Sends a datagram, unless it is empty or there is nobody to send it to. Returns how many bytes
-    /// went.
-    async fn reply(&self, answer: &[u8], to: &Sender) -> io::Result<usize> {
-        if answer.is_empty() {
-            return Ok(0);
-        }
-        let give_up = Instant::now() + PATIENCE;
-        loop {
-            match self.try_reply(answer, to) {
-                // It tells nobody when there is room in the queue of the other end (unix(7)).
-                Err(e) if is_full(&e) && Instant::now() < give_up => sleep(RETRY).await,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
-
-    fn try_reply(&self, answer: &[u8], to: &Sender) -> io::Result<usize> {
-        match to {
-            Sender::Internet { from, to } => {
-                let reply = self.try_reply_udp(answer, *from, *to);
-                match reply {
-                    // What was sent to several machines was not sent to an address of ours.
-                    Err(Errno::ENETUNREACH | Errno::EADDRNOTAVAIL | Errno::EINVAL)
-                        if to.is_some() =>
-                    {
-                        Ok(self.try_reply_udp(answer, *from, None)?)
-                    }
-                    reply => Ok(reply?),
-                }
-            }
-            Sender::Unix(name) => {
-                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-                Ok(rustix::net::sendto(self.fd.get_ref(), answer, flags, name)?)
-            }
-            Sender::Nobody => Ok(0),
-        }
-    }
-
-    fn try_reply_udp(
-        &self,
-        answer: &[u8],
-        to: SocketAddr,
-        from: Option<IpAddr>,
-    ) -> nix::Result<usize> {
-        let fd = self.fd.get_ref().as_raw_fd();
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        let (answer, to) = ([IoSlice::new(answer)], SockaddrStorage::from(to));
-        match from {
-            Some(IpAddr::V4(ip)) => {
-                let info = libc::in_pktinfo {
-                    ipi_ifindex: 0,
-                    ipi_spec_dst: in_addr(ip),
-                    ipi_addr: in_addr(Ipv4Addr::UNSPECIFIED),
-                };
-                let from = [ControlMessage::Ipv4PacketInfo(&info)];
-                sendmsg(fd, &answer, &from, flags, Some(&to))
-            }
-            Some(IpAddr::V6(ip)) => {
-                let info = libc::in6_pktinfo {
-                    ipi6_addr: libc::in6_addr {
-                        s6_addr: ip.octets(),
-                    },
-                    ipi6_ifindex: 0,
-                };
-                let from = [ControlMessage::Ipv6PacketInfo(&info)];
-                sendmsg(fd, &answer, &from, flags, Some(&to))
-            }
-            None => sendmsg(fd, &answer, &[], flags, Some(&to)),
-        }
-    }
-}
-
-/// Is there no room for another datagram now?
-fn is_full(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
 /// Is it an error that an earlier answer met on its way, told here (`udp(7)`), or none at all?
@@ -452,38 +254,4 @@ fn is_passing(error: &io::Error) -> bool {
             | io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
     )
-}
-
-/// The address of ours that a datagram was sent to; if it was sent to several machines, the one of
-/// the interface that it came in at.
-fn ipv4_of(info: &libc::in_pktinfo) -> IpAddr {
-    let ip = |address: libc::in_addr| Ipv4Addr::from(address.s_addr.to_ne_bytes());
-    let destination = ip(info.ipi_addr);
-    let local = ip(info.ipi_spec_dst);
-    // One that came before we asked for this carries no second address.
-    IpAddr::V4(if local.is_unspecified() {
-        destination
-    } else {
-        local
-    })
-}
-
-fn in_addr(ip: Ipv4Addr) -> libc::in_addr {
-    libc::in_addr {
-        s_addr: u32::from_ne_bytes(ip.octets()),
-    }
-}
-
-fn internet(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = || {
-        address
-            .as_sockaddr_in()
-            .map(|a| SocketAddrV4::from(*a).into())
-    };
-    let v6 = || {
-        address
-            .as_sockaddr_in6()
-            .map(|a| SocketAddrV6::from(*a).into())
-    };
-    v4().or_else(v6)
 }

@@ -1,0 +1,262 @@
+//! A socket of datagrams: whom one came from, where it was sent to, and sending its answer from there.
+
+use crate::guest::Peer;
+use bytes::Bytes;
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, getsockname, recvmsg, sendmsg,
+    setsockopt, sockopt,
+};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
+use tokio::time::sleep;
+
+/// How long a socket that takes no answer is given to take it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is asked.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// A socket that datagrams come from.
+pub struct DatagramSocket {
+    fd: AsyncFd<OwnedFd>,
+    /// The port that is ours; `None`: it is a Unix socket.
+    port: Option<u16>,
+}
+
+/// A datagram that has come.
+pub struct Received {
+    pub bytes: Bytes,
+    /// Was all of it received?
+    pub whole: bool,
+    pub sender: Sender,
+}
+
+/// Who sent a datagram.
+pub enum Sender {
+    Internet {
+        from: SocketAddr,
+        /// Where it was sent to, which is where its answer comes from.
+        to: Option<IpAddr>,
+    },
+    Unix(SocketAddrUnix),
+    /// A Unix socket without a name: it cannot be answered.
+    Nobody,
+}
+
+impl Sender {
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Internet { from, .. } => Some(from.ip().to_canonical()),
+            Self::Unix(_) | Self::Nobody => None,
+        }
+    }
+}
+
+impl DatagramSocket {
+    /// # Errors
+    /// When the socket cannot be prepared, or the event loop does not take it.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        // The flag is shared with systemd, which sets it too (systemd.socket(5)).
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        let local = getsockname::<SockaddrStorage>(fd.as_raw_fd())?;
+        // So that each datagram tells which of our addresses it was sent to (ip(7), ipv6(7)).
+        if local.as_sockaddr_in().is_some() {
+            setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
+        } else if local.as_sockaddr_in6().is_some() {
+            setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+        let port = internet(&local).map(|address| address.port());
+        // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
+        let fd = unsafe { AsyncFd::register(fd) }?;
+        Ok(Self { fd, port })
+    }
+
+    /// Waits until something has come since the last wait.
+    pub async fn readable(&self) {
+        if let Ok(mut ready) = self.fd.readable().await {
+            // The queue is emptied before the next wait, so nothing in it is forgotten.
+            ready.clear_ready();
+        }
+    }
+
+    /// The next one that has come, with as much of it as fits into the buffer.
+    ///
+    /// # Errors
+    /// Those of `recvmsg(2)`; `WouldBlock` when there is none.
+    pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        match self.port {
+            Some(_) => self.try_receive_udp(buffer),
+            None => self.try_receive_unix(buffer),
+        }
+    }
+
+    fn try_receive_udp(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        let mut space = cmsg_space!(libc::in6_pktinfo);
+        let mut into = [IoSliceMut::new(buffer)];
+        let fd = self.fd.get_ref().as_raw_fd();
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let message = recvmsg::<SockaddrStorage>(fd, &mut into, Some(&mut space), flags)?;
+        let from = message.address.as_ref().and_then(internet);
+        let from = from.ok_or(io::ErrorKind::InvalidData)?;
+        let to = message.cmsgs()?.find_map(|message| match message {
+            ControlMessageOwned::Ipv4PacketInfo(info) => Some(ipv4_of(&info)),
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                Some(IpAddr::from(info.ipi6_addr.s6_addr)).filter(|ip| !ip.is_multicast())
+            }
+            _ => None,
+        });
+        let (size, whole) = (message.bytes, !message.flags.contains(MsgFlags::MSG_TRUNC));
+        Ok(Received {
+            bytes: Bytes::copy_from_slice(&buffer[..size]),
+            whole,
+            sender: Sender::Internet { from, to },
+        })
+    }
+
+    fn try_receive_unix(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        // With MSG_TRUNC the kernel tells the size of the datagram, and not of what was copied.
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        let (copied, size, from) = rustix::net::recvfrom(self.fd.get_ref(), &mut *buffer, flags)?;
+        let from = from.and_then(|from| SocketAddrUnix::try_from(from).ok());
+        let sender = match from.filter(|from| !from.is_unnamed()) {
+            Some(from) => Sender::Unix(from),
+            None => Sender::Nobody,
+        };
+        Ok(Received {
+            bytes: Bytes::copy_from_slice(&buffer[..copied]),
+            whole: copied == size,
+            sender,
+        })
+    }
+
+    pub fn peer(&self, sender: &Sender) -> Peer {
+        match sender {
+            Sender::Internet { from, to } => {
+                Peer::of_udp(*from, to.zip(self.port).map(SocketAddr::from))
+            }
+            Sender::Unix(name) => {
+                let abstract_name = name.abstract_name().map(|name| [b"@", name].concat());
+                let name = name.path_bytes().or(abstract_name.as_deref());
+                Peer::of_unix_datagram(name.unwrap_or_default())
+            }
+            Sender::Nobody => Peer::of_unix_datagram(b"unnamed"),
+        }
+    }
+
+    /// Sends a datagram, unless it is empty or there is nobody to send it to. Returns how many bytes
+    /// went.
+    pub async fn reply(&self, answer: &[u8], to: &Sender) -> io::Result<usize> {
+        if answer.is_empty() {
+            return Ok(0);
+        }
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            match self.try_reply(answer, to) {
+                // It tells nobody when there is room in the queue of the other end (unix(7)).
+                Err(e) if is_full(&e) && Instant::now() < give_up => sleep(RETRY).await,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn try_reply(&self, answer: &[u8], to: &Sender) -> io::Result<usize> {
+        match to {
+            Sender::Internet { from, to } => {
+                let reply = self.try_reply_udp(answer, *from, *to);
+                match reply {
+                    // What was sent to several machines was not sent to an address of ours.
+                    Err(Errno::ENETUNREACH | Errno::EADDRNOTAVAIL | Errno::EINVAL)
+                        if to.is_some() =>
+                    {
+                        Ok(self.try_reply_udp(answer, *from, None)?)
+                    }
+                    reply => Ok(reply?),
+                }
+            }
+            Sender::Unix(name) => {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                Ok(rustix::net::sendto(self.fd.get_ref(), answer, flags, name)?)
+            }
+            Sender::Nobody => Ok(0),
+        }
+    }
+
+    fn try_reply_udp(
+        &self,
+        answer: &[u8],
+        to: SocketAddr,
+        from: Option<IpAddr>,
+    ) -> nix::Result<usize> {
+        let fd = self.fd.get_ref().as_raw_fd();
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let (answer, to) = ([IoSlice::new(answer)], SockaddrStorage::from(to));
+        match from {
+            Some(IpAddr::V4(ip)) => {
+                let info = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: in_addr(ip),
+                    ipi_addr: in_addr(Ipv4Addr::UNSPECIFIED),
+                };
+                let from = [ControlMessage::Ipv4PacketInfo(&info)];
+                sendmsg(fd, &answer, &from, flags, Some(&to))
+            }
+            Some(IpAddr::V6(ip)) => {
+                let info = libc::in6_pktinfo {
+                    ipi6_addr: libc::in6_addr {
+                        s6_addr: ip.octets(),
+                    },
+                    ipi6_ifindex: 0,
+                };
+                let from = [ControlMessage::Ipv6PacketInfo(&info)];
+                sendmsg(fd, &answer, &from, flags, Some(&to))
+            }
+            None => sendmsg(fd, &answer, &[], flags, Some(&to)),
+        }
+    }
+}
+
+/// Is there no room for another datagram now?
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
+}
+
+/// The address of ours that a datagram was sent to; if it was sent to several machines, the one of
+/// the interface that it came in at.
+fn ipv4_of(info: &libc::in_pktinfo) -> IpAddr {
+    let ip = |address: libc::in_addr| Ipv4Addr::from(address.s_addr.to_ne_bytes());
+    let destination = ip(info.ipi_addr);
+    let local = ip(info.ipi_spec_dst);
+    // One that came before we asked for this carries no second address.
+    IpAddr::V4(if local.is_unspecified() {
+        destination
+    } else {
+        local
+    })
+}
+
+fn in_addr(ip: Ipv4Addr) -> libc::in_addr {
+    libc::in_addr {
+        s_addr: u32::from_ne_bytes(ip.octets()),
+    }
+}
+
+fn internet(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = || {
+        address
+            .as_sockaddr_in()
+            .map(|a| SocketAddrV4::from(*a).into())
+    };
+    let v6 = || {
+        address
+            .as_sockaddr_in6()
+            .map(|a| SocketAddrV6::from(*a).into())
+    };
+    v4().or_else(v6)
+}
