@@ -12,6 +12,9 @@ const WARM: usize = 500;
 const ROUNDS: usize = 12_000;
 const CLIENTS: usize = 4;
 
+/// Descriptors of a thread that serves: its event loop has some.
+const DESCRIPTORS: usize = 3;
+
 const MIB: u64 = 1024 * 1024;
 
 /// What a process has of what the system has.
@@ -37,11 +40,14 @@ impl Account {
         }
     }
 
+    /// A thread may have come that stays, up to one for each processor and one for guests that compute.
     fn is_back_at(&self, before: &Self) -> bool {
+        let most = thread::available_parallelism().expect("processors").get() + 1;
+        let more = self.threads.saturating_sub(before.threads);
         self.resident < before.resident + 4 * MIB
             && self.addresses < before.addresses + 64 * MIB
-            && self.descriptors <= before.descriptors
-            && self.threads <= before.threads
+            && self.threads <= most
+            && self.descriptors <= before.descriptors + more * DESCRIPTORS
     }
 }
 
