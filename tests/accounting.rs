@@ -1,7 +1,6 @@
 //! After very many connections, good ones and hostile ones, the host has what it had before.
 
 use std::fs;
-use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
@@ -96,7 +95,6 @@ fn after_a_hundred_thousand_connections_the_host_is_as_it_was() {
             let is_back = now.is_back_at(&before);
             if !is_back {
                 eprintln!("{before:?}, and now {now:?}");
-                let _ = std::io::stderr().flush();
                 thread::sleep(Duration::from_millis(500));
             }
             last = Some(now);

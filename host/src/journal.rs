@@ -49,37 +49,52 @@ pub fn log_connection(level: Level, handler: &str, peer: impl Display, message: 
     write_line(level, format_args!("{handler} {peer}: {message}"));
 }
 
+/// How long a [`Window`] is open.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Lines that were logged since it was opened.
+#[derive(Default)]
+pub struct Window {
+    opened: Option<Instant>,
+    lines: u32,
+}
+
+impl Window {
+    /// May one more line be logged, where `most` may while it is open?
+    pub fn take(&mut self, most: u32, now: Instant) -> bool {
+        let is_open = |opened: Instant| now.saturating_duration_since(opened) < WINDOW;
+        if !self.opened.is_some_and(is_open) {
+            self.opened = Some(now);
+            self.lines = 0;
+        }
+        let is_left = self.lines < most;
+        self.lines += u32::from(is_left);
+        is_left
+    }
+}
+
 /// Says what may happen very often, but not each time.
 #[derive(Default)]
 pub struct Seldom(Mutex<Said>);
 
 #[derive(Default)]
 struct Said {
-    /// When the first of `lines` was said.
-    since: Option<Instant>,
-    lines: u32,
+    window: Window,
     /// How often it happened since, and nothing was said.
     unsaid: u64,
 }
 
-/// Lines of one [`Seldom`] in [`A_WHILE`].
+/// Lines of one [`Seldom`] in a [`Window`].
 const A_FEW: u32 = 5;
-
-const A_WHILE: Duration = Duration::from_secs(10);
 
 impl Seldom {
     /// A warning about a handler, or one of its connections, unless there were some just now.
     pub fn warn(&self, who: impl Display, message: impl Display) {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.since.is_none_or(|since| since.elapsed() >= A_WHILE) {
-            said.since = Some(Instant::now());
-            said.lines = 0;
-        }
-        if said.lines == A_FEW {
+        if !said.window.take(A_FEW, Instant::now()) {
             said.unsaid += 1;
             return;
         }
-        said.lines += 1;
         let unsaid = std::mem::take(&mut said.unsaid);
         drop(said);
         if unsaid == 0 {
@@ -222,8 +237,8 @@ fn under_journal() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Took, has_control, printable};
-    use std::time::Duration;
+    use super::{Took, WINDOW, Window, has_control, printable};
+    use std::time::{Duration, Instant};
 
     #[test]
     fn a_guest_cannot_forge_a_line_or_drive_a_terminal() {
@@ -236,6 +251,15 @@ mod tests {
             assert_eq!(has_control(&line), c.is_control(), "{c:?}");
             assert_eq!(has_control(&format!("{line}b")), c.is_control(), "{c:?}");
         }
+    }
+
+    #[test]
+    fn a_window_that_is_full_is_empty_again_when_its_time_is_over() {
+        let (mut window, now) = (Window::default(), Instant::now());
+        let taken = |window: &mut Window, now| (0..9).filter(|_| window.take(3, now)).count();
+        assert_eq!(taken(&mut window, now), 3);
+        assert_eq!(taken(&mut window, now + WINDOW / 2), 0);
+        assert_eq!(taken(&mut window, now + WINDOW), 3);
     }
 
     #[test]

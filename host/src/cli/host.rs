@@ -53,13 +53,14 @@ fn plan(options: HostOptions) -> Result<Plan, ConfigErrors> {
 fn confine(passed: &Passed, plan: Plan) -> Plan {
     lifecycle::reach_manager();
     guest::open_pagemap();
-    if let Some(cache) = Cache::from_environment() {
+    let cache = Cache::from_environment();
+    if let Some(cache) = &cache {
         // What cannot be made is told by whoever stores something there.
         let _ = cache.make();
     }
     let sockets = passed.sockets.iter();
     let names = sockets.map(|socket| handler_name(&socket.name)).collect();
-    let missing = sandbox::enter(&needs(&plan, &names));
+    let missing = sandbox::enter(&needs(&plan, &names, cache.as_ref()));
     #[cfg(debug_assertions)]
     sandbox::attempt::from_environment();
     if missing.is_empty() {
@@ -80,14 +81,14 @@ fn confine(passed: &Passed, plan: Plan) -> Plan {
 }
 
 /// What the process needs to serve these handlers.
-fn needs(plan: &Plan, names: &BTreeSet<&str>) -> Needs {
+fn needs(plan: &Plan, names: &BTreeSet<&str>, cache: Option<&Cache>) -> Needs {
     let mut needs = Needs::default();
     for name in names {
         if let (settings, Ok(files)) = plan.settings(name) {
             needs.add(&settings, &files);
         }
     }
-    if let Some(cache) = Cache::from_environment() {
+    if let Some(cache) = cache {
         needs.add_cache(cache.directory());
     }
     if needs.compiles {
@@ -112,7 +113,8 @@ fn print_sandbox(options: HostOptions) -> Result<(), Failure> {
         _ => BTreeSet::from(["any".to_owned()]),
     };
     let names = names.iter().map(String::as_str).collect();
-    print(&needs(&plan, &names).to_string())
+    let cache = Cache::from_environment();
+    print(&needs(&plan, &names, cache.as_ref()).to_string())
 }
 
 /// The sockets that were passed; else, with `--module`, the one that standard input is.

@@ -10,10 +10,9 @@ use std::path::Path;
 /// # Errors
 /// When the module cannot be loaded, or nobody provides what it imports.
 pub fn run(path: &Path) -> Result<(), Failure> {
-    let failed = |why: String| Failure::Failed(why);
     let engines =
-        Engines::new(HostConfig::default().stack).map_err(|e| failed(format!("{e:#}")))?;
-    let (code, artifact) = load_file(&engines, path).map_err(|e| failed(e.to_string()))?;
+        Engines::new(HostConfig::default().stack).map_err(|e| Failure::Failed(format!("{e:#}")))?;
+    let (code, artifact) = load_file(&engines, path).map_err(|e| Failure::Failed(e.to_string()))?;
     let imports = code.imports();
     let widest = imports.iter().map(|import| import.len()).max();
     let mut table = String::new();
@@ -41,7 +40,8 @@ pub fn run(path: &Path) -> Result<(), Failure> {
             "imports, and the setting without which they are of no use:\n{table}"
         ))?;
     }
-    let refused = |why: String| failed(format!("{} cannot be used: {why}", path.display()));
+    let refused =
+        |why: String| Failure::Failed(format!("{} cannot be used: {why}", path.display()));
     program.map(drop).map_err(refused)
 }
 

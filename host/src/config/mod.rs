@@ -203,6 +203,13 @@ pub struct HandlerConfig {
     pub place: Option<Place>,
 }
 
+impl HandlerConfig {
+    /// Descriptors that a connection takes: its own, and one for each folder.
+    pub fn descriptors(&self) -> usize {
+        1 + self.dirs.len()
+    }
+}
+
 /// A folder of the host that a guest may open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirGrant {

@@ -3,11 +3,12 @@
 use super::environment::Who;
 use super::log::Lines;
 use super::outbound::Reach;
-use super::state::StateError;
 use super::stdio::{Stdin, Stdio, Stdout};
 use crate::config::{Access, DirGrant};
-use crate::sandbox;
+use crate::sandbox::{self, OUTDATED_REASON};
+use std::path::PathBuf;
 use std::sync::Arc;
+use thiserror::Error;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiView};
 
@@ -31,6 +32,19 @@ struct Made {
     wasi: WasiP1Ctx,
     /// Whom it may connect to.
     reach: Arc<Reach>,
+}
+
+/// Why a guest cannot be given what its handler was granted.
+#[derive(Debug, Error)]
+pub enum StateError {
+    #[error("cannot open {} that it was granted as {guest}: {reason} (does it exist, and may the user of the service read it?)", host.display())]
+    Directory {
+        host: PathBuf,
+        guest: String,
+        reason: String,
+    },
+    #[error("cannot open {} that it was granted as {guest}: {OUTDATED_REASON}", host.display())]
+    Outdated { host: PathBuf, guest: String },
 }
 
 impl Context {

@@ -5,13 +5,13 @@
 //! own, `max-log`, and what is beyond it is counted and dropped before it costs more than that.
 
 use super::environment::Who;
-use crate::journal::Level;
+use crate::journal::{Level, Window};
 use bytes::Bytes;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::AsyncWrite;
 use tokio::task::coop::{consume_budget, poll_proceed};
 use wasmtime_wasi::async_trait;
@@ -24,12 +24,9 @@ const LINE: usize = 2048;
 /// What the guest may hand over at once, in bytes.
 const CHUNK: usize = 64 * 1024;
 
-/// The time that `max-log` is for.
-const WINDOW: Duration = Duration::from_secs(10);
-
 /// How much the guests of one handler may log.
 pub struct LogLimit {
-    /// Lines in a [`WINDOW`]; `None`: as many as they like.
+    /// Lines in a [`Window`]; `None`: as many as they like.
     most: Option<u32>,
     window: Mutex<Window>,
 }
@@ -49,26 +46,6 @@ impl LogLimit {
             return true;
         };
         own.take(most.div_ceil(2), now) && lock(&self.window).take(most, now)
-    }
-}
-
-/// Lines that were logged since it was opened.
-#[derive(Default)]
-struct Window {
-    opened: Option<Instant>,
-    lines: u32,
-}
-
-impl Window {
-    fn take(&mut self, most: u32, now: Instant) -> bool {
-        let is_open = |opened: Instant| now.saturating_duration_since(opened) < WINDOW;
-        if !self.opened.is_some_and(is_open) {
-            self.opened = Some(now);
-            self.lines = 0;
-        }
-        let is_left = self.lines < most;
-        self.lines += u32::from(is_left);
-        is_left
     }
 }
 
@@ -216,15 +193,6 @@ impl AsyncWrite for Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_window_that_is_full_is_empty_again_when_its_time_is_over() {
-        let (mut window, now) = (Window::default(), Instant::now());
-        let taken = |window: &mut Window, now| (0..9).filter(|_| window.take(3, now)).count();
-        assert_eq!(taken(&mut window, now), 3);
-        assert_eq!(taken(&mut window, now + WINDOW / 2), 0);
-        assert_eq!(taken(&mut window, now + WINDOW), 3);
-    }
 
     #[test]
     fn one_guest_leaves_half_of_the_lines_to_the_others() {

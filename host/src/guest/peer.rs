@@ -168,7 +168,8 @@ fn credentials(fd: impl AsFd) -> Option<Credentials> {
     })
 }
 
-fn internet(address: SocketAddrAny) -> Option<SocketAddr> {
+/// The internet address that `address` is, if it is one.
+pub fn internet(address: SocketAddrAny) -> Option<SocketAddr> {
     SocketAddr::try_from(address).ok().map(canonical)
 }
 

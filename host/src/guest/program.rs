@@ -128,9 +128,7 @@ impl Code {
             }
         })
     }
-}
 
-impl Code {
     /// What it imports: functions of WASI 0.1, or interfaces.
     pub fn imports(&self) -> Vec<String> {
         match self {

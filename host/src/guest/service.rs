@@ -5,8 +5,9 @@
 //! something. So no request waits for a guest that computes: a new instance is made for it.
 
 use super::clock::{Meter, Metered};
+use super::context::StateError;
 use super::run::{End, describe, end_of, store, take_turns, took_longer};
-use super::state::{Fate, State, StateError};
+use super::state::{Fate, State};
 use ::http::{Request, Response};
 use futures::channel::oneshot;
 use futures::stream::{FuturesUnordered, StreamExt};

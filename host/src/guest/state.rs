@@ -1,16 +1,13 @@
 //! What the host keeps for one running guest: all that the guest can touch.
 
 use super::budget::Budget;
-use super::context::Context;
+use super::context::{Context, StateError};
 use super::engines::Place;
 use super::environment::Who;
 use super::stdio::Stdio;
-use crate::sandbox::OUTDATED_REASON;
 use ::http::{Request, Response};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use thiserror::Error;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
@@ -28,19 +25,6 @@ pub struct State {
     pub place: Option<Place>,
     /// What a core module's descriptors 0 and 1 are, as long as they are what they were at its start.
     pub stdio: Option<Stdio>,
-}
-
-/// Why a guest cannot be given what its handler was granted.
-#[derive(Debug, Error)]
-pub enum StateError {
-    #[error("cannot open {} that it was granted as {guest}: {reason} (does it exist, and may the user of the service read it?)", host.display())]
-    Directory {
-        host: PathBuf,
-        guest: String,
-        reason: String,
-    },
-    #[error("cannot open {} that it was granted as {guest}: {OUTDATED_REASON}", host.display())]
-    Outdated { host: PathBuf, guest: String },
 }
 
 impl State {

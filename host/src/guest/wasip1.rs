@@ -5,6 +5,7 @@
 //! the socket and the guest's memory with no copy in between, and what a guest is told at its start,
 //! which is not put together for those that do not ask.
 
+use super::environment::Who;
 use super::state::State;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::io::{self, IoSlice};
@@ -147,30 +148,10 @@ pub fn define(linker: &mut Linker<State>, name: &str) -> Result<bool> {
         "random_get" => linker.func_wrap_async(MODULE, name, |caller, arguments| {
             Box::new(random_get(caller, arguments))
         })?,
-        "args_sizes_get" => {
-            linker.func_wrap(MODULE, name, |caller: Caller<'_, State>, count, size| {
-                let arguments = arguments(&caller);
-                strings_sizes(caller, &arguments, count, size)
-            })?
-        }
-        "args_get" => {
-            linker.func_wrap(MODULE, name, |caller: Caller<'_, State>, list, buffer| {
-                let arguments = arguments(&caller);
-                strings(caller, &arguments, list, buffer)
-            })?
-        }
-        "environ_sizes_get" => {
-            linker.func_wrap(MODULE, name, |caller: Caller<'_, State>, count, size| {
-                let variables = variables(&caller);
-                strings_sizes(caller, &variables, count, size)
-            })?
-        }
-        "environ_get" => {
-            linker.func_wrap(MODULE, name, |caller: Caller<'_, State>, list, buffer| {
-                let variables = variables(&caller);
-                strings(caller, &variables, list, buffer)
-            })?
-        }
+        "args_sizes_get" => linker.func_wrap(MODULE, name, sizes(arguments))?,
+        "args_get" => linker.func_wrap(MODULE, name, strings(arguments))?,
+        "environ_sizes_get" => linker.func_wrap(MODULE, name, sizes(variables))?,
+        "environ_get" => linker.func_wrap(MODULE, name, strings(variables))?,
         // Returns nothing, and never does.
         "proc_exit" => linker.func_wrap(
             MODULE,
@@ -317,12 +298,15 @@ fn put(memory: &mut [u8], address: u32, bytes: &[u8]) -> Option<()> {
     Some(())
 }
 
-fn arguments(caller: &Caller<'_, State>) -> Vec<String> {
-    caller.data().context.who.arguments()
+/// What a guest is told at its start, a string each.
+type Told = fn(&Who) -> Vec<String>;
+
+fn arguments(who: &Who) -> Vec<String> {
+    who.arguments()
 }
 
-fn variables(caller: &Caller<'_, State>) -> Vec<String> {
-    let variables = caller.data().context.who.variables().into_iter();
+fn variables(who: &Who) -> Vec<String> {
+    let variables = who.variables().into_iter();
     variables
         .map(|(name, value)| format!("{name}={value}"))
         .collect()
@@ -330,39 +314,35 @@ fn variables(caller: &Caller<'_, State>) -> Vec<String> {
 
 /// `args_sizes_get`, `environ_sizes_get`: how many there are, and how many bytes they take, each with
 /// a zero at its end.
-fn strings_sizes(
-    mut caller: Caller<'_, State>,
-    strings: &[String],
-    count: i32,
-    size: i32,
-) -> Result<i32> {
-    let memory = memory(&mut caller)?.data_mut(&mut caller);
-    let bytes: usize = strings.iter().map(|string| string.len() + 1).sum();
-    let written = put(memory, count as u32, &(strings.len() as u32).to_le_bytes())
-        .and_then(|()| put(memory, size as u32, &(bytes as u32).to_le_bytes()));
-    Ok(written.map_or(errno(Errno::Fault), |()| SUCCESS))
+fn sizes(told: Told) -> impl Fn(Caller<'_, State>, i32, i32) -> Result<i32> + Send + Sync {
+    move |mut caller, count, size| {
+        let strings = told(&caller.data().context.who);
+        let memory = memory(&mut caller)?.data_mut(&mut caller);
+        let bytes: usize = strings.iter().map(|string| string.len() + 1).sum();
+        let written = put(memory, count as u32, &(strings.len() as u32).to_le_bytes())
+            .and_then(|()| put(memory, size as u32, &(bytes as u32).to_le_bytes()));
+        Ok(written.map_or(errno(Errno::Fault), |()| SUCCESS))
+    }
 }
 
 /// `args_get`, `environ_get`: the strings into `buffer`, and where each begins into `list`.
-fn strings(
-    mut caller: Caller<'_, State>,
-    strings: &[String],
-    list: i32,
-    buffer: i32,
-) -> Result<i32> {
-    let memory = memory(&mut caller)?.data_mut(&mut caller);
-    let (mut slot, mut start) = (list as u32, buffer as u32);
-    for string in strings {
-        let text = [string.as_bytes(), &[0]].concat();
-        let written = put(memory, slot, &start.to_le_bytes())
-            .and_then(|()| put(memory, start, &text))
-            .and_then(|()| Some((slot.checked_add(4)?, start.checked_add(text.len() as u32)?)));
-        match written {
-            Some(next) => (slot, start) = next,
-            None => return Ok(errno(Errno::Fault)),
+fn strings(told: Told) -> impl Fn(Caller<'_, State>, i32, i32) -> Result<i32> + Send + Sync {
+    move |mut caller, list, buffer| {
+        let strings = told(&caller.data().context.who);
+        let memory = memory(&mut caller)?.data_mut(&mut caller);
+        let (mut slot, mut start) = (list as u32, buffer as u32);
+        for string in strings {
+            let text = [string.as_bytes(), &[0]].concat();
+            let written = put(memory, slot, &start.to_le_bytes())
+                .and_then(|()| put(memory, start, &text))
+                .and_then(|()| Some((slot.checked_add(4)?, start.checked_add(text.len() as u32)?)));
+            match written {
+                Some(next) => (slot, start) = next,
+                None => return Ok(errno(Errno::Fault)),
+            }
         }
+        Ok(SUCCESS)
     }
-    Ok(SUCCESS)
 }
 
 fn errno(errno: Errno) -> i32 {

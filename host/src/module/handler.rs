@@ -1,12 +1,12 @@
 //! A handler: a name with its settings, and its program once somebody asked for it.
 
 use super::cache::Cache;
-use super::files::{Files, Stamp};
+use super::files::{FRESH, Files, Stamp};
 use super::load::{self, LoadError};
 use super::places::Places;
 use super::sources::Sources;
 use crate::config::HandlerConfig;
-use crate::guest::{Code, Engines, LogLimit, Program};
+use crate::guest::{Code, Engines, LogLimit, Peer, Program, Who};
 use crate::journal::{self, Level, Seldom};
 use std::fs::File;
 use std::sync::{self, Arc, PoisonError};
@@ -40,7 +40,7 @@ pub struct Handler {
     /// How many of them come from where (`max-connections-per-source`).
     pub sources: Arc<Sources>,
     /// How much its guests may log (`max-log`).
-    pub log: Arc<LogLimit>,
+    log: Arc<LogLimit>,
     /// Tells of datagrams that were larger than `max-datagram`.
     pub too_large: Seldom,
     /// Where its module is looked for, or why nowhere.
@@ -79,6 +79,16 @@ impl Handler {
             slot: Mutex::default(),
             seen: sync::Mutex::default(),
         }
+    }
+
+    /// Whom a guest of this handler works for; without a `peer`, for several.
+    pub fn who(&self, peer: Option<Peer>) -> Arc<Who> {
+        Arc::new(Who {
+            handler: self.name.clone(),
+            config: self.config.clone(),
+            log_limit: self.log.clone(),
+            peer,
+        })
     }
 
     /// The program to run for a new connection: loaded the first time, and again when its file was

@@ -3,14 +3,15 @@
 use super::Host;
 use super::connection;
 use crate::activation::Protocol;
+use crate::guest::internet;
 use crate::journal::{self, Level};
 use crate::module::{Counted, Handler, Place, TooMany};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with, sockopt};
+use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
 use std::fmt::Display;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +31,16 @@ pub struct Permits {
     _descriptors: OwnedSemaphorePermit,
     /// Its place among those of its source, once that is known.
     pub counted: Option<Counted>,
+}
+
+impl Permits {
+    fn new(places: [Place; 2], descriptors: OwnedSemaphorePermit) -> Self {
+        Self {
+            _places: places,
+            _descriptors: descriptors,
+            counted: None,
+        }
+    }
 }
 
 /// A socket that connections come from.
@@ -125,13 +136,8 @@ impl Listener {
     fn try_accept(&self) -> rustix::io::Result<(OwnedFd, Option<IpAddr>)> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (fd, from) = acceptfrom_with(&self.fd, flags)?;
-        Ok((fd, from.and_then(ip)))
+        Ok((fd, from.and_then(internet).map(|from| from.ip())))
     }
-}
-
-fn ip(address: SocketAddrAny) -> Option<IpAddr> {
-    let address = SocketAddr::try_from(address).ok()?;
-    Some(address.ip().to_canonical())
 }
 
 /// Resets a connection of a source that has too many.
@@ -155,9 +161,7 @@ pub async fn permits(
     trouble: &mut Trouble,
     knock: impl Future<Output = ()>,
 ) -> Option<Permits> {
-    let at_once = handler.places.try_take();
-    let at_once = at_once.and_then(|place| Some([place, host.places.try_take()?]));
-    let places = match at_once {
+    let places = match try_places(host, handler) {
         Some(places) => places,
         // Nobody has a place while nobody knocks.
         None => {
@@ -165,37 +169,36 @@ pub async fn permits(
             [handler.places.take().await?, host.places.take().await?]
         }
     };
-    let needed = descriptors_needed(host, handler);
-    let descriptors = host.descriptors.clone();
-    let descriptors = match descriptors.clone().try_acquire_many_owned(needed) {
-        Ok(descriptors) => descriptors,
-        Err(_) => {
+    let descriptors = match try_descriptors(host, handler) {
+        Some(descriptors) => descriptors,
+        None => {
             trouble.report(handler, &"all descriptors are in use");
+            let descriptors = host.descriptors.clone();
+            let needed = descriptors_needed(host, handler);
             descriptors.acquire_many_owned(needed).await.ok()?
         }
     };
-    Some(Permits {
-        _places: places,
-        _descriptors: descriptors,
-        counted: None,
-    })
+    Some(Permits::new(places, descriptors))
 }
 
 /// What [`permits`] gives, if nobody has to wait for it.
 pub fn try_permits(host: &Host, handler: &Handler) -> Option<Permits> {
-    let places = [handler.places.try_take()?, host.places.try_take()?];
-    let needed = descriptors_needed(host, handler);
-    let descriptors = host.descriptors.clone();
-    Some(Permits {
-        _places: places,
-        _descriptors: descriptors.try_acquire_many_owned(needed).ok()?,
-        counted: None,
-    })
+    let places = try_places(host, handler)?;
+    Some(Permits::new(places, try_descriptors(host, handler)?))
 }
 
-/// Its own descriptor, and one for each directory it was granted.
+fn try_places(host: &Host, handler: &Handler) -> Option<[Place; 2]> {
+    Some([handler.places.try_take()?, host.places.try_take()?])
+}
+
+fn try_descriptors(host: &Host, handler: &Handler) -> Option<OwnedSemaphorePermit> {
+    let needed = descriptors_needed(host, handler);
+    let descriptors = host.descriptors.clone();
+    descriptors.try_acquire_many_owned(needed).ok()
+}
+
 fn descriptors_needed(host: &Host, handler: &Handler) -> u32 {
-    (1 + handler.config.dirs.len()).min(host.descriptor_limit) as u32
+    handler.config.descriptors().min(host.descriptor_limit) as u32
 }
 
 /// Why a socket is not served for now, told now and then.

@@ -5,7 +5,7 @@ mod socket;
 
 use super::Host;
 use super::accept::{BACK_OFF, Permits, Trouble, permits, try_permits};
-use crate::guest::{self, Datagram, End, Meter, State, Stdio, Who};
+use crate::guest::{self, Datagram, End, Meter, Peer, State, Stdio};
 use crate::journal::{self, Level, Took};
 use crate::lifecycle::InFlight;
 use crate::module::{Handler, TooMany};
@@ -27,7 +27,7 @@ const BATCH: usize = 16;
 /// Datagrams of a batch that are worth another thread's while.
 const CROWD: usize = 3;
 
-/// A socket that datagrams come from.
+/// A socket, and the datagrams that have come and are to be served.
 pub struct Mailbox {
     socket: DatagramSocket,
     /// What was received, for whichever thread comes first. Only the first thread receives: what is
@@ -40,6 +40,7 @@ pub struct Mailbox {
 /// A datagram that is to be served, with its place.
 struct Job {
     received: Received,
+    peer: Peer,
     permits: Permits,
     in_flight: InFlight,
 }
@@ -109,10 +110,10 @@ impl Mailbox {
                 return Ok(());
             };
             let received = self.socket.try_receive(buffer)?;
-            match handler.sources.admit(received.sender.address()) {
+            let peer = self.socket.peer(&received.sender);
+            match handler.sources.admit(peer.address()) {
                 Ok(counted) => permits.counted = Some(counted),
                 Err(TooMany(most)) => {
-                    let peer = self.socket.peer(&received.sender);
                     let message = format_args!(
                         "dropped: it has {most} datagrams that are being answered (raise `max-connections-per-source` if it may have more)"
                     );
@@ -124,6 +125,7 @@ impl Mailbox {
             let in_flight = host.activity.begin();
             self.batch().push_back(Job {
                 received,
+                peer,
                 permits,
                 in_flight,
             });
@@ -138,7 +140,7 @@ impl Mailbox {
         while let Some(job) = next() {
             let (mailbox, host, handler) = (self.clone(), host.clone(), handler.clone());
             let mut serve = Box::pin(async move {
-                mailbox.serve(&host, &handler, job.received).await;
+                mailbox.serve(&host, &handler, job.received, job.peer).await;
                 drop((job.permits, job.in_flight));
             });
             // Most guests answer at once, and need no task of their own.
@@ -162,13 +164,12 @@ impl Mailbox {
     }
 
     /// Runs the guest for one datagram, and sends its answer.
-    async fn serve(&self, host: &Host, handler: &Handler, received: Received) {
+    async fn serve(&self, host: &Host, handler: &Handler, received: Received, peer: Peer) {
         let Received {
             bytes,
             whole,
             sender,
         } = received;
-        let peer = self.socket.peer(&sender);
         let log = |level, message: fmt::Arguments<'_>| {
             journal::log_connection(level, &handler.name, &peer, message);
         };
@@ -191,12 +192,7 @@ impl Mailbox {
         }
         let (began, size) = (Instant::now(), bytes.len());
         let meter = Arc::new(Meter::default());
-        let who = Arc::new(Who {
-            handler: handler.name.clone(),
-            config: handler.config.clone(),
-            log_limit: handler.log.clone(),
-            peer: Some(peer.clone()),
-        });
+        let who = handler.who(Some(peer.clone()));
         let datagram = Arc::new(Datagram::new(bytes, handler.config.limits.max_output));
         let stdio = Stdio::Datagram(datagram.clone());
         let end = match State::new(who, Some(stdio)) {

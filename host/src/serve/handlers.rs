@@ -4,6 +4,7 @@ use super::Plan;
 use crate::activation::{Socket, handler_name};
 use crate::config::{HandlerConfig, valid_handler_name};
 use crate::module::{Files, Handler};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ impl<'a> Handlers<'a> {
             return handler.clone();
         }
         let (settings, files) = self.plan.settings(name);
-        let handler = Arc::new(Handler::new(name.to_owned(), settings, files));
+        let handler = Arc::new(Handler::new(name.to_owned(), settings.into_owned(), files));
         self.by_name.insert(name.to_owned(), handler.clone());
         handler
     }
@@ -41,12 +42,12 @@ impl<'a> Handlers<'a> {
 
 impl Plan {
     /// The settings of a handler, and where its module is looked for or why nowhere.
-    pub fn settings(&self, name: &str) -> (HandlerConfig, Result<Files, String>) {
+    pub fn settings(&self, name: &str) -> (Cow<'_, HandlerConfig>, Result<Files, String>) {
         let Plan::Serve { config, module } = self else {
             let why = "nothing can be served (see above): connections are reset, and the configuration is read again in a few seconds";
-            return (HandlerConfig::default(), Err(why.to_owned()));
+            return (Cow::default(), Err(why.to_owned()));
         };
-        let settings = config.handler(name).into_owned();
+        let settings = config.handler(name);
         let files = match module {
             Some(path) => Ok(Files::at(path)),
             None if valid_handler_name(name) => Ok(Files::of(name, &settings, &config.host.modules)),

@@ -35,7 +35,7 @@ use threads::Threads;
 
 /// Descriptors that are not for connections: standard streams, event loop, signals, the journal,
 /// a module that is loaded, the compiler's pipes.
-const RESERVED_DESCRIPTORS: usize = 24;
+pub const RESERVED_DESCRIPTORS: usize = 24;
 
 /// How long connections are turned away before the configuration is read anew.
 const TURN_AWAY: Duration = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 
 use super::Host;
 use crate::config::Limits;
-use crate::guest::{self, Connection, End, Meter, Peer, Program, State, Stdio, Who};
+use crate::guest::{self, Connection, End, Meter, Peer, Program, State, Stdio};
 use crate::journal::{self, Level, Took};
 use crate::module::Handler;
 use std::future;
@@ -40,12 +40,7 @@ pub async fn serve(
     let broken = ResetOnDrop(connection);
     let began = Instant::now();
     let meter = Arc::new(Meter::default());
-    let who = Arc::new(Who {
-        handler: handler.name.clone(),
-        config: handler.config.clone(),
-        log_limit: handler.log.clone(),
-        peer: Some(peer.clone()),
-    });
+    let who = handler.who(Some(peer.clone()));
     let stdio = Stdio::Connection(connection.clone());
     let outcome = match State::new(who, Some(stdio)) {
         Err(error) => Outcome::Guest(End::Trap(error.to_string())),

@@ -133,13 +133,12 @@ impl Others {
         if self.threads.len() >= most {
             return false;
         }
-        let started = start();
-        if started.is_none() {
+        let Some(thread) = start() else {
             self.most = Some(self.threads.len());
-        }
-        let is_started = started.is_some();
-        self.threads.extend(started);
-        is_started
+            return false;
+        };
+        self.threads.push(thread);
+        true
     }
 }
 

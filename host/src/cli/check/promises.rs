@@ -3,12 +3,10 @@
 use super::units::ServiceLimits;
 use crate::config::{HandlerConfig, HostConfig};
 use crate::guest::machine_memory;
+use crate::serve::RESERVED_DESCRIPTORS;
 use std::cmp::Reverse;
 use std::fs;
 use std::path::Path;
-
-/// Descriptors of a process that are not for connections.
-const OTHER_DESCRIPTORS: u64 = 24;
 
 /// A process, and the handlers it has.
 pub struct Process<'a> {
@@ -34,14 +32,15 @@ impl Process<'_> {
         // The largest first: they may have all connections that there may be.
         handlers.sort_by_key(|(_, handler)| Reverse(handler.limits.memory));
         let mut left = host.max_connections.map_or(u64::MAX, u64::from);
-        let (mut memory, mut descriptors) = (0_u64, self.sockets + OTHER_DESCRIPTORS);
+        let (mut memory, mut descriptors) = (0_u64, self.sockets + RESERVED_DESCRIPTORS as u64);
         let mut sum = Vec::new();
         for (name, handler) in handlers {
-            let (limits, dirs) = (&handler.limits, handler.dirs.len() as u64);
+            let limits = &handler.limits;
             let count = u64::from(limits.max_connections).min(left);
             left -= count;
             memory = memory.saturating_add(limits.memory.saturating_mul(count));
-            descriptors = descriptors.saturating_add((1 + dirs).saturating_mul(count));
+            descriptors =
+                descriptors.saturating_add(count.saturating_mul(handler.descriptors() as u64));
             sum.push(format!("{name} {count} × {}", about(limits.memory)));
         }
         Promised {
@@ -62,7 +61,7 @@ pub fn warnings(processes: &[Process<'_>], host: &HostConfig) -> Vec<String> {
 /// `machine` is what there is of memory, `ours` what we are given of it.
 fn exceeded(processes: &[Process<'_>], host: &HostConfig, machine: u64, ours: u64) -> Vec<String> {
     let mut warnings = Vec::new();
-    let mut all = 0_u64;
+    let (mut all, mut sums) = (0_u64, Vec::new());
     for process in processes {
         let promised = process.promised(host, machine);
         all = all.saturating_add(promised.memory);
@@ -85,6 +84,7 @@ fn exceeded(processes: &[Process<'_>], host: &HostConfig, machine: u64, ours: u6
                 promised.descriptors
             ));
         }
+        sums.push(promised.sum);
     }
     if all > ours {
         let whose = if ours < machine {
@@ -92,10 +92,6 @@ fn exceeded(processes: &[Process<'_>], host: &HostConfig, machine: u64, ours: u6
         } else {
             "this machine"
         };
-        let sums: Vec<String> = processes
-            .iter()
-            .map(|process| process.promised(host, machine).sum)
-            .collect();
         warnings.push(format!(
             "all guests together may have {} ({}), {whose} has {} (lower `memory`, `max-connections`, or `max-memory` in [host])",
             about(all),

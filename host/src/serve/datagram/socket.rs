@@ -49,15 +49,6 @@ pub enum Sender {
     Nobody,
 }
 
-impl Sender {
-    pub fn address(&self) -> Option<IpAddr> {
-        match self {
-            Self::Internet { from, .. } => Some(from.ip().to_canonical()),
-            Self::Unix(_) | Self::Nobody => None,
-        }
-    }
-}
-
 impl DatagramSocket {
     /// # Errors
     /// When the socket cannot be prepared, or the event loop does not take it.

@@ -5,7 +5,7 @@ use super::body::{Download, Source, Upload, begun};
 use super::exchange::Exchange;
 use super::respond::Refusal;
 use crate::config::ForwardedFor;
-use crate::guest::{self, Answer, Bounds, End, Guest, NoAnswer, State, Who};
+use crate::guest::{self, Answer, Bounds, End, Guest, NoAnswer, State};
 use crate::journal::Level;
 use ::http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, TRANSFER_ENCODING};
 use ::http::request::Parts;
@@ -96,18 +96,10 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answere
         return Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, why));
     };
     let request = Request::from_parts(parts, upload.boxed_unsync());
-    let who = |is_shared: bool| {
-        Arc::new(Who {
-            handler: handler.name.clone(),
-            config: handler.config.clone(),
-            log_limit: handler.log.clone(),
-            peer: (!is_shared).then(|| peer.clone()),
-        })
-    };
     let (guest, place) = program.guest(&host.engines);
     match guest {
         Guest::Proxy(pre) => {
-            let state = State::new(who(false), None);
+            let state = State::new(handler.who(Some(peer.clone())), None);
             let mut state = state.map_err(|e| internal(e.to_string()))?;
             state.place = place;
             let cpu_time = handler.config.limits.cpu_time;
@@ -126,9 +118,9 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answere
                 timeout: limits.timeout,
                 cpu_time: limits.cpu_time,
             };
-            let who = who(http.reuse > 1);
+            let who = handler.who((http.reuse == 1).then(|| peer.clone()));
             let keep = Box::new(host.activity.open());
-            let make_state = Box::new(move || State::new(who.clone(), None));
+            let make_state = Box::new(move || State::new(who, None));
             match service.answer(request, bounds, make_state, keep).await {
                 Ok((response, attended)) => {
                     let (head, body) = response.into_parts();
