@@ -137,14 +137,14 @@ fn a_wasm_copied_over_the_old_one_under_load_fails_nobody() {
 }
 
 fn reset_and_logged_once(world: &World, address: &Address, reason: &str) {
-    let mut host = world.start(&["--idle-timeout", "300ms"]);
+    let mut host = world.start(&[]);
     for _ in 0..20 {
         address.knock().expect_reset_after("");
     }
     let line = host.log.expect(reason);
     assert_eq!(host.log.count(reason), 1, "{}", host.log.text());
     assert!(line.contains("hello: "), "{line}");
-    host.expect_exit(0);
+    host.expect_leave();
 }
 
 #[test]

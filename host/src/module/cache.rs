@@ -1,7 +1,7 @@
 //! What is kept for the next start: modules that were compiled because only a `.wasm` was there, and
 //! copies of artifacts that lie elsewhere, where they may be changed in place.
 
-use super::files::FileStamp;
+use super::files::{FRESH, FileStamp};
 use rustix::fs::Access;
 use sha2::{Digest, Sha256};
 use std::env;
@@ -73,7 +73,7 @@ impl Cache {
             let path = hexadecimal(path.as_os_str().as_bytes());
             format!("{}-{stamp:x}.cwasm", &path[..PATH])
         };
-        (!stamp.is_fresh()).then(|| self.directory.join(name()))
+        (!stamp.is_younger_than(FRESH)).then(|| self.directory.join(name()))
     }
 
     /// Keeps a copy where [`Self::copy_of`] said, and deletes those of what was at the same path before.

@@ -7,8 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How long after its last change a file may be thought to be in the middle of being written.
-const FRESH: Duration = Duration::from_millis(500);
+/// How long after its last change a file may be thought to be half written. Those who copy over a module
+/// (`cp`, `scp`) rather than rename a new one into its place pass through that state.
+pub const FRESH: Duration = Duration::from_secs(1);
 
 /// So many seconds apart, two files came together: `cp hello.* DIRECTORY` copies one after the other.
 const SLACK: i64 = 1;
@@ -90,15 +91,14 @@ impl FileStamp {
         }
     }
 
-    /// Was it changed so recently that it may be half written? Those who copy over a module (`cp`,
-    /// `scp`) rather than rename a new one into its place pass through that state.
-    pub fn is_fresh(&self) -> bool {
+    /// Was it changed so recently?
+    pub fn is_younger_than(&self, age: Duration) -> bool {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         let (seconds, nanoseconds) = self.changed;
-        let age = now.checked_sub(Duration::new(seconds as u64, nanoseconds as u32));
-        age.is_some_and(|age| age < FRESH)
+        let changed = Duration::new(seconds as u64, nanoseconds as u32);
+        now.checked_sub(changed).is_some_and(|passed| passed < age)
     }
 }
 
@@ -127,10 +127,10 @@ impl Stamp {
         }
     }
 
-    /// Was one of the files changed so recently that it may be half written?
-    pub fn is_fresh(&self) -> bool {
+    /// Was one of the files changed so recently?
+    pub fn is_younger_than(&self, age: Duration) -> bool {
         let mut files = self.cwasm.iter().chain(&self.wasm);
-        files.any(FileStamp::is_fresh)
+        files.any(|file| file.is_younger_than(age))
     }
 
     /// Are both there?

@@ -26,6 +26,10 @@ const GLANCE: Duration = Duration::from_millis(1);
 /// How long a file that is being written is left alone before it is looked at again.
 const UNFINISHED: Duration = Duration::from_millis(50);
 
+/// How long after the last change of a file that makes no sense its former content serves on. `cp` over
+/// a module empties it first, and may then wait a second for a busy disk, and more.
+const TAKEOVER: Duration = Duration::from_secs(5);
+
 /// A name with its guest and settings.
 pub struct Handler {
     pub name: Arc<str>,
@@ -46,7 +50,7 @@ pub struct Handler {
     /// Where its module is looked for, or why nowhere.
     files: Result<Files, String>,
     slot: Mutex<Slot>,
-    /// The program whose files were the same at this moment.
+    /// The program, and until when its files are not looked at.
     seen: sync::Mutex<Option<(Instant, Arc<Program>)>>,
 }
 
@@ -101,31 +105,39 @@ impl Handler {
         engines: &Engines,
         cache: Option<&Cache>,
     ) -> Result<Arc<Program>, Unavailable> {
-        if let Some((seen, program)) = &*self.seen()
-            && seen.elapsed() < GLANCE
-        {
-            return Ok(program.clone());
+        if let Some(program) = self.glanced() {
+            return Ok(program);
         }
         let mut slot = self.slot.lock().await;
+        // Whoever had the slot may just have looked.
+        if let Some(program) = self.glanced() {
+            return Ok(program);
+        }
         let files = match &self.files {
             Ok(files) => files,
             Err(why) => return Err(self.unavailable(&mut slot, why)),
         };
-        let now = Instant::now();
         let stamp = files.stamp();
         if slot.stamp == Some(stamp) {
             match &slot.outcome {
-                Some(Ok(program)) => {
-                    *self.seen() = Some((now, program.clone()));
-                    return Ok(program.clone());
-                }
+                Some(Ok(program)) => return Ok(self.keep_for(GLANCE, program.clone())),
                 Some(Err(failed)) if failed.elapsed() < RETRY => return Err(Unavailable),
                 _ => {}
             }
         }
         *self.seen() = None;
-        // Boxed, because it would be part of every connection's task.
-        let (stamp, loaded) = Box::pin(self.load_settled(files, stamp, engines, cache)).await;
+        // Boxed, because they would be part of every connection's task.
+        let (stamp, loaded) = match &slot.outcome {
+            Some(Ok(former)) => match Box::pin(self.load(files, stamp, engines, cache)).await {
+                Err(error)
+                    if error.is_about_content() && files.stamp().is_younger_than(TAKEOVER) =>
+                {
+                    return Ok(self.keep_for(UNFINISHED, former.clone()));
+                }
+                loaded => (stamp, loaded),
+            },
+            _ => Box::pin(self.load_settled(files, stamp, engines, cache)).await,
+        };
         slot.stamp = Some(stamp);
         match loaded {
             Ok(program) => {
@@ -139,6 +151,18 @@ impl Handler {
                 Err(self.unavailable(&mut slot, &error.to_string()))
             }
         }
+    }
+
+    /// The program whose files need not be looked at yet.
+    fn glanced(&self) -> Option<Arc<Program>> {
+        let seen = self.seen();
+        let (until, program) = seen.as_ref()?;
+        (Instant::now() < *until).then(|| program.clone())
+    }
+
+    fn keep_for(&self, time: Duration, program: Arc<Program>) -> Arc<Program> {
+        *self.seen() = Some((Instant::now() + time, program.clone()));
+        program
     }
 
     fn seen(&self) -> sync::MutexGuard<'_, Option<(Instant, Arc<Program>)>> {
@@ -158,7 +182,7 @@ impl Handler {
         Unavailable
     }
 
-    /// Loads the program, and again while its file makes no sense but was just changed. Also
+    /// Loads the program, and again while its file makes no sense but is just being changed. Also
     /// returns what the files were when it was loaded.
     async fn load_settled(
         &self,
@@ -168,13 +192,21 @@ impl Handler {
         cache: Option<&Cache>,
     ) -> (Stamp, Result<Program, LoadError>) {
         loop {
-            match self.load(files, stamp, engines, cache).await {
-                Err(error) if error.is_about_content() && stamp.is_fresh() => {
-                    sleep(UNFINISHED).await;
-                    stamp = files.stamp();
-                }
-                loaded => return (stamp, loaded),
+            // Asked before it is read: compiling what is half written may take its time.
+            let was_fresh = stamp.is_younger_than(FRESH);
+            let loaded = self.load(files, stamp, engines, cache).await;
+            if !loaded.as_ref().is_err_and(LoadError::is_about_content) {
+                return (stamp, loaded);
             }
+            if was_fresh {
+                sleep(UNFINISHED).await;
+            }
+            // Who began to write it after it was looked at shows now.
+            let now = files.stamp();
+            if !was_fresh && now == stamp {
+                return (stamp, loaded);
+            }
+            stamp = now;
         }
     }
 
