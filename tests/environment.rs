@@ -110,7 +110,7 @@ fn spares_its_neighbours(pass: impl Fn(&World), words: &[&str]) {
                 neighbours.push(world.tcp("hello"));
             }
         }
-        let mut host = world.start(&["--idle-timeout", "500ms"]);
+        let mut host = world.start(&[]);
         for address in neighbours.iter().chain(&neighbours) {
             answers(address);
         }
@@ -118,7 +118,7 @@ fn spares_its_neighbours(pass: impl Fn(&World), words: &[&str]) {
         for word in words {
             assert!(line.contains(word), "{word:?} is not in: {line}");
         }
-        host.expect_exit(0);
+        host.expect_leave();
     }
 }
 
@@ -147,7 +147,7 @@ fn a_socket_of_no_use_spares_its_neighbours() {
 fn a_name_without_a_handler_resets_its_own_clients_and_spares_its_neighbours() {
     let (world, hello) = with_hello();
     let nobody = world.tcp("nobody");
-    let mut host = world.start(&["--idle-timeout", "500ms"]);
+    let mut host = world.start(&[]);
     for _ in 0..10 {
         nobody.knock().expect_reset_after("");
         answers(&hello);
@@ -155,7 +155,7 @@ fn a_name_without_a_handler_resets_its_own_clients_and_spares_its_neighbours() {
     let line = host.log.expect("nobody: ");
     assert!(line.contains("nobody.wasm"), "{line}");
     assert_eq!(host.log.count("nobody: "), 1, "{}", host.log.text());
-    host.expect_exit(0);
+    host.expect_leave();
 }
 
 #[test]
@@ -260,16 +260,12 @@ fn one_of_a_thousand_sockets_is_answered_and_only_its_module_is_loaded() {
         world.tcp(&format!("unused{number}"));
     }
     let mut client = address.connect();
-    let mut host = world
-        .launch()
-        .args(&["--idle-timeout", "500ms"])
-        .descriptors(2048)
-        .start();
+    let mut host = world.launch().descriptors(2048).start();
     assert!(client.answer().text().starts_with("Hello"));
     drop(client);
     answers(&address);
     host.notifications.expect("STATUS=1000 handlers,");
-    host.expect_exit(0);
+    host.expect_leave();
     assert_eq!(host.log.count("unused"), 0, "{}", host.log.text());
 }
 

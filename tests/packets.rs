@@ -263,13 +263,13 @@ fn an_http_guest_behind_a_socket_of_packets_is_told_as_unfit() {
         let world = World::new(kind);
         world.install("web", "http-actor");
         let destination = world.packets("web");
-        let mut host = world.start(&["--idle-timeout", "300ms"]);
+        let mut host = world.start(&[]);
         for _ in 0..5 {
             let client = destination.connect();
             let (packets, _) = client.packets();
             assert!(packets.is_empty(), "{packets:?}");
         }
-        host.expect_exit(0);
+        host.expect_leave();
         let told = host.log.count("an HTTP guest cannot answer packets");
         assert_eq!(told, 1, "{}", host.log.text());
     }
@@ -279,12 +279,12 @@ fn an_http_guest_behind_a_socket_of_packets_is_told_as_unfit() {
 fn a_socket_of_packets_without_a_module_is_told_once_and_survives() {
     let world = World::new(Kind::P1);
     let destination = world.packets("missing");
-    let mut host = world.start(&["--idle-timeout", "300ms"]);
+    let mut host = world.start(&[]);
     for _ in 0..10 {
         let (packets, _) = destination.connect().packets();
         assert!(packets.is_empty(), "{packets:?}");
     }
-    host.expect_exit(0);
+    host.expect_leave();
     assert_eq!(host.log.count("missing"), 1, "{}", host.log.text());
 }
 
@@ -402,7 +402,7 @@ fn a_socket_of_virtual_machines_is_served() {
     world.actor("who", "env", "");
     world.pass("who", socket);
     let tcp = world.tcp("who");
-    let mut host = world.start(&["--idle-timeout", "300ms"]);
+    let mut host = world.start(&[]);
     assert!(tcp.knock().text().contains("PROTO=TCP\n"));
     if let Some(mut client) = vsock_loopback(port) {
         let mut answer = String::new();
@@ -414,6 +414,6 @@ fn a_socket_of_virtual_machines_is_served() {
     } else {
         eprintln!("no answer was asked for: this kernel has no loopback for vsock");
     }
-    host.expect_exit(0);
+    host.expect_leave();
     assert_eq!(host.log.count("not served"), 0, "{}", host.log.text());
 }

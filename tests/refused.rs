@@ -19,7 +19,7 @@ fn are_refused(kind: Kind, extension: &str, modules: &[(&[u8], &[&str])]) {
             world.tcp(&name)
         })
         .collect();
-    let mut host = world.start(&["--idle-timeout", "300ms"]);
+    let mut host = world.start(&[]);
     // At once, because a file that was just written may be waited for.
     thread::scope(|scope| {
         for address in &addresses {
@@ -33,7 +33,7 @@ fn are_refused(kind: Kind, extension: &str, modules: &[(&[u8], &[&str])]) {
     for (number, (_, words)) in modules.iter().enumerate() {
         tells_once(&host, &format!("guest{number}: "), words);
     }
-    host.expect_exit(0);
+    host.expect_leave();
 }
 
 fn is_refused(kind: Kind, extension: &str, content: &[u8], words: &[&str]) {
@@ -41,12 +41,12 @@ fn is_refused(kind: Kind, extension: &str, content: &[u8], words: &[&str]) {
 }
 
 fn is_reset(world: &World, address: &Address, words: &[&str]) {
-    let mut host = world.start(&["--idle-timeout", "300ms"]);
+    let mut host = world.start(&[]);
     for _ in 0..10 {
         address.knock().expect_reset_after("");
     }
     tells_once(&host, "guest: ", words);
-    host.expect_exit(0);
+    host.expect_leave();
 }
 
 /// One line, about this handler, has all of the words.

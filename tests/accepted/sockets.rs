@@ -17,7 +17,7 @@ fn standard_input_that_listens_is_served_until_idle_as_inetd_wait_wants() {
                 let listener = world.take();
                 let mut waiting = address.connect();
                 let inherited = listener.try_clone().unwrap();
-                let idle = ["--idle-timeout", "300ms"];
+                let idle = ["--idle-timeout", "1s"];
                 let mut host = with_module(&world, way, inherited, &idle);
                 for _ in 0..5 {
                     address.ask("ping").expect_whole("ping");
@@ -50,7 +50,7 @@ fn standard_input_of_datagrams_is_served_until_idle_as_inetd_wait_wants() {
             let socket = world.take();
             let clients = ["127.0.0.1", "127.0.0.2"].map(|ip| destination.at(ip).connect());
             clients[1].send("?");
-            let mut host = with_module(&world, way, socket, &["--idle-timeout", "300ms"]);
+            let mut host = with_module(&world, way, socket, &["--idle-timeout", "1s"]);
             clients[0].send("?");
             for (client, ip) in clients.iter().zip(["127.0.0.1", "127.0.0.2"]) {
                 let answer = client.text();
@@ -75,7 +75,7 @@ fn standard_input_of_unix_datagrams_is_served_too() {
         let socket = world.take();
         let client = destination.connect();
         client.send("early");
-        let idle = ["--idle-timeout", "300ms"];
+        let idle = ["--idle-timeout", "1s"];
         let mut host = with_module(&world, Launch::inetd, socket, &idle);
         assert_eq!(client.receive(), b"early");
         assert_eq!(client.ask("late"), b"late");

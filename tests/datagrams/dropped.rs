@@ -14,7 +14,7 @@ fn is_dropped(world: &World, words: &str) {
     for client in &clients {
         client.send("before it starts");
     }
-    let mut host = world.start(&["--idle-timeout", "500ms"]);
+    let mut host = world.start(&["--idle-timeout", "1s"]);
     host.log.expect(words);
     for client in &clients {
         client.send("while it runs");

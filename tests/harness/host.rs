@@ -96,6 +96,14 @@ impl Host {
         assert_eq!(status.code(), Some(code), "the host ended with {status}");
     }
 
+    /// Told to stop, it leaves in good order. For tests that are not about being idle: whatever short
+    /// time they chose, a busy machine could take longer between two knocks.
+    #[track_caller]
+    pub fn expect_leave(&mut self) {
+        self.signal(Signal::TERM);
+        self.expect_exit(0);
+    }
+
     /// Waits until the host says that this many connections are in flight.
     #[track_caller]
     pub fn expect_in_flight(&self, count: usize) {
