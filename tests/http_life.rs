@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Address, Answer, End, HTTP, Http, World, eventually};
+use harness::{Address, Answer, End, HTTP, Http, Kind, World, eventually};
 use rustix::process::Signal;
 
 /// A connection whose first request was answered.
@@ -147,6 +147,29 @@ fn a_request_that_outlasts_the_drain_is_reset() {
         http.rest().expect_reset_after("");
         host.expect_exit(0);
         host.log.expect("still in flight");
+    }
+}
+
+#[test]
+fn requests_that_compute_beyond_the_drain_are_reset_in_good_order() {
+    let computing = [
+        (Kind::P2, "/spin"),
+        (Kind::P3, "/spin"),
+        (Kind::P3, "/spin-yield"),
+    ];
+    for (kind, path) in computing {
+        for _ in 0..10 {
+            let world = World::new(kind);
+            world.configure("[host]\ndrain-timeout = 0\n");
+            let address = world.web_port("web", "timeout = \"1h\"");
+            let mut host = world.start(&[]);
+            let mut http = address.http();
+            http.ask("GET", path);
+            // Among those that compute, by then.
+            assert!(!http.hears_anything_within(Duration::from_millis(50)));
+            host.expect_leave();
+            http.rest().expect_reset_after("");
+        }
     }
 }
 

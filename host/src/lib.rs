@@ -14,3 +14,4 @@ pub mod lifecycle;
 pub mod module;
 pub mod sandbox;
 pub mod serve;
+pub mod trace;

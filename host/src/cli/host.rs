@@ -10,6 +10,7 @@ use crate::lifecycle;
 use crate::module::{Cache, compiler_path};
 use crate::sandbox::{self, Needs};
 use crate::serve::{self, Plan};
+use crate::trace::{self, Mark};
 use std::collections::BTreeSet;
 
 /// # Errors
@@ -20,6 +21,7 @@ pub fn run(options: HostOptions) -> Result<(), Failure> {
     }
     lifecycle::hold_signals();
     let passed = sockets(&options)?;
+    trace::pass(Mark::Sockets);
     let plan = match plan(options) {
         Ok(plan) => plan,
         Err(errors) => {
@@ -29,7 +31,9 @@ pub fn run(options: HostOptions) -> Result<(), Failure> {
             Plan::TurnAway
         }
     };
+    trace::pass(Mark::Configuration);
     let plan = confine(&passed, plan);
+    trace::pass(Mark::Sandbox);
     serve::serve(passed, &plan)?;
     match plan {
         Plan::Serve { .. } => Ok(()),

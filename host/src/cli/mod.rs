@@ -8,6 +8,7 @@ mod inspect;
 
 use crate::activation::ActivationError;
 use crate::config::{Config, ConfigErrors, Environment};
+use crate::trace;
 use std::path::Path;
 use std::process::ExitCode;
 use std::{env, io};
@@ -52,6 +53,7 @@ impl From<io::Error> for Failure {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
+    trace::start();
     let result = arguments::parse(env::args_os().skip(1)).and_then(|verb| match verb {
         Verb::Host(options) => host::run(options),
         Verb::Check { config } => check::run(config.as_deref()),

@@ -1,5 +1,6 @@
 //! A connected socket, as guests and HTTP use it.
 
+use crate::trace::{self, Mark};
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -305,6 +306,7 @@ impl Connection {
             let _ = sockopt::set_tcp_nodelay(&*self.fd, true);
         }
         let count = self.attempt(Interest::WRITABLE, send)?;
+        trace::pass(Mark::FirstByte);
         self.sent.fetch_add(count as u64, Relaxed);
         Ok(count)
     }

@@ -3,6 +3,7 @@
 use super::clock::{Meter, Metered};
 use super::run::{End, end_of, store, take_turns};
 use super::state::{Fate, State};
+use crate::trace::{self, Mark};
 use ::http::{Request, Response};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,7 @@ pub fn answer(
             let request = http.new_incoming_request(scheme, request)?;
             let out = http.new_response_outparam(sender)?;
             let proxy = pre.instantiate_async(&mut store).await?;
+            trace::pass(Mark::Instantiate);
             let handler = proxy.wasi_http_incoming_handler();
             handler.call_handle(&mut store, request, out).await?;
             Ok(0)

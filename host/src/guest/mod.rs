@@ -32,7 +32,7 @@ pub use environment::Who;
 pub use log::LogLimit;
 pub use peer::{Peer, internet};
 pub use program::{Code, Guest, Program};
-pub use run::{End, run};
+pub use run::{End, run, stop_turns};
 pub use service::{Attended, Bounds, NoAnswer};
 pub use state::{Fate, State};
 pub use stdio::Stdio;

@@ -6,12 +6,15 @@ use super::program::{Guest, Program};
 use super::state::State;
 use crate::allocator;
 use crate::journal::{self, Level};
+use crate::trace::{self, Mark};
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 use std::task::Poll;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use wasmtime::component::Accessor;
@@ -136,12 +139,40 @@ where
     if let Some(end) = here.await {
         return end;
     }
+    let turns = poll_fn(move |context| {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        match NO_MORE_TURNS.load(SeqCst) {
+            false => Pin::new(&mut guest).poll(context),
+            // Until it is dropped.
+            true => Poll::Pending,
+        }
+    });
     // A set of one, because it takes its task with it when it is dropped.
     let mut elsewhere = JoinSet::new();
-    elsewhere.spawn_on(guest, &long_running());
+    elsewhere.spawn_on(turns, &long_running());
     match elsewhere.join_next().await {
         Some(Ok(end)) => end,
         _ => End::Trap("the thread it ran in is gone".into()),
+    }
+}
+
+/// Held while a guest that computes has its turn.
+static TURN: Mutex<()> = Mutex::new(());
+static NO_MORE_TURNS: AtomicBool = AtomicBool::new(false);
+
+/// How long the end of a turn is waited for. A guest gives way sooner, a file system may not.
+const LAST_TURN: Duration = Duration::from_secs(1);
+
+/// How often it is looked for.
+const CLOSE_LOOK: Duration = Duration::from_micros(100);
+
+/// Gives guests that compute no more turns. Called before event loops are shut down: a guest may have
+/// begun in one of them, and its timers, which belong to that, panic after it.
+pub fn stop_turns() {
+    NO_MORE_TURNS.store(true, SeqCst);
+    let deadline = Instant::now() + LAST_TURN;
+    while matches!(TURN.try_lock(), Err(TryLockError::WouldBlock)) && Instant::now() < deadline {
+        sleep(CLOSE_LOOK);
     }
 }
 
@@ -179,17 +210,20 @@ async fn call(guest: &Guest, mut store: &mut Store<State>) -> wasmtime::Result<i
     match guest {
         Guest::Core(pre) => {
             let instance = pre.instantiate_async(&mut store).await?;
+            trace::pass(Mark::Instantiate);
             let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
             start.call_async(&mut store, ()).await?;
             Ok(0)
         }
         Guest::Command(pre) => {
             let command = pre.instantiate_async(&mut store).await?;
+            trace::pass(Mark::Instantiate);
             let outcome = command.wasi_cli_run().call_run(&mut store).await?;
             Ok(i32::from(outcome.is_err()))
         }
         Guest::AsyncCommand(pre) => {
             let command = pre.instantiate_async(&mut store).await?;
+            trace::pass(Mark::Instantiate);
             let run = async |accessor: &Accessor<State>| {
                 let outcome = command.wasi_cli_run().call_run(accessor).await?;
                 // It may go on after it has said how it went.

@@ -8,6 +8,7 @@ use super::clock::{Meter, Metered};
 use super::context::StateError;
 use super::run::{End, describe, end_of, store, take_turns, took_longer};
 use super::state::{Fate, State};
+use crate::trace::{self, Mark};
 use ::http::{Request, Response};
 use futures::channel::oneshot;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -315,6 +316,7 @@ impl Worker {
     /// Instantiates, and answers requests until it may or shall answer no more.
     async fn work(&mut self, store: &mut Store<State>, first: Job) -> wasmtime::Result<()> {
         let service = self.service.pre.instantiate_async(&mut *store).await?;
+        trace::pass(Mark::Instantiate);
         let function = *service.wasi_http_handler().func_handle().func();
         let proxy = &Proxy::P3(service);
         let (instance, bounds) = (self.instance.clone(), self.bounds);

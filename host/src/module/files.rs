@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 /// How long after its last change a file may be thought to be half written. Those who copy over a module
 /// (`cp`, `scp`) rather than rename a new one into its place pass through that state.
-pub const FRESH: Duration = Duration::from_secs(1);
+pub const FRESH: Duration = Duration::from_millis(500);
 
 /// So many seconds apart, two files came together: `cp hello.* DIRECTORY` copies one after the other.
 const SLACK: i64 = 1;

@@ -8,6 +8,7 @@ use super::sources::Sources;
 use crate::config::HandlerConfig;
 use crate::guest::{Code, Engines, LogLimit, Peer, Program, Who};
 use crate::journal::{self, Level, Seldom};
+use crate::trace::{self, Mark};
 use std::fs::File;
 use std::sync::{self, Arc, PoisonError};
 use std::thread;
@@ -230,10 +231,13 @@ impl Handler {
         cache: Option<&Cache>,
     ) -> Result<Program, LoadError> {
         let (code, artifact) = self.code(files, stamp, engines, cache).await?;
-        Program::link(&code, artifact).map_err(|reason| LoadError::NotLinked {
+        trace::pass(Mark::Load);
+        let program = Program::link(&code, artifact).map_err(|reason| LoadError::NotLinked {
             path: files.wasm.clone(),
             reason,
-        })
+        })?;
+        trace::pass(Mark::Link);
+        Ok(program)
     }
 
     async fn code(

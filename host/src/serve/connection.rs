@@ -8,6 +8,7 @@ use crate::activation::Protocol;
 use crate::guest::{Connection, Peer, Transport};
 use crate::lifecycle::InFlight;
 use crate::module::Handler;
+use crate::trace::{self, Mark};
 use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub fn spawn(
     protocol: Protocol,
     permits: Option<Permits>,
 ) {
+    trace::pass(Mark::Accept);
     let in_flight = host.activity.begin();
     let peer = Peer::of(&fd, protocol);
     let transport = match protocol {

@@ -16,6 +16,7 @@ use crate::journal::{self, Level};
 use crate::lifecycle::{self, Activity, Signals};
 use crate::module::{Cache, Places};
 use crate::sandbox;
+use crate::trace::{self, Mark};
 use rustix::process::{Resource, getrlimit};
 use sd_notify::NotifyState;
 use std::os::fd::OwnedFd;
@@ -104,10 +105,12 @@ pub fn serve(passed: Passed, plan: &Plan) -> io::Result<()> {
         descriptors: Arc::new(Semaphore::new(descriptors)),
         descriptor_limit: descriptors,
     });
+    trace::pass(Mark::Engine);
     let served = runtime.block_on(run(&host, passed, plan));
     // What is left are guests that outlived the drain, and threads that wait for a file system.
-    runtime.shutdown_background();
+    guest::stop_turns();
     host.threads.stop();
+    runtime.shutdown_background();
     journal::flush();
     served
 }
