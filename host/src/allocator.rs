@@ -10,6 +10,7 @@
 //! at hand ([`keep_blocks`]), in front of the lock.
 
 use dlmalloc::Dlmalloc;
+use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap_anonymous, mremap, munmap};
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::{Cell, UnsafeCell};
 use std::hint;
@@ -24,7 +25,7 @@ const SPINS: u32 = 200;
 /// dlmalloc behind a spin lock.
 pub struct Allocator {
     locked: AtomicBool,
-    heap: UnsafeCell<Dlmalloc>,
+    heap: UnsafeCell<Dlmalloc<Pages>>,
 }
 
 // SAFETY: `heap` is touched under the lock only.
@@ -35,12 +36,12 @@ impl Allocator {
     pub const fn new() -> Self {
         Self {
             locked: AtomicBool::new(false),
-            heap: UnsafeCell::new(Dlmalloc::new()),
+            heap: UnsafeCell::new(Dlmalloc::new_with_allocator(Pages)),
         }
     }
 
     #[inline]
-    fn with<R>(&self, action: impl FnOnce(&mut Dlmalloc) -> R) -> R {
+    fn with<R>(&self, action: impl FnOnce(&mut Dlmalloc<Pages>) -> R) -> R {
         while self.locked.swap(true, Acquire) {
             self.wait();
         }
@@ -62,6 +63,57 @@ impl Allocator {
         thread::yield_now();
     }
 }
+
+/// What dlmalloc asks the kernel for at a time, in bytes.
+const CHUNK: usize = 64 << 10;
+
+/// Memory of the kernel. Of a chunk all pages are there from the start: nearly all of them are needed, and
+/// one that is given when it is first touched takes several times as long as one of many.
+struct Pages;
+
+// SAFETY: what is mapped is nobody else's, and stays so until it is unmapped.
+unsafe impl dlmalloc::Allocator for Pages {
+    fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
+        let mut flags = MapFlags::PRIVATE;
+        flags.set(MapFlags::POPULATE, size <= CHUNK);
+        // SAFETY: a new mapping, wherever the kernel puts it.
+        match unsafe { mmap_anonymous(ptr::null_mut(), size, READ_WRITE, flags) } {
+            Ok(start) => (start.cast(), size, 0),
+            Err(_) => (ptr::null_mut(), 0, 0),
+        }
+    }
+
+    fn remap(&self, start: *mut u8, old: usize, new: usize, can_move: bool) -> *mut u8 {
+        let mut flags = MremapFlags::empty();
+        flags.set(MremapFlags::MAYMOVE, can_move);
+        // SAFETY: dlmalloc got it from `alloc`, and uses it where this says from now on.
+        unsafe { mremap(start.cast(), old, new, flags) }.map_or(ptr::null_mut(), <*mut _>::cast)
+    }
+
+    fn free_part(&self, start: *mut u8, old: usize, new: usize) -> bool {
+        // SAFETY: dlmalloc got it from `alloc`, and does not use the end of it any more.
+        unsafe { munmap(start.add(new).cast(), old - new) }.is_ok()
+    }
+
+    fn free(&self, start: *mut u8, size: usize) -> bool {
+        // SAFETY: dlmalloc got it from `alloc`, and does not use it any more.
+        unsafe { munmap(start.cast(), size) }.is_ok()
+    }
+
+    fn can_release_part(&self, _flags: u32) -> bool {
+        true
+    }
+
+    fn allocates_zeros(&self) -> bool {
+        true
+    }
+
+    fn page_size(&self) -> usize {
+        4096
+    }
+}
+
+const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 
 /// The largest blocks that a thread keeps, and the step from one size to the next, in bytes: of small ones,
 /// and of those that an instance has a few of.

@@ -11,6 +11,7 @@ pub mod config;
 pub mod guest;
 pub mod journal;
 pub mod lifecycle;
+mod memory;
 pub mod module;
 pub mod sandbox;
 pub mod serve;

@@ -54,6 +54,8 @@ pub fn answer(
         let end = end_of(call.await, &store);
         if let End::Exit(_) = end {
             ending.end();
+            // Its memory is given back after its answer has left.
+            tokio::spawn(async move { drop(store) });
         }
         end
     };

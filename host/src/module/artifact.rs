@@ -1,12 +1,12 @@
 //! A `.cwasm` is native code: whether it may be loaded, and loading it.
 
 use crate::guest::{Code, Engines};
-use rustix::fs::{MemfdFlags, memfd_create, sendfile};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, ResolveFlags, memfd_create, openat2, sendfile};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use thiserror::Error;
 
 /// The sticky bit: in such a directory nobody replaces files of others (`inode(7)`).
@@ -32,21 +32,43 @@ pub enum Distrust {
     Unknown { path: PathBuf, error: io::Error },
 }
 
+/// Opens a file. Also tells whether its name is where it lies: no symbolic link led to it.
+///
+/// # Errors
+/// Those of `open(2)`.
+pub fn open(name: &Path) -> io::Result<(File, bool)> {
+    let is_plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+    if name.is_absolute() && name.components().all(is_plain) {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let opened = openat2(CWD, name, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+        if let Ok(file) = opened {
+            return Ok((file.into(), true));
+        }
+    }
+    // A link, an old kernel (before Linux 5.6), or an error that comes again.
+    Ok((File::open(name)?, false))
+}
+
 /// Is `file` owned by root or us and writable by nobody else, and so are the folders above it?
 ///
-/// The folders are those the kernel says the open file lies in, not those of the `name` it was opened
-/// by: a symbolic link changes nothing. But whose link leads to it matters: who owns that chooses among
-/// all the files that are trusted.
+/// Unless it `is_straight` that `name` leads to it (see [`open`]), the folders are those the kernel says
+/// the open file lies in: a symbolic link changes nothing. But whose link leads to it matters: who owns
+/// that chooses among all the files that are trusted.
 ///
 /// # Errors
 /// The first reason not to.
-pub fn check_trust(file: &File, name: &Path) -> Result<(), Distrust> {
-    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+pub fn check_trust(file: &File, name: &Path, is_straight: bool) -> Result<(), Distrust> {
     let unknown = |path: &Path, error| Distrust::Unknown {
         path: path.to_owned(),
         error,
     };
-    let path = fs::read_link(&link).map_err(|error| unknown(Path::new(&link), error))?;
+    let path = match is_straight {
+        true => name.to_owned(),
+        false => {
+            let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+            fs::read_link(&link).map_err(|error| unknown(Path::new(&link), error))?
+        }
+    };
     check(
         &path,
         &file.metadata().map_err(|error| unknown(&path, error))?,

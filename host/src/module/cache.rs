@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write as _};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -70,8 +70,9 @@ impl Cache {
     pub fn copy_of(&self, path: &Path, artifact: &File) -> Option<PathBuf> {
         let stamp = FileStamp::of(&artifact.metadata().ok()?);
         let name = || {
-            let path = hexadecimal(path.as_os_str().as_bytes());
-            format!("{}-{stamp:x}.cwasm", &path[..PATH])
+            let mut path_hash = DefaultHasher::new();
+            path.hash(&mut path_hash);
+            format!("{:0PATH$x}-{stamp:x}.cwasm", path_hash.finish())
         };
         (!stamp.is_younger_than(FRESH)).then(|| self.directory.join(name()))
     }
@@ -134,7 +135,8 @@ impl Cache {
     }
 }
 
-/// Digits that a copy's name tells the path of its original with.
+/// Digits that a copy's name tells the path of its original with: those of a hash that takes less than
+/// asking the processor whether it knows SHA-256. Two originals that share them take turns.
 const PATH: usize = 16;
 
 /// Those digits; `None`: it is no copy.

@@ -90,8 +90,8 @@ fn entry(engines: &Engines, path: &Path) -> Result<(Code, File), LoadError> {
 
 fn open_trusted(path: &Path) -> Result<File, LoadError> {
     let path_buf = || path.to_owned();
-    let file = File::open(path).map_err(|error| unreadable(path, error))?;
-    native::check_trust(&file, path).map_err(|reason| LoadError::Distrusted {
+    let (file, is_straight) = native::open(path).map_err(|error| unreadable(path, error))?;
+    native::check_trust(&file, path, is_straight).map_err(|reason| LoadError::Distrusted {
         path: path_buf(),
         reason,
     })?;
