@@ -93,7 +93,7 @@ def main():
     hot = [
         name
         for name in dict.fromkeys(map(pattern, run))
-        if name.endswith("17h*") and used[name] and total[name] - used[name] <= MOST_WASTED
+        if used[name] and total[name] - used[name] <= MOST_WASTED
     ]
     text = "".join(f"    *(.text.{name})\n" for name in hot)
     Path(__file__).parent.parent.joinpath("host/hot.ld").write_text(HEADER + text + FOOTER)
