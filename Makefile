@@ -236,4 +236,4 @@ clean: ## remove all that was built
 	$(MAKE) --no-print-directory -C guests/hello-c clean
 
 help: ## say this
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
