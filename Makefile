@@ -22,7 +22,8 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib
 docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
 
-.PHONY: build host compile guests python-guest setup setup-tests demo test fmt clippy audit advisories fuzz unit end-to-end systemd bench bench-units
+.PHONY: build host compile guests python-guest setup setup-tests demo test fmt clippy audit advisories fuzz unit end-to-end systemd
+.PHONY: bench bench-programs bench-smoke bench-units
 .PHONY: install uninstall clean help
 # One build at a time: each of them uses all processors, and they share a target directory.
 .NOTPARALLEL:
@@ -77,7 +78,7 @@ setup-tests: ## install what testing needs, too
 demo: setup build ## see it work: two ports, no process; knock, and there is one
 	@tests/demo
 
-test: setup-tests build python-guest fmt clippy audit unit fuzz end-to-end systemd ## everything that can be checked, in order
+test: setup-tests build python-guest fmt clippy audit unit fuzz end-to-end bench-smoke systemd ## everything that can be checked, in order
 
 # Packages of their own, outside of the workspace: guests, and what is fuzzed.
 define fmt_guest
@@ -171,24 +172,32 @@ systemd:
 # In a box of their own: a reader's machine has none of the sockets that tests make.
 	$(call systemd_test,guides)
 
-# The Wasmtime that is measured beside ours: the same release.
-PEER := 48.0.8
-
 # How often each contender is started.
 ROUNDS ?= 200
+# Chapters, with commas between them; else all.
+ONLY ?=
+# Not empty: SPECIFICATION.md and docs/bench get the numbers.
+RECORD ?=
 
-bench: setup-tests build ## measure cold starts, memory and size, beside baselines; ROUNDS=200
+# Programs and a guest that only the benchmarks have.
+bench-programs:
 	musl-gcc -static -O2 -s -o build/baseline bench/baseline.c
-	install -m 644 bench/baseline.py build/
-	clang --target=wasm32-wasi -Os -s -o build/guests/p1/idle.wasm bench/idle.c
-	build/peers/bin/wasmtime --version 2>/dev/null | grep -qwF '$(PEER)' || \
-	  $(CARGO) install --locked --root build/peers --target "$$(rustc --print host-tuple)" \
-	  --target-dir target/peers wasmtime-cli@$(PEER)
+	musl-gcc -static -O2 -s -o build/inetd-echo bench/idle.c
+	install -C -m 644 bench/baseline.py bench/service.py build/
+	clang --target=wasm32-wasi -Os -s -o build/idle.wasm bench/idle.c
+	@install -C -m 644 build/idle.wasm build/guests/p1/
 	$(CARGO) build $(LOCKED) --release -p wasm-sock-bench
-	@install -C -m 755 target/$(TARGET)/release/udp-echo build/
-	$(CARGO) run $(LOCKED) --release -p wasm-sock-bench -- build $(ROUNDS)
+	@install -C -m 755 $(addprefix target/$(TARGET)/release/,tcp-echo udp-echo wasm-sock-bench) build/
 
-bench-units: ## measure what systemd's part of a cold start is, for each of the units
+bench: setup-tests build python-guest bench-programs ## measure what SPECIFICATION.md promises, beside the peers; ONLY=cold,warm ROUNDS=50
+	bench/setup
+	build/wasm-sock-bench --rounds $(ROUNDS) --only '$(ONLY)' $(if $(RECORD),--record) build
+
+bench-smoke: build bench-programs ## try the benchmark itself, in a minute: bad numbers are no failure
+	$(CARGO) test $(LOCKED) -p wasm-sock-bench
+	build/wasm-sock-bench --smoke build
+
+bench-units: ## measure what systemd adds to a cold start, and what a sleeping socket costs
 	musl-gcc -static -O2 -s -o build/baseline bench/baseline.c
 	tests/systemd-box -- python3 bench/units.py
 
@@ -227,4 +236,4 @@ clean: ## remove all that was built
 	$(MAKE) --no-print-directory -C guests/hello-c clean
 
 help: ## say this
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20

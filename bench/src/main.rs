@@ -1,222 +1,182 @@
-//! Measures what wasm-sock promises. Nothing here is a test: machines are noisy, so each number
-//! is a ratio to a baseline that ran in turn with it, in the same minute.
+//! Measures what SPECIFICATION.md promises. Machines are noisy, so each number is a ratio to a
+//! baseline that ran in turn with it, in the same minute.
 
 mod activate;
-mod load;
+mod artifacts;
+mod clients;
+mod cold;
+mod datagrams;
+mod handlers;
+mod http;
+mod machine;
 mod memory;
+mod options;
+mod peers;
+mod plot;
+mod process;
+mod promises;
+mod report;
+mod scale;
 mod statistics;
+mod tree;
+mod turns;
+mod warm;
+mod watchdog;
 
-use activate::{Program, cold_start};
-use statistics::Times;
+use artifacts::Artifacts;
+use options::{Effort, Options};
+use peers::Peers;
+use process::Program;
+use report::Report;
 use std::error::Error;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::time::Duration;
-use std::{env, fs, thread};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// A promise: the number, and its bound.
-struct Promise {
-    what: String,
-    measured: f64,
-    bound: f64,
-    unit: &'static str,
-    /// A promise is an upper bound; of a few, the lower one.
-    at_least: bool,
+/// Nobody who is well takes so long to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The folder of the repository, in which we were built.
+const SPECIFICATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../SPECIFICATION.md");
+const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bench");
+
+/// What belongs together, and can be asked for alone.
+struct Chapter {
+    name: &'static str,
+    measure: fn(&Bench, &mut Report) -> Result<()>,
 }
 
-impl Promise {
-    fn at_most(what: impl Into<String>, measured: f64, bound: f64, unit: &'static str) -> Self {
-        Self {
-            what: what.into(),
-            measured,
-            bound,
-            unit,
-            at_least: false,
+const CHAPTERS: [Chapter; 7] = [
+    Chapter {
+        name: "cold",
+        measure: cold::measure,
+    },
+    Chapter {
+        name: "memory",
+        measure: memory::measure,
+    },
+    Chapter {
+        name: "warm",
+        measure: warm::measure,
+    },
+    Chapter {
+        name: "http",
+        measure: http::measure,
+    },
+    Chapter {
+        name: "datagrams",
+        measure: datagrams::measure,
+    },
+    Chapter {
+        name: "scale",
+        measure: scale::measure,
+    },
+    Chapter {
+        name: "size",
+        measure: size,
+    },
+];
+
+/// What all chapters need.
+struct Bench {
+    build: PathBuf,
+    /// For files that nobody needs afterwards.
+    scratch: PathBuf,
+    artifacts: Artifacts,
+    peers: Peers,
+    effort: Effort,
+}
+
+impl Bench {
+    /// The host with one module for all sockets. The cache is beside the module.
+    fn host(&self, world: &str, guest: &str) -> Program {
+        Program::new([self.build.join("wasm-sock")])
+            .arguments(["host", "--module"])
+            .arguments([self.artifacts.path(world, guest)])
+            .variable("CACHE_DIRECTORY", self.artifacts.cache())
+    }
+
+    /// The same, which stays however long it waits for its turn.
+    fn awake_host(&self, world: &str, guest: &str) -> Program {
+        self.host(world, guest)
+            .arguments(["--idle-timeout", "infinity"])
+    }
+}
+
+fn main() -> ExitCode {
+    match options::read(std::env::args().skip(1)).and_then(|options| measure(&options)) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("bench: {error}");
+            2.into()
         }
     }
+}
 
-    fn at_least(what: impl Into<String>, measured: f64, bound: f64, unit: &'static str) -> Self {
-        Self {
-            at_least: true,
-            ..Self::at_most(what, measured, bound, unit)
-        }
+fn measure(options: &Options) -> Result<u8> {
+    let effort = options.effort;
+    let wanted = scale::descriptors(effort.idle);
+    let allowed = process::raise_descriptor_limit(wanted)?;
+    if allowed < wanted {
+        println!("only {allowed} descriptors are allowed, {wanted} were wanted");
     }
-
-    fn holds(&self) -> bool {
-        if self.at_least {
-            self.measured >= self.bound
-        } else {
-            self.measured <= self.bound
-        }
-    }
-}
-
-fn main() -> Result<()> {
-    activate::raise_descriptor_limit()?;
-    let mut arguments = env::args().skip(1);
-    let build = PathBuf::from(arguments.next().unwrap_or_else(|| "build".into())).canonicalize()?;
-    let rounds: usize = arguments.next().map_or(Ok(200), |text| text.parse())?;
-    let work = tempfile::tempdir()?;
-    let artifacts = compile_guests(&build, work.path())?;
-    // What was written this very moment is not copied to the cache.
-    thread::sleep(Duration::from_secs(1));
-    let mut promises = Vec::new();
-    cold(&build, &artifacts, rounds, &mut promises)?;
-    many_sockets(&build, &artifacts, rounds / 4, &mut promises)?;
-    memory::measure(&build, &artifacts, &mut promises)?;
-    load::http(&build, &artifacts, &load::wasmtime(&build), &mut promises)?;
-    load::udp(&build, &artifacts, &mut promises)?;
-    let size = fs::metadata(build.join("wasm-sock"))?.len() as f64 / f64::from(1 << 20);
-    promises.push(Promise::at_most("wasm-sock on disk", size, 6.0, "MiB"));
-    report(&promises);
-    Ok(())
-}
-
-/// The precompiled guests that are measured, in one folder.
-pub struct Artifacts {
-    folder: PathBuf,
-}
-
-impl Artifacts {
-    /// `world` is `p1` (core modules) or `p2` (components).
-    pub fn path(&self, world: &str, guest: &str) -> PathBuf {
-        self.folder.join(format!("{guest}-{world}.cwasm"))
-    }
-}
-
-fn compile_guests(build: &Path, folder: &Path) -> Result<Artifacts> {
-    let artifacts = Artifacts {
-        folder: folder.to_owned(),
+    let build = options.build.canonicalize()?;
+    let scratch = tempfile::tempdir()?;
+    let bench = Bench {
+        artifacts: Artifacts::compile(&build, scratch.path(), effort.smoke)?,
+        scratch: scratch.path().into(),
+        peers: Peers::new(&build),
+        effort,
+        build,
     };
-    for (world, guests) in [
-        ("p1", &["hello", "echo", "idle"][..]),
-        ("p2", &["hello", "echo", "http-hello"]),
-        ("p3", &["http-actor"]),
-    ] {
-        for guest in guests {
-            let status = std::process::Command::new(build.join("wasm-sock"))
-                .arg("compile")
-                .arg(build.join(format!("guests/{world}/{guest}.wasm")))
-                .arg("-o")
-                .arg(artifacts.path(world, guest))
-                .status()?;
-            if !status.success() {
-                return Err(format!("cannot compile {guest} for {world}").into());
-            }
+    let text = fs::read_to_string(SPECIFICATION)?;
+    let mut report = Report::new(&text);
+    for chapter in CHAPTERS {
+        if options.wants(chapter.name) {
+            watchdog::expect_within(chapter.name, effort.chapter_at_most);
+            report.begin(chapter.name);
+            (chapter.measure)(&bench, &mut report)
+                .map_err(|error| format!("{}: {error}", chapter.name))?;
         }
     }
-    Ok(artifacts)
+    watchdog::leave();
+    let folder = bench.build.join("bench");
+    let outcome = report.finish(&folder, effort.smoke)?;
+    if options.record {
+        fs::write(
+            SPECIFICATION,
+            promises::with_measured(&text, &outcome.measured),
+        )?;
+        copy_results(&folder, Path::new(COMMITTED))?;
+    }
+    Ok(outcome.exit_code)
 }
 
-/// Just before `execve` to the first byte of the answer, with the connection already pending.
-fn cold(
-    build: &Path,
-    artifacts: &Artifacts,
-    rounds: usize,
-    promises: &mut Vec<Promise>,
-) -> Result<()> {
-    let guest = |world, guest| host(build, &artifacts.path(world, guest));
-    let script = ["/usr/bin/python3".into(), build.join("baseline.py")];
-    let contenders = [
-        ("static C", Program::new(&[build.join("baseline")])),
-        ("hello, core module", guest("p1", "hello")),
-        ("hello, component", guest("p2", "hello")),
-        ("http-hello, HTTP 0.2", guest("p2", "http-hello")),
-        ("Python script", Program::new(&script)),
-    ];
-    let words = |name: &str| match name.contains("HTTP") {
-        true => load::REQUEST,
-        false => b"",
-    };
-    for (name, program) in &contenders {
-        activate::settle(program, words(name))?;
-    }
-    let mut times: Vec<Times> = contenders.iter().map(|_| Times::default()).collect();
-    for round in 0..rounds {
-        for ((name, program), times) in contenders.iter().zip(&mut times) {
-            // The script takes a hundred times as long, and its time is not in doubt.
-            if *name == "Python script" && round % 10 != 0 {
-                continue;
-            }
-            times.add(cold_start(program, 1, words(name))?);
+fn size(bench: &Bench, report: &mut Report) -> Result<()> {
+    let bytes = fs::metadata(bench.build.join("wasm-sock"))?.len();
+    report.measure("wasm-sock on disk", bytes as f64)
+}
+
+fn copy_results(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        let is_result = |kind: &std::ffi::OsStr| kind == "svg" || kind == "md";
+        if let (Some(name), true) = (path.file_name(), path.extension().is_some_and(is_result)) {
+            fs::copy(&path, to.join(name))?;
         }
-    }
-    println!("cold start, execve to first byte   p10 µs  median µs  × static C (p10, median)");
-    for ((name, _), own) in contenders.iter().zip(&times) {
-        let (p10, median) = own.ratio_to(&times[0]);
-        println!(
-            "  {name:32} {:8.0} {:10.0}  {p10:6.2} {median:6.2}",
-            own.p10(),
-            own.median()
-        );
-    }
-    let kinds = [
-        (1, "core module", 6.5),
-        (2, "component", 9.0),
-        (3, "HTTP component", 11.0),
-    ];
-    for (index, kind, bound) in kinds {
-        let (_, ratio) = times[index].ratio_to(&times[0]);
-        let what = format!("cold start, {kind}");
-        promises.push(Promise::at_most(what, ratio, bound, "× static C"));
-        let (_, ratio) = times[4].ratio_to(&times[index]);
-        let what = format!("faster than the Python script, {kind}");
-        promises.push(Promise::at_least(what, ratio, 15.0, "×"));
     }
     Ok(())
 }
 
-/// A thousand sockets were passed, and somebody waits at one of them.
-fn many_sockets(
-    build: &Path,
-    artifacts: &Artifacts,
-    rounds: usize,
-    promises: &mut Vec<Promise>,
-) -> Result<()> {
-    let program = host(build, &artifacts.path("p1", "hello"));
-    let (mut one, mut thousand) = (Times::default(), Times::default());
-    for _ in 0..rounds {
-        one.add(cold_start(&program, 1, b"")?);
-        thousand.add(cold_start(&program, 1000, b"")?);
+/// Runs a program that has to succeed.
+fn run(program: &Path, arguments: &[&str]) -> Result<()> {
+    let status = Command::new(program).args(arguments).status()?;
+    if !status.success() {
+        return Err(format!("{} {}: {status}", program.display(), arguments.join(" ")).into());
     }
-    println!("inherited sockets                  p10 µs  median µs");
-    for (name, times) in [("one", &one), ("1,000, one of them ready", &thousand)] {
-        println!("  {name:32} {:8.0} {:10.0}", times.p10(), times.median());
-    }
-    let ratio = thousand.ratio_to(&one).1;
-    promises.push(Promise::at_most(
-        "1,000 sockets",
-        ratio,
-        2.0,
-        "× one socket",
-    ));
     Ok(())
-}
-
-/// The host with one module for all sockets. The cache is beside the module.
-pub fn host(build: &Path, module: &Path) -> Program {
-    let arguments = [
-        build.join("wasm-sock"),
-        "host".into(),
-        "--module".into(),
-        module.to_owned(),
-    ];
-    Program::new(&arguments).with_cache(&module.with_file_name("cache"))
-}
-
-fn report(promises: &[Promise]) {
-    println!("\npromise                                       measured     bound");
-    for promise in promises {
-        let Promise {
-            what,
-            measured,
-            bound,
-            unit,
-            ..
-        } = promise;
-        let sign = if promise.at_least { '≥' } else { '≤' };
-        let verdict = if promise.holds() { "" } else { "  BROKEN" };
-        println!("  {what:42} {measured:9.2} {sign} {bound:6.2} {unit}{verdict}");
-    }
 }
