@@ -10,10 +10,13 @@
 //! at hand ([`keep_blocks`]), in front of the lock.
 
 use dlmalloc::Dlmalloc;
-use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap_anonymous, mremap, munmap};
+use rustix::mm::{
+    Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mremap, munmap,
+};
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::{Cell, UnsafeCell};
 use std::hint;
+use std::ops::RangeInclusive;
 use std::ptr;
 use std::sync::atomic::{
     AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
@@ -24,26 +27,27 @@ use std::thread;
 /// wait for a processor.
 const SPINS: u32 = 200;
 
+/// The heap, and what threads keep of it.
+pub struct Allocator;
+
 /// dlmalloc behind a spin lock.
-pub struct Allocator {
+struct Heap {
     locked: AtomicBool,
     heap: UnsafeCell<Dlmalloc<Pages>>,
 }
 
 // SAFETY: `heap` is touched under the lock only.
-unsafe impl Sync for Allocator {}
+unsafe impl Sync for Heap {}
 
-impl Allocator {
-    #[expect(clippy::new_without_default, reason = "a static takes no default")]
-    pub const fn new() -> Self {
-        Self {
-            locked: AtomicBool::new(false),
-            heap: UnsafeCell::new(Dlmalloc::new_with_allocator(Pages {
-                chunks: AtomicUsize::new(0),
-            })),
-        }
-    }
+static HEAP: Heap = Heap {
+    locked: AtomicBool::new(false),
+    heap: UnsafeCell::new(Dlmalloc::new_with_allocator(Pages {
+        chunks: AtomicUsize::new(0),
+        is_full: AtomicBool::new(false),
+    })),
+};
 
+impl Heap {
     #[inline]
     fn with<R>(&self, action: impl FnOnce(&mut Dlmalloc<Pages>) -> R) -> R {
         while self.locked.swap(true, Acquire) {
@@ -76,11 +80,16 @@ const CHUNK: usize = 64 << 10;
 /// the first, and of those after the second, of which the smallest guests use a few only.
 struct Pages {
     chunks: AtomicUsize,
+    /// Nothing is given, so that the heap has what it has.
+    is_full: AtomicBool,
 }
 
 // SAFETY: what is mapped is nobody else's, and stays so until it is unmapped.
 unsafe impl dlmalloc::Allocator for Pages {
     fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
+        if self.is_full.load(Relaxed) {
+            return (ptr::null_mut(), 0, 0);
+        }
         let mut flags = MapFlags::PRIVATE;
         if size <= CHUNK && self.chunks.fetch_add(1, Relaxed) != 1 {
             flags |= MapFlags::POPULATE;
@@ -118,9 +127,11 @@ unsafe impl dlmalloc::Allocator for Pages {
     }
 
     fn page_size(&self) -> usize {
-        4096
+        PAGE
     }
 }
+
+const PAGE: usize = 4096;
 
 const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 
@@ -161,6 +172,67 @@ thread_local! {
 /// last as long.
 pub fn keep_blocks() {
     KEEPS.set(true);
+}
+
+/// Gives back what this thread keeps, and to the kernel what the heap has to spare.
+pub fn give_back() {
+    SHELVES.with(|shelves| {
+        for (index, shelf) in shelves.iter().enumerate() {
+            let size = match index.checked_sub(SMALL_SHELVES) {
+                None => (index + 1) * SMALL_STEP,
+                Some(large) => SMALL + (large + 1) * LARGE_STEP,
+            };
+            while let Some(block) = shelf.take() {
+                // SAFETY: it came from the heap, with this size, and nobody uses it.
+                HEAP.with(|heap| unsafe { heap.free(block, size, SMALL_STEP) });
+            }
+        }
+    });
+    HEAP.with(|heap| {
+        // SAFETY: nothing that is in use is touched.
+        unsafe { heap.trim(0) };
+        give_back_blocks(heap);
+    });
+}
+
+/// The smallest and the largest free blocks whose pages are worth giving back, as powers of two.
+const SPARE: RangeInclusive<u32> = 14..=21;
+
+/// Gives back the pages of large free blocks. One small block that is in use keeps the whole mapping that
+/// it lies in from being given back, and there is always one.
+///
+/// Takes all of them out of the heap, one after the other, and returns them without their pages.
+fn give_back_blocks(heap: &mut Dlmalloc<Pages>) {
+    heap.allocator().is_full.store(true, Relaxed);
+    let mut taken: *mut u8 = ptr::null_mut();
+    for size in SPARE.rev().map(|power| 1_usize << power) {
+        // SAFETY: each block is ours, as large as it was asked for, until it is freed below. It begins
+        // with the address of the one before, and whole pages after that are not needed.
+        unsafe {
+            loop {
+                let block = heap.malloc(size, SMALL_STEP);
+                if block.is_null() {
+                    break;
+                }
+                block.cast::<*mut u8>().write(taken);
+                taken = block;
+                let skipped =
+                    (block as usize + size_of::<*mut u8>()).next_multiple_of(PAGE) - block as usize;
+                let whole = (size - skipped) / PAGE * PAGE;
+                // Nothing is lost but memory when it fails.
+                let _ = madvise(block.add(skipped).cast(), whole, Advice::LinuxDontNeed);
+            }
+        }
+    }
+    while !taken.is_null() {
+        // SAFETY: see above; its size is not asked for where it is freed.
+        unsafe {
+            let before = taken.cast::<*mut u8>().read();
+            heap.c_free(taken);
+            taken = before;
+        }
+    }
+    heap.allocator().is_full.store(false, Relaxed);
 }
 
 /// The size of the blocks that `layout` gets, all of which are alike to the heap, and their shelf.
@@ -219,7 +291,7 @@ unsafe impl GlobalAlloc for Allocator {
             size = whole;
         }
         // SAFETY: the caller's layout is valid.
-        self.with(|heap| unsafe { heap.malloc(size, align) })
+        HEAP.with(|heap| unsafe { heap.malloc(size, align) })
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
@@ -236,7 +308,7 @@ unsafe impl GlobalAlloc for Allocator {
             size = whole;
         }
         // SAFETY: the caller got the block here, with this layout.
-        self.with(|heap| unsafe { heap.free(block, size, align) });
+        HEAP.with(|heap| unsafe { heap.free(block, size, align) });
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
@@ -251,7 +323,7 @@ unsafe impl GlobalAlloc for Allocator {
             }
         }
         // SAFETY: the caller's layout is valid.
-        self.with(|heap| unsafe { heap.calloc(layout.size(), layout.align()) })
+        HEAP.with(|heap| unsafe { heap.calloc(layout.size(), layout.align()) })
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -259,7 +331,7 @@ unsafe impl GlobalAlloc for Allocator {
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         match (shelf(layout), shelf(wanted)) {
             // SAFETY: the caller got the block here, with this layout.
-            (None, None) => self
+            (None, None) => HEAP
                 .with(|heap| unsafe { heap.realloc(block, layout.size(), layout.align(), size) }),
             (is, wants) if is == wants => block,
             // SAFETY: both blocks have at least the smaller of the two sizes, and are not the same.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use wasm_sock::allocator::Allocator;
 
 #[global_allocator]
-static ALLOCATOR: Allocator = Allocator::new();
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     wasm_sock::cli::main()

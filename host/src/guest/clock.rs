@@ -9,9 +9,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Once, OnceLock};
+use std::ptr;
+use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst,
+};
+use std::sync::{Mutex, Once};
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 use wasmtime::Engine;
 
@@ -21,8 +25,30 @@ const TICK: Duration = Duration::from_millis(1);
 /// The longest that a guest keeps the others waiting, give or take a tick.
 const QUANTUM: Duration = Duration::from_millis(1);
 
-/// The engines of this process: for blocking calls, for concurrent ones, and the pool's.
-static ENGINES: [OnceLock<Engine>; 3] = [const { OnceLock::new() }; 3];
+/// Engines whose epoch the timer moves on: two of the process, and those of pools. Each is a box of
+/// its own, which is read by the signal and is changed under the lock.
+static ENGINES: [AtomicPtr<Engine>; 128] = [const { AtomicPtr::new(ptr::null_mut()) }; 128];
+static CHANGES: Mutex<()> = Mutex::new(());
+
+/// Signals that are reading [`ENGINES`] this very moment.
+static READERS: AtomicU32 = AtomicU32::new(0);
+
+/// The timer moves on the epoch of an engine for as long as this lives.
+pub struct Ticks(&'static AtomicPtr<Engine>);
+
+impl Drop for Ticks {
+    fn drop(&mut self) {
+        let changes = CHANGES.lock();
+        let engine = self.0.swap(ptr::null_mut(), SeqCst);
+        // A signal that came before may still have it. It takes a microsecond.
+        while READERS.load(SeqCst) > 0 {
+            thread::yield_now();
+        }
+        drop(changes);
+        // SAFETY: `start` made it, and nobody else can have it any more.
+        drop(unsafe { Box::from_raw(engine) });
+    }
+}
 
 /// Guests that are running this very moment, one a thread at most.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
@@ -33,15 +59,23 @@ static RAN: AtomicBool = AtomicBool::new(false);
 /// Is the timer running?
 static TICKING: AtomicBool = AtomicBool::new(false);
 
-/// Makes the timer move on the epoch of `engine`.
-pub fn start(engine: &Engine) {
+/// Makes the timer move on the epoch of `engine`. `None`: it does so already.
+pub fn start(engine: &Engine) -> Option<Ticks> {
     static HANDLED: Once = Once::new();
     HANDLED.call_once(handle_signal);
+    let _changes = CHANGES.lock();
+    let mut free = None;
     for slot in &ENGINES {
-        if Engine::same(slot.get_or_init(|| engine.clone()), engine) {
-            return;
+        // SAFETY: it is there until somebody else has the lock.
+        match unsafe { slot.load(SeqCst).as_ref() } {
+            Some(other) if Engine::same(other, engine) => return None,
+            Some(_) => {}
+            None => free = free.or(Some(slot)),
         }
     }
+    let slot = free.expect("fewer pools than places for engines");
+    slot.store(Box::into_raw(Box::new(engine.clone())), SeqCst);
+    Some(Ticks(slot))
 }
 
 fn handle_signal() {
@@ -62,9 +96,14 @@ fn handle_signal() {
 
 /// Atomics, an epoch increment (documented as signal-safe), and setitimer, a bare system call.
 extern "C" fn on_tick(_signal: libc::c_int) {
-    for engine in ENGINES.iter().filter_map(OnceLock::get) {
-        engine.increment_epoch();
+    READERS.fetch_add(1, SeqCst);
+    for slot in &ENGINES {
+        // SAFETY: whoever takes it out waits for the readers before it is freed.
+        if let Some(engine) = unsafe { slot.load(SeqCst).as_ref() } {
+            engine.increment_epoch();
+        }
     }
+    READERS.fetch_sub(1, SeqCst);
     // While guests come and go, the timer is not stopped and started for each.
     if RUNNING.load(SeqCst) == 0 && !RAN.swap(false, SeqCst) {
         set_timer(Duration::ZERO);

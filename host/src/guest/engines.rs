@@ -1,10 +1,10 @@
-//! The engines of this process, and the pool that instances come from once there are many.
+//! The engines of this process.
 
 use super::code_memory::FromFile;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use super::pool::{Place, Pools};
 use std::sync::{Arc, OnceLock};
 use wasm_sock_engine::Calls;
-use wasmtime::{Enabled, Engine, PoolingAllocationConfig};
+use wasmtime::{Engine, PoolingAllocationConfig};
 
 /// The engines that load and run the guests of this process. All but the first are made when they
 /// are first asked for.
@@ -15,7 +15,7 @@ pub struct Engines {
     /// Stack of one guest, in bytes.
     stack: u32,
     concurrent: Arc<OnceLock<Engine>>,
-    pool: Arc<OnceLock<Option<Arc<Pool>>>>,
+    pools: Arc<Pools>,
 }
 
 impl Engines {
@@ -28,7 +28,7 @@ impl Engines {
             blocking: engine(Calls::Blocking, stack, None)?,
             stack,
             concurrent: Arc::default(),
-            pool: Arc::default(),
+            pools: Arc::default(),
         })
     }
 
@@ -44,24 +44,24 @@ impl Engines {
         Ok(self.concurrent.get_or_init(|| engine))
     }
 
-    /// The pool, if this process may have one: it reserves a terabyte of addresses, though no memory.
-    pub fn pool(&self) -> Option<&Arc<Pool>> {
-        let pool = || Some(Arc::new(Pool::new(self.stack).ok()?));
-        self.pool.get_or_init(pool).as_ref()
+    /// A place in a pool; `None`: there is none to be had.
+    pub fn place(&self) -> Option<Place> {
+        self.pools.place(self.stack)
     }
-}
 
-/// Opens what the pool asks for the pages that a guest wrote to: a process that has confined itself
-/// could not, and each place would be cleared whole.
-pub fn open_pagemap() {
-    PoolingAllocationConfig::is_pagemap_scan_available();
+    /// Waits until there are pools that have not been in use for a while, and gives their memory back.
+    pub async fn give_back_pools(&self) {
+        self.pools.give_back().await;
+    }
 }
 
 /// Stack for the host functions that a guest calls, in bytes. Reserved, not used.
 const HOST_STACK: usize = 512 << 10;
 
+/// An engine, whose instances come from a pool if one is described.
+///
 /// How much `stack` a guest has is no part of what is compiled: artifacts stay as they are.
-fn engine(
+pub fn engine(
     calls: Calls,
     stack: u32,
     pool: Option<PoolingAllocationConfig>,
@@ -75,73 +75,4 @@ fn engine(
         config.allocation_strategy(pool);
     }
     Engine::new(&config)
-}
-
-/// Guests that are in the pool at a time. More get memory of their own.
-const PLACES: u32 = 128;
-
-/// Room for those that are on their way out while others come.
-const SPARE: u32 = 8;
-
-/// Memory of a place that is cleared and kept, in bytes; what is beyond is given back. Where the kernel
-/// tells what was written to (Linux 6.7), nothing else is cleared.
-const KEPT: usize = 64 * 1024;
-const KEPT_IF_WRITTEN: usize = 256 * 1024;
-
-/// What a component may consist of to fit a place.
-const CORE_INSTANCES: u32 = 8;
-const MEMORIES: u32 = 2;
-const TABLES: u32 = 8;
-
-/// Memories, tables and stacks that are used again instead of being mapped anew for each guest.
-pub struct Pool {
-    engine: Engine,
-    taken: AtomicU32,
-}
-
-/// A guest's place in the pool.
-pub struct Place(Arc<Pool>);
-
-impl Pool {
-    fn new(stack: u32) -> wasmtime::Result<Self> {
-        let count = PLACES + SPARE;
-        let mut config = PoolingAllocationConfig::new();
-        let kept = match PoolingAllocationConfig::is_pagemap_scan_available() {
-            true => KEPT_IF_WRITTEN,
-            false => KEPT,
-        };
-        config
-            .pagemap_scan(Enabled::Auto)
-            .total_component_instances(count)
-            .max_core_instances_per_component(CORE_INSTANCES)
-            .total_core_instances(count * CORE_INSTANCES)
-            .max_memories_per_component(MEMORIES)
-            .total_memories(count * MEMORIES)
-            .max_tables_per_component(TABLES)
-            .total_tables(count * TABLES)
-            .total_stacks(count)
-            .linear_memory_keep_resident(kept)
-            .table_keep_resident(KEPT)
-            .async_stack_keep_resident(KEPT);
-        Ok(Self {
-            engine: engine(Calls::Blocking, stack, Some(config))?,
-            taken: AtomicU32::new(0),
-        })
-    }
-
-    pub fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
-    /// A place, unless all are taken.
-    pub fn place(self: &Arc<Self>) -> Option<Place> {
-        let place = Place(self.clone());
-        (self.taken.fetch_add(1, SeqCst) < PLACES).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, SeqCst);
-    }
 }

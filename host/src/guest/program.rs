@@ -1,14 +1,17 @@
 //! Loaded code becomes a program: linked to what it imports, ready to be instantiated.
 
 use super::code_memory::{Header, loading};
-use super::engines::{Engines, Place};
+use super::engines::Engines;
+use super::pool::Place;
 use super::service::Service;
 use super::state::State;
 use super::{clock, link, wasip1};
 use std::fs::File;
+use std::mem;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 use wasmtime::component::Component;
 use wasmtime::{Engine, InstancePre, Linker, Module, Precompiled};
 use wasmtime_wasi::{p2, p3};
@@ -24,12 +27,12 @@ pub enum Code {
 
 /// A guest that can be run, any number of times.
 pub struct Program {
-    guest: Guest,
+    guest: Arc<Guest>,
     /// The artifact that it was loaded from.
     artifact: File,
-    runs: AtomicU32,
-    /// The same for the pool's engine, once it pays; `None`: it does not fit into the pool.
-    pooled: OnceLock<Option<Guest>>,
+    /// Tells it from all other programs of this process.
+    number: u64,
+    succession: Succession,
 }
 
 /// Code that is linked to what it imports.
@@ -46,9 +49,37 @@ pub enum Guest {
     Service(Arc<Service>),
 }
 
-/// How often a program is run before its instances come from the pool: making the pool takes as long
-/// as some ten instances.
+/// How often a program is run in quick succession before its instances come from a pool: making one
+/// takes as long as some ten instances.
 const WARM: u32 = 32;
+
+/// What is longer ago than that is no quick succession.
+const QUICK: Duration = Duration::from_secs(1);
+
+/// Counts runs that come in quick succession.
+#[derive(Default)]
+struct Succession {
+    /// Milliseconds from the start of the process to the last run.
+    last: AtomicU64,
+    runs: AtomicU32,
+}
+
+impl Succession {
+    /// There is one more; have there been enough of them? Two at the same time may count as one.
+    fn is_warm(&self) -> bool {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let now = START.elapsed().as_millis() as u64;
+        let before = self.last.swap(now, Relaxed);
+        if now.saturating_sub(before) > QUICK.as_millis() as u64 {
+            self.runs.store(0, Relaxed);
+        }
+        let runs = self.runs.load(Relaxed);
+        if runs < WARM {
+            self.runs.store(runs + 1, Relaxed);
+        }
+        runs >= WARM
+    }
+}
 
 impl Program {
     /// Links `code`, which was loaded from `artifact`, to the host functions that it imports.
@@ -56,42 +87,41 @@ impl Program {
     /// # Errors
     /// What it imports and nobody provides, or what it should export and does not.
     pub fn link(code: &Code, artifact: File) -> Result<Self, String> {
+        static LINKED: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
-            guest: Guest::link(code)?,
+            guest: Arc::new(Guest::link(code)?),
             artifact,
-            runs: AtomicU32::new(0),
-            pooled: OnceLock::new(),
+            number: LINKED.fetch_add(1, Relaxed),
+            succession: Succession::default(),
         })
     }
 
-    /// What to make the next instance of, and its place if that is in the pool.
-    pub fn guest(&self, engines: &Engines) -> (&Guest, Option<Place>) {
-        let cold = (&self.guest, None);
-        if self.runs.load(Relaxed) < WARM {
-            self.runs.fetch_add(1, Relaxed);
+    /// What to make the next instance of, and its place if that is in a pool.
+    pub fn guest(&self, engines: &Engines) -> (Arc<Guest>, Option<Place>) {
+        let cold = (self.guest.clone(), None);
+        if matches!(*self.guest, Guest::AsyncCommand(_) | Guest::Service(_)) {
             return cold;
         }
-        let pooled = self.pooled.get_or_init(|| self.pool(engines));
-        let place = || engines.pool()?.place();
-        match pooled.as_ref().zip(pooled.as_ref().and_then(|_| place())) {
-            Some((guest, place)) => (guest, Some(place)),
+        if !self.succession.is_warm() {
+            return cold;
+        }
+        let Some(place) = engines.place() else {
+            return cold;
+        };
+        let linked = |engine: &Engine| {
+            // SAFETY: it was loaded from this very file, of which nobody else has the descriptor.
+            let code = unsafe { Code::load(engine, &self.artifact) };
+            Guest::link(&code.ok()?).ok()
+        };
+        match place.guest(self.number, linked) {
+            Some(guest) => (guest, Some(place)),
             None => cold,
         }
     }
 
-    fn pool(&self, engines: &Engines) -> Option<Guest> {
-        if matches!(self.guest, Guest::AsyncCommand(_) | Guest::Service(_)) {
-            return None;
-        }
-        let engine = engines.pool()?.engine();
-        // SAFETY: it was loaded from this very file, of which nobody else has the descriptor.
-        let code = unsafe { Code::load(engine, &self.artifact) };
-        Guest::link(&code.ok()?).ok()
-    }
-
     /// What kind of guest it is, in the words of the documentation.
     pub fn kind(&self) -> &'static str {
-        match self.guest {
+        match *self.guest {
             Guest::Core(_) => "core module (WASI 0.1)",
             Guest::Command(_) => "command (WASI 0.2)",
             Guest::AsyncCommand(_) => "command (WASI 0.3)",
@@ -102,7 +132,7 @@ impl Program {
 
     /// Does it answer HTTP requests? Else it reads and writes bytes.
     pub fn is_http(&self) -> bool {
-        matches!(self.guest, Guest::Proxy(_) | Guest::Service(_))
+        matches!(*self.guest, Guest::Proxy(_) | Guest::Service(_))
     }
 }
 
@@ -151,7 +181,10 @@ impl Guest {
             Code::Core(module) => (module.engine(), link_core(module)?),
             Code::Component(component) => (component.engine(), link_component(component)?),
         };
-        clock::start(engine);
+        if let Some(ticks) = clock::start(engine) {
+            // The engine of the process, and not of a pool: it stays.
+            mem::forget(ticks);
+        }
         Ok(guest)
     }
 

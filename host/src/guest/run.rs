@@ -93,7 +93,7 @@ pub fn run(
         let (guest, place) = program.guest(&engines);
         state.place = place;
         let mut store = store(guest.engine(), state, &watched, move || cpu_time);
-        let result = call(guest, &mut store).await;
+        let result = call(&guest, &mut store).await;
         end_of(result, &store)
     };
     take_turns(Metered::new(guest, meter.clone()), meter)

@@ -2,8 +2,8 @@
 
 use super::budget::Budget;
 use super::context::{Context, StateError};
-use super::engines::Place;
 use super::environment::Who;
+use super::pool::Place;
 use super::stdio::Stdio;
 use ::http::{Request, Response};
 use std::sync::Arc;

@@ -139,8 +139,18 @@ async fn run(host: &Arc<Host>, passed: Passed, plan: &Plan) -> io::Result<()> {
         handlers.count(),
     ));
     reports.spawn(lifecycle::answer_watchdog());
+    reports.spawn(give_back(host.clone()));
     until_done(host, &signals, listening, plan).await;
     Ok(())
+}
+
+/// Gives back the memory that a crowd needed, whenever it has gone.
+async fn give_back(host: Arc<Host>) {
+    loop {
+        host.engines.give_back_pools().await;
+        host.threads.spawn_in_each(async || allocator::give_back());
+        allocator::give_back();
+    }
 }
 
 /// Serves until it is time to leave, or until a signal; then finishes what is in flight.

@@ -68,9 +68,15 @@ impl Threads {
     {
         let mut others = self.others();
         while others.start_another() {}
-        for thread in &others.threads {
-            thread.handle.spawn(task());
-        }
+        others.spawn_in_each(task);
+    }
+
+    /// Runs a task in each thread but the first that there is.
+    pub fn spawn_in_each<F>(&self, task: impl Fn() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.others().spawn_in_each(task);
     }
 
     fn others(&self) -> MutexGuard<'_, Others> {
@@ -121,6 +127,15 @@ impl Others {
         let crowded = |thread: &Thread| thread.connections.load(Relaxed) >= CROWD;
         if self.threads.iter().all(crowded) {
             self.start_another();
+        }
+    }
+
+    fn spawn_in_each<F>(&self, task: impl Fn() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        for thread in &self.threads {
+            thread.handle.spawn(task());
         }
     }
 

@@ -97,7 +97,7 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answere
     };
     let request = Request::from_parts(parts, upload.boxed_unsync());
     let (guest, place) = program.guest(&host.engines);
-    match guest {
+    match &*guest {
         Guest::Proxy(pre) => {
             let state = State::new(handler.who(Some(peer.clone())), None);
             let mut state = state.map_err(|e| internal(e.to_string()))?;
