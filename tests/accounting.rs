@@ -103,3 +103,37 @@ fn after_a_hundred_thousand_connections_the_host_is_as_it_was() {
         eprintln!("{before:?}, {last:?}");
     }
 }
+
+/// Clients that are connected at the same time.
+const CROWD: usize = 200;
+
+#[test]
+fn a_crowd_leaves_no_memory_behind() {
+    for kind in BOTH {
+        let world = World::alone(kind);
+        world.install("echo", "echo");
+        let address = world.tcp("echo");
+        let host = world.start(&[]);
+        address.ask("hello").expect_whole("hello");
+        host.expect_in_flight(0);
+        let before = Account::of(&host);
+        let mut crowd: Vec<_> = (0..CROWD).map(|_| address.connect()).collect();
+        for client in &mut crowd {
+            client.send("hello\n");
+            assert_eq!(client.line(), "hello");
+        }
+        let meanwhile = Account::of(&host);
+        assert!(
+            meanwhile.resident > before.resident + 4 * MIB,
+            "{before:?}, {meanwhile:?}"
+        );
+        for mut client in crowd {
+            client.finish();
+            client.answer().expect_whole("");
+        }
+        eventually("the host has given back what it took", || {
+            let now = Account::of(&host);
+            now.resident < before.resident + 2 * MIB && now.addresses < before.addresses + 64 * MIB
+        });
+    }
+}
