@@ -51,7 +51,7 @@ fn a_wasm_alone_is_compiled_once_and_kept_for_the_next_start() {
         let host = world.launch().program(&program).start();
         assert!(address.knock().text().starts_with("Hello"));
         drop(host);
-        let kept = entries(&world.path("cache"));
+        let kept = entries(&world.path("cache/modules"));
         assert!(kept.len() == 1 && kept[0].ends_with(".cwasm"), "{kept:?}");
         assert_eq!(entries(&world.module("")), ["hello.wasm"]);
 
@@ -72,7 +72,7 @@ fn hosts_that_compile_the_same_module_at_once_do_not_disturb_each_other() {
         assert!(client.answer().text().starts_with("Hello"));
     }
     drop(hosts);
-    let kept = entries(&world.path("cache"));
+    let kept = entries(&world.path("cache/modules"));
     assert!(kept.len() == 1 && kept[0].ends_with(".cwasm"), "{kept:?}");
 }
 
@@ -182,7 +182,7 @@ fn the_next_start_maps_the_copy_that_the_first_one_left_in_the_cache() {
             let path = format!("/proc/{}/maps", host.pid().as_raw_nonzero());
             fs::read_to_string(path).expect("read maps")
         };
-        let cache = world.path("cache");
+        let cache = world.path("cache/modules");
         let mut copies = Vec::new();
         let contents = [fs::read(wasm(kind, "actor")).unwrap(), second_version(kind)];
         for (content, answer) in contents.iter().zip(["version", "edition"]) {

@@ -2,7 +2,7 @@
 //!
 //! Data flows downward only: [`serve`] brings sockets ([`activation`]) and guests ([`guest`],
 //! loaded by [`module`]) together as [`config`] says, [`lifecycle`] decides when to leave, and
-//! [`sandbox`] holds all of it.
+//! [`sandbox`] holds all of it. A snapshot spares the next start to find out what this one did.
 
 pub mod activation;
 pub mod allocator;
@@ -15,4 +15,5 @@ mod memory;
 pub mod module;
 pub mod sandbox;
 pub mod serve;
+mod snapshot;
 pub mod trace;

@@ -128,7 +128,10 @@ fn files_are_opened_where_they_were_granted_and_nowhere_else() {
     world.expect_file("write", "read/file", EACCES);
     world.expect_file("write", "read/new", EACCES);
     world.expect_file("write", "write/new", WORKS);
-    world.expect_file("write", "cache/new", WORKS);
+    world.expect_file("write", "cache/modules/new", WORKS);
+    // What the next start is to be granted lies here.
+    world.expect_file("write", "cache/new", EACCES);
+    world.expect_file("write", "cache/file", EACCES);
     world.expect_file("read", "modules/it.cwasm", WORKS);
     world.expect_file("write", "modules/it.cwasm", EACCES);
     world.expect_file("read", "wasm-sock.toml", EACCES);

@@ -1,15 +1,15 @@
 //! `wasm-sock host`: what systemd starts.
 
 use super::arguments::HostOptions;
-use super::{Failure, check, load_config, print};
+use super::{Failure, check, environment, load_config, print};
 use crate::activation::{self, ActivationError, Passed, handler_name};
-use crate::config::ConfigErrors;
 use crate::guest;
 use crate::journal::{self, Level};
 use crate::lifecycle;
 use crate::module::{Cache, compiler_path};
 use crate::sandbox::{self, Needs};
 use crate::serve::{self, Plan};
+use crate::snapshot::Snapshots;
 use crate::trace::{self, Mark};
 use std::collections::BTreeSet;
 
@@ -22,17 +22,13 @@ pub fn run(options: HostOptions) -> Result<(), Failure> {
     lifecycle::hold_signals();
     let passed = sockets(&options)?;
     trace::pass(Mark::Sockets);
-    let plan = match plan(options) {
-        Ok(plan) => plan,
-        Err(errors) => {
-            for line in errors.to_string().lines() {
-                journal::log(Level::Error, line);
-            }
-            Plan::TurnAway
-        }
-    };
-    trace::pass(Mark::Configuration);
-    let plan = confine(&passed, plan);
+    let cache = Cache::from_environment();
+    let (plan, needs) = prepare(options, &passed, cache.as_ref());
+    if let Some(cache) = &cache {
+        // What cannot be made is told by whoever stores something there.
+        let _ = cache.make();
+    }
+    let plan = confine(plan, &needs);
     trace::pass(Mark::Sandbox);
     serve::serve(passed, &plan)?;
     match plan {
@@ -41,30 +37,54 @@ pub fn run(options: HostOptions) -> Result<(), Failure> {
     }
 }
 
-fn plan(options: HostOptions) -> Result<Plan, ConfigErrors> {
-    let mut config = load_config(options.config.as_deref())?;
-    if let Some(idle_timeout) = options.idle_timeout {
+/// What is to be done, and what that needs: found out now, or by a start before.
+fn prepare(options: HostOptions, passed: &Passed, cache: Option<&Cache>) -> (Plan, Needs) {
+    let sockets = &passed.sockets;
+    let file = options.config.as_deref();
+    let snapshots = match options.module {
+        // All sockets have the same settings.
+        Some(_) => None,
+        None => Snapshots::new(cache, file, &environment()),
+    };
+    let snapshot = snapshots.as_ref().and_then(Snapshots::open);
+    let kept_needs = snapshot.as_ref().and_then(|kept| kept.needs(sockets));
+    let config = match snapshot {
+        Some(snapshot) => Ok(snapshot.config),
+        None => load_config(file),
+    };
+    trace::pass(Mark::Configuration);
+    let mut plan = match config {
+        Ok(config) => Plan::Serve {
+            config: Box::new(config),
+            module: options.module,
+        },
+        Err(errors) => {
+            for line in errors.to_string().lines() {
+                journal::log(Level::Error, line);
+            }
+            Plan::TurnAway
+        }
+    };
+    let needs = kept_needs.unwrap_or_else(|| {
+        let names = sockets.iter().map(|socket| handler_name(&socket.name));
+        let needs = needs_of_handlers(&plan, &names.collect());
+        if let (Some(snapshots), Plan::Serve { config, .. }) = (&snapshots, &plan) {
+            snapshots.keep(config, &needs, sockets);
+        }
+        needs
+    });
+    if let (Plan::Serve { config, .. }, Some(idle_timeout)) = (&mut plan, options.idle_timeout) {
         config.host.idle_timeout = idle_timeout;
     }
-    Ok(Plan::Serve {
-        config: Box::new(config),
-        module: options.module,
-    })
+    (plan, needs_of_host(needs, cache))
 }
 
 /// Gives up all that the plan does not need. Where the plan asks for more than the kernel can do about
 /// that, nothing is served.
-fn confine(passed: &Passed, plan: Plan) -> Plan {
+fn confine(plan: Plan, needs: &Needs) -> Plan {
     lifecycle::reach_manager();
     guest::open_pagemap();
-    let cache = Cache::from_environment();
-    if let Some(cache) = &cache {
-        // What cannot be made is told by whoever stores something there.
-        let _ = cache.make();
-    }
-    let sockets = passed.sockets.iter();
-    let names = sockets.map(|socket| handler_name(&socket.name)).collect();
-    let missing = sandbox::enter(&needs(&plan, &names, cache.as_ref()));
+    let missing = sandbox::enter(needs);
     #[cfg(debug_assertions)]
     sandbox::attempt::from_environment();
     if missing.is_empty() {
@@ -84,14 +104,20 @@ fn confine(passed: &Passed, plan: Plan) -> Plan {
     }
 }
 
-/// What the process needs to serve these handlers.
-fn needs(plan: &Plan, names: &BTreeSet<&str>, cache: Option<&Cache>) -> Needs {
+/// What these handlers need.
+fn needs_of_handlers(plan: &Plan, names: &BTreeSet<&str>) -> Needs {
     let mut needs = Needs::default();
     for name in names {
         if let (settings, Ok(files)) = plan.settings(name) {
             needs.add(&settings, &files);
         }
     }
+    needs
+}
+
+/// What the process needs, beside what its handlers do.
+fn needs_of_host(mut needs: Needs, cache: Option<&Cache>) -> Needs {
+    needs.add_resolver();
     if let Some(cache) = cache {
         needs.add_cache(cache.directory());
     }
@@ -105,7 +131,11 @@ fn needs(plan: &Plan, names: &BTreeSet<&str>, cache: Option<&Cache>) -> Needs {
 /// For the sockets that were passed; without any, for all handlers.
 fn print_sandbox(options: HostOptions) -> Result<(), Failure> {
     let passed = activation::sockets().map(|passed| passed.sockets);
-    let plan = plan(options).map_err(Failure::Configuration)?;
+    let config = load_config(options.config.as_deref()).map_err(Failure::Configuration)?;
+    let plan = Plan::Serve {
+        config: Box::new(config),
+        module: options.module,
+    };
     let names = match (&passed, &plan) {
         (Ok(sockets), _) => sockets
             .iter()
@@ -118,7 +148,8 @@ fn print_sandbox(options: HostOptions) -> Result<(), Failure> {
     };
     let names = names.iter().map(String::as_str).collect();
     let cache = Cache::from_environment();
-    print(&needs(&plan, &names, cache.as_ref()).to_string())
+    let needs = needs_of_handlers(&plan, &names);
+    print(&needs_of_host(needs, cache.as_ref()).to_string())
 }
 
 /// The sockets that were passed; else, with `--module`, the one that standard input is.

@@ -82,11 +82,15 @@ fn print(text: &str) -> Result<(), Failure> {
 
 /// The configuration that a command works with.
 fn load_config(file: Option<&Path>) -> Result<Config, ConfigErrors> {
-    let environment = Environment {
+    Config::load(file, &environment())
+}
+
+/// What decides where the configuration is looked for.
+fn environment() -> Environment<'static> {
+    Environment {
         // The system's manager runs services with neither, unless told to; a user's always has one.
         user_manager: !rustix::process::geteuid().is_root()
             && env::var_os("XDG_RUNTIME_DIR").is_some(),
         variable: &|name| env::var_os(name),
-    };
-    Config::load(file, &environment)
+    }
 }

@@ -24,7 +24,7 @@ pub struct Environment<'a> {
 
 impl Environment<'_> {
     /// The `wasm-sock.toml` to read if it exists. `None`: a user without a home.
-    pub(super) fn main_file(&self) -> Option<PathBuf> {
+    pub fn main_file(&self) -> Option<PathBuf> {
         let folder = match self.systemd_folder("CONFIGURATION_DIRECTORY") {
             Some(folder) => Some(folder),
             None if self.user_manager => self.xdg("XDG_CONFIG_HOME", ".config"),
@@ -34,7 +34,7 @@ impl Environment<'_> {
     }
 
     /// The modules' folder unless `[host] modules` says otherwise.
-    pub(super) fn modules_directory(&self) -> PathBuf {
+    pub fn modules_directory(&self) -> PathBuf {
         let folder = match self.systemd_folder("STATE_DIRECTORY") {
             Some(folder) => Some(folder),
             None if self.user_manager => self.xdg("XDG_STATE_HOME", ".local/state"),

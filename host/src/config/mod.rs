@@ -11,6 +11,7 @@ mod error;
 mod locate;
 mod outbound;
 mod quantity;
+mod records;
 mod schema;
 mod source;
 mod suggest;
@@ -19,6 +20,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,25 +31,30 @@ pub use locate::Environment;
 pub use outbound::{Host, Network, Outbound};
 pub use quantity::{parse_duration, parse_idle_timeout, parse_size};
 
+use records::Records;
 use schema::Role;
 use source::SourceFile;
 
 /// The whole configuration, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     pub host: HostConfig,
     /// What every handler starts from.
     pub defaults: Limits,
     /// What every handler starts from, if its guest answers HTTP.
     pub http: Http,
-    /// The `[handler.NAME]` tables. A handler needs none; see [`Config::handler`].
+    /// The `[handler.NAME]` tables. A handler needs none; see [`Config::handler`]. Empty in a configuration
+    /// that is [`packed`](Config::packed).
+    #[serde(skip)]
     pub handlers: BTreeMap<String, HandlerConfig>,
+    /// The same in a packed one.
+    records: Option<Records>,
     /// The files that were read, in the order they were read. Empty without any configuration.
     pub files: Vec<PathBuf>,
 }
 
 /// `[host]`: how the process itself lives and dies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostConfig {
     /// How long the host stays with no connection in flight. Zero: it leaves with the last one.
     /// `None`: it never leaves by itself.
@@ -82,7 +89,7 @@ impl Default for HostConfig {
 }
 
 /// What one connection may use, and how many a handler may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Linear memory of one guest instance, in bytes.
     pub memory: u64,
@@ -135,7 +142,7 @@ impl Default for Limits {
 }
 
 /// How a handler speaks HTTP with its clients. Of no effect on guests that do not answer HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Http {
     /// How long a client may take to send the head of a request, never zero. `None`: for ever.
     pub head_timeout: Option<Duration>,
@@ -170,7 +177,7 @@ impl Default for Http {
 
 /// What becomes of the request headers that tell whom a proxy speaks for: `Forwarded` (RFC 7239)
 /// and `X-Forwarded-*`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ForwardedFor {
     /// What the client claims is replaced by what the host sees, so that nobody can pose as
     /// another.
@@ -183,7 +190,7 @@ pub enum ForwardedFor {
 }
 
 /// `[handler.NAME]`: a handler's guest and settings.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandlerConfig {
     /// The module's absolute path. `None`: `NAME.cwasm` or `NAME.wasm` in [`HostConfig::modules`].
     pub module: Option<PathBuf>,
@@ -196,10 +203,14 @@ pub struct HandlerConfig {
     /// Whom the guest may connect to. Empty: nobody.
     pub allow_outbound: Vec<Outbound>,
     /// The defaults, with what this handler overrides.
+    #[serde(skip)] // See `Records`.
     pub limits: Limits,
     /// As [`Config::http`], with what this handler overrides.
+    #[serde(skip)]
     pub http: Http,
-    /// Where the handler is configured, for messages. `None`: nowhere, it runs with the defaults.
+    /// Where the handler is configured, for messages. `None`: nowhere, it runs with the defaults; or
+    /// the configuration is packed.
+    #[serde(skip)]
     pub place: Option<Place>,
 }
 
@@ -211,7 +222,7 @@ impl HandlerConfig {
 }
 
 /// A folder of the host that a guest may open.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirGrant {
     /// Absolute path on the host. Not looked at here: it need not exist yet.
     pub host: PathBuf,
@@ -220,7 +231,7 @@ pub struct DirGrant {
     pub access: Access,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
     #[default]
     ReadOnly,
@@ -254,7 +265,7 @@ impl Config {
             Ok(None) => errors.push(ConfigError::missing(&main_file, "see --config")),
             Err(error) => errors.push(error),
         }
-        errors.extend(config.apply_drop_ins(&main_file.with_file_name("handlers.d")));
+        errors.extend(config.apply_drop_ins(&drop_in_folder(&main_file)));
         if errors.is_empty() {
             Ok(config)
         } else {
@@ -267,12 +278,36 @@ impl Config {
     pub fn handler(&self, name: &str) -> Cow<'_, HandlerConfig> {
         match self.handlers.get(name) {
             Some(handler) => Cow::Borrowed(handler),
-            None => Cow::Owned(HandlerConfig {
+            None => Cow::Owned(self.packed_handler(name).unwrap_or(HandlerConfig {
                 limits: self.defaults,
                 http: self.http,
                 ..HandlerConfig::default()
-            }),
+            })),
         }
+    }
+
+    /// The same configuration in a form that can be kept in a file, and of which only those handlers are
+    /// read later that somebody asks for. `None`: it has something that is not UTF-8.
+    pub fn packed(&self) -> Option<Config> {
+        Some(Config {
+            host: self.host.clone(),
+            defaults: self.defaults,
+            http: self.http,
+            handlers: BTreeMap::new(),
+            records: match &self.records {
+                Some(records) => Some(records.clone()),
+                None => Some(Records::of(self)?),
+            },
+            files: self.files.clone(),
+        })
+    }
+
+    pub fn is_packed(&self) -> bool {
+        self.records.is_some()
+    }
+
+    fn packed_handler(&self, name: &str) -> Option<HandlerConfig> {
+        self.records.as_ref()?.handler(name, self)
     }
 
     fn built_in(modules: PathBuf) -> Config {
@@ -284,6 +319,7 @@ impl Config {
             defaults: Limits::default(),
             http: Http::default(),
             handlers: BTreeMap::new(),
+            records: None,
             files: Vec::new(),
         }
     }
@@ -311,6 +347,11 @@ impl Config {
         }
         errors
     }
+}
+
+/// The folder of the files that belong to this `wasm-sock.toml`.
+pub fn drop_in_folder(main_file: &Path) -> PathBuf {
+    main_file.with_file_name("handlers.d")
 }
 
 /// Whether `name` can name a handler: what systemd allows as `FileDescriptorName=`

@@ -18,6 +18,10 @@ use std::time::SystemTime;
 /// Tells apart what this process stores at the same time.
 static STORED: AtomicU32 = AtomicU32::new(0);
 
+/// The folder of compiled modules in the directory, which a host that has confined itself may change. What
+/// decides about how it confines itself lies beside it.
+const MODULES: &str = "modules";
+
 /// The directory of compiled modules. An entry's name says all that the entry depends on, so
 /// entries never change and are never wrong; they are replaced by nothing and deleted by anybody.
 #[derive(Debug, Clone)]
@@ -38,7 +42,19 @@ impl Cache {
         let directory = variable("CACHE_DIRECTORY")
             .or_else(|| variable("XDG_CACHE_HOME").map(|home| home.join("wasm-sock")))
             .or_else(|| variable("HOME").map(|home| home.join(".cache/wasm-sock")))?;
-        directory.is_absolute().then_some(Self { directory })
+        directory.is_absolute().then(|| Self::at(&directory))
+    }
+
+    /// The cache in this directory.
+    pub fn at(directory: &Path) -> Self {
+        Self {
+            directory: directory.join(MODULES),
+        }
+    }
+
+    /// A file of this name that only a host can change which has not confined itself yet.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.directory.with_file_name(name)
     }
 
     pub fn directory(&self) -> &Path {
@@ -105,6 +121,26 @@ impl Cache {
     /// # Errors
     /// Those of the file system. Nothing is lost but time.
     pub fn store(&self, entry: &Path, artifact: &[u8]) -> io::Result<()> {
+        self.write(entry, |file| {
+            file.write_all(artifact)?;
+            // Or a machine that loses power may come back with the name and without the content.
+            file.sync_data()
+        })
+    }
+
+    /// The same without waiting for the disk, for what has a checksum.
+    ///
+    /// # Errors
+    /// As [`Self::store`].
+    pub fn store_hastily(&self, entry: &Path, content: &[u8]) -> io::Result<()> {
+        self.write(entry, |file| file.write_all(content))
+    }
+
+    fn write(
+        &self,
+        entry: &Path,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> io::Result<()> {
         self.make()?;
         let number = STORED.fetch_add(1, Relaxed);
         let moment = SystemTime::now()
@@ -115,17 +151,13 @@ impl Cache {
             std::process::id(),
             moment.as_nanos()
         );
-        let unfinished = self.directory.join(name);
+        let unfinished = entry.with_file_name(name);
         let written = File::options()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&unfinished)
-            .and_then(|mut file| {
-                file.write_all(artifact)?;
-                // Or a machine that loses power may come back with the name and without the content.
-                file.sync_data()
-            })
+            .and_then(|mut file| write(&mut file))
             .and_then(|()| fs::rename(&unfinished, entry));
         if written.is_err() {
             // It may not be there at all.

@@ -1,6 +1,7 @@
 //! Which file a handler is loaded from, and whether it has been replaced since.
 
 use crate::config::HandlerConfig;
+use serde::{Deserialize, Serialize};
 use std::fmt::{self, Formatter, LowerHex};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -24,7 +25,7 @@ pub struct Files {
 
 /// Tells one content of a file from the next without reading it. The change time cannot be set
 /// back, so a file of the same size and modification time is still seen to be another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp {
     device: u64,
     inode: u64,
@@ -91,14 +92,27 @@ impl FileStamp {
         }
     }
 
+    /// Was it changed last before this moment?
+    pub fn is_older_than(&self, moment: SystemTime) -> bool {
+        let moment = moment
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        self.change() < moment
+    }
+
     /// Was it changed so recently?
     pub fn is_younger_than(&self, age: Duration) -> bool {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
+        now.checked_sub(self.change())
+            .is_some_and(|passed| passed < age)
+    }
+
+    /// When it was changed last, since 1970.
+    fn change(&self) -> Duration {
         let (seconds, nanoseconds) = self.changed;
-        let changed = Duration::new(seconds as u64, nanoseconds as u32);
-        now.checked_sub(changed).is_some_and(|passed| passed < age)
+        Duration::new(seconds as u64, nanoseconds as u32)
     }
 }
 

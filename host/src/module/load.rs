@@ -88,7 +88,11 @@ fn entry(engines: &Engines, path: &Path) -> Result<(Code, File), LoadError> {
     native::map(engines, open_trusted(path)?).map_err(|e| unusable(path, &e))
 }
 
-fn open_trusted(path: &Path) -> Result<File, LoadError> {
+/// Opens a file that only root or we can have written.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn open_trusted(path: &Path) -> Result<File, LoadError> {
     let path_buf = || path.to_owned();
     let (file, is_straight) = native::open(path).map_err(|error| unreadable(path, error))?;
     native::check_trust(&file, path, is_straight).map_err(|reason| LoadError::Distrusted {

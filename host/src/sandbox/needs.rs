@@ -2,13 +2,14 @@
 
 use crate::config::{self, HandlerConfig, Host};
 use crate::module::Files;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What a path is needed for, below it, too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Use {
     /// Its files are read by those who know their names.
     Read,
@@ -19,7 +20,7 @@ pub enum Use {
 }
 
 /// What the process may do beyond serving the sockets it has.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     pub paths: BTreeMap<PathBuf, Use>,
     /// TCP ports that it connects to.
@@ -32,6 +33,10 @@ pub struct Needs {
     pub compiles: bool,
     /// The program to do it with.
     pub compiler: Option<PathBuf>,
+    /// Folders in which modules were looked for: while what they hold does not change, the needs do not.
+    pub looked_in: BTreeSet<PathBuf>,
+    /// Was a module found by a symbolic link? Where that leads depends on more than those folders.
+    pub linked: bool,
 }
 
 /// What names are resolved with. Each may be a link: systemd-resolved's is.
@@ -65,10 +70,8 @@ impl Needs {
             }
             self.names |= matches!(outbound.host, Host::Name(_));
         }
-        if self.names && self.ports.insert(DOMAIN) {
-            for file in RESOLVER {
-                self.file(Path::new(file));
-            }
+        if self.names {
+            self.ports.insert(DOMAIN);
         }
         self.any_port |= self.ports.len() > MOST_PORTS;
         let is_compiled = self.module(&files.cwasm);
@@ -77,14 +80,24 @@ impl Needs {
         self.compiles |= is_source || !is_compiled;
     }
 
+    /// What it needs to resolve names, if it does.
+    pub fn add_resolver(&mut self) {
+        let names = self.names;
+        for file in RESOLVER.iter().filter(|_| names) {
+            self.file(Path::new(file));
+        }
+    }
+
     /// A file that may be replaced by another one of the same name. Tells whether it is there.
     fn module(&mut self, file: &Path) -> bool {
         self.folder_of(file);
+        self.look_in(file.parent());
         let target = match fs::read_link(file) {
             Ok(_) => fs::canonicalize(file),
             // This is what readlink(2) says of a file that is no link.
             Err(error) => return error.kind() == ErrorKind::InvalidInput,
         };
+        self.linked = true;
         if let Ok(target) = &target {
             self.folder_of(target);
         }
@@ -106,6 +119,14 @@ impl Needs {
             && let Ok(target) = fs::canonicalize(file)
         {
             self.folder_of(&target);
+        }
+    }
+
+    fn look_in(&mut self, folder: Option<&Path>) {
+        if let Some(folder) = folder
+            && !self.looked_in.contains(folder)
+        {
+            self.looked_in.insert(folder.to_owned());
         }
     }
 
