@@ -279,6 +279,7 @@ fn guests_that_spin_do_not_keep_the_watchdog_from_being_answered() {
     let before = host.notifications.count("WATCHDOG=1");
     assert!(!spinning[0].hears_anything_within(Duration::from_secs(1)));
     let told = host.notifications.count("WATCHDOG=1") - before;
-    assert!(told >= 8, "told {told} times in a second");
+    // As often as keeps the service alive; it tries to do twice as much.
+    assert!(told >= 5, "told {told} times in a second");
     assert_eq!(spinning[0].answer().end, End::Reset);
 }
