@@ -178,10 +178,7 @@ pub fn keep_blocks() {
 pub fn give_back() {
     SHELVES.with(|shelves| {
         for (index, shelf) in shelves.iter().enumerate() {
-            let size = match index.checked_sub(SMALL_SHELVES) {
-                None => (index + 1) * SMALL_STEP,
-                Some(large) => SMALL + (large + 1) * LARGE_STEP,
-            };
+            let size = block_size(index);
             while let Some(block) = shelf.take() {
                 // SAFETY: it came from the heap, with this size, and nobody uses it.
                 HEAP.with(|heap| unsafe { heap.free(block, size, SMALL_STEP) });
@@ -235,20 +232,27 @@ fn give_back_blocks(heap: &mut Dlmalloc<Pages>) {
     heap.allocator().is_full.store(false, Relaxed);
 }
 
-/// The size of the blocks that `layout` gets, all of which are alike to the heap, and their shelf.
+/// The size of the blocks of a shelf, all of which are alike to the heap.
+#[inline]
+fn block_size(shelf: usize) -> usize {
+    match shelf < SMALL_SHELVES {
+        true => (shelf + 1) * SMALL_STEP,
+        false => SMALL + (shelf - SMALL_SHELVES + 1) * LARGE_STEP,
+    }
+}
+
+/// The size of the blocks that `layout` gets, and their shelf.
 #[inline]
 fn shelf(layout: Layout) -> Option<(usize, usize)> {
     let size = layout.size();
     if size == 0 || size > LARGE || layout.align() > SMALL_STEP {
         return None;
     }
-    Some(match size <= SMALL {
-        true => (size.next_multiple_of(SMALL_STEP), (size - 1) / SMALL_STEP),
-        false => (
-            size.next_multiple_of(LARGE_STEP),
-            SMALL_SHELVES + (size - SMALL - 1) / LARGE_STEP,
-        ),
-    })
+    let shelf = match size <= SMALL {
+        true => (size - 1) / SMALL_STEP,
+        false => SMALL_SHELVES + (size - SMALL - 1) / LARGE_STEP,
+    };
+    Some((block_size(shelf), shelf))
 }
 
 impl Shelf {

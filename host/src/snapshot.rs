@@ -8,13 +8,13 @@
 
 use crate::activation::{Socket, handler_name};
 use crate::config::{Config, Environment, drop_in_folder};
-use crate::module::{Cache, FRESH, FileStamp, open_trusted};
+use crate::module::{Cache, FRESH, FileStamp, hash_of, open_trusted};
 use crate::sandbox::Needs;
 use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, ErrorKind, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -101,7 +101,7 @@ impl<'a> Snapshots<'a> {
             return None;
         }
         let snapshot: Snapshot = postcard::from_bytes(content).ok()?;
-        let fits = snapshot.program == stamp(PROGRAM.as_ref()).ok()??
+        let fits = snapshot.program == FileStamp::at(PROGRAM.as_ref()).ok()??
             && snapshot.main_file == self.main_file
             && snapshot.modules == self.modules
             && snapshot.files.iter().all(is_unchanged);
@@ -119,7 +119,7 @@ impl<'a> Snapshots<'a> {
         let folder = drop_in_folder(&self.main_file);
         let looked_for = [self.main_file.as_path(), &folder];
         let read = config.files.iter().map(PathBuf::as_path);
-        if let Ok(Some(program)) = stamp(PROGRAM.as_ref())
+        if let Ok(Some(program)) = FileStamp::at(PROGRAM.as_ref())
             && let Some(files) = self.settled(looked_for.into_iter().chain(read))
             && let Some(config) = config.packed()
         {
@@ -158,7 +158,7 @@ impl<'a> Snapshots<'a> {
     fn settled<'b>(&self, paths: impl Iterator<Item = &'b Path>) -> Option<Vec<File>> {
         let long_ago = self.started.checked_sub(FRESH)?;
         let settled = |path: &'b Path| {
-            let stamp = stamp(path).ok()?;
+            let stamp = FileStamp::at(path).ok()?;
             let holds = stamp.is_none_or(|stamp| stamp.is_older_than(long_ago));
             holds.then(|| (path.to_owned(), stamp))
         };
@@ -167,10 +167,8 @@ impl<'a> Snapshots<'a> {
 
     /// One for each configuration. Services that share one with different sockets take turns.
     fn path(&self) -> PathBuf {
-        let mut hasher = DefaultHasher::new();
-        (&self.main_file, &self.modules).hash(&mut hasher);
-        self.cache
-            .beside(&format!("configuration-{:016x}", hasher.finish()))
+        let hash = hash_of((&self.main_file, &self.modules));
+        self.cache.beside(&format!("configuration-{hash:016x}"))
     }
 }
 
@@ -184,15 +182,7 @@ impl Snapshot {
 }
 
 fn is_unchanged((path, before): &File) -> bool {
-    stamp(path).is_ok_and(|now| now == *before)
-}
-
-fn stamp(path: &Path) -> io::Result<Option<FileStamp>> {
-    match fs::metadata(path) {
-        Ok(metadata) => Ok(Some(FileStamp::of(&metadata))),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    FileStamp::at(path).is_ok_and(|now| now == *before)
 }
 
 /// Tells what a machine that lost power left from what was written. Who could write something else with

@@ -30,7 +30,7 @@ pub fn run(options: HostOptions) -> Result<(), Failure> {
     }
     let plan = confine(plan, &needs);
     trace::pass(Mark::Sandbox);
-    serve::serve(passed, &plan)?;
+    serve::serve(passed, &plan, cache)?;
     match plan {
         Plan::Serve { .. } => Ok(()),
         Plan::TurnAway => Err(Failure::Reported),

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -85,11 +85,7 @@ impl Cache {
     /// Where the copy of an artifact lies, or would; `None` while it may still be written to.
     pub fn copy_of(&self, path: &Path, artifact: &File) -> Option<PathBuf> {
         let stamp = FileStamp::of(&artifact.metadata().ok()?);
-        let name = || {
-            let mut path_hash = DefaultHasher::new();
-            path.hash(&mut path_hash);
-            format!("{:0PATH$x}-{stamp:x}.cwasm", path_hash.finish())
-        };
+        let name = || format!("{:0PATH$x}-{stamp:x}.cwasm", hash_of(path));
         (!stamp.is_younger_than(FRESH)).then(|| self.directory.join(name()))
     }
 
@@ -167,14 +163,19 @@ impl Cache {
     }
 }
 
-/// Digits that a copy's name tells the path of its original with: those of a hash that takes less than
-/// asking the processor whether it knows SHA-256. Two originals that share them take turns.
+/// Digits that a copy's name tells the path of its original with ([`hash_of`]). Two originals that share
+/// them take turns.
 const PATH: usize = 16;
 
 /// Those digits; `None`: it is no copy.
 fn path_of(copy: &Path) -> Option<&str> {
     let (path, _) = copy.file_name()?.to_str()?.split_once('-')?;
     (path.len() == PATH).then_some(path)
+}
+
+/// A hash for names, which takes less than asking the processor whether it knows SHA-256 does.
+pub fn hash_of(value: impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(value)
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

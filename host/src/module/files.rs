@@ -4,6 +4,7 @@ use crate::config::HandlerConfig;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Formatter, LowerHex};
 use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -70,16 +71,26 @@ impl Files {
 
     /// What the files are now.
     pub fn stamp(&self) -> Stamp {
+        // What cannot be looked at cannot be loaded either.
+        let stamp = |path| FileStamp::at(path).ok().flatten();
         Stamp {
-            cwasm: FileStamp::at(&self.cwasm),
-            wasm: FileStamp::at(&self.wasm),
+            cwasm: stamp(&self.cwasm),
+            wasm: stamp(&self.wasm),
         }
     }
 }
 
 impl FileStamp {
-    fn at(path: &Path) -> Option<Self> {
-        fs::metadata(path).ok().as_ref().map(Self::of)
+    /// What lies at this path; `None`: nothing.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    pub fn at(path: &Path) -> io::Result<Option<Self>> {
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(Some(Self::of(&metadata))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub fn of(file: &Metadata) -> Self {

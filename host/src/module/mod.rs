@@ -10,7 +10,7 @@ mod places;
 mod sources;
 
 pub use artifact::Distrust;
-pub use cache::Cache;
+pub use cache::{Cache, hash_of};
 pub use compiler::compiler_path;
 pub use files::{FRESH, FileStamp, Files, Stamp};
 pub use handler::{Handler, Unavailable};

@@ -82,9 +82,10 @@ impl Needs {
 
     /// What it needs to resolve names, if it does.
     pub fn add_resolver(&mut self) {
-        let names = self.names;
-        for file in RESOLVER.iter().filter(|_| names) {
-            self.file(Path::new(file));
+        if self.names {
+            for file in RESOLVER {
+                self.file(Path::new(file));
+            }
         }
     }
 

@@ -74,7 +74,7 @@ pub enum Plan {
 ///
 /// # Errors
 /// When the process cannot serve at all (no event loop, no engine).
-pub fn serve(passed: Passed, plan: &Plan) -> io::Result<()> {
+pub fn serve(passed: Passed, plan: &Plan, cache: Option<Cache>) -> io::Result<()> {
     allocator::keep_blocks();
     journal::buffer();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -94,7 +94,7 @@ pub fn serve(passed: Passed, plan: &Plan) -> io::Result<()> {
     let descriptors = limit.saturating_sub(taken).clamp(1, Semaphore::MAX_PERMITS);
     let host = Arc::new(Host {
         engines: Engines::new(settings.stack).map_err(io::Error::other)?,
-        cache: Cache::from_environment(),
+        cache,
         activity: Activity::new(),
         threads: Threads::default(),
         places: Places::new(

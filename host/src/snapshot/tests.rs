@@ -162,7 +162,7 @@ fn what_another_program_wrote_is_none() {
     let world = World::new(MANY);
     world.keep(&[]);
     let mut snapshot = world.snapshots().open().unwrap();
-    snapshot.program = stamp(&world.main_file()).unwrap().unwrap();
+    snapshot.program = FileStamp::at(&world.main_file()).unwrap().unwrap();
     world.snapshots().store(&snapshot);
     assert!(world.snapshots().open().is_none());
 }
