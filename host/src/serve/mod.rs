@@ -77,16 +77,10 @@ pub enum Plan {
 pub fn serve(passed: Passed, plan: &Plan, cache: Option<Cache>) -> io::Result<()> {
     allocator::keep_blocks();
     journal::buffer();
-    let threads = Threads::default();
-    let (resting, resumed) = (threads.effort.clone(), threads.effort.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Before it waits: whoever looks at the log then finds all that has happened.
-        .on_thread_park(move || {
-            journal::flush();
-            resting.rest();
-        })
-        .on_thread_unpark(move || resumed.resume())
+        .on_thread_park(journal::flush)
         .build()?;
     let settings = match plan {
         Plan::Serve { config, .. } => &config.host,
@@ -102,7 +96,7 @@ pub fn serve(passed: Passed, plan: &Plan, cache: Option<Cache>) -> io::Result<()
         engines: Engines::new(settings.stack).map_err(io::Error::other)?,
         cache,
         activity: Activity::new(),
-        threads,
+        threads: Threads::default(),
         places: Places::new(
             settings
                 .max_connections
