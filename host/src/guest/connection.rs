@@ -48,6 +48,8 @@ pub struct Connection {
     most: AtomicU64,
     /// It tried to send more.
     overran: SetOnce<()>,
+    /// A stream said that its client will send no more.
+    ended: AtomicBool,
     /// Bytes the guest read.
     pub received: AtomicU64,
     /// Bytes the socket took from the guest.
@@ -64,16 +66,17 @@ fn would_block(error: &io::Error) -> bool {
 
 impl Connection {
     /// `fd` is a connected, non-blocking socket.
-    pub fn new(fd: OwnedFd, transport: Transport) -> Self {
+    pub fn new(fd: Arc<OwnedFd>, transport: Transport) -> Self {
         Self {
             registered: OnceLock::new(),
-            fd: Arc::new(fd),
+            fd,
             transport,
             unsent: Mutex::default(),
             unread: Mutex::default(),
             no_delay: AtomicBool::new(transport == Transport::Tcp),
             most: AtomicU64::new(u64::MAX),
             overran: SetOnce::new(),
+            ended: AtomicBool::new(false),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         }
@@ -156,7 +159,7 @@ impl Connection {
         let count = self.attempt(Interest::READABLE, |fd| {
             rustix::net::recv(fd, &mut *buffer, RecvFlags::empty()).map(|(count, _)| count)
         })?;
-        self.received.fetch_add(count as u64, Relaxed);
+        self.note_received(count, buffer.len());
         Ok(count)
     }
 
@@ -199,12 +202,21 @@ impl Connection {
             buffer.truncate(*received.as_ref().unwrap_or(&0));
             return received;
         }
+        let room = buffer.capacity() - buffer.len();
         let count = self.attempt(Interest::READABLE, |fd| {
             rustix::net::recv(fd, spare_capacity(buffer), RecvFlags::empty())
                 .map(|(count, _)| count)
         })?;
-        self.received.fetch_add(count as u64, Relaxed);
+        self.note_received(count, room);
         Ok(count)
+    }
+
+    /// Notes that a read of a stream into so much `room` brought so many bytes.
+    fn note_received(&self, count: usize, room: usize) {
+        if count == 0 && room > 0 {
+            self.ended.store(true, Relaxed);
+        }
+        self.received.fetch_add(count as u64, Relaxed);
     }
 
     /// Like [`Self::try_recv`], into what is not filled of `buffer`, without clearing it first.
@@ -216,6 +228,7 @@ impl Connection {
         }
         // SAFETY: recv(2) writes to it, and nothing is made uninitialised that was not.
         let unfilled = unsafe { buffer.unfilled_mut() };
+        let room = unfilled.len();
         let count = self.attempt(Interest::READABLE, |fd| {
             let received = rustix::net::recv(fd, &mut *unfilled, RecvFlags::empty());
             received.map(|((filled, _), _)| filled.len())
@@ -223,7 +236,7 @@ impl Connection {
         // SAFETY: so many bytes were written.
         unsafe { buffer.assume_init(count) };
         buffer.advance(count);
-        self.received.fetch_add(count as u64, Relaxed);
+        self.note_received(count, room);
         Ok(())
     }
 
@@ -412,6 +425,11 @@ impl Connection {
             Ok(_) | Err(Errno::INTR) => false,
             Err(_) => true,
         }
+    }
+
+    /// Was the end of a stream read, so that nothing can come any more?
+    pub fn is_read_to_its_end(&self) -> bool {
+        self.ended.load(Relaxed)
     }
 
     /// Is a read of 0 bytes the end, and not an empty packet?

@@ -6,7 +6,7 @@ use rustix::net::{SocketAddrAny, getpeername, getsockname, sockopt};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A connection's other end. Shown as `192.0.2.7:51234`, `[2001:db8::1]:51234`,
 /// `uid 1000 pid 4242`: for logs.
@@ -17,7 +17,7 @@ pub enum Peer {
     Internet {
         names: &'static Names,
         remote: Option<SocketAddr>,
-        local: Option<SocketAddr>,
+        local: Local,
     },
     /// A process, if the kernel tells which.
     Unix(Option<Credentials>),
@@ -25,6 +25,14 @@ pub enum Peer {
     UnixSocket(Arc<str>),
     /// A virtual machine or its host: its context identifier (`vsock(7)`) and port.
     Vsock(Option<(u32, u32)>),
+}
+
+/// This end of a connection, or where a datagram was sent to.
+#[derive(Clone)]
+pub enum Local {
+    Known(Option<SocketAddr>),
+    /// What the socket says while it is open.
+    Of(Weak<OwnedFd>),
 }
 
 /// What `unix(7)` calls the credentials of a peer.
@@ -36,13 +44,13 @@ pub struct Credentials {
 }
 
 impl Peer {
-    /// The other end of a connection.
-    pub fn of(fd: &OwnedFd, protocol: Protocol) -> Self {
+    /// The other end of a connection; `remote`: its internet address, if that is known already.
+    pub fn of(fd: &Arc<OwnedFd>, protocol: Protocol, remote: Option<SocketAddr>) -> Self {
         match protocol {
             Protocol::Tcp => Self::Internet {
                 names: &TCP,
-                remote: getpeername(fd).ok().flatten().and_then(internet),
-                local: getsockname(fd).ok().and_then(internet),
+                remote: remote.or_else(|| getpeername(fd).ok().flatten().and_then(internet)),
+                local: Local::Of(Arc::downgrade(fd)),
             },
             Protocol::Unix | Protocol::UnixPackets => Self::Unix(credentials(fd)),
             Protocol::Vsock => {
@@ -57,7 +65,7 @@ impl Peer {
         Self::Internet {
             names: &UDP,
             remote: Some(canonical(remote)),
-            local: local.map(canonical),
+            local: Local::Known(local.map(canonical)),
         }
     }
 
@@ -84,7 +92,7 @@ impl Peer {
                 local,
             } => {
                 let mut environment = vec![("PROTO", names.protocol.to_owned())];
-                if let Some(local) = local {
+                if let Some(local) = local.address() {
                     environment.push((names.local_ip, local.ip().to_string()));
                     environment.push((names.local_port, local.port().to_string()));
                 }
@@ -130,6 +138,15 @@ impl fmt::Display for Peer {
             Self::UnixSocket(name) => f.write_str(name),
             Self::Vsock(Some((cid, port))) => write!(f, "vsock:{cid}:{port}"),
             Self::Internet { .. } | Self::Unix(None) | Self::Vsock(None) => f.write_str("unknown"),
+        }
+    }
+}
+
+impl Local {
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Known(address) => *address,
+            Self::Of(socket) => getsockname(socket.upgrade()?).ok().and_then(internet),
         }
     }
 }

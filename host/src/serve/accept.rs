@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
 use std::fmt::Display;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,13 +71,17 @@ impl Listener {
                 return;
             };
             match self.try_accept() {
-                Ok((fd, from)) => match handler.sources.admit(from) {
-                    Ok(counted) => {
-                        permits.counted = Some(counted);
-                        connection::spawn(&host, &handler, fd, self.protocol, Some(permits));
+                Ok((fd, remote)) => {
+                    let from = remote.map(|remote| remote.ip());
+                    match handler.sources.admit(from) {
+                        Ok(counted) => {
+                            permits.counted = Some(counted);
+                            let permits = Some(permits);
+                            connection::spawn(&host, &handler, fd, self.protocol, remote, permits);
+                        }
+                        Err(too_many) => turn_away(&handler, fd, from, &too_many),
                     }
-                    Err(too_many) => turn_away(&handler, fd, from, &too_many),
-                },
+                }
                 Err(Errno::AGAIN) => {
                     drop(permits);
                     if let Ok(mut ready) = self.fd.readable().await {
@@ -133,10 +137,10 @@ impl Listener {
         matches!(poll(&mut fds, Some(&now)), Ok(1..))
     }
 
-    fn try_accept(&self) -> rustix::io::Result<(OwnedFd, Option<IpAddr>)> {
+    fn try_accept(&self) -> rustix::io::Result<(OwnedFd, Option<SocketAddr>)> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (fd, from) = acceptfrom_with(&self.fd, flags)?;
-        Ok((fd, from.and_then(internet).map(|from| from.ip())))
+        Ok((fd, from.and_then(internet)))
     }
 }
 

@@ -10,20 +10,24 @@ use crate::lifecycle::InFlight;
 use crate::module::Handler;
 use crate::trace::{self, Mark};
 use std::mem;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Serves a connection in a task of its own, in one of the threads. `permits` are held until it ends.
+/// Serves a connection in a task of its own, in one of the threads. `remote` is where an internet socket
+/// said that it comes from; `permits` are held until it ends.
 pub fn spawn(
     host: &Arc<Host>,
     handler: &Arc<Handler>,
     fd: OwnedFd,
     protocol: Protocol,
+    remote: Option<SocketAddr>,
     permits: Option<Permits>,
 ) {
     trace::pass(Mark::Accept);
     let in_flight = host.activity.begin();
-    let peer = Peer::of(&fd, protocol);
+    let fd = Arc::new(fd);
+    let peer = Peer::of(&fd, protocol, remote);
     let transport = match protocol {
         Protocol::Tcp => Transport::Tcp,
         Protocol::Unix | Protocol::Vsock => Transport::Stream,

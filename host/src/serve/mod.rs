@@ -237,7 +237,7 @@ fn listen(
             listening.spawn(mailbox.receive_all(host, handler));
         }),
         Kind::Connection(protocol) => rustix::io::ioctl_fionbio(&fd, true)
-            .map(|()| connection::spawn(&host, &handler, fd, protocol, None))
+            .map(|()| connection::spawn(&host, &handler, fd, protocol, None, None))
             .map_err(io::Error::from),
     };
     if let Err(error) = served {
