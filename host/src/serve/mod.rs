@@ -77,10 +77,16 @@ pub enum Plan {
 pub fn serve(passed: Passed, plan: &Plan, cache: Option<Cache>) -> io::Result<()> {
     allocator::keep_blocks();
     journal::buffer();
+    let threads = Threads::default();
+    let (resting, resumed) = (threads.effort.clone(), threads.effort.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Before it waits: whoever looks at the log then finds all that has happened.
-        .on_thread_park(journal::flush)
+        .on_thread_park(move || {
+            journal::flush();
+            resting.rest();
+        })
+        .on_thread_unpark(move || resumed.resume())
         .build()?;
     let settings = match plan {
         Plan::Serve { config, .. } => &config.host,
@@ -96,7 +102,7 @@ pub fn serve(passed: Passed, plan: &Plan, cache: Option<Cache>) -> io::Result<()
         engines: Engines::new(settings.stack).map_err(io::Error::other)?,
         cache,
         activity: Activity::new(),
-        threads: Threads::default(),
+        threads,
         places: Places::new(
             settings
                 .max_connections

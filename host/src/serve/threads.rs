@@ -4,14 +4,22 @@
 use crate::allocator;
 use crate::journal;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// Connections that a thread has before another is started.
 const CROWD: usize = 4;
+
+/// How long the first thread works without a rest before others help it. A connection that another
+/// thread serves costs a tenth more, as it must be told of it.
+const LONG: Duration = Duration::from_millis(2);
+
+/// What is shorter is no rest: somebody came while it looked.
+const REST: Duration = Duration::from_micros(20);
 
 /// Where connections are served.
 #[derive(Default)]
@@ -19,6 +27,53 @@ pub struct Threads {
     /// Connections in the first thread.
     first: Arc<AtomicUsize>,
     others: Mutex<Others>,
+    /// That of the first thread.
+    pub effort: Arc<Effort>,
+}
+
+/// How long a thread has had something to do without a rest.
+pub struct Effort {
+    /// What the times below are counted from, in nanoseconds.
+    origin: Instant,
+    /// When it last had nothing left to do.
+    rested: AtomicU64,
+    /// When its last real rest was over.
+    since: AtomicU64,
+}
+
+impl Default for Effort {
+    fn default() -> Self {
+        Self {
+            origin: Instant::now(),
+            rested: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Effort {
+    fn now(&self) -> u64 {
+        self.origin.elapsed().as_nanos() as u64
+    }
+
+    /// The thread has nothing to do, unless it finds something at once.
+    pub fn rest(&self) {
+        self.rested.store(self.now(), Relaxed);
+    }
+
+    /// The thread has something to do again.
+    pub fn resume(&self) {
+        let now = self.now();
+        let rest = now.saturating_sub(self.rested.load(Relaxed));
+        if Duration::from_nanos(rest) > REST {
+            self.since.store(now, Relaxed);
+        }
+    }
+
+    fn is_long(&self) -> bool {
+        let effort = self.now().saturating_sub(self.since.load(Relaxed));
+        Duration::from_nanos(effort) > LONG
+    }
 }
 
 #[derive(Default)]
@@ -39,7 +94,7 @@ struct Thread {
 impl Threads {
     /// Runs `connection` to its end. Called in the first thread.
     pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        if self.first.load(Relaxed) < CROWD {
+        if self.first.load(Relaxed) < CROWD || !self.effort.is_long() {
             tokio::spawn(counted(&self.first, connection));
             return;
         }
