@@ -166,10 +166,11 @@ pub async fn vanished(connection: &Connection) {
 /// Closes so that the answer arrives whole: a socket that is closed with unread input in it resets
 /// the connection, which may overtake the answer. So the input is read, and ignored, for a while.
 pub async fn linger(connection: &Connection) {
+    // First of all, and always: whoever else has a copy of the descriptor (a super-server) keeps it open.
+    connection.shut_down_writing();
     if connection.is_read_to_its_end() {
         return;
     }
-    connection.shut_down_writing();
     // On the heap, because it would be part of every connection's task.
     let mut ignored = vec![0; 4096];
     let drain = async {
