@@ -18,7 +18,7 @@ pub enum Level {
     Info = 6,
 }
 
-/// A time with one decimal, in the unit that suits it, as [`Duration`] shows it for five times the price.
+/// A time with one decimal, in the unit that suits it, as [`Duration`] shows it for ten times the price.
 pub struct Took(pub Duration);
 
 impl Display for Took {
@@ -30,7 +30,11 @@ impl Display for Took {
             time => (time, "s", 1_000_000_000),
         };
         let tenths = ((time * 10 + size / 2) / size) as u64;
-        write!(f, "{}.{}{unit}", tenths / 10, tenths % 10)
+        let mut digits = itoa::Buffer::new();
+        f.write_str(digits.format(tenths / 10))?;
+        f.write_str(".")?;
+        f.write_str(digits.format(tenths % 10))?;
+        f.write_str(unit)
     }
 }
 

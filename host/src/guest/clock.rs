@@ -247,6 +247,8 @@ impl<F: Future> Metered<F> {
 impl<F: Future> Future for Metered<F> {
     type Output = F::Output;
 
+    // All of a guest's run would be in each place that polls it.
+    #[inline(never)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let exact = self.meter.begin();
         RUNNING.fetch_add(1, SeqCst);
