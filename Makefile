@@ -32,23 +32,31 @@ docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
 build: host compile guests ## build everything into build/ (the default)
 
 # How often the host takes each of its branches, by `make profile`: the compiler makes what is hot fast, and the
-# rest small. (A name of its own for each content, because cargo looks at names only.) Functions that have
-# changed since, and all of them with another rustc, are compiled without.
-PROFILE := target/profile-$(firstword $(shell cksum host/profile.xz)).profdata
+# rest small. It tells nothing to another rustc than the one it was made with; functions that have changed since
+# are compiled without.
+PROFILE := host/profile-$(word 2,$(shell rustc --version 2>/dev/null)).xz
+# A name of its own for each content, because cargo looks at names only.
+PROFDATA := target/profile-$(firstword $(shell cksum $(PROFILE) 2>/dev/null)).profdata
 # Without these the host has a megabyte more, and is no faster.
 INLINE := -hot-callsite-threshold=500 -inline-cold-callsite-threshold=0 -inlinecold-threshold=0
 OUTLINE := -enable-machine-outliner=conservative-pgo -machine-outliner-reruns=1
 rustflag = --config 'target.$(TARGET).rustflags = ["-C$(1)"]'
-BUILD_HOST = $(CARGO) rustc $(LOCKED) --release -p wasm-sock --bin wasm-sock \
-  $(call rustflag,profile-use=$(CURDIR)/$(PROFILE)) $(call rustflag,llvm-args=-no-pgo-warn-mismatch $(INLINE)) \
-  -- '-Cllvm-args=$(OUTLINE)'
+BUILD_HOST := $(CARGO) rustc $(LOCKED) --release -p wasm-sock --bin wasm-sock
+ifneq ($(wildcard $(PROFILE)),)
+host order: $(PROFDATA)
+BUILD_HOST += $(call rustflag,profile-use=$(CURDIR)/$(PROFDATA)) \
+  $(call rustflag,llvm-args=-no-pgo-warn-mismatch $(INLINE)) -- '-Cllvm-args=$(OUTLINE)'
+else
+BUILD_HOST += --
+endif
 
-$(PROFILE): host/profile.xz
+$(PROFDATA): $(PROFILE)
 	@mkdir -p $(@D)
 	xz -dc $< >$@
 
 # Two invocations, always: in one, cargo would unify features and link the compiler into the host.
-host: $(PROFILE)
+host:
+	$(if $(wildcard $(PROFILE)),,@echo 'there is no $(PROFILE): the host will be slower (`make profile` makes one)')
 	$(BUILD_HOST)
 	@install -C -D -m 755 target/$(TARGET)/release/wasm-sock build/wasm-sock
 
@@ -218,7 +226,7 @@ bench-units: ## measure what systemd adds to a cold start, and what a sleeping s
 	tests/systemd-box -- python3 bench/units.py
 
 # The host is built three times: to count, with its symbols, and to be shipped.
-profile: build ## see anew what the host does when it runs, for its compiler and linker: host/profile.xz, host/hot.ld
+profile: build ## see anew what the host does when it runs, for its compiler and linker: host/profile-*.xz, host/hot.ld
 	tests/setup profile
 	@mkdir -p build/profile
 	for guest in p1/hello p2/hello p2/http-hello p1/echo p2/echo p3/http-actor; do \
@@ -226,11 +234,12 @@ profile: build ## see anew what the host does when it runs, for its compiler and
 	done
 	$(CARGO) build $(LOCKED) --release -p wasm-sock --target-dir target/profiled $(call rustflag,profile-generate)
 	python3 bench/profile.py count target/profiled/$(TARGET)/release/wasm-sock build/profile target/host.profdata
-	xz -9 -c target/host.profdata >host/profile.xz
-# Another make, because the name of the profile is another now.
+	rm -f host/profile-*.xz
+	xz -9 -c target/host.profdata >$(PROFILE)
+# Another make, because the name of what is in it is another now.
 	$(MAKE) --no-print-directory order host
 
-order: $(PROFILE)
+order:
 	$(BUILD_HOST) -C strip=none
 	python3 bench/profile.py order target/$(TARGET)/release/wasm-sock build/profile host/hot.ld
 
