@@ -154,6 +154,11 @@ impl Handler {
         }
     }
 
+    /// Does it answer HTTP requests, as far as is known without looking?
+    pub fn is_known_as_http(&self) -> bool {
+        self.glanced().is_some_and(|program| program.is_http())
+    }
+
     /// The program whose files need not be looked at yet.
     fn glanced(&self) -> Option<Arc<Program>> {
         let seen = self.seen();

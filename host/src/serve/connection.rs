@@ -34,11 +34,13 @@ pub fn spawn(
         Protocol::UnixPackets => Transport::Packets,
     };
     let connection = Arc::new(Connection::new(fd, transport));
-    let (serving, handler) = (host.clone(), handler.clone());
-    host.threads.spawn(async move {
-        serve(&serving, &handler, &connection, peer, in_flight).await;
+    let (serving, served) = (host.clone(), handler.clone());
+    let connection = async move {
+        serve(&serving, &served, &connection, peer, in_flight).await;
         drop(permits);
-    });
+    };
+    host.threads
+        .spawn(|| handler.is_known_as_http(), connection);
 }
 
 async fn serve(

@@ -78,15 +78,10 @@ pub fn serve(passed: Passed, plan: &Plan, cache: Option<Cache>) -> io::Result<()
     allocator::keep_blocks();
     journal::buffer();
     let threads = Threads::default();
-    let (resting, resumed) = (threads.effort.clone(), threads.effort.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Before it waits: whoever looks at the log then finds all that has happened.
-        .on_thread_park(move || {
-            journal::flush();
-            resting.rest();
-        })
-        .on_thread_unpark(move || resumed.resume())
+        .on_thread_park(journal::flush)
         .build()?;
     let settings = match plan {
         Plan::Serve { config, .. } => &config.host,

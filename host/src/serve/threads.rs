@@ -14,66 +14,18 @@ use tokio::sync::oneshot;
 /// Connections that a thread has before another is started.
 const CROWD: usize = 4;
 
-/// How long the first thread works without a rest before others help it. A connection that another
-/// thread serves costs a tenth more, as it must be told of it.
+/// How long a connection waits for its turn in the first thread before others help. One that another thread
+/// serves costs a tenth more, as that must be told of it.
 const LONG: Duration = Duration::from_millis(2);
-
-/// What is shorter is no rest: somebody came while it looked.
-const REST: Duration = Duration::from_micros(20);
 
 /// Where connections are served.
 #[derive(Default)]
 pub struct Threads {
     /// Connections in the first thread.
     first: Arc<AtomicUsize>,
+    /// How long the last one there waited for its turn, in nanoseconds.
+    waited: Arc<AtomicU64>,
     others: Mutex<Others>,
-    /// That of the first thread.
-    pub effort: Arc<Effort>,
-}
-
-/// How long a thread has had something to do without a rest.
-pub struct Effort {
-    /// What the times below are counted from, in nanoseconds.
-    origin: Instant,
-    /// When it last had nothing left to do.
-    rested: AtomicU64,
-    /// When its last real rest was over.
-    since: AtomicU64,
-}
-
-impl Default for Effort {
-    fn default() -> Self {
-        Self {
-            origin: Instant::now(),
-            rested: AtomicU64::new(0),
-            since: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Effort {
-    fn now(&self) -> u64 {
-        self.origin.elapsed().as_nanos() as u64
-    }
-
-    /// The thread has nothing to do, unless it finds something at once.
-    pub fn rest(&self) {
-        self.rested.store(self.now(), Relaxed);
-    }
-
-    /// The thread has something to do again.
-    pub fn resume(&self) {
-        let now = self.now();
-        let rest = now.saturating_sub(self.rested.load(Relaxed));
-        if Duration::from_nanos(rest) > REST {
-            self.since.store(now, Relaxed);
-        }
-    }
-
-    fn is_long(&self) -> bool {
-        let effort = self.now().saturating_sub(self.since.load(Relaxed));
-        Duration::from_nanos(effort) > LONG
-    }
 }
 
 #[derive(Default)]
@@ -92,11 +44,17 @@ struct Thread {
 }
 
 impl Threads {
-    /// Runs `connection` to its end. Called in the first thread.
-    pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        if self.first.load(Relaxed) < CROWD || !self.effort.is_long() {
-            tokio::spawn(counted(&self.first, connection));
-            return;
+    /// Runs `connection` to its end. Called in the first thread. One that `lasts` may have a lot to do when
+    /// it is too late to give it to another thread.
+    pub fn spawn(
+        &self,
+        lasts: impl FnOnce() -> bool,
+        connection: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let is_crowded = || self.first.load(Relaxed) >= CROWD;
+        let is_slow = || Duration::from_nanos(self.waited.load(Relaxed)) > LONG;
+        if !(is_crowded() && (is_slow() || lasts())) {
+            return self.spawn_here(connection);
         }
         let mut others = self.others();
         others.grow();
@@ -107,13 +65,17 @@ impl Threads {
             .filter(|thread| thread.connections.load(Relaxed) < self.first.load(Relaxed));
         match least {
             Some(thread) => {
-                let connection = counted(&thread.connections, connection);
+                let connection = counted(&thread.connections, || (), connection);
                 thread.handle.spawn(connection);
             }
-            None => {
-                tokio::spawn(counted(&self.first, connection));
-            }
+            None => self.spawn_here(connection),
         }
+    }
+
+    fn spawn_here(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        let (came, waited) = (Instant::now(), self.waited.clone());
+        let begin = move || waited.store(came.elapsed().as_nanos() as u64, Relaxed);
+        tokio::spawn(counted(&self.first, begin, connection));
     }
 
     /// Runs a task in each thread but the first, all of which are started.
@@ -156,9 +118,10 @@ impl Threads {
     }
 }
 
-/// Counts `connection` as long as it lives.
+/// Counts `connection` as long as it lives. `begin` is called when it has its first turn.
 fn counted(
     connections: &Arc<AtomicUsize>,
+    begin: impl FnOnce() + Send + 'static,
     connection: impl Future<Output = ()> + Send + 'static,
 ) -> impl Future<Output = ()> + Send + 'static {
     struct Counted(Arc<AtomicUsize>);
@@ -170,6 +133,7 @@ fn counted(
     connections.fetch_add(1, Relaxed);
     let counted = Counted(connections.clone());
     async move {
+        begin();
         connection.await;
         drop(counted);
     }
