@@ -205,7 +205,12 @@ fn write_syslog(level: Level, message: std::fmt::Arguments<'_>) {
 fn has_control(text: &str) -> bool {
     let is_control = |pair: &[u8]| matches!(pair, [0xc2, 0x80..=0x9f] | [..b' ' | 0x7f, _]);
     let bytes = text.as_bytes();
-    bytes.windows(2).any(is_control) || bytes.last().is_some_and(u8::is_ascii_control)
+    // Each line is looked at, sixteen bytes at a time: few have what may be part of one.
+    let may_be = |byte: &u8| *byte < b' ' || (0x7f..=0x9f).contains(byte);
+    let (chunks, rest) = bytes.as_chunks::<16>();
+    let is_suspect = |chunk: &[u8; 16]| chunk.iter().fold(false, |any, byte| any | may_be(byte));
+    (chunks.iter().any(is_suspect) || rest.iter().any(may_be))
+        && (bytes.windows(2).any(is_control) || bytes.last().is_some_and(u8::is_ascii_control))
 }
 
 /// Control characters (but tab) as `\xNN`: a guest's line can neither forge a second one nor drive
@@ -254,6 +259,8 @@ mod tests {
             let line = format!("a{c}");
             assert_eq!(has_control(&line), c.is_control(), "{c:?}");
             assert_eq!(has_control(&format!("{line}b")), c.is_control(), "{c:?}");
+            let long = format!("{}{c}{}", "µ".repeat(20), "-".repeat(20));
+            assert_eq!(has_control(&long), c.is_control(), "{c:?}");
         }
     }
 
