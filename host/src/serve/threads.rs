@@ -18,14 +18,29 @@ const CROWD: usize = 4;
 /// serves costs a tenth more, as that must be told of it.
 const LONG: Duration = Duration::from_millis(2);
 
+/// How long they help when one has waited.
+const HELP: Duration = Duration::from_millis(10);
+
 /// Where connections are served.
-#[derive(Default)]
 pub struct Threads {
     /// Connections in the first thread.
     first: Arc<AtomicUsize>,
-    /// How long the last one there waited for its turn, in nanoseconds.
-    waited: Arc<AtomicU64>,
+    /// What the next is counted from, in nanoseconds.
+    origin: Instant,
+    /// Until when the others help.
+    help_until: Arc<AtomicU64>,
     others: Mutex<Others>,
+}
+
+impl Default for Threads {
+    fn default() -> Self {
+        Self {
+            first: Arc::default(),
+            origin: Instant::now(),
+            help_until: Arc::default(),
+            others: Mutex::default(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -52,8 +67,8 @@ impl Threads {
         connection: impl Future<Output = ()> + Send + 'static,
     ) {
         let is_crowded = || self.first.load(Relaxed) >= CROWD;
-        let is_slow = || Duration::from_nanos(self.waited.load(Relaxed)) > LONG;
-        if !(is_crowded() && (is_slow() || lasts())) {
+        let needs_help = || nanoseconds(self.origin) < self.help_until.load(Relaxed);
+        if !(is_crowded() && (needs_help() || lasts())) {
             return self.spawn_here(connection);
         }
         let mut others = self.others();
@@ -73,8 +88,13 @@ impl Threads {
     }
 
     fn spawn_here(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        let (came, waited) = (Instant::now(), self.waited.clone());
-        let begin = move || waited.store(came.elapsed().as_nanos() as u64, Relaxed);
+        let (origin, came) = (self.origin, Instant::now());
+        let help_until = self.help_until.clone();
+        let begin = move || {
+            if came.elapsed() > LONG {
+                help_until.store(nanoseconds(origin) + HELP.as_nanos() as u64, Relaxed);
+            }
+        };
         tokio::spawn(counted(&self.first, begin, connection));
     }
 
@@ -116,6 +136,10 @@ impl Threads {
             let _ = thread.join();
         }
     }
+}
+
+fn nanoseconds(since: Instant) -> u64 {
+    since.elapsed().as_nanos() as u64
 }
 
 /// Counts `connection` as long as it lives. `begin` is called when it has its first turn.
