@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{BOTH, End, HTTP, Host, Kind, World, eventually};
+use harness::{BOTH, End, HTTP, Host, Kind, World, eventually, median};
 
 /// Half of this many lines are one guest's.
 const LIMIT: &str = "max-log = 20";
@@ -59,16 +59,14 @@ fn neighbours_answer_while_guests_flood_their_log() {
             let host = world.start(&[]);
             let _noisy: Vec<_> = (0..4).map(|_| noisy.connect()).collect();
             host.expect_in_flight(4);
-            let times = (0..50).map(|_| {
+            let time = |_| {
                 let start = Instant::now();
                 assert!(hello.knock().text().starts_with("Hello"));
                 start.elapsed()
-            });
-            let slowest = times.max().expect("fifty");
-            assert!(
-                slowest < Duration::from_millis(250),
-                "{kind:?}: {slowest:?}"
-            );
+            };
+            // Not the slowest: a machine that is busy with others may stand still for a second.
+            let middle = median((0..50).map(time).collect());
+            assert!(middle < Duration::from_millis(100), "{kind:?}: {middle:?}");
             assert!(
                 host.log.count("noisy 127.0.0.1:") <= 20,
                 "{}",
