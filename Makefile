@@ -226,7 +226,7 @@ bench-units: ## measure what systemd adds to a cold start, and what a sleeping s
 	tests/systemd-box -- python3 bench/units.py
 
 # The host is built three times: to count, with its symbols, and to be shipped.
-profile: build ## see anew what the host does when it runs, for its compiler and linker: host/profile-*.xz, host/hot.ld
+profile: compile guests ## see anew what the host does when it runs, for its compiler and linker: host/profile-*.xz, host/hot.ld
 	tests/setup profile
 	@mkdir -p build/profile
 	for guest in p1/hello p2/hello p2/http-hello p1/echo p2/echo p3/http-actor; do \

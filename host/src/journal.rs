@@ -18,7 +18,7 @@ pub enum Level {
     Info = 6,
 }
 
-/// A time with one decimal, in the unit that suits it, as [`Duration`] shows it for ten times the price.
+/// A time with one decimal, in the unit that suits it, as [`Duration`] shows it for several times the price.
 pub struct Took(pub Duration);
 
 impl Display for Took {

@@ -71,7 +71,7 @@ macro_rules! up_to_128 {
     };
 }
 
-/// From how many bytes on `rep movsb` is worth the 50 cycles or so that it takes to begin.
+/// From how many bytes on `rep movsb` is worth what it takes to begin.
 const LONG: usize = 1024;
 
 /// 64 bytes more, and whether there are more than 128 left.
@@ -143,7 +143,7 @@ pub unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, count: usize) -> 
         mov rcx, rdx
         rep movsb
         ret
-        // To a lower address, from the beginning.
+        // To a lower address, or few and far away: from the beginning.
     12:",
         forward!(),
         "

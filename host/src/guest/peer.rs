@@ -142,7 +142,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// As an address shows itself, for a third of the price: each line of the log has one.
+/// As an address shows itself, without `core::fmt` for each number: each line of the log has one.
 fn write_address(f: &mut fmt::Formatter<'_>, address: &SocketAddr) -> fmt::Result {
     let SocketAddr::V4(address) = address else {
         return write!(f, "{address}");

@@ -77,7 +77,6 @@ pub enum Plan {
 pub fn serve(passed: Passed, plan: &Plan, cache: Option<Cache>) -> io::Result<()> {
     allocator::keep_blocks();
     journal::buffer();
-    let threads = Threads::default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Before it waits: whoever looks at the log then finds all that has happened.
@@ -97,7 +96,7 @@ pub fn serve(passed: Passed, plan: &Plan, cache: Option<Cache>) -> io::Result<()
         engines: Engines::new(settings.stack).map_err(io::Error::other)?,
         cache,
         activity: Activity::new(),
-        threads,
+        threads: Threads::default(),
         places: Places::new(
             settings
                 .max_connections

@@ -4,7 +4,7 @@
 use crate::allocator;
 use crate::journal;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -22,25 +22,13 @@ const LONG: Duration = Duration::from_millis(2);
 const HELP: Duration = Duration::from_millis(10);
 
 /// Where connections are served.
+#[derive(Default)]
 pub struct Threads {
     /// Connections in the first thread.
     first: Arc<AtomicUsize>,
-    /// What the next is counted from, in nanoseconds.
-    origin: Instant,
-    /// Until when the others help.
-    help_until: Arc<AtomicU64>,
+    /// When one of them last began after it had waited for long.
+    waited: Arc<Mutex<Option<Instant>>>,
     others: Mutex<Others>,
-}
-
-impl Default for Threads {
-    fn default() -> Self {
-        Self {
-            first: Arc::default(),
-            origin: Instant::now(),
-            help_until: Arc::default(),
-            others: Mutex::default(),
-        }
-    }
 }
 
 #[derive(Default)]
@@ -67,11 +55,11 @@ impl Threads {
         connection: impl Future<Output = ()> + Send + 'static,
     ) {
         let is_crowded = || self.first.load(Relaxed) >= CROWD;
-        let needs_help = || nanoseconds(self.origin) < self.help_until.load(Relaxed);
+        let needs_help = || locked(&self.waited).is_some_and(|began| began.elapsed() < HELP);
         if !(is_crowded() && (needs_help() || lasts())) {
             return self.spawn_here(connection);
         }
-        let mut others = self.others();
+        let mut others = locked(&self.others);
         others.grow();
         let least = others
             .threads
@@ -88,11 +76,11 @@ impl Threads {
     }
 
     fn spawn_here(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        let (origin, came) = (self.origin, Instant::now());
-        let help_until = self.help_until.clone();
+        let (came, waited) = (Instant::now(), self.waited.clone());
         let begin = move || {
-            if came.elapsed() > LONG {
-                help_until.store(nanoseconds(origin) + HELP.as_nanos() as u64, Relaxed);
+            let now = Instant::now();
+            if now.duration_since(came) > LONG {
+                *locked(&waited) = Some(now);
             }
         };
         tokio::spawn(counted(&self.first, begin, connection));
@@ -103,7 +91,7 @@ impl Threads {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let mut others = self.others();
+        let mut others = locked(&self.others);
         while others.start_another() {}
         others.spawn_in_each(task);
     }
@@ -113,16 +101,12 @@ impl Threads {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.others().spawn_in_each(task);
-    }
-
-    fn others(&self) -> MutexGuard<'_, Others> {
-        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.others).spawn_in_each(task);
     }
 
     /// Ends all threads but the first. What they still serve is dropped, as if it were here.
     pub fn stop(&self) {
-        let threads = std::mem::take(&mut self.others().threads);
+        let threads = std::mem::take(&mut locked(&self.others).threads);
         let joins: Vec<JoinHandle<()>> = threads
             .into_iter()
             .map(|thread| {
@@ -138,8 +122,8 @@ impl Threads {
     }
 }
 
-fn nanoseconds(since: Instant) -> u64 {
-    since.elapsed().as_nanos() as u64
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Counts `connection` as long as it lives. `begin` is called when it has its first turn.
