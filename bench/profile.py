@@ -31,7 +31,8 @@ COLD_STARTS = 4
 TURNS = 500
 CLIENTS = 16
 
-# Bytes that never run are taken along only if they are few.
+# Instances of a generic function that never run are taken along only if they have few bytes: then it has
+# its place whatever the hash in its name.
 MOST_WASTED = 6000
 
 HEADER = """\
@@ -46,6 +47,7 @@ SECTIONS
 {
   .text.cold_start :
   {
+    *crt1.o(.text)
 """
 FOOTER = """\
   }
@@ -152,7 +154,7 @@ def llvm_profdata():
     return next(Path(sysroot).rglob("llvm-profdata"))
 
 
-def functions(host, artifact, folder):
+def ran(host, artifact, folder):
     """The names of all functions that run for one connection, each once."""
     profile = Path(folder, "profile")
     tool = f"valgrind -q --tool=callgrind --demangle=no --callgrind-out-file={profile}"
@@ -160,45 +162,54 @@ def functions(host, artifact, folder):
     # Callgrind does not survive timer signals.
     with started(host, artifact, listener, tool=tool, spared=",setitimer"):
         answered(knock(listener.getsockname()))
-    names = re.findall(r"^c?fn=\(\d+\) (\S+)", profile.read_text(), re.MULTILINE)
+    names = re.findall(r"^c?fn=\(\d+\) (.+)", profile.read_text(), re.MULTILINE)
+    # What callgrind says for what calls `main`.
+    names = [name.replace("(below main)", "__libc_start_main") for name in names]
     return dict.fromkeys(re.sub(r"'\d+$", "", name) for name in names)
 
 
-def sizes(program):
+def functions(program):
+    """Where each function lies, and its size, by its name. One may have several names."""
     found = {}
     symbols = subprocess.check_output(["nm", "-S", program], text=True)
     for line in symbols.splitlines():
         fields = line.split()
         if len(fields) == 4 and fields[2] in "tTwW":
-            found[fields[3]] = int(fields[1], 16)
+            found[fields[3]] = int(fields[0], 16), int(fields[1], 16)
     return found
 
 
-def pattern(name):
-    """A name without its hash, which covers all instances of a generic function."""
+def without_hash(name):
+    """A pattern that covers all instances of a generic function."""
     return re.sub(r"17h[0-9a-f]{16}E.*$", "17h*", name)
 
 
 def order(host, artifacts, script):
-    size = sizes(host)
+    found = functions(host)
+    names, total = defaultdict(list), defaultdict(int)
+    for name, (address, size) in found.items():
+        names[address].append(name)
+        total[without_hash(name)] += size
     run = {}
     with tempfile.TemporaryDirectory() as folder:
         for guest in COLD:
-            run |= functions(host, artifacts / f"{guest}.cwasm", folder)
-    total, used = defaultdict(int), defaultdict(int)
-    for name in size:
-        total[pattern(name)] += size[name]
-    for name in run.keys() & size.keys():
-        used[pattern(name)] += size[name]
-    hot = [
-        name
-        for name in dict.fromkeys(map(pattern, run))
-        if used[name] and total[name] - used[name] <= MOST_WASTED
-    ]
+            for name in ran(host, artifacts / f"{guest}.cwasm", folder):
+                if name in found:
+                    run |= dict.fromkeys(names[found[name][0]])
+    used = defaultdict(int)
+    for name in run:
+        used[without_hash(name)] += found[name][1]
+
+    def pattern(name):
+        any_instance = without_hash(name)
+        return any_instance if total[any_instance] - used[any_instance] <= MOST_WASTED else name
+
+    hot = dict.fromkeys(map(pattern, run))
     # The compiler says in a section's name how often it expects a function to run.
     text = "".join(f"    *(.text.{name} .text.hot.{name} .text.unlikely.{name})\n" for name in hot)
     script.write_text(HEADER + text + FOOTER)
-    print(f"{len(hot)} functions, {sum(total[name] for name in hot) // 1024} KiB")
+    size = sum(size for _, size in {found[name] for name in run})
+    print(f"{len(hot)} functions, {size // 1024} KiB")
 
 
 verb, host, artifacts, result = sys.argv[1], *map(Path.absolute, map(Path, sys.argv[2:]))

@@ -9,6 +9,8 @@
 //! blocks, all of which are given back together. So threads that serve keep small blocks of their own
 //! at hand ([`keep_blocks`]), in front of the lock.
 
+mod c;
+
 use dlmalloc::Dlmalloc;
 use rustix::mm::{
     Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mremap, munmap,

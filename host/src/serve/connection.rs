@@ -35,10 +35,11 @@ pub fn spawn(
     };
     let connection = Arc::new(Connection::new(fd, transport));
     let (serving, served) = (host.clone(), handler.clone());
-    let connection = async move {
+    // On the heap at once: it has two kilobytes, and would be moved from one stack frame to the next.
+    let connection = Box::pin(async move {
         serve(&serving, &served, &connection, peer, in_flight).await;
         drop(permits);
-    };
+    });
     host.threads
         .spawn(|| handler.is_known_as_http(), connection);
 }
