@@ -4,10 +4,12 @@ usage: python3 bench/profile.py count HOST ARTIFACTS PROFILE
        python3 bench/profile.py order HOST ARTIFACTS SCRIPT
 
 `count` writes how often each branch was taken (PROFILE, for `llvm-profdata`), of a HOST that counts
-(`-C profile-generate`). `order` writes a linker SCRIPT that puts the functions of a cold start side by side, of
-a HOST with its symbols. ARTIFACTS is a folder of compiled guests. Needs strace, and valgrind for `order`.
+(`-C profile-generate`). `order` writes a linker SCRIPT that puts the functions of a cold start side by side, and
+the constants that it reads, of a HOST with its symbols and the linker's map beside it (HOST.map). ARTIFACTS is a
+folder of compiled guests. Needs strace, and valgrind for `order`.
 """
 
+import bisect
 import http.client
 import os
 import re
@@ -40,20 +42,22 @@ HEADER = """\
 SECTIONS { /DISCARD/ : { *(EXCLUDE_FILE(*crtbegin*.o *crtend*.o) .eh_frame) *(.gcc_except_table*) } }
 INSERT BEFORE .text;
 
-/* The functions that a cold start runs, side by side: a page fault maps 64 KiB around an address, and
-   what is scattered over 5 MiB needs three times as many. Names that nothing has any more do no harm.
-   Made by `make profile`. */
+/* The functions that a cold start runs, side by side, and the constants that it reads: a page fault maps
+   64 KiB around an address, and what is scattered over 6 MiB needs three times as many. Names that nothing has
+   any more do no harm. Made by `make profile`. */
+"""
+SECTION = """\
 SECTIONS
-{
-  .text.cold_start :
-  {
-    *crt1.o(.text)
+{{
+  .{kind}.cold_start :
+  {{
+{content}  }}
+}}
+INSERT BEFORE .{kind};
 """
-FOOTER = """\
-  }
-}
-INSERT BEFORE .text;
-"""
+
+# Constants of all functions, which the linker has merged: those by size, which nearly all need, and the strings.
+MERGED = "*(.rodata.cst*)", "*(.rodata.str*)"
 
 
 @contextmanager
@@ -154,14 +158,18 @@ def llvm_profdata():
     return next(Path(sysroot).rglob("llvm-profdata"))
 
 
+def watched(host, artifact, tool):
+    """Serves one connection under one of valgrind's tools."""
+    listener = listening()
+    # Callgrind does not survive timer signals.
+    with started(host, artifact, listener, tool=f"valgrind -q --tool={tool}", spared=",setitimer"):
+        answered(knock(listener.getsockname()))
+
+
 def ran(host, artifact, folder):
     """The names of all functions that run for one connection, each once."""
     profile = Path(folder, "profile")
-    tool = f"valgrind -q --tool=callgrind --demangle=no --callgrind-out-file={profile}"
-    listener = listening()
-    # Callgrind does not survive timer signals.
-    with started(host, artifact, listener, tool=tool, spared=",setitimer"):
-        answered(knock(listener.getsockname()))
+    watched(host, artifact, f"callgrind --demangle=no --callgrind-out-file={profile}")
     names = re.findall(r"^c?fn=\(\d+\) (.+)", profile.read_text(), re.MULTILINE)
     # What callgrind says for what calls `main`.
     names = [name.replace("(below main)", "__libc_start_main") for name in names]
@@ -184,18 +192,17 @@ def without_hash(name):
     return re.sub(r"17h[0-9a-f]{16}E.*$", "17h*", name)
 
 
-def order(host, artifacts, script):
+def hot_functions(host, artifacts, folder):
     found = functions(host)
     names, total = defaultdict(list), defaultdict(int)
     for name, (address, size) in found.items():
         names[address].append(name)
         total[without_hash(name)] += size
     run = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for guest in COLD:
-            for name in ran(host, artifacts / f"{guest}.cwasm", folder):
-                if name in found:
-                    run |= dict.fromkeys(names[found[name][0]])
+    for artifact in artifacts:
+        for name in ran(host, artifact, folder):
+            if name in found:
+                run |= dict.fromkeys(names[found[name][0]])
     used = defaultdict(int)
     for name in run:
         used[without_hash(name)] += found[name][1]
@@ -205,11 +212,54 @@ def order(host, artifacts, script):
         return any_instance if total[any_instance] - used[any_instance] <= MOST_WASTED else name
 
     hot = dict.fromkeys(map(pattern, run))
+    print(f"{len(hot)} functions, {sum(size for _, size in {found[name] for name in run}) >> 10} KiB")
     # The compiler says in a section's name how often it expects a function to run.
-    text = "".join(f"    *(.text.{name} .text.hot.{name} .text.unlikely.{name})\n" for name in hot)
-    script.write_text(HEADER + text + FOOTER)
-    size = sum(size for _, size in {found[name] for name in run})
-    print(f"{len(hot)} functions, {size // 1024} KiB")
+    return [f"*(.text.{name} .text.hot.{name} .text.unlikely.{name})" for name in hot]
+
+
+def constants(linker_map):
+    """Where each piece of read-only data lies, its size, and the name of its section, in order."""
+    text = Path(linker_map).read_text().partition("\n.rodata ")[2].partition("\n.rodata1")[0]
+    piece = r"^ (\.rodata\S*)\s+0x([0-9a-f]+)\s+0x([0-9a-f]+) "
+    found = re.findall(piece, text, re.MULTILINE)
+    return sorted((int(address, 16), int(size, 16), name) for name, address, size in found)
+
+
+def read(host, artifact, folder):
+    """The addresses that are read for one connection."""
+    log = Path(folder, "reads")
+    watched(host, artifact, f"lackey --trace-mem=yes --log-file={log}")
+    with log.open(errors="replace") as lines:
+        return {int(line[3:].partition(",")[0], 16) for line in lines if line.startswith((" L ", " M "))}
+
+
+def hot_constants(host, artifacts, folder):
+    all_of_them = constants(f"{host}.map")
+    beginnings = [address for address, _, _ in all_of_them]
+    hot = {}
+    for artifact in artifacts:
+        for address in sorted(read(host, artifact, folder)):
+            index = bisect.bisect(beginnings, address) - 1
+            begin, size, _ = all_of_them[index]
+            if index >= 0 and address < begin + size:
+                hot[all_of_them[index]] = None
+    print(f"{len(hot)} constants, {sum(size for _, size, _ in hot) >> 10} KiB")
+    by_size, strings = MERGED
+    plain = [name for _, _, name in hot if not re.match(r"\.rodata(\.cst|\.str|$)", name)]
+    return [by_size, *(f"*({name})" for name in plain), strings]
+
+
+def order(host, artifacts, script):
+    artifacts = [artifacts / f"{guest}.cwasm" for guest in COLD]
+    with tempfile.TemporaryDirectory() as folder:
+        hot = {
+            "text": ["*crt1.o(.text)", *hot_functions(host, artifacts, folder)],
+            "rodata": hot_constants(host, artifacts, folder),
+        }
+    script.write_text(HEADER + "".join(
+        SECTION.format(kind=kind, content="".join(f"    {pattern}\n" for pattern in patterns))
+        for kind, patterns in hot.items()
+    ))
 
 
 verb, host, artifacts, result = sys.argv[1], *map(Path.absolute, map(Path, sys.argv[2:]))
