@@ -280,7 +280,10 @@ fn a_module_that_is_replaced_answers_the_next_request_of_a_connection() {
 
         // One that does not speak HTTP: it answers the next connection, as it can.
         world.install_of(Kind::P2, "web", "echo");
-        http.get("/hello").expect_status(503);
+        // What was seen of the files holds for a millisecond.
+        eventually("the new module is seen", || {
+            http.get("/hello").status == 503
+        });
         address.ask("are you there?").expect_whole("are you there?");
         host.log.expect("answers no HTTP requests");
     }

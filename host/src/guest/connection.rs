@@ -139,12 +139,37 @@ impl Connection {
             tried = true;
             Ok(operation(fd.as_fd())?)
         });
-        if tried {
+        if tried || interest.is_readable() {
             return result;
         }
         // The event loop knows of no readiness, and did not try. But a Unix socket takes more than
         // it announces: it is "writable" only while three quarters of its buffer are free.
         Ok(operation(self.fd.as_fd())?)
+    }
+
+    /// Reads from a stream into so much `room`.
+    fn receive(
+        &self,
+        room: usize,
+        mut operation: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut all = None;
+        let result = self.attempt(Interest::READABLE, |fd| {
+            let count = operation(fd)?;
+            if (1..room).contains(&count) {
+                // Less than there was room for is all that there is (epoll(7)): as well as if it had been
+                // asked for more in vain.
+                all = Some(count);
+                return Err(Errno::AGAIN);
+            }
+            Ok(count)
+        });
+        let count = all.map_or(result, Ok)?;
+        if count == 0 && room > 0 {
+            self.ended.store(true, Relaxed);
+        }
+        self.received.fetch_add(count as u64, Relaxed);
+        Ok(count)
     }
 
     /// Reads what has arrived: bytes of a stream, or one packet. 0 bytes: the client will send no
@@ -156,11 +181,9 @@ impl Connection {
         if self.transport == Transport::Packets {
             return self.try_recv_packet(buffer);
         }
-        let count = self.attempt(Interest::READABLE, |fd| {
+        self.receive(buffer.len(), |fd| {
             rustix::net::recv(fd, &mut *buffer, RecvFlags::empty()).map(|(count, _)| count)
-        })?;
-        self.note_received(count, buffer.len());
-        Ok(count)
+        })
     }
 
     /// One packet a read. What does not fit the buffer comes with the next reads, and is not lost as
@@ -203,20 +226,10 @@ impl Connection {
             return received;
         }
         let room = buffer.capacity() - buffer.len();
-        let count = self.attempt(Interest::READABLE, |fd| {
+        self.receive(room, |fd| {
             rustix::net::recv(fd, spare_capacity(buffer), RecvFlags::empty())
                 .map(|(count, _)| count)
-        })?;
-        self.note_received(count, room);
-        Ok(count)
-    }
-
-    /// Notes that a read of a stream into so much `room` brought so many bytes.
-    fn note_received(&self, count: usize, room: usize) {
-        if count == 0 && room > 0 {
-            self.ended.store(true, Relaxed);
-        }
-        self.received.fetch_add(count as u64, Relaxed);
+        })
     }
 
     /// Like [`Self::try_recv`], into what is not filled of `buffer`, without clearing it first.
@@ -228,15 +241,13 @@ impl Connection {
         }
         // SAFETY: recv(2) writes to it, and nothing is made uninitialised that was not.
         let unfilled = unsafe { buffer.unfilled_mut() };
-        let room = unfilled.len();
-        let count = self.attempt(Interest::READABLE, |fd| {
+        let count = self.receive(unfilled.len(), |fd| {
             let received = rustix::net::recv(fd, &mut *unfilled, RecvFlags::empty());
             received.map(|((filled, _), _)| filled.len())
         })?;
         // SAFETY: so many bytes were written.
         unsafe { buffer.assume_init(count) };
         buffer.advance(count);
-        self.note_received(count, room);
         Ok(())
     }
 
@@ -418,13 +429,16 @@ impl Connection {
         match self.poll(PollFlags::empty()) {
             Ok(events) if events.contains(PollFlags::ERR) => true,
             Ok(events) if events.contains(PollFlags::HUP) => {
-                let has_unread = matches!(rustix::io::ioctl_fionread(&*self.fd), Ok(1..))
-                    || !lock(&self.unread).is_empty();
-                self.transport == Transport::Tcp || !has_unread
+                self.transport == Transport::Tcp || !self.has_unread()
             }
             Ok(_) | Err(Errno::INTR) => false,
             Err(_) => true,
         }
+    }
+
+    /// Has the client sent something that nobody has read? (What the event loop knows of is older.)
+    pub fn has_unread(&self) -> bool {
+        matches!(rustix::io::ioctl_fionread(&*self.fd), Ok(1..)) || !lock(&self.unread).is_empty()
     }
 
     /// Was the end of a stream read, so that nothing can come any more?

@@ -96,7 +96,7 @@ pub async fn serve(
     }
     mem::forget(broken);
     let is_idle = session.wire.phase().0 == Phase::Idle && !session.wire.is_http2();
-    if !is_idle || session.has_unread() {
+    if !is_idle || connection.has_unread() {
         linger(connection).await;
     }
 }
@@ -157,13 +157,13 @@ impl Session {
                     }
                 }
                 // A request that is on its way in is still answered; HTTP/2 sees to that itself.
-                let is_on_its_way = match phase {
+                let is_on_its_way = || match phase {
                     Phase::Head => true,
-                    Phase::Idle => self.has_unread(),
+                    Phase::Idle => self.connection.has_unread(),
                     Phase::Busy => false,
                 };
-                let may_shut_down = self.wire.is_http2() || !is_on_its_way;
-                if closing_since.is_some() && !shut_down && may_shut_down {
+                let may_shut_down = || self.wire.is_http2() || !is_on_its_way();
+                if closing_since.is_some() && !shut_down && may_shut_down() {
                     shut_down = true;
                     speaking.as_mut().graceful_shutdown();
                     continue;
@@ -230,10 +230,5 @@ impl Session {
 
     fn is_crowded(&self) -> bool {
         self.handler.places.is_crowded() || self.host.places.is_crowded()
-    }
-
-    /// Has the client sent something that nobody has read?
-    fn has_unread(&self) -> bool {
-        matches!(self.connection.peek(&mut [0; 1]), Ok(1..))
     }
 }

@@ -9,6 +9,7 @@ use futures::FutureExt;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -101,50 +102,108 @@ pub enum Source {
     Shared { body: Begun, attended: Attended },
 }
 
-/// A body whose first frame may be here.
-pub struct Begun {
-    first: Option<Result<Frame<Bytes>, Error>>,
-    rest: WasiBody,
+impl Source {
+    /// Is it known that no more comes? Else it is seen by asking, and whether it broke off.
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_none(),
+            Self::Guest { body, .. } | Self::Shared { body, .. } => body.is_over(),
+        }
+    }
+
+    /// How many bytes come, if that is known.
+    fn length(&self) -> Option<u64> {
+        match self {
+            // What has no body has no length either.
+            Self::Text(text) => text.as_ref().map(|text| text.len() as u64),
+            Self::Guest { body, .. } | Self::Shared { body, .. } => body.length(),
+        }
+    }
 }
 
-/// Gives a guest that has just decided on the head the time to begin with the body, so that both go
-/// out together.
-pub async fn begun(mut rest: WasiBody) -> Begun {
-    let mut first = None;
-    for _ in 0..TURNS {
-        match rest.frame().now_or_never() {
-            Some(frame) => {
-                // The end comes again when it is asked for, unlike an error.
-                first = frame;
+/// A body of which the beginning may be here, or all.
+#[derive(Default)]
+pub struct Begun {
+    first: Option<Frame<Bytes>>,
+    second: Option<Result<Frame<Bytes>, Error>>,
+    /// `None`: no more comes.
+    rest: Option<WasiBody>,
+}
+
+/// How often it is looked whether a guest has gone on.
+const TURNS: usize = 2;
+
+/// Gives a guest that has just decided on the head the time to begin with the body, and to end it if it is
+/// short, so that all goes out together. A body that ends because its guest `is_broken` is not whole.
+pub async fn begun(mut body: WasiBody, is_broken: impl Fn() -> bool) -> Begun {
+    let mut begun = Begun::default();
+    let mut turns = 0..TURNS;
+    loop {
+        match body.frame().now_or_never() {
+            Some(Some(Ok(frame))) if begun.first.is_none() => begun.first = Some(frame),
+            Some(None) if !is_broken() => return begun,
+            // The end comes again when it is asked for, unlike an error.
+            Some(second) => {
+                begun.second = second;
                 break;
             }
+            None if turns.next().is_none() => break,
             None => tokio::task::yield_now().await,
         }
     }
-    Begun { first, rest }
+    begun.rest = Some(body);
+    begun
 }
-
-/// How often it is looked whether a guest has begun.
-const TURNS: usize = 2;
 
 impl Begun {
     fn poll_frame(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match self.first.take() {
-            Some(frame) => Poll::Ready(Some(frame)),
-            None => Pin::new(&mut self.rest).poll_frame(context),
+        if let Some(frame) = self.first.take() {
+            return Poll::Ready(Some(Ok(frame)));
         }
+        if let Some(frame) = self.second.take() {
+            return Poll::Ready(Some(frame));
+        }
+        match &mut self.rest {
+            Some(rest) => Pin::new(rest).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    /// Is it known that no more comes?
+    fn is_whole(&self) -> bool {
+        self.rest.is_none()
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_whole() && self.first.is_none() && self.second.is_none()
+    }
+
+    /// How many bytes come, if that is known, and nothing but bytes.
+    fn length(&self) -> Option<u64> {
+        let rest = match &self.rest {
+            Some(rest) => rest.size_hint().exact()?,
+            None => 0,
+        };
+        let second = self.second.as_ref().and_then(|frame| frame.as_ref().ok());
+        let mut here = self.first.iter().chain(second);
+        here.try_fold(rest, |length, frame| {
+            Some(length + frame.data_ref()?.len() as u64)
+        })
     }
 }
 
 impl Download {
     /// `length` is what the head promises.
     pub fn new(source: Source, length: Option<u64>, exchange: Arc<Exchange>, busy: Busy) -> Self {
+        if source.is_over() {
+            exchange.is_answered.store(true, Relaxed);
+        }
         Self {
+            left: length.or(source.length()),
             source,
-            left: length,
             _under_way: exchange.session.wire.begin_body(),
             exchange,
             _busy: busy,
@@ -153,7 +212,6 @@ impl Download {
 
     /// For an answer that has no body: to HEAD, or 304. The guest need not know.
     pub fn none(source: Source, exchange: Arc<Exchange>, busy: Busy) -> Self {
-        exchange.is_answered.store(true, Relaxed);
         tokio::spawn(drain(source, exchange.clone()));
         Self::new(Source::Text(None), None, exchange, busy)
     }
@@ -183,8 +241,8 @@ impl Download {
     fn end(&self) -> Option<Result<Frame<Bytes>, io::Error>> {
         let is_broken = match &self.source {
             Source::Text(_) => false,
-            Source::Guest { fate, .. } => fate.is_broken(),
-            Source::Shared { attended, .. } => attended.is_broken(),
+            Source::Guest { body, fate, .. } => !body.is_whole() && fate.is_broken(),
+            Source::Shared { body, attended } => !body.is_whole() && attended.is_broken(),
         };
         if is_broken {
             return Some(Err(self.break_off()));
@@ -226,29 +284,13 @@ impl Body for Download {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Text(text) => text.is_none(),
-            // Whether there is more, and whether it broke off, is seen by asking.
-            _ => false,
-        }
+        self.source.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Text(None) => SizeHint::default(),
-            Source::Text(Some(text)) => SizeHint::with_exact(text.len() as u64),
-            Source::Guest { body, .. } | Source::Shared { body, .. } => {
-                let begun = body
-                    .first
-                    .as_ref()
-                    .and_then(|frame| frame.as_ref().ok()?.data_ref());
-                let (begun, rest) = (begun.map_or(0, Bytes::len) as u64, body.rest.size_hint());
-                match rest.exact() {
-                    Some(rest) => SizeHint::with_exact(begun + rest),
-                    None => SizeHint::new(),
-                }
-            }
-        }
+        self.source
+            .length()
+            .map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }
 
@@ -270,7 +312,7 @@ impl Drop for Download {
 /// Takes a body to its end, for nobody.
 async fn drain(mut source: Source, exchange: Arc<Exchange>) {
     if let Source::Guest { body, .. } | Source::Shared { body, .. } = &mut source {
-        while let Some(Ok(_)) = body.rest.frame().await {}
+        while let Some(Ok(_)) = poll_fn(|context| body.poll_frame(context)).await {}
     }
     drop((source, exchange));
 }

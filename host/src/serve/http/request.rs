@@ -124,7 +124,7 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answere
             match service.answer(request, bounds, make_state, keep).await {
                 Ok((response, attended)) => {
                     let (head, body) = response.into_parts();
-                    let body = begun(body).await;
+                    let body = begun(body, || attended.is_broken()).await;
                     Ok((head, Source::Shared { body, attended }))
                 }
                 Err(NoAnswer::TimedOut) => Err(timed_out(exchange, limits.timeout)),
@@ -180,7 +180,7 @@ async fn by_one(
     match answered {
         Ok(response) => {
             let (head, body) = response.into_parts();
-            let body = begun(body).await;
+            let body = begun(body, || fate.is_broken()).await;
             Ok((head, Source::Guest { body, fate, task }))
         }
         Err(error) => Err(internal(format!("answered with the error {error:?}"))),
