@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::LazyLock;
 use thiserror::Error;
 
 /// The sticky bit: in such a directory nobody replaces files of others (`inode(7)`).
@@ -132,7 +133,9 @@ struct Stranger {
 }
 
 fn check_owner(metadata: &Metadata) -> Result<(), Stranger> {
-    let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    // Asked once: it does not change, and each cold start looks at a dozen folders.
+    static US: LazyLock<u32> = LazyLock::new(|| rustix::process::geteuid().as_raw());
+    let (owner, us) = (metadata.uid(), *US);
     match owner == 0 || owner == us {
         true => Ok(()),
         false => Err(Stranger { owner, us }),
