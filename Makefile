@@ -239,9 +239,10 @@ profile: compile guests ## see anew what the host does when it runs, for its com
 # Another make, because the name of what is in it is another now.
 	$(MAKE) --no-print-directory order host
 
+ORDERED := target/$(TARGET)/release/wasm-sock
 order:
-	$(BUILD_HOST) -C strip=none
-	python3 bench/profile.py order target/$(TARGET)/release/wasm-sock build/profile host/hot.ld
+	$(BUILD_HOST) -C strip=none -C link-arg=-Wl,-Map=$(CURDIR)/$(ORDERED).map
+	python3 bench/profile.py order $(ORDERED) build/profile host/hot.ld
 
 install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	@test -x build/wasm-sock -a -x build/wasm-sock-compile || \

@@ -219,7 +219,7 @@ def hot_functions(host, artifacts, folder):
 
 def constants(linker_map):
     """Where each piece of read-only data lies, its size, and the name of its section, in order."""
-    text = Path(linker_map).read_text().partition("\n.rodata ")[2].partition("\n.rodata1")[0]
+    text = Path(linker_map).read_text().partition("\n.rodata")[2].partition("\n.rodata1")[0]
     piece = r"^ (\.rodata\S*)\s+0x([0-9a-f]+)\s+0x([0-9a-f]+) "
     found = re.findall(piece, text, re.MULTILINE)
     return sorted((int(address, 16), int(size, 16), name) for name, address, size in found)
