@@ -163,8 +163,8 @@ fn now(exact: bool) -> u64 {
 /// What one guest has used.
 ///
 /// Slices shorter than a quantum are measured by the wall clock, which reads too much when the
-/// machine is busy with others, though never more than a quantum. From its first long slice on a
-/// guest's time is exact, and a second one shows that it computes.
+/// machine is busy with others, though never more than until the [`FIRST_TICK`]. From its first long slice
+/// on a guest's time is exact, and a second one shows that it computes.
 #[derive(Default)]
 pub struct Meter {
     /// Nanoseconds, without the slice that runs now.
@@ -200,8 +200,8 @@ impl Meter {
     pub fn tick(&self, limit: Option<Duration>) -> Turn {
         let exact = self.is_exact.load(Relaxed);
         let slice = self.slice(exact);
-        // As in `end`: no more than a quantum is believed of the wall clock.
-        let charged = if exact { slice } else { slice.min(QUANTUM) };
+        // As in `end`: no more is believed of the wall clock.
+        let charged = if exact { slice } else { slice.min(FIRST_TICK) };
         if limit.is_some_and(|limit| self.used() + charged > limit) {
             Turn::Exceeded
         } else if slice >= QUANTUM {
@@ -227,7 +227,7 @@ impl Meter {
             self.is_exact.store(true, Relaxed);
             self.long_running.fetch_or(exact, Relaxed);
             if !exact {
-                slice = QUANTUM;
+                slice = slice.min(FIRST_TICK);
             }
         }
         self.used.fetch_add(slice.as_nanos() as u64, Relaxed);

@@ -48,6 +48,8 @@ pub struct Connection {
     most: AtomicU64,
     /// It tried to send more.
     overran: SetOnce<()>,
+    /// A read of a stream that brought less than there was room for brought all there was.
+    short_is_all: AtomicBool,
     /// A stream said that its client will send no more.
     ended: AtomicBool,
     /// Bytes the guest read.
@@ -76,6 +78,7 @@ impl Connection {
             no_delay: AtomicBool::new(transport == Transport::Tcp),
             most: AtomicU64::new(u64::MAX),
             overran: SetOnce::new(),
+            short_is_all: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -89,6 +92,13 @@ impl Connection {
     /// Lets the guest send so many bytes; a write that would be more fails, and [`Self::overrun`] comes.
     pub fn limit_output(&self, most: u64) {
         self.most.store(most, Relaxed);
+    }
+
+    /// What comes is HTTP: none of it is urgent (`tcp(7)`), which a read would stop at. Unix sockets have more
+    /// that reads stop at, such as descriptors.
+    pub fn carries_http(&self) {
+        self.short_is_all
+            .store(self.transport == Transport::Tcp, Relaxed);
     }
 
     /// Waits until the guest tries to send more than it may.
@@ -156,9 +166,8 @@ impl Connection {
         let mut all = None;
         let result = self.attempt(Interest::READABLE, |fd| {
             let count = operation(fd)?;
-            if (1..room).contains(&count) {
-                // Less than there was room for is all that there is (epoll(7)): as well as if it had been
-                // asked for more in vain.
+            if (1..room).contains(&count) && self.short_is_all.load(Relaxed) {
+                // As well as if it had been asked for more in vain (epoll(7)).
                 all = Some(count);
                 return Err(Errno::AGAIN);
             }
@@ -429,7 +438,9 @@ impl Connection {
         match self.poll(PollFlags::empty()) {
             Ok(events) if events.contains(PollFlags::ERR) => true,
             Ok(events) if events.contains(PollFlags::HUP) => {
-                self.transport == Transport::Tcp || !self.has_unread()
+                let has_unread = matches!(rustix::io::ioctl_fionread(&*self.fd), Ok(1..))
+                    || !lock(&self.unread).is_empty();
+                self.transport == Transport::Tcp || !has_unread
             }
             Ok(_) | Err(Errno::INTR) => false,
             Err(_) => true,
@@ -438,7 +449,8 @@ impl Connection {
 
     /// Has the client sent something that nobody has read? (What the event loop knows of is older.)
     pub fn has_unread(&self) -> bool {
-        matches!(rustix::io::ioctl_fionread(&*self.fd), Ok(1..)) || !lock(&self.unread).is_empty()
+        let peek = || rustix::net::recv(&*self.fd, &mut [0; 1], RecvFlags::PEEK);
+        !lock(&self.unread).is_empty() || matches!(peek(), Ok((1.., _)))
     }
 
     /// Was the end of a stream read, so that nothing can come any more?

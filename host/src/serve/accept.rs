@@ -11,12 +11,14 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
 use std::fmt::Display;
 use std::io;
+use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 /// How long accepting rests when it does not work, as when the system has no descriptors left.
@@ -64,6 +66,7 @@ impl Listener {
     /// beyond that waits in the kernel's queue, and so does what comes after this is dropped.
     pub async fn accept_all(self, host: Arc<Host>, handler: Arc<Handler>) {
         let mut trouble = Trouble::default();
+        let mut is_first = true;
         loop {
             // Held for a connection, never while waiting for one: a handler's sockets share them.
             let knock = self.knock_in_vain(&host, &handler);
@@ -78,6 +81,10 @@ impl Listener {
                             permits.counted = Some(counted);
                             let permits = Some(permits);
                             connection::spawn(&host, &handler, fd, self.protocol, remote, permits);
+                            if mem::take(&mut is_first) {
+                                // Whoever awoke the host is answered before others are asked in.
+                                yield_now().await;
+                            }
                         }
                         Err(too_many) => turn_away(&handler, fd, from, &too_many),
                     }

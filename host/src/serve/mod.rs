@@ -121,7 +121,6 @@ pub fn serve(passed: Passed, plan: &Plan, cache: Option<Cache>) -> io::Result<()
 }
 
 async fn run(host: &Arc<Host>, passed: Passed, plan: &Plan) -> io::Result<()> {
-    let signals = Signals::new()?;
     let mut handlers = Handlers::new(plan);
     let mut listening = JoinSet::new();
     // Whoever waits is answered first; a thousand other sockets are looked at afterwards.
@@ -131,6 +130,8 @@ async fn run(host: &Arc<Host>, passed: Passed, plan: &Plan) -> io::Result<()> {
         listen(host, &mut handlers, &mut listening, socket);
     }
     tokio::task::yield_now().await;
+    // Those that came meanwhile were held.
+    let signals = Signals::new()?;
     for socket in later {
         listen(host, &mut handlers, &mut listening, socket);
     }

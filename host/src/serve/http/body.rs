@@ -82,7 +82,9 @@ impl Body for Upload {
 pub struct Download {
     source: Source,
     exchange: Arc<Exchange>,
-    /// What is left of the length that the head promises.
+    /// Does the head promise its length? Else hyper does, if that is known.
+    is_promised: bool,
+    /// What is left of the length that is promised.
     left: Option<u64>,
     _under_way: UnderWay,
     _busy: Busy,
@@ -96,18 +98,55 @@ pub enum Source {
     Guest {
         body: Begun,
         fate: Arc<Fate>,
-        task: Option<AbortHandle>,
+        task: Option<Task>,
     },
     /// A guest that answers others, too.
     Shared { body: Begun, attended: Attended },
 }
 
+/// What a guest does in a task of its own: ended with this, unless it may go on.
+pub struct Task(Option<AbortHandle>);
+
+impl Task {
+    pub fn new(task: AbortHandle) -> Self {
+        Self(Some(task))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
 impl Source {
+    /// Lets a guest go on that has answered.
+    fn let_go(&mut self) {
+        if let Self::Guest {
+            task: Some(task), ..
+        } = self
+        {
+            task.0 = None;
+        }
+    }
+
     /// Is it known that no more comes? Else it is seen by asking, and whether it broke off.
     fn is_over(&self) -> bool {
         match self {
             Self::Text(text) => text.is_none(),
             Self::Guest { body, .. } | Self::Shared { body, .. } => body.is_over(),
+        }
+    }
+
+    /// How many bytes came, if nothing else comes.
+    pub fn whole_length(&self) -> Option<u64> {
+        match self {
+            Self::Guest { body, .. } | Self::Shared { body, .. } if body.is_whole() => {
+                body.length()
+            }
+            _ => None,
         }
     }
 
@@ -198,12 +237,15 @@ impl Begun {
 impl Download {
     /// `length` is what the head promises.
     pub fn new(source: Source, length: Option<u64>, exchange: Arc<Exchange>, busy: Busy) -> Self {
-        if source.is_over() {
+        let left = length.or(source.length());
+        // Nobody asks for the end of an answer without a body.
+        if left.map_or(source.is_over(), |left| left == 0) {
             exchange.is_answered.store(true, Relaxed);
         }
         Self {
-            left: length.or(source.length()),
             source,
+            is_promised: length.is_some(),
+            left,
             _under_way: exchange.session.wire.begin_body(),
             exchange,
             _busy: busy,
@@ -247,6 +289,12 @@ impl Download {
         if is_broken {
             return Some(Err(self.break_off()));
         }
+        if let Some(left @ 1..) = self.left {
+            let why =
+                format!("ended: its answer has {left} bytes less than its content-length promises");
+            self.exchange.report(Level::Error, why);
+            return Some(Err(self.break_off()));
+        }
         self.exchange.is_answered.store(true, Relaxed);
         None
     }
@@ -284,33 +332,30 @@ impl Body for Download {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source.is_over()
+        self.source.is_over() && self.left.is_none_or(|left| left == 0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.source
-            .length()
-            .map_or_else(SizeHint::new, SizeHint::with_exact)
+        match self.source.length() {
+            // hyper holds the body to what the head says only if it knows of nothing else.
+            Some(length) if !self.is_promised => SizeHint::with_exact(length),
+            _ => SizeHint::new(),
+        }
     }
 }
 
 impl Drop for Download {
     fn drop(&mut self) {
+        // Else the client is gone, and its guest goes with it.
         if self.exchange.is_answered.load(Relaxed) {
-            return;
-        }
-        // The client is gone, and its guest goes with it.
-        if let Source::Guest {
-            task: Some(task), ..
-        } = &self.source
-        {
-            task.abort();
+            self.source.let_go();
         }
     }
 }
 
 /// Takes a body to its end, for nobody.
 async fn drain(mut source: Source, exchange: Arc<Exchange>) {
+    source.let_go();
     if let Source::Guest { body, .. } | Source::Shared { body, .. } = &mut source {
         while let Some(Ok(_)) = poll_fn(|context| body.poll_frame(context)).await {}
     }

@@ -1,7 +1,7 @@
 //! One request: what it has to be, whom it says it comes from, and the guest that answers it.
 
 use super::Session;
-use super::body::{Download, Source, Upload, begun};
+use super::body::{Download, Source, Task, Upload, begun};
 use super::exchange::Exchange;
 use super::respond::Refusal;
 use crate::config::ForwardedFor;
@@ -45,11 +45,14 @@ pub async fn answer(
                 .into(),
         })
     };
+    let has_body =
+        |status| !is_head && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED;
     let answered = match answered {
         _ if exchange.is_too_large.load(Relaxed) => Err(too_large(&exchange)),
         Err(_) if exchange.is_cut.load(Relaxed) => {
             Err(Refusal::bad(StatusCode::BAD_REQUEST, "client left"))
         }
+        Ok((head, source)) if has_body(head.status) => keeps_promise(head, source),
         answered => answered,
     };
     let mut response = match answered {
@@ -57,10 +60,7 @@ pub async fn answer(
         Ok((head, source)) => {
             exchange.set_status(head.status);
             let length = length(&head.headers);
-            let has_body = !is_head
-                && head.status != StatusCode::NO_CONTENT
-                && head.status != StatusCode::NOT_MODIFIED;
-            let body = match has_body {
+            let body = match has_body(head.status) {
                 true => Download::new(source, length, exchange, busy),
                 false => Download::none(source, exchange, busy),
             };
@@ -72,6 +72,16 @@ pub async fn answer(
         response.headers_mut().insert(CONNECTION, close);
     }
     Ok(response)
+}
+
+/// An answer that is here as a whole has the length that it promises.
+fn keeps_promise(head: ::http::response::Parts, source: Source) -> Answered {
+    match (length(&head.headers), source.whole_length()) {
+        (Some(promised), Some(length)) if length != promised => Err(internal(format!(
+            "its answer has {length} bytes, and its content-length promises {promised}"
+        ))),
+        _ => Ok((head, source)),
+    }
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {
@@ -174,7 +184,7 @@ async fn by_one(
                     exchange.report(Level::Error, format!("ended: {why}"));
                 }
             });
-            (answered, Some(task.abort_handle()))
+            (answered, Some(Task::new(task.abort_handle())))
         }
     };
     match answered {

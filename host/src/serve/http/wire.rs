@@ -254,6 +254,7 @@ pub struct Wire {
 
 impl Wire {
     pub fn new(connection: Arc<Connection>, state: Arc<State>) -> Self {
+        connection.carries_http();
         let stream = Stream(connection);
         Self { stream, state }
     }

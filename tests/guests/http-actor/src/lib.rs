@@ -42,6 +42,7 @@ impl Guest for Actor {
             ("/linger", Some(milliseconds)) => parts::linger(out, milliseconds),
             ("/log-flood", _) => script::log_flood(),
             ("/no-answer", _) => Ok(()),
+            ("/promise", Some(bytes)) => parts::promise(out, bytes),
             ("/sleep", Some(milliseconds)) => parts::sleep(out, milliseconds),
             ("/spin", _) => script::spin(),
             ("/trap", _) => std::process::abort(),

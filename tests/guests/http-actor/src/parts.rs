@@ -119,6 +119,14 @@ pub fn sized(out: ResponseOutparam, bytes: u64) -> Result<()> {
     big(out, bytes, one("content-length", &bytes.to_string()))
 }
 
+/// Promises `bytes` bytes, and writes something else, of which it does not even say that it is all.
+pub fn promise(out: ResponseOutparam, bytes: u64) -> Result<()> {
+    let mut answer = Answer::start(out, one("content-length", &bytes.to_string()));
+    let written = answer.bytes.write_all(script::NOT_AS_PROMISED);
+    std::mem::forget(answer);
+    written
+}
+
 pub fn sleep(out: ResponseOutparam, milliseconds: u64) -> Result<()> {
     thread::sleep(Duration::from_millis(milliseconds));
     text(out, &format!("slept {milliseconds} ms\n"))

@@ -9,6 +9,9 @@ use crate::{HeaderError, Method, Scheme};
 
 pub type Headers = Vec<(String, Vec<u8>)>;
 
+/// The body of an answer that promises another length.
+pub const NOT_AS_PROMISED: &[u8] = b"not as promised\n";
+
 pub const CHUNK: usize = 64 * 1024;
 
 /// What `/trailers` announces, and sends after its body.

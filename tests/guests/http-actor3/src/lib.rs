@@ -43,6 +43,7 @@ impl Guest for Actor {
             ("/linger", Some(milliseconds)) => parts::linger(milliseconds),
             ("/log-flood", _) => script::log_flood(),
             ("/no-answer", _) => parts::no_answer().await,
+            ("/promise", Some(bytes)) => parts::promise(bytes),
             ("/sleep", Some(milliseconds)) => parts::sleep(milliseconds).await,
             ("/spin", _) => script::spin(),
             ("/spin-yield", _) => parts::spin_yield().await,

@@ -126,6 +126,12 @@ pub fn sized(bytes: u64) -> Result<Response> {
     big(bytes, one("content-length", &bytes.to_string()))
 }
 
+/// Promises `bytes` bytes, and writes something else.
+pub fn promise(bytes: u64) -> Result<Response> {
+    let headers = one("content-length", &bytes.to_string());
+    Ok(say(headers, script::NOT_AS_PROMISED))
+}
+
 pub async fn sleep(milliseconds: u64) -> Result<Response> {
     wait_for(milliseconds * 1_000_000).await;
     text(format!("slept {milliseconds} ms\n"))
