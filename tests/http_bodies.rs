@@ -109,7 +109,7 @@ fn an_answer_of_another_length_than_it_promises_never_reaches_into_the_next() {
         // More than it writes, and less.
         for bytes in [100, 5] {
             let mut http = address.http();
-            http.send(&format!(
+            http.send(format!(
                 "GET /promise?{bytes} HTTP/1.1\r\nHost: localhost\r\n\r\n"
             ));
             match http.try_response() {
