@@ -158,22 +158,30 @@ def llvm_profdata():
     return next(Path(sysroot).rglob("llvm-profdata"))
 
 
-def watched(host, artifact, tool):
-    """Serves one connection under one of valgrind's tools."""
+def watched(host, artifact, tool, then=lambda: None):
+    """Serves one connection under one of valgrind's tools; `then` is called when it is answered."""
     listener = listening()
     # Callgrind does not survive timer signals.
     with started(host, artifact, listener, tool=f"valgrind -q --tool={tool}", spared=",setitimer"):
         answered(knock(listener.getsockname()))
+        then()
 
 
 def ran(host, artifact, folder):
-    """The names of all functions that run for one connection, each once."""
+    """The names of all functions that run for one connection until it is answered, and after that."""
     profile = Path(folder, "profile")
-    watched(host, artifact, f"callgrind --demangle=no --callgrind-out-file={profile}")
-    names = re.findall(r"^c?fn=\(\d+\) (.+)", profile.read_text(), re.MULTILINE)
-    # What callgrind says for what calls `main`.
-    names = [name.replace("(below main)", "__libc_start_main") for name in names]
-    return dict.fromkeys(re.sub(r"'\d+$", "", name) for name in names)
+    dump = ["callgrind_control", "--dump"]
+    watched(
+        host,
+        artifact,
+        f"callgrind --demangle=no --callgrind-out-file={profile}",
+        then=lambda: subprocess.run(dump, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
+    )
+    for part in profile.with_suffix(".1"), profile:
+        names = re.findall(r"^c?fn=\(\d+\) (.+)", part.read_text(), re.MULTILINE)
+        # What callgrind says for what calls `main`.
+        names = [name.replace("(below main)", "__libc_start_main") for name in names]
+        yield [re.sub(r"'\d+$", "", name) for name in names]
 
 
 def functions(program):
@@ -198,11 +206,14 @@ def hot_functions(host, artifacts, folder):
     for name, (address, size) in found.items():
         names[address].append(name)
         total[without_hash(name)] += size
-    run = {}
+    # What runs when the answer has left comes last.
+    run, late = {}, {}
     for artifact in artifacts:
-        for name in ran(host, artifact, folder):
-            if name in found:
-                run |= dict.fromkeys(names[found[name][0]])
+        for into, ran_names in zip((run, late), ran(host, artifact, folder)):
+            for name in ran_names:
+                if name in found:
+                    into |= dict.fromkeys(names[found[name][0]])
+    run |= late
     used = defaultdict(int)
     for name in run:
         used[without_hash(name)] += found[name][1]
