@@ -9,7 +9,7 @@
 //! blocks, all of which are given back together. So threads that serve keep small blocks of their own
 //! at hand ([`keep_blocks`]), in front of the lock.
 
-mod c;
+mod malloc;
 
 use dlmalloc::Dlmalloc;
 use rustix::mm::{
