@@ -24,13 +24,6 @@ fn expect(output: &Output, text: &str) {
     assert!(said.contains(text), "no {text:?} in {output:?}");
 }
 
-fn port(destination: &Destination) -> String {
-    match destination {
-        Destination::Udp(address) => address.port().to_string(),
-        other => panic!("{other:?} has no port"),
-    }
-}
-
 #[test]
 fn dig_is_answered_whatever_it_asks() {
     for kind in BOTH {
@@ -45,7 +38,7 @@ fn dig_is_answered_whatever_it_asks() {
         ));
         let destination = world.udp("dns");
         let _host = world.start(&[]);
-        let port = port(&destination);
+        let port = destination.port().to_string();
         let dig = |arguments: &[&str]| {
             let asked = ["@127.0.0.1", "-p", &port, "+tries=1", "+time=10"];
             told(Command::new("dig").args(asked).args(arguments), "")
@@ -79,7 +72,13 @@ fn nc_is_answered_by_udp() {
         let _host = world.start(&[]);
         let mut nc = Command::new("nc");
         // One datagram is all that it waits for.
-        nc.args(["-u", "-W", "1", "127.0.0.1", &port(&destination)]);
+        nc.args([
+            "-u",
+            "-W",
+            "1",
+            "127.0.0.1",
+            &destination.port().to_string(),
+        ]);
         let output = told(&mut nc, "how do you do");
         assert_eq!(output.stdout, b"how do you do", "{output:?}");
     }
