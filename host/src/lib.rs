@@ -16,4 +16,5 @@ pub mod module;
 pub mod sandbox;
 pub mod serve;
 mod snapshot;
+mod sync;
 pub mod trace;

@@ -191,18 +191,18 @@ impl Meter {
         Duration::from_nanos(self.used.load(Relaxed))
     }
 
-    /// How long the slice that runs now has run.
+    /// How long the slice that runs now has run. No more is believed of the wall clock than it takes to the
+    /// first tick.
     fn slice(&self, exact: bool) -> Duration {
-        Duration::from_nanos(now(exact).saturating_sub(self.since.load(Relaxed)))
+        let slice = Duration::from_nanos(now(exact).saturating_sub(self.since.load(Relaxed)));
+        if exact { slice } else { slice.min(FIRST_TICK) }
     }
 
     /// Called on the guest's thread, while it runs. `limit` is its CPU time for all of its life.
     pub fn tick(&self, limit: Option<Duration>) -> Turn {
         let exact = self.is_exact.load(Relaxed);
         let slice = self.slice(exact);
-        // As in `end`: no more is believed of the wall clock.
-        let charged = if exact { slice } else { slice.min(FIRST_TICK) };
-        if limit.is_some_and(|limit| self.used() + charged > limit) {
+        if limit.is_some_and(|limit| self.used() + slice > limit) {
             Turn::Exceeded
         } else if slice >= QUANTUM {
             Turn::Yield
@@ -222,13 +222,10 @@ impl Meter {
     }
 
     fn end(&self, exact: bool) {
-        let mut slice = self.slice(exact);
+        let slice = self.slice(exact);
         if slice >= QUANTUM {
             self.is_exact.store(true, Relaxed);
             self.long_running.fetch_or(exact, Relaxed);
-            if !exact {
-                slice = slice.min(FIRST_TICK);
-            }
         }
         self.used.fetch_add(slice.as_nanos() as u64, Relaxed);
     }

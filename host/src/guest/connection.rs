@@ -1,5 +1,6 @@
 //! A connected socket, as guests and HTTP use it.
 
+use crate::sync::lock;
 use crate::trace::{self, Mark};
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
@@ -10,7 +11,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, ready};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -56,10 +57,6 @@ pub struct Connection {
     pub received: AtomicU64,
     /// Bytes the socket took from the guest.
     pub sent: AtomicU64,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn would_block(error: &io::Error) -> bool {

@@ -6,10 +6,11 @@
 
 use super::environment::Who;
 use crate::journal::{Level, Window};
+use crate::sync::lock;
 use bytes::Bytes;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use tokio::io::AsyncWrite;
@@ -47,10 +48,6 @@ impl LogLimit {
         };
         own.take(most.div_ceil(2), now) && lock(&self.window).take(most, now)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Collects what a guest writes to standard error, or prints to nobody, and logs each line of it.

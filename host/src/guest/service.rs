@@ -8,6 +8,7 @@ use super::clock::{Meter, Metered};
 use super::context::StateError;
 use super::run::{End, describe, end_of, store, take_turns, took_longer};
 use super::state::{Fate, State};
+use crate::sync::lock;
 use crate::trace::{self, Mark};
 use ::http::{Request, Response};
 use futures::channel::oneshot;
@@ -18,7 +19,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
@@ -40,10 +41,6 @@ const SLACK: Duration = Duration::from_millis(50);
 
 /// How many requests an instance takes before other tasks of its thread have their turn.
 const AT_ONCE: u32 = 4;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What one instance may be used for, and one request may take.
 #[derive(Debug, Clone, Copy)]

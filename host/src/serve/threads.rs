@@ -3,9 +3,10 @@
 
 use crate::allocator;
 use crate::journal;
+use crate::sync::lock;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -55,11 +56,11 @@ impl Threads {
         connection: impl Future<Output = ()> + Send + 'static,
     ) {
         let is_crowded = || self.first.load(Relaxed) >= CROWD;
-        let needs_help = || locked(&self.waited).is_some_and(|began| began.elapsed() < HELP);
+        let needs_help = || lock(&self.waited).is_some_and(|began| began.elapsed() < HELP);
         if !(is_crowded() && (needs_help() || lasts())) {
             return self.spawn_here(connection);
         }
-        let mut others = locked(&self.others);
+        let mut others = lock(&self.others);
         others.grow();
         let least = others
             .threads
@@ -80,7 +81,7 @@ impl Threads {
         let begin = move || {
             let now = Instant::now();
             if now.duration_since(came) > LONG {
-                *locked(&waited) = Some(now);
+                *lock(&waited) = Some(now);
             }
         };
         tokio::spawn(counted(&self.first, begin, connection));
@@ -91,7 +92,7 @@ impl Threads {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let mut others = locked(&self.others);
+        let mut others = lock(&self.others);
         while others.start_another() {}
         others.spawn_in_each(task);
     }
@@ -101,12 +102,12 @@ impl Threads {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        locked(&self.others).spawn_in_each(task);
+        lock(&self.others).spawn_in_each(task);
     }
 
     /// Ends all threads but the first. What they still serve is dropped, as if it were here.
     pub fn stop(&self) {
-        let threads = std::mem::take(&mut locked(&self.others).threads);
+        let threads = std::mem::take(&mut lock(&self.others).threads);
         let joins: Vec<JoinHandle<()>> = threads
             .into_iter()
             .map(|thread| {
@@ -120,10 +121,6 @@ impl Threads {
             let _ = thread.join();
         }
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Counts `connection` as long as it lives. `begin` is called when it has its first turn.

@@ -98,20 +98,14 @@ pub enum Source {
     Guest {
         body: Begun,
         fate: Arc<Fate>,
-        task: Option<Task>,
+        task: Task,
     },
     /// A guest that answers others, too.
     Shared { body: Begun, attended: Attended },
 }
 
-/// What a guest does in a task of its own: ended with this, unless it may go on.
-pub struct Task(Option<AbortHandle>);
-
-impl Task {
-    pub fn new(task: AbortHandle) -> Self {
-        Self(Some(task))
-    }
-}
+/// What a guest does in a task of its own, if anything: ended with this, unless it may go on.
+pub struct Task(pub Option<AbortHandle>);
 
 impl Drop for Task {
     fn drop(&mut self) {
@@ -124,10 +118,7 @@ impl Drop for Task {
 impl Source {
     /// Lets a guest go on that has answered.
     fn let_go(&mut self) {
-        if let Self::Guest {
-            task: Some(task), ..
-        } = self
-        {
+        if let Self::Guest { task, .. } = self {
             task.0 = None;
         }
     }
@@ -164,6 +155,7 @@ impl Source {
 #[derive(Default)]
 pub struct Begun {
     first: Option<Frame<Bytes>>,
+    /// There is none when no more comes.
     second: Option<Result<Frame<Bytes>, Error>>,
     /// `None`: no more comes.
     rest: Option<WasiBody>,
@@ -217,7 +209,7 @@ impl Begun {
     }
 
     fn is_over(&self) -> bool {
-        self.is_whole() && self.first.is_none() && self.second.is_none()
+        self.is_whole() && self.first.is_none()
     }
 
     /// How many bytes come, if that is known, and nothing but bytes.

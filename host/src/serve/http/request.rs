@@ -172,7 +172,7 @@ async fn by_one(
             None => return Err(timed_out(exchange, limit)),
             Some(End::Trap(why)) => return Err(internal(why)),
             Some(End::Exit(code)) => match response.try_recv() {
-                Ok(answered) => (answered, None),
+                Ok(answered) => (answered, Task(None)),
                 Err(_) => return Err(internal(format!("ended with exit code {code} before it answered"))),
             },
         },
@@ -184,7 +184,7 @@ async fn by_one(
                     exchange.report(Level::Error, format!("ended: {why}"));
                 }
             });
-            (answered, Some(Task::new(task.abort_handle())))
+            (answered, Task(Some(task.abort_handle())))
         }
     };
     match answered {
