@@ -48,6 +48,90 @@ fn a_folder_granted_read_write_can_be_written() {
 }
 
 #[test]
+fn a_granted_folder_may_have_any_name_that_wasi_has() {
+    for kind in BOTH {
+        let world = World::new(kind);
+        // What it is granted as, and what the guest opens.
+        let names = [
+            ("data", "data"),
+            ("./data/", "data"),
+            ("data/sub", "data/sub"),
+            ("/data/", "/data"),
+            ("/data//sub", "/data/sub/"),
+            (".", "."),
+            ("./", "."),
+            (".", "sub/.."),
+            ("/", "/"),
+        ];
+        let addresses = names.map(|(granted, opened)| {
+            let name = format!("{granted}-{opened}");
+            let name = name.replace('/', "s").replace('.', "d");
+            let host = world.path(&name);
+            fs::create_dir_all(host.join("sub")).unwrap();
+            let dirs = format!(
+                "dirs = [{{ host = {host:?}, guest = {granted:?}, access = \"read-write\" }}]"
+            );
+            world.actor_port(&name, &format!("files {opened}"), &dirs)
+        });
+        let _host = world.start(&[]);
+        for (address, name) in addresses.iter().zip(names) {
+            let expected = "entry: sub\nwrite: ok\nread: ok\n";
+            assert_eq!(address.knock().text(), expected, "{name:?}");
+        }
+    }
+}
+
+#[test]
+fn several_folders_nested_ones_and_one_under_two_names_are_told_apart() {
+    for kind in BOTH {
+        let world = World::new(kind);
+        for folder in ["here", "data", "data/inner", "nested", "twice"] {
+            fs::create_dir(world.path(folder)).unwrap();
+            fs::write(world.path(folder).join("of"), folder).unwrap();
+            fs::write(world.path(folder).join(folder.replace('/', "-")), "").unwrap();
+        }
+        let grants = [
+            ("here", ".", "read-write"),
+            ("data", "data", "read-only"),
+            ("nested", "data/inner", "read-write"),
+            ("twice", "/one", "read-only"),
+            ("twice", "two", "read-write"),
+        ];
+        let dirs: Vec<String> = grants
+            .iter()
+            .map(|(host, guest, access)| {
+                let host = world.path(host);
+                format!("{{ host = {host:?}, guest = {guest:?}, access = {access:?} }}")
+            })
+            .collect();
+        let dirs = format!("dirs = [{}]", dirs.join(", "));
+        let mut addresses = Vec::new();
+        // What the guest opens, a file there, and whether it may write.
+        for (opened, entry, writes) in [
+            (".", "here", true),
+            ("data", "data", false),
+            // The longest name counts, though the folder has one of that name, too.
+            ("data/inner", "nested", true),
+            ("/one", "twice", false),
+            ("two/", "twice", true),
+        ] {
+            let name = format!("x{opened}").replace(['/', '.'], "_");
+            let address = world.actor_port(&name, &format!("files {opened}"), &dirs);
+            addresses.push((address, opened, entry, writes));
+        }
+        let _host = world.start(&[]);
+        for (address, opened, entry, writes) in addresses {
+            let answer = address.knock().text();
+            assert!(
+                answer.contains(&format!("entry: {entry}\n")),
+                "{opened}: {answer}"
+            );
+            assert_eq!(answer.contains("write: ok"), writes, "{opened}: {answer}");
+        }
+    }
+}
+
+#[test]
 fn a_symbolic_link_out_of_a_granted_folder_leads_nowhere() {
     for kind in BOTH {
         let world = World::new(kind);

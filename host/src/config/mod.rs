@@ -226,7 +226,7 @@ impl HandlerConfig {
 pub struct DirGrant {
     /// Absolute path on the host. Not looked at here: it need not exist yet.
     pub host: PathBuf,
-    /// The name the guest knows it by: an absolute path or `.`.
+    /// The name the guest knows it by: an absolute path, a relative one, or `.`.
     pub guest: String,
     pub access: Access,
 }

@@ -11,7 +11,6 @@ mod properties;
 mod tests;
 
 use std::collections::btree_map::Entry;
-use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
@@ -293,8 +292,7 @@ impl Checker<'_> {
             let Some(grant) = self.dir_grant(key, value) else {
                 continue;
             };
-            let same = |other: &DirGrant| Path::new(&other.guest) == Path::new(&grant.guest);
-            if grants.iter().any(same) {
+            if grants.iter().any(|other| other.guest == grant.guest) {
                 let guest = quoted(&grant.guest);
                 let message = format!("guest {guest} is granted twice (remove one)");
                 self.wrong(key, value, &message);

@@ -202,20 +202,27 @@ pub(super) fn absolute_path(value: &DeValue<'_>) -> Reading<PathBuf> {
     Ok(PathBuf::from(path))
 }
 
-/// The name that a guest sees a folder under. A guest compares these names as text, so one with
-/// `..` in it could never be opened.
+/// The name that a guest sees a folder under: an absolute path, or one that is relative to where the guest
+/// is, which WASI leaves to the guest. A guest compares these names as text, so each has its plainest form,
+/// and none has `..` in it, which could never be opened.
 pub(super) fn guest_path(value: &DeValue<'_>) -> Reading<String> {
     let path = string(value)?;
     let climbs = Path::new(&path)
         .components()
         .any(|part| part == Component::ParentDir);
-    if path != "." && (climbs || !path.starts_with('/')) {
+    if path.is_empty() || climbs {
         return Err(format!(
-            "cannot be {} (allowed: \".\" or an absolute path such as \"/data\", without \"..\")",
+            "cannot be {} (allowed: \".\", or a path without \"..\" such as \"/data\" or \"data\")",
             quoted(&path)
         ));
     }
-    Ok(path)
+    let names = path.split('/').filter(|name| !matches!(*name, "" | "."));
+    let plain = names.collect::<Vec<_>>().join("/");
+    Ok(match (path.starts_with('/'), plain.is_empty()) {
+        (true, _) => format!("/{plain}"),
+        (false, true) => ".".to_owned(),
+        (false, false) => plain,
+    })
 }
 
 pub(super) fn access(value: &DeValue<'_>) -> Reading<Access> {

@@ -287,11 +287,11 @@ fn an_impossible_setting_for_http_is_told_with_what_is_allowed() {
 fn a_folder_that_cannot_be_granted_is_told() {
     let wrong = |dirs: &str| errors(&format!("[handler.a]\ndirs = [{dirs}]"));
     assert_eq!(
-        wrong("{ host = 'srv', guest = 'data', access = 'rw' }"),
+        wrong("{ host = 'srv', guest = '/../', access = 'rw' }"),
         [
             "2:18: host: \"srv\" must be an absolute path, starting with /",
-            "2:33: guest: cannot be \"data\" \
-         (allowed: \".\" or an absolute path such as \"/data\", without \"..\")",
+            "2:33: guest: cannot be \"/../\" \
+         (allowed: \".\", or a path without \"..\" such as \"/data\" or \"data\")",
             "2:50: access: cannot be \"rw\" (allowed: \"read-only\", \"read-write\")",
         ]
     );
@@ -304,8 +304,14 @@ fn a_folder_that_cannot_be_granted_is_told() {
     );
     assert_eq!(
         wrong("{ host = '/a', guest = '/d' }, { host = '/b', guest = '/d/' }"),
-        ["2:40: dirs: guest \"/d/\" is granted twice (remove one)"]
+        ["2:40: dirs: guest \"/d\" is granted twice (remove one)"]
     );
+    assert_eq!(
+        wrong("{ host = '/a', guest = './d' }, { host = '/b', guest = 'd/' }"),
+        ["2:41: dirs: guest \"d\" is granted twice (remove one)"]
+    );
+    let two_names = "{ host = '/a', guest = 'd' }, { host = '/a', guest = '/d' }";
+    assert_eq!(wrong(two_names), [""; 0]);
 }
 
 #[test]

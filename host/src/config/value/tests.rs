@@ -318,14 +318,26 @@ fn a_nul_is_refused_wherever_a_string_stands() {
 }
 
 #[test]
-fn a_guest_path_is_absolute_or_the_current_folder() {
-    for path in [".", "/", "/data", "/a/b.c/"] {
-        assert_eq!(read(&format!("'{path}'"), guest_path), Ok(path.to_owned()));
+fn a_guest_path_is_absolute_or_relative_and_becomes_its_plainest_form() {
+    for (path, plain) in [
+        (".", "."),
+        ("./", "."),
+        ("/", "/"),
+        ("/.", "/"),
+        ("/data", "/data"),
+        ("/a//b.c/", "/a/b.c"),
+        ("data", "data"),
+        ("./data/", "data"),
+        ("data/./more", "data/more"),
+        ("...", "..."),
+    ] {
+        let read = read(&format!("'{path}'"), guest_path);
+        assert_eq!(read, Ok(plain.to_owned()), "{path}");
     }
-    for path in ["", "data", "./data", "..", "/a/../b"] {
+    for path in ["", "..", "../data", "/a/../b", "data/.."] {
         let expected = format!(
             "cannot be {path:?} \
-             (allowed: \".\" or an absolute path such as \"/data\", without \"..\")"
+             (allowed: \".\", or a path without \"..\" such as \"/data\" or \"data\")"
         );
         assert_eq!(read(&format!("'{path}'"), guest_path), Err(expected));
     }
