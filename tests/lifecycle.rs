@@ -137,6 +137,104 @@ fn a_large_answer_is_delivered_whole_though_the_host_was_told_to_stop() {
 }
 
 #[test]
+fn interrupt_and_quit_finish_what_is_in_flight_as_terminate_does() {
+    for signal in [Signal::INT, Signal::QUIT] {
+        let world = World::new(Kind::P1);
+        let address = world.actor_port("pingpong", "pingpong", "");
+        let mut host = world.start(&[]);
+        let mut client = address.connect();
+        client.send("a\n");
+        assert_eq!(client.line(), "a");
+        host.signal(signal);
+        host.notifications.expect("STOPPING=1");
+        client.send("b\n");
+        assert_eq!(client.line(), "b");
+        client.finish();
+        client.answer().expect_whole("");
+        host.expect_exit(0);
+    }
+}
+
+#[test]
+fn signals_that_mean_nothing_here_are_noted_and_harm_nobody() {
+    let world = World::new(Kind::P1);
+    world.configure("[host]\ndrain-timeout = \"1h\"\n");
+    let address = world.actor_port("pingpong", "pingpong", "");
+    let mut host = world.start(&[]);
+    let mut client = address.connect();
+    let mut echoes = |client: &mut harness::Client, word: &str| {
+        client.send(&format!("{word}\n"));
+        assert_eq!(client.line(), word);
+    };
+    echoes(&mut client, "before");
+    let ignored = [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::USR1, "SIGUSR1"),
+        (Signal::USR2, "SIGUSR2"),
+        (Signal::IO, "SIGIO"),
+        (Signal::PROF, "SIGPROF"),
+        (Signal::VTALARM, "SIGVTALRM"),
+        (Signal::POWER, "SIGPWR"),
+    ];
+    for (signal, name) in ignored {
+        host.signal(signal);
+        host.log.expect(&format!("{name} is ignored"));
+        echoes(&mut client, name);
+    }
+    // And while it drains: none of them is the second signal that ends it at once.
+    host.signal(Signal::TERM);
+    host.notifications.expect("STOPPING=1");
+    for (signal, name) in ignored {
+        let before = host.log.count(&format!("{name} is ignored"));
+        host.signal(signal);
+        harness::eventually("the signal is noted", || {
+            host.log.count(&format!("{name} is ignored")) > before
+        });
+        echoes(&mut client, name);
+    }
+    client.finish();
+    client.answer().expect_whole("");
+    host.expect_exit(0);
+}
+
+#[test]
+fn a_hangup_does_not_end_a_compilation() {
+    let world = World::new(Kind::P1);
+    world.install_wasm("hello", "hello");
+    let address = world.tcp("hello");
+    let host = world.start(&[]);
+    let mut client = address.connect();
+    // As `systemctl kill -s HUP` does it, to all processes of the service; sooner or later one of them hits.
+    let children = format!("/proc/{0}/task", host.pid().as_raw_nonzero());
+    let mut hit = false;
+    harness::eventually("the compiler has come and gone", || {
+        let compilers: Vec<i32> = std::fs::read_dir(&children)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+            .flat_map(|pids| {
+                pids.split(' ')
+                    .filter_map(|pid| pid.parse().ok())
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        for pid in compilers
+            .iter()
+            .filter_map(|pid| rustix::process::Pid::from_raw(*pid))
+        {
+            let name = std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()));
+            // Before it is that program, it still is this one, whose signals are held.
+            if name.is_ok_and(|name| name.starts_with("wasm-sock-comp")) {
+                hit |= rustix::process::kill_process(pid, Signal::HUP).is_ok();
+            }
+        }
+        hit && compilers.is_empty()
+    });
+    assert!(client.answer().text().starts_with("Hello"));
+}
+
+#[test]
 fn a_second_signal_ends_the_host_at_once_and_resets_what_is_in_flight() {
     for kind in BOTH {
         let world = World::new(kind);

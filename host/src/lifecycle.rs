@@ -2,6 +2,7 @@
 
 use crate::journal::{self, Level};
 use sd_notify::NotifyState;
+use std::ffi::c_int;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -161,29 +162,55 @@ impl Drop for Open {
     }
 }
 
-/// Keeps SIGTERM and SIGINT waiting from here on, in this thread and those it starts, until
-/// [`Signals`] asks for them. Called first, so that a signal during the start is not the end of a
-/// connection that was already accepted.
+/// Signals that end the host, when what is in flight has been answered.
+const ENDING: [c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
+
+/// Signals that end a process which does not know them (`signal(7)`), and that others send for their own
+/// reasons: log rotation, a terminal that closes, a timer left by the program that started the host.
+const IGNORED: [(c_int, &str); 8] = [
+    (libc::SIGHUP, "SIGHUP"),
+    (libc::SIGUSR1, "SIGUSR1"),
+    (libc::SIGUSR2, "SIGUSR2"),
+    (libc::SIGIO, "SIGIO"),
+    (libc::SIGPWR, "SIGPWR"),
+    (libc::SIGPROF, "SIGPROF"),
+    (libc::SIGVTALRM, "SIGVTALRM"),
+    (libc::SIGSTKFLT, "SIGSTKFLT"),
+];
+
+/// Keeps signals waiting from here on, in this thread and those it starts, until [`Signals`] asks for
+/// them. Called first, so that a signal during the start is not the end of a connection that was already
+/// accepted.
 pub fn hold_signals() {
-    let set = termination_signals();
-    // SAFETY: pthread_sigmask reads the set, and fails for invalid arguments only.
+    let set = held_signals();
+    // SAFETY: pthread_sigmask reads the set, and signal has no conditions; both fail for invalid arguments only.
     unsafe {
         libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+        // Held they wait all the same. The compiler inherits this, and not what is held: it must not end
+        // when `systemctl kill` sends a signal to all processes of the service.
+        for (signal, _) in IGNORED {
+            libc::signal(signal, libc::SIG_IGN);
+        }
+        // A guest that writes beyond LimitFSIZE= is told so (`setrlimit(2)`).
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
 }
 
-fn termination_signals() -> libc::sigset_t {
-    // SAFETY: sigemptyset initialises the set; the others change it.
+fn held_signals() -> libc::sigset_t {
+    let real_time = libc::SIGRTMIN()..=libc::SIGRTMAX();
+    let ignored = IGNORED.iter().map(|(signal, _)| *signal);
+    // SAFETY: sigemptyset initialises the set; sigaddset changes it.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut set);
-        libc::sigaddset(&mut set, libc::SIGTERM);
-        libc::sigaddset(&mut set, libc::SIGINT);
+        for signal in ENDING.into_iter().chain(ignored).chain(real_time) {
+            libc::sigaddset(&mut set, signal);
+        }
         set
     }
 }
 
-/// SIGTERM and SIGINT, one after the other.
+/// The signals that are held, one after the other.
 pub struct Signals(AsyncFd<OwnedFd>);
 
 impl Signals {
@@ -192,7 +219,7 @@ impl Signals {
     pub fn new() -> io::Result<Self> {
         // SAFETY: the set is initialised; the descriptor is new and ours.
         let fd = unsafe {
-            let set = termination_signals();
+            let set = held_signals();
             let fd = libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
             if fd < 0 {
                 return Err(io::Error::last_os_error());
@@ -203,15 +230,29 @@ impl Signals {
         Ok(Self(unsafe { AsyncFd::register(fd) }?))
     }
 
-    /// Waits for the next signal.
-    pub async fn next(&self) {
+    /// Waits for the next signal that ends the host. Others are noted in the log.
+    pub async fn ending(&self) {
+        loop {
+            let signal = self.next().await;
+            if ENDING.contains(&signal) {
+                return;
+            }
+            let name = IGNORED.iter().find(|(ignored, _)| *ignored == signal);
+            let name = name.map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).into());
+            let message = format_args!("{name} is ignored (SIGTERM ends the host)");
+            journal::log(Level::Warning, message);
+        }
+    }
+
+    async fn next(&self) -> c_int {
         let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
         loop {
             let Ok(mut ready) = self.0.readable().await else {
                 return std::future::pending().await;
             };
             if let Ok(Ok(_)) = ready.try_io(|fd| Ok(rustix::io::read(fd, &mut info)?)) {
-                return;
+                // Its first field is the signal's number (`signalfd(2)`).
+                return c_int::from_ne_bytes([info[0], info[1], info[2], info[3]]);
             }
         }
     }

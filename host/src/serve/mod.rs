@@ -185,7 +185,7 @@ async fn until_done(host: &Host, signals: &Signals, mut listening: JoinSet<()>, 
     };
     tokio::select! {
         biased;
-        () = signals.next() => {}
+        () = signals.ending() => {}
         () = idle => {}
         () = nothing_left => {}
         () = outdated => {}
@@ -204,7 +204,7 @@ async fn drain(host: &Host, signals: &Signals, plan: &Plan) {
     tokio::select! {
         biased;
         () = host.activity.quiet() => return,
-        () = signals.next() => {}
+        () = signals.ending() => {}
         () = sleep(drain_timeout) => {}
     }
     host.activity.give_up();
