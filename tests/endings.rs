@@ -109,9 +109,18 @@ fn a_client_may_go_on_sending_after_the_guest_has_left() {
 
 #[test]
 fn a_guest_that_fails_still_delivers_its_answer_and_is_logged() {
-    for (kind, code) in [(Kind::P1, 3), (Kind::P2, 1)] {
+    // What is asked for, and what comes of it, as a shell has it.
+    for (kind, asked, code) in [
+        (Kind::P1, 3, 3),
+        (Kind::P1, 126, 126),
+        (Kind::P1, 255, 255),
+        (Kind::P1, -1, 255),
+        (Kind::P1, 257, 1),
+        (Kind::P2, 1, 1),
+        (Kind::P2, -1, 1),
+    ] {
         let world = World::new(kind);
-        world.actor("bye", &format!("exit {code}"), "");
+        world.actor("bye", &format!("exit {asked}"), "");
         let addresses = [world.tcp("bye"), world.unix("bye")];
         let host = world.start(&[]);
         for address in addresses {
@@ -119,8 +128,40 @@ fn a_guest_that_fails_still_delivers_its_answer_and_is_logged() {
         }
         let line = host.log.expect("failed with exit code");
         assert!(line.contains("bye 127.0.0.1:"), "{line}");
-        assert!(line.contains(&format!("exit code {code}")), "{line}");
+        assert!(line.contains(&format!("exit code {code} ")), "{line}");
     }
+}
+
+#[test]
+fn a_multiple_of_256_is_an_exit_code_of_0() {
+    let world = World::new(Kind::P1);
+    let address = world.actor_port("bye", "exit 256", "");
+    let host = world.start(&[]);
+    address.knock().expect_whole("bye\n");
+    host.log.expect("served");
+}
+
+/// A component that ends by way of `exit-with-code`.
+const EXITS_WITH_200: &str = r#"(component
+    (import "wasi:cli/exit@0.2.6" (instance $exit
+        (export "exit-with-code" (func (param "status-code" u8)))))
+    (core func $exit (canon lower (func $exit "exit-with-code")))
+    (core module $m
+        (import "host" "exit" (func $exit (param i32)))
+        (func (export "run") (result i32) (call $exit (i32.const 200)) (i32.const 0)))
+    (core instance $i (instantiate $m (with "host" (instance (export "exit" (func $exit))))))
+    (func $run (result (result)) (canon lift (core func $i "run")))
+    (instance $run (export "run" (func $run)))
+    (export "wasi:cli/run@0.2.0" (instance $run)))"#;
+
+#[test]
+fn a_component_may_tell_its_exit_code() {
+    let world = World::new(Kind::P2);
+    world.compile(&wat::parse_str(EXITS_WITH_200).expect("valid text"), "bye");
+    let address = world.tcp("bye");
+    let host = world.start(&[]);
+    address.knock().expect_whole("");
+    host.log.expect("failed with exit code 200");
 }
 
 #[test]

@@ -32,23 +32,35 @@ fn table(state: &mut State) -> &mut ResourceTable {
     state.ctx().table
 }
 
-/// Defines the interface `import` (`wasi:cli/stdin@0.2.6`). Whatever version of 0.2 or 0.3 a component
-/// asks for, it gets the one there is: those of one minor version are compatible.
-///
-/// Returns whether there is such an interface.
+/// The minor versions of WASI that components are linked to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Minor {
+    Two,
+    Three,
+}
+
+/// The interface that a name means (`wasi:cli/stdin@0.2.6`), and its minor version: all of one minor version
+/// are compatible, so a component gets the one there is. `None`: it is not of WASI 0.2 or 0.3.
+pub fn interface(import: &str) -> Option<(&str, Minor)> {
+    let (interface, version) = import.split_once('@')?;
+    if version.starts_with("0.2.") {
+        Some((interface, Minor::Two))
+    } else if version.starts_with("0.3.") {
+        Some((interface, Minor::Three))
+    } else {
+        None
+    }
+}
+
+/// Defines the interface `import`. Returns whether there is such an interface.
 ///
 /// # Errors
 /// When it is there already.
 pub fn define(linker: &mut Linker<State>, import: &str) -> wasmtime::Result<bool> {
-    let Some((interface, version)) = import.split_once('@') else {
-        return Ok(false);
-    };
-    if version.starts_with("0.2.") {
-        define_p2(linker, interface)
-    } else if version.starts_with("0.3.") {
-        define_p3(linker, interface)
-    } else {
-        Ok(false)
+    match interface(import) {
+        Some((interface, Minor::Two)) => define_p2(linker, interface),
+        Some((interface, Minor::Three)) => define_p3(linker, interface),
+        None => Ok(false),
     }
 }
 

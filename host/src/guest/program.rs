@@ -99,10 +99,8 @@ impl Program {
     /// What to make the next instance of, and its place if that is in a pool.
     pub fn guest(&self, engines: &Engines) -> (Arc<Guest>, Option<Place>) {
         let cold = (self.guest.clone(), None);
-        if matches!(*self.guest, Guest::AsyncCommand(_) | Guest::Service(_)) {
-            return cold;
-        }
-        if !self.succession.is_warm() {
+        let is_plain = Engine::same(self.guest.engine(), &engines.plain);
+        if !is_plain || !self.succession.is_warm() {
             return cold;
         }
         let Some(place) = engines.place() else {
@@ -211,9 +209,16 @@ fn link_core(module: &Module) -> Result<Guest, String> {
         );
     }
     let mut linker = Linker::new(module.engine());
+    // A module may import the same function any number of times: Go's and AssemblyScript's do.
+    let mut defined = Vec::new();
     for import in module.imports() {
-        let known = import.module() == wasip1::MODULE
-            && wasip1::define(&mut linker, import.name()).map_err(|e| format!("{e:#}"))?;
+        let is_wasi = import.module() == wasip1::MODULE;
+        if is_wasi && defined.contains(&import.name()) {
+            continue;
+        }
+        let known =
+            is_wasi && wasip1::define(&mut linker, import.name()).map_err(|e| format!("{e:#}"))?;
+        defined.push(import.name());
         if !known {
             return Err(format!(
                 "imports {}.{}, which is not part of WASI 0.1 (which target was it built for? wasm32-wasip1 and wasm32-wasip2 work)",
@@ -263,7 +268,14 @@ fn link_component(component: &Component) -> Result<Guest, String> {
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
     let world = world(&exports)?;
     let mut linker = wasmtime::component::Linker::new(engine);
+    // Parts of a component may ask for one interface in several versions, all of which are one to the linker.
+    let mut defined = Vec::new();
     for (import, _) in ty.imports(engine) {
+        let interface = link::interface(import);
+        if interface.is_some() && defined.contains(&interface) {
+            continue;
+        }
+        defined.push(interface);
         if !link::define(&mut linker, import).map_err(|e| format!("{e:#}"))? {
             return Err(format!(
                 "imports {import}, which this host does not provide"

@@ -12,6 +12,7 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use tokio::task::coop::consume_budget;
 use wasmtime::{AsContextMut, Caller, Extern, Linker, Memory, Result};
+use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::types::Errno;
 use wasmtime_wasi::p1::wasi_snapshot_preview1 as wasi;
 use wiggle::GuestMemory;
@@ -152,14 +153,11 @@ pub fn define(linker: &mut Linker<State>, name: &str) -> Result<bool> {
         "args_get" => linker.func_wrap(MODULE, name, strings(arguments))?,
         "environ_sizes_get" => linker.func_wrap(MODULE, name, sizes(variables))?,
         "environ_get" => linker.func_wrap(MODULE, name, strings(variables))?,
-        // Returns nothing, and never does.
-        "proc_exit" => linker.func_wrap(
-            MODULE,
-            name,
-            |mut caller: Caller<'_, State>, code: i32| -> Result<()> {
-                call!(caller, proc_exit(code))
-            },
-        )?,
+        // Returns nothing, and never does. Of a code the parent of a process sees eight bits (`exit(3)`), so
+        // C's `exit(-1)` is 255. Wasmtime's own makes a trap of those from 126 on.
+        "proc_exit" => linker.func_wrap(MODULE, name, |code: i32| -> Result<()> {
+            Err(I32Exit(code & 0xff).into())
+        })?,
         _ => return define_plain(linker, name),
     };
     Ok(true)
