@@ -4,6 +4,9 @@
 //! compiler is tens of megabytes and a large attack surface that must not sit in a process that
 //! serves connections.
 
+mod progress;
+mod proposals;
+
 use lexopt::Arg;
 use std::ffi::OsString;
 use std::fs;
@@ -11,7 +14,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wasm_sock_engine::Calls;
+use wasm_sock_engine::Support;
 use wasmtime::Engine;
 
 const USAGE: &str = "usage: wasm-sock compile FILE.wasm [-o FILE.cwasm]";
@@ -49,7 +52,8 @@ fn run() -> Result<(), Failure> {
         }
     };
     let wasm = read(&input).map_err(|e| failed(&input, &e))?;
-    let artifact = compile(&wasm).map_err(|e| failed(&input, &e))?;
+    let artifact = progress::shown(&input, wasm.len(), || compile(&wasm));
+    let artifact = artifact.map_err(|e| failed(&input, &e))?;
     if output.as_os_str() == "-" {
         return io::stdout()
             .write_all(&artifact)
@@ -101,18 +105,25 @@ fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {
     if !wasm.starts_with(b"\0asm") {
         return Err("not a WebAssembly module (it does not begin with \"\\0asm\")".into());
     }
-    let artifact = if wasm.starts_with(COMPONENT) {
-        let component = |calls| engine(calls)?.precompile_component(wasm);
-        // What does not validate without it may be one of WASI 0.3.
-        component(Calls::Blocking).or_else(|_| component(Calls::Concurrent))
-    } else {
-        engine(Calls::Blocking).and_then(|engine| engine.precompile_module(wasm))
-    };
-    artifact.map_err(|e| format!("cannot compile: {e:#}"))
+    let is_component = wasm.starts_with(COMPONENT);
+    let mut why = String::new();
+    // What does not validate with the first may with another.
+    for support in Support::ALL {
+        let artifact = match is_component {
+            true => engine(support).and_then(|engine| engine.precompile_component(wasm)),
+            false if support.concurrency => continue,
+            false => engine(support).and_then(|engine| engine.precompile_module(wasm)),
+        };
+        match artifact {
+            Ok(artifact) => return Ok(artifact),
+            Err(error) => why = format!("cannot compile: {error:#}"),
+        }
+    }
+    Err(proposals::refused(wasm).unwrap_or(why))
 }
 
-fn engine(calls: Calls) -> wasmtime::Result<Engine> {
-    let mut config = wasm_sock_engine::config(calls);
+fn engine(support: Support) -> wasmtime::Result<Engine> {
+    let mut config = wasm_sock_engine::config(support);
     config.target(wasm_sock_engine::target())?;
     Engine::new(&config)
 }

@@ -4,27 +4,52 @@
 //! the artifact, and the host refuses an artifact whose settings are not its own. So both programs
 //! take theirs from here.
 
-use wasmtime::Config;
+use wasmtime::{Collector, Config};
 
 /// How an artifact is told from any other ELF file, and of what kind it is.
 pub use wasmtime_environ::obj as artifact;
 
 /// Changes whenever [`config`] changes what the compiler emits: part of the name under which
 /// compiled modules are cached.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
-/// How a component's calls into and out of it are made. An artifact is made for one of them.
+/// What an engine supports beyond what every guest needs. Each costs every instance time and memory, so an
+/// artifact is made for the first of [`Support::ALL`] that suffices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Calls {
-    /// One at a time: core modules, and components up to WASI 0.2.
-    Blocking,
-    /// Several at a time, as WASI 0.3 needs. Its machinery costs every instance time and memory, so
-    /// only components that need it are compiled for it.
-    Concurrent,
+pub struct Support {
+    /// Several calls into and out of a component at a time, as WASI 0.3 needs.
+    pub concurrency: bool,
+    /// Objects that are garbage-collected, and exceptions, which are such objects.
+    pub gc: bool,
+}
+
+impl Support {
+    /// Nothing more: core modules, and components up to WASI 0.2.
+    pub const PLAIN: Self = Self {
+        concurrency: false,
+        gc: false,
+    };
+
+    /// All that there are, the most frequent first.
+    pub const ALL: [Self; 4] = [
+        Self::PLAIN,
+        Self {
+            concurrency: true,
+            gc: false,
+        },
+        Self {
+            concurrency: false,
+            gc: true,
+        },
+        Self {
+            concurrency: true,
+            gc: true,
+        },
+    ];
 }
 
 /// The settings that the host and the compiler share.
-pub fn config(calls: Calls) -> Config {
+pub fn config(support: Support) -> Config {
     let mut config = Config::new();
     config
         // A guest that spins is interrupted at a loop header or a call, when the epoch has moved on.
@@ -37,7 +62,11 @@ pub fn config(calls: Calls) -> Config {
         // Traps name functions, not offsets into the module: the table would double an artifact.
         .generate_address_map(false)
         .wasm_component_model(true)
-        .concurrency_support(calls == Calls::Concurrent);
+        .concurrency_support(support.concurrency)
+        // Without it, function references stay: only what lives in a heap of its own goes.
+        .gc_support(support.gc)
+        .wasm_exceptions(support.gc)
+        .collector(Collector::Copying);
     config
 }
 

@@ -3,18 +3,19 @@
 use super::code_memory::FromFile;
 use super::pool::{Place, Pools};
 use std::sync::{Arc, OnceLock};
-use wasm_sock_engine::Calls;
+use wasm_sock_engine::Support;
 use wasmtime::{Engine, PoolingAllocationConfig};
 
 /// The engines that load and run the guests of this process. All but the first are made when they
 /// are first asked for.
 #[derive(Clone)]
 pub struct Engines {
-    /// For all but WASI 0.3.
-    pub blocking: Engine,
+    /// For most guests.
+    pub plain: Engine,
     /// Stack of one guest, in bytes.
     stack: u32,
-    concurrent: Arc<OnceLock<Engine>>,
+    /// In the order of [`Support::ALL`], without the first.
+    others: Arc<[OnceLock<Engine>; Support::ALL.len() - 1]>,
     pools: Arc<Pools>,
 }
 
@@ -25,23 +26,27 @@ impl Engines {
     /// When the settings make no engine.
     pub fn new(stack: u32) -> wasmtime::Result<Self> {
         Ok(Self {
-            blocking: engine(Calls::Blocking, stack, None)?,
+            plain: engine(Support::PLAIN, stack, None)?,
             stack,
-            concurrent: Arc::default(),
+            others: Arc::default(),
             pools: Arc::default(),
         })
     }
 
-    /// The engine for WASI 0.3.
+    /// All engines, the one that most artifacts are made for first.
     ///
     /// # Errors
     /// When the settings make no engine.
-    pub fn concurrent(&self) -> wasmtime::Result<&Engine> {
-        if let Some(engine) = self.concurrent.get() {
-            return Ok(engine);
-        }
-        let engine = engine(Calls::Concurrent, self.stack, None)?;
-        Ok(self.concurrent.get_or_init(|| engine))
+    pub fn all(&self) -> impl Iterator<Item = wasmtime::Result<&Engine>> {
+        let others = Support::ALL[1..].iter().zip(self.others.iter());
+        let others = others.map(|(support, made)| match made.get() {
+            Some(engine) => Ok(engine),
+            None => {
+                let engine = engine(*support, self.stack, None)?;
+                Ok(made.get_or_init(|| engine))
+            }
+        });
+        std::iter::once(Ok(&self.plain)).chain(others)
     }
 
     /// A place in a pool; `None`: there is none to be had.
@@ -62,11 +67,11 @@ const HOST_STACK: usize = 512 << 10;
 ///
 /// How much `stack` a guest has is no part of what is compiled: artifacts stay as they are.
 pub fn engine(
-    calls: Calls,
+    support: Support,
     stack: u32,
     pool: Option<PoolingAllocationConfig>,
 ) -> wasmtime::Result<Engine> {
-    let mut config = wasm_sock_engine::config(calls);
+    let mut config = wasm_sock_engine::config(support);
     config
         .with_custom_code_memory(Some(Arc::new(FromFile)))
         .max_wasm_stack(stack as usize)

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
-use wasm_sock_engine::Calls;
+use wasm_sock_engine::Support;
 use wasmtime::{Enabled, Engine, PoolingAllocationConfig};
 
 /// Guests that are in a pool at a time.
@@ -137,7 +137,7 @@ impl Pool {
             .linear_memory_keep_resident(kept)
             .table_keep_resident(KEPT)
             .async_stack_keep_resident(KEPT);
-        let engine = engine(Calls::Blocking, stack, Some(config))?;
+        let engine = engine(Support::PLAIN, stack, Some(config))?;
         Ok(Self {
             _ticks: clock::start(&engine),
             engine,

@@ -191,12 +191,14 @@ pub unsafe fn load_bytes(engines: &Engines, bytes: &[u8]) -> wasmtime::Result<(C
 /// # Safety
 /// The file must hold what the compiler made, unchanged, and stay so: see [`Code::load`].
 unsafe fn deserialize(engines: &Engines, file: File) -> wasmtime::Result<(Code, File)> {
-    // SAFETY: the caller upholds it.
-    let load = |engine| unsafe { Code::load(engine, &file) };
     // An artifact knows which of the engines it was made for, and keeps it to itself.
-    let code = load(&engines.blocking).or_else(|error| {
-        let concurrent = engines.concurrent()?;
-        load(concurrent).map_err(|_| error)
-    })?;
-    Ok((code, file))
+    let mut first_error = None;
+    for engine in engines.all() {
+        // SAFETY: the caller upholds it.
+        match unsafe { Code::load(engine?, &file) } {
+            Ok(code) => return Ok((code, file)),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    Err(first_error.expect("there are engines"))
 }

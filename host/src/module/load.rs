@@ -142,7 +142,13 @@ pub fn source(
             Err(error) => warn(format!("cached module passed over: {error}")),
         }
     }
-    let bytes = compiler::compile(&wasm).map_err(|reason| not_compiled(path, &reason))?;
+    let slow = || {
+        warn(format!(
+            "compiling {} takes more than a second; `wasm-sock compile {0}` does it ahead of time",
+            path.display()
+        ));
+    };
+    let bytes = compiler::compile(&wasm, &slow).map_err(|reason| not_compiled(path, &reason))?;
     if let (Some(cache), Some(kept)) = (cache, kept)
         && let Err(error) = cache.store(&kept, &bytes)
     {
