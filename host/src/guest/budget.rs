@@ -1,5 +1,6 @@
 //! Memory: how much a guest may have, and all guests of the process together.
 
+use super::handles::MOST_DESCRIPTORS;
 use crate::config::Limits;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use thiserror::Error;
@@ -48,6 +49,8 @@ pub struct Budget {
     memory: usize,
     /// What is left of its `table-elements`.
     elements: usize,
+    /// Bytes of it that are what the host holds for the guest.
+    held: usize,
     /// Bytes that it took of what all guests may have.
     taken: u64,
     /// What was refused last. A guest that ends badly then probably ends because of it.
@@ -65,6 +68,8 @@ pub enum Refused {
     MemoryOfAll,
     #[error("ran out of table elements (raise `table-elements` if it needs more)")]
     Elements,
+    #[error("has more than {MOST_DESCRIPTORS} files and sockets open")]
+    Descriptors,
 }
 
 impl Budget {
@@ -72,6 +77,7 @@ impl Budget {
         Self {
             memory: usize::try_from(limits.memory).unwrap_or(usize::MAX),
             elements: limits.table_elements as usize,
+            held: 0,
             taken: 0,
             refused: None,
         }
@@ -90,6 +96,26 @@ impl Budget {
             self.taken += bytes;
         }
         (self.memory, self.elements) = (memory, elements);
+        Ok(())
+    }
+
+    /// Counts `bytes` as what the host holds for the guest, instead of what was counted before.
+    ///
+    /// # Errors
+    /// When that is more than is left.
+    pub fn hold(&mut self, bytes: usize) -> Result<(), Refused> {
+        if bytes > self.held {
+            let more = bytes - self.held;
+            self.grow(more, 0)
+                .inspect_err(|refused| self.refused = Some(*refused))?;
+        } else {
+            let less = self.held - bytes;
+            self.memory += less;
+            let given_back = self.taken.min(less as u64);
+            self.taken -= given_back;
+            USED.fetch_sub(given_back, Relaxed);
+        }
+        self.held = bytes;
         Ok(())
     }
 
@@ -155,6 +181,17 @@ mod tests {
         assert_eq!(budget.refused, None);
         assert!(!budget.memory_growing(600, 601, None).unwrap());
         assert_eq!(budget.refused, Some(Refused::Memory));
+    }
+
+    #[test]
+    fn what_the_host_holds_counts_as_long_as_it_does() {
+        let mut budget = budget(1000, 1000);
+        assert_eq!(budget.hold(900), Ok(()));
+        assert!(!budget.memory_growing(0, 200, None).unwrap());
+        assert_eq!(budget.hold(1001), Err(Refused::Memory));
+        assert_eq!(budget.hold(100), Ok(()));
+        assert!(budget.memory_growing(0, 900, None).unwrap());
+        assert_eq!(budget.hold(101), Err(Refused::Memory));
     }
 
     #[test]

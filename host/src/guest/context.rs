@@ -1,6 +1,7 @@
 //! WASI for one guest: what it may touch besides its connection.
 
 use super::environment::Who;
+use super::handles::{self, Opened};
 use super::log::Lines;
 use super::outbound::Reach;
 use super::stdio::{Stdin, Stdio, Stdout};
@@ -9,15 +10,12 @@ use crate::sandbox::{self, OUTDATED_REASON};
 use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiView};
 
 /// The most random bytes that a component may ask for at once: they are made while others wait.
 const MOST_RANDOM: u64 = 1 << 20;
-
-/// The most files, streams and so on that a guest may have at a time. Each may be a descriptor, and
-/// the process has only so many.
-const MOST_RESOURCES: usize = 256;
 
 /// The WASI context of a guest. It is made when the guest first needs it: a core module that only
 /// reads and writes its connection never does.
@@ -25,6 +23,8 @@ pub struct Context {
     pub who: Arc<Who>,
     stdio: Option<Stdio>,
     made: Option<Box<Made>>,
+    /// What a component has opened.
+    pub opened: Opened,
 }
 
 struct Made {
@@ -64,7 +64,13 @@ impl Context {
                 Some(make(builder, &who, stdio.as_ref()))
             }
         };
-        Ok(Self { who, stdio, made })
+        let opened = Opened::default();
+        Ok(Self {
+            who,
+            stdio,
+            made,
+            opened,
+        })
     }
 
     pub fn wasi(&mut self) -> &mut WasiP1Ctx {
@@ -73,6 +79,11 @@ impl Context {
 
     pub fn reach(&mut self) -> Arc<Reach> {
         self.made().reach.clone()
+    }
+
+    /// The handles of the guest; `None` as long as it has none.
+    pub fn handles(&mut self) -> Option<&mut ResourceTable> {
+        Some(self.made.as_mut()?.wasi.ctx().table)
     }
 
     fn made(&mut self) -> &mut Made {
@@ -93,7 +104,7 @@ fn make(mut builder: WasiCtxBuilder, who: &Arc<Who>, stdio: Option<&Stdio>) -> B
     reach.allow(&mut builder);
     builder.stderr(log).max_random_size(MOST_RANDOM);
     let mut wasi = builder.build_p1();
-    wasi.ctx().table.set_max_capacity(MOST_RESOURCES);
+    wasi.ctx().table.set_max_capacity(handles::MOST);
     Box::new(Made { wasi, reach })
 }
 

@@ -3,8 +3,8 @@
 //! Registering all of WASI takes longer than running a small guest.
 
 use super::environment::Who;
-use super::lookup;
 use super::state::State;
+use super::{handles, lookup};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
@@ -58,7 +58,13 @@ pub fn interface(import: &str) -> Option<(&str, Minor)> {
 /// When it is there already.
 pub fn define(linker: &mut Linker<State>, import: &str) -> wasmtime::Result<bool> {
     match interface(import) {
-        Some((interface, Minor::Two)) => define_p2(linker, interface),
+        Some((interface, Minor::Two)) => {
+            let is_known = define_p2(linker, interface)?;
+            if handles::LIMITED.contains(&interface) {
+                handles::limit(linker, interface)?;
+            }
+            Ok(is_known)
+        }
         Some((interface, Minor::Three)) => define_p3(linker, interface),
         None => Ok(false),
     }

@@ -8,6 +8,7 @@ mod context;
 mod datagram;
 mod engines;
 mod environment;
+mod handles;
 mod http;
 mod link;
 mod log;

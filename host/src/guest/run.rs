@@ -1,7 +1,9 @@
 //! One guest's life, from its instantiation to its end.
 
+use super::budget::Refused;
 use super::clock::{Meter, Metered, Turn};
 use super::engines::Engines;
+use super::handles;
 use super::program::{Guest, Program};
 use super::state::State;
 use crate::allocator;
@@ -107,10 +109,17 @@ pub fn store(
     meter: &Arc<Meter>,
     limit: impl Fn() -> Option<Duration> + Send + Sync + 'static,
 ) -> Store<State> {
+    // What the host copies for one call is no more than the guest can have.
+    let memory = usize::try_from(state.context.who.config.limits.memory).unwrap_or(usize::MAX);
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.budget);
+    store.set_hostcall_fuel(memory.min(store.hostcall_fuel()));
+    store.set_max_component_handles(handles::MOST);
     let meter = meter.clone();
-    store.epoch_deadline_callback(move |_| {
+    store.epoch_deadline_callback(move |mut context| {
+        let table = context.concurrent_resource_table();
+        let concurrent = table.map_or(0, |table| table.iter_mut().count());
+        context.data_mut().account(concurrent)?;
         let limit = limit();
         match meter.tick(limit) {
             Turn::Continue => Ok(UpdateDeadline::Continue(1)),
@@ -249,6 +258,9 @@ pub fn end_of(result: wasmtime::Result<i32>, store: &Store<State>) -> End {
     }
     if let Some(exceeded) = error.downcast_ref::<CpuTimeExceeded>() {
         return End::Trap(exceeded.to_string());
+    }
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        return End::Trap(refused.to_string());
     }
     let mut why = describe(&error);
     if let Some(refused) = store.data().budget.refused {

@@ -1,8 +1,9 @@
 //! What the host keeps for one running guest: all that the guest can touch.
 
-use super::budget::Budget;
+use super::budget::{Budget, Refused};
 use super::context::{Context, StateError};
 use super::environment::Who;
+use super::handles::{HANDLE, MOST_DESCRIPTORS, descriptors_in, memory_of};
 use super::pool::Place;
 use super::stdio::Stdio;
 use ::http::{Request, Response};
@@ -43,6 +44,21 @@ impl State {
             place: None,
             stdio,
         })
+    }
+
+    /// Counts what the host holds for the guest, `others` of its handles among it, into its memory.
+    ///
+    /// # Errors
+    /// When that is more than it may have, in bytes or in descriptors.
+    pub fn account(&mut self, others: usize) -> Result<(), Refused> {
+        let mut bytes = others * HANDLE;
+        if let Some(table) = self.context.handles() {
+            if descriptors_in(table) > MOST_DESCRIPTORS {
+                return Err(Refused::Descriptors);
+            }
+            bytes += memory_of(table);
+        }
+        self.budget.hold(bytes)
     }
 
     /// Lets others see how the guest ended.

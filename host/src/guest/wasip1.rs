@@ -6,6 +6,7 @@
 //! which is not put together for those that do not ask.
 
 use super::environment::Who;
+use super::handles::{self, MOST_DESCRIPTORS, MOST_WAITED_FOR, descriptors_in};
 use super::state::State;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::io::{self, IoSlice};
@@ -100,13 +101,11 @@ functions! {
         path_filestat_get(fd: i32, flags: i32, path: i32, len: i32, result: i32);
         path_filestat_set_times(fd: i32, flags: i32, path: i32, len: i32, atim: i64, mtim: i64, which: i32);
         path_link(fd: i32, flags: i32, path: i32, len: i32, new_fd: i32, new_path: i32, new_len: i32);
-        path_open(fd: i32, dirflags: i32, path: i32, len: i32, oflags: i32, base: i64, inheriting: i64, flags: i32, result: i32);
         path_readlink(fd: i32, path: i32, len: i32, buf: i32, buf_len: i32, result: i32);
         path_remove_directory(fd: i32, path: i32, len: i32);
         path_rename(fd: i32, path: i32, len: i32, new_fd: i32, new_path: i32, new_len: i32);
         path_symlink(path: i32, len: i32, fd: i32, new_path: i32, new_len: i32);
         path_unlink_file(fd: i32, path: i32, len: i32);
-        poll_oneoff(subscriptions: i32, events: i32, count: i32, result: i32);
     }
 }
 
@@ -146,6 +145,12 @@ pub fn define(linker: &mut Linker<State>, name: &str) -> Result<bool> {
                 })
             },
         )?,
+        "path_open" => linker.func_wrap_async(MODULE, name, |caller, arguments| {
+            Box::new(path_open(caller, arguments))
+        })?,
+        "poll_oneoff" => linker.func_wrap_async(MODULE, name, |caller, arguments| {
+            Box::new(poll_oneoff(caller, arguments))
+        })?,
         "random_get" => linker.func_wrap_async(MODULE, name, |caller, arguments| {
             Box::new(random_get(caller, arguments))
         })?,
@@ -183,9 +188,10 @@ async fn fd_read(
     let (0, Some(stdio)) = (fd, caller.data().stdio.clone()) else {
         return call!(caller, fd_read(fd, iovs, count, result).await);
     };
+    let fuel = caller.as_context_mut().hostcall_fuel();
     let memory = memory(&mut caller)?.data_mut(&mut caller);
-    let Some(vectors) = vectors(memory, iovs, count) else {
-        return Ok(errno(Errno::Fault));
+    let Some(vectors) = vectors(memory, iovs, count, fuel)? else {
+        return Ok(errno(Errno::Nomem));
     };
     // One buffer of the list is as good as all: a read may always return less.
     let buffer = vectors
@@ -197,7 +203,7 @@ async fn fd_read(
     } else {
         stdio.recv(&mut memory[buffer]).await
     };
-    Ok(complete(memory, result, received))
+    complete(memory, result, received)
 }
 
 /// `fd_write`: to the connection, if that is what the descriptor is.
@@ -208,9 +214,10 @@ async fn fd_write(
     let (1, Some(stdio)) = (fd, caller.data().stdio.clone()) else {
         return call!(caller, fd_write(fd, iovs, count, result).await);
     };
+    let fuel = caller.as_context_mut().hostcall_fuel();
     let memory = memory(&mut caller)?.data_mut(&mut caller);
-    let Some(vectors) = vectors(memory, iovs, count) else {
-        return Ok(errno(Errno::Fault));
+    let Some(vectors) = vectors(memory, iovs, count, fuel)? else {
+        return Ok(errno(Errno::Nomem));
     };
     let mut left = MOST_BYTES;
     let mut buffers: Vec<IoSlice<'_>> = vectors
@@ -224,18 +231,15 @@ async fn fd_write(
         .collect();
     // Together, because on a socket of packets one write is one packet.
     let sent = stdio.send(&mut buffers).await;
-    Ok(complete(memory, result, sent))
+    complete(memory, result, sent)
 }
 
 /// `random_get`: from the kernel into the guest's memory, and others may have their turn in between.
 async fn random_get(mut caller: Caller<'_, State>, (buf, len): (i32, i32)) -> Result<i32> {
     const CHUNK: usize = 16 * 1024;
-    let memory = memory(&mut caller)?;
-    let start = buf as u32 as usize;
-    let end = start.saturating_add(len as u32 as usize);
-    let Some(buffer) = memory.data_mut(&mut caller).get_mut(start..end) else {
-        return Ok(errno(Errno::Fault));
-    };
+    let memory = memory(&mut caller)?.data_mut(&mut caller);
+    let range = range(memory, buf as u32, len as u32)?;
+    let buffer = &mut memory[range];
     for chunk in buffer.chunks_mut(CHUNK) {
         let mut filled = 0;
         while filled < chunk.len() {
@@ -247,53 +251,115 @@ async fn random_get(mut caller: Caller<'_, State>, (buf, len): (i32, i32)) -> Re
     Ok(SUCCESS)
 }
 
+/// `path_open`, as long as there are not too many descriptors (`EMFILE`).
+async fn path_open(
+    mut caller: Caller<'_, State>,
+    (fd, dirflags, path, len, oflags, base, inheriting, flags, result): Open,
+) -> Result<i32> {
+    let handles = caller.data_mut().context.handles();
+    let is_full = handles.is_some_and(|table| descriptors_in(table) >= MOST_DESCRIPTORS);
+    if is_full || !handles::are_left() {
+        return Ok(errno(Errno::Mfile));
+    }
+    call!(
+        caller,
+        path_open(
+            fd, dirflags, path, len, oflags, base, inheriting, flags, result
+        )
+        .await
+    )
+}
+
+/// `poll_oneoff`, as long as it waits for no more than `poll(2)` would (`EINVAL`).
+async fn poll_oneoff(
+    mut caller: Caller<'_, State>,
+    (subscriptions, events, count, result): (i32, i32, i32, i32),
+) -> Result<i32> {
+    if count as u32 as usize > MOST_WAITED_FOR {
+        return Ok(errno(Errno::Inval));
+    }
+    call!(
+        caller,
+        poll_oneoff(subscriptions, events, count, result).await
+    )
+}
+
+type Open = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
+
 /// The most buffers that one call may name: `IOV_MAX` of Linux.
 const MOST_VECTORS: usize = 1024;
 
 /// The most bytes that one call moves: between calls a guest's time is looked at.
 const MOST_BYTES: usize = 1 << 20;
 
-/// The buffers that a list of `count` (address, length) pairs at `iovs` names; `None` when one of
-/// them, or the list, does not lie in the guest's memory.
-fn vectors(memory: &[u8], iovs: i32, count: i32) -> Option<Vec<Range<usize>>> {
-    let start = iovs as u32 as usize;
-    let count = (count as u32 as usize).min(MOST_VECTORS);
-    let list = memory.get(start..start.checked_add(count * 8)?)?;
-    let vector = |pair: &[u8]| {
-        let word = |at: usize| {
-            u32::from_le_bytes([pair[at], pair[at + 1], pair[at + 2], pair[at + 3]]) as usize
-        };
-        let range = word(0)..word(0).checked_add(word(4))?;
-        (range.end <= memory.len()).then_some(range)
-    };
-    list.chunks_exact(8).map(vector).collect()
+/// The buffers that a list of `count` (address, length) pairs at `iovs` names; `None` when they are more than a
+/// call may move, which is what `fuel` is for.
+///
+/// # Errors
+/// A trap, when one of them, or the list, does not lie in the guest's memory.
+fn vectors(memory: &[u8], iovs: i32, count: i32, fuel: usize) -> Result<Option<Vec<Range<usize>>>> {
+    let (start, count) = (aligned(iovs)?, count as u32);
+    if count as usize > fuel / 8 {
+        return Ok(None);
+    }
+    let list = &memory[range(memory, start, count * 8)?];
+    let mut buffers = Vec::with_capacity((count as usize).min(MOST_VECTORS));
+    for pair in list.chunks_exact(8).take(MOST_VECTORS) {
+        let word =
+            |at: usize| u32::from_le_bytes([pair[at], pair[at + 1], pair[at + 2], pair[at + 3]]);
+        let (address, length) = (word(0), word(4));
+        if length as usize > fuel {
+            return Ok(None);
+        }
+        buffers.push(range(memory, address, length)?);
+    }
+    Ok(Some(buffers))
+}
+
+/// The bytes at an address. Nothing is everywhere.
+fn range(memory: &[u8], address: u32, length: u32) -> Result<Range<usize>> {
+    let (start, length) = (address as usize, length as usize);
+    if length == 0 {
+        return Ok(0..0);
+    }
+    let range = start..start + length;
+    if range.end > memory.len() {
+        wasmtime::bail!("a pointer leads out of memory: {length} bytes at {start:#x}");
+    }
+    Ok(range)
+}
+
+/// An address of words.
+fn aligned(address: i32) -> Result<u32> {
+    let address = address as u32;
+    if !address.is_multiple_of(4) {
+        wasmtime::bail!("a pointer is not aligned: {address:#x}");
+    }
+    Ok(address)
 }
 
 /// Tells the guest how many bytes were moved, or why none were.
-fn complete(memory: &mut [u8], result: i32, moved: io::Result<usize>) -> i32 {
+fn complete(memory: &mut [u8], result: i32, moved: io::Result<usize>) -> Result<i32> {
     let count = match moved {
         Ok(count) => count as u32,
         Err(e) => {
-            return errno(match rustix::io::Errno::from_io_error(&e) {
+            return Ok(errno(match rustix::io::Errno::from_io_error(&e) {
                 Some(rustix::io::Errno::PIPE) => Errno::Pipe,
                 Some(rustix::io::Errno::CONNRESET) => Errno::Connreset,
                 Some(rustix::io::Errno::MSGSIZE) => Errno::Msgsize,
                 _ => Errno::Io,
-            });
+            }));
         }
     };
-    match put(memory, result as u32, &count.to_le_bytes()) {
-        Some(()) => SUCCESS,
-        None => errno(Errno::Fault),
-    }
+    put(memory, aligned(result)?, &count.to_le_bytes())?;
+    Ok(SUCCESS)
 }
 
-/// Writes `bytes` at an address; `None` when there is no such memory.
-fn put(memory: &mut [u8], address: u32, bytes: &[u8]) -> Option<()> {
-    let start = address as usize;
-    let slot = memory.get_mut(start..start.checked_add(bytes.len())?)?;
-    slot.copy_from_slice(bytes);
-    Some(())
+/// Writes `bytes` at an address.
+fn put(memory: &mut [u8], address: u32, bytes: &[u8]) -> Result<()> {
+    let range = range(memory, address, bytes.len() as u32)?;
+    memory[range].copy_from_slice(bytes);
+    Ok(())
 }
 
 /// What a guest is told at its start, a string each.
@@ -317,9 +383,13 @@ fn sizes(told: Told) -> impl Fn(Caller<'_, State>, i32, i32) -> Result<i32> + Se
         let strings = told(&caller.data().context.who);
         let memory = memory(&mut caller)?.data_mut(&mut caller);
         let bytes: usize = strings.iter().map(|string| string.len() + 1).sum();
-        let written = put(memory, count as u32, &(strings.len() as u32).to_le_bytes())
-            .and_then(|()| put(memory, size as u32, &(bytes as u32).to_le_bytes()));
-        Ok(written.map_or(errno(Errno::Fault), |()| SUCCESS))
+        put(memory, aligned(size)?, &(bytes as u32).to_le_bytes())?;
+        put(
+            memory,
+            aligned(count)?,
+            &(strings.len() as u32).to_le_bytes(),
+        )?;
+        Ok(SUCCESS)
     }
 }
 
@@ -328,16 +398,16 @@ fn strings(told: Told) -> impl Fn(Caller<'_, State>, i32, i32) -> Result<i32> + 
     move |mut caller, list, buffer| {
         let strings = told(&caller.data().context.who);
         let memory = memory(&mut caller)?.data_mut(&mut caller);
-        let (mut slot, mut start) = (list as u32, buffer as u32);
+        let (mut slot, mut start) = (aligned(list)?, buffer as u32);
         for string in strings {
             let text = [string.as_bytes(), &[0]].concat();
-            let written = put(memory, slot, &start.to_le_bytes())
-                .and_then(|()| put(memory, start, &text))
-                .and_then(|()| Some((slot.checked_add(4)?, start.checked_add(text.len() as u32)?)));
-            match written {
-                Some(next) => (slot, start) = next,
-                None => return Ok(errno(Errno::Fault)),
-            }
+            put(memory, slot, &start.to_le_bytes())?;
+            put(memory, start, &text)?;
+            // What would be beyond the end of all addresses is beyond that of memory.
+            (slot, start) = (
+                slot.saturating_add(4),
+                start.saturating_add(text.len() as u32),
+            );
         }
         Ok(SUCCESS)
     }
@@ -346,3 +416,6 @@ fn strings(told: Told) -> impl Fn(Caller<'_, State>, i32, i32) -> Result<i32> + 
 fn errno(errno: Errno) -> i32 {
     errno as i32
 }
+
+#[cfg(test)]
+mod tests;
