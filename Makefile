@@ -23,7 +23,7 @@ libdir = $(DESTDIR)$(PREFIX)/lib
 docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
 
 .PHONY: build host compile guests python-guest setup setup-tests demo test fmt clippy audit advisories fuzz unit end-to-end systemd
-.PHONY: bench bench-programs bench-smoke bench-units profile order
+.PHONY: corpus bench bench-programs bench-smoke bench-units profile order
 .PHONY: install uninstall clean help
 # One build at a time: each of them uses all processors, and they share a target directory.
 .NOTPARALLEL:
@@ -182,6 +182,12 @@ unit:
 # FUZZ_TIME is for `noise`, which throws damaged input at the host itself.
 end-to-end:
 	FUZZ_TIME=$(FUZZ_TIME) $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
+
+# All of it, one after the other: what compiling takes is measured. The quick ones are among the end-to-end tests.
+corpus: ## run programs that others released, over sockets and in Wasmtime, and compare (200 MB, minutes)
+	rm -rf build/corpus/compiled
+	$(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests --test corpus -- --include-ignored --test-threads=1; \
+	  status=$$?; cat build/corpus/report/*; exit $$status
 
 # Under a real systemd, in a throw-away copy of this machine.
 define systemd_test

@@ -120,3 +120,57 @@ fn there_is_a_last_resort() {
     let line = end(&timers(1_000_000, true), "memory = \"4GiB\"");
     assert!(line.contains("handle"), "{line}");
 }
+
+/// A component that makes `fields` of 100,000 bytes each, and keeps all of them.
+fn fields(count: u32) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+        (type $error (variant (case "invalid-syntax") (case "forbidden") (case "immutable")))
+        (import "wasi:http/types@0.2.0" (instance $http
+          (alias outer 1 $error (type $e))
+          (export "header-error" (type $header-error (eq $e)))
+          (export "fields" (type $fields (sub resource)))
+          (export "[constructor]fields" (func (result (own $fields))))
+          (export "[method]fields.append" (func
+            (param "self" (borrow $fields)) (param "name" string) (param "value" (list u8))
+            (result (result (error $header-error)))))))
+        (core module $memory (memory (export "memory") 3))
+        (core instance $memory (instantiate $memory))
+        (alias core export $memory "memory" (core memory $mem))
+        (core func $new (canon lower (func $http "[constructor]fields")))
+        (core func $append (canon lower (func $http "[method]fields.append") (memory $mem)))
+        (core module $m
+          (import "host" "memory" (memory 3))
+          (import "host" "new" (func $new (result i32)))
+          (import "host" "append" (func $append (param i32 i32 i32 i32 i32 i32)))
+          (data (i32.const 16) "name")
+          (func (export "run") (result i32) (local $left i32)
+            (memory.fill (i32.const 1024) (i32.const 120) (i32.const 100000))
+            (local.set $left (i32.const {count}))
+            (loop $more
+              (call $append (call $new) (i32.const 16) (i32.const 4)
+                (i32.const 1024) (i32.const 100000) (i32.const 0))
+              (if (i32.load8_u (i32.const 0)) (then unreachable))
+              (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+              (br_if $more (local.get $left)))
+            (i32.const 0)))
+        (core instance $i (instantiate $m (with "host" (instance
+          (export "memory" (memory $mem))
+          (export "new" (func $new)) (export "append" (func $append))))))
+        (func $run (result (result)) (canon lift (core func $i "run")))
+        (instance $run (export "run" (func $run)))
+        (export "wasi:cli/run@0.2.0" (instance $run)))"#
+    );
+    wat::parse_str(text).expect("valid text")
+}
+
+#[test]
+fn fields_count_into_memory() {
+    let line = end(&fields(50), "memory = \"16MiB\"");
+    assert!(line.contains("served"), "{line}");
+    let line = end(&fields(50_000), "memory = \"16MiB\"");
+    assert!(
+        line.contains("ran out of memory (raise `memory` if it needs more)"),
+        "{line}"
+    );
+}

@@ -56,6 +56,28 @@ fn memory_that_is_taken_until_the_guest_dies_of_it() {
     beside_a_canary("allocate-trap", "memory = \"32MiB\"", "raise `memory`");
 }
 
+/// Half a million objects stay, and are copied by each collection of those that come and go.
+const COLLECTS_FOR_EVER: &str = r#"(module
+    (type $node (struct (field (ref null $node)) (field i64)))
+    (memory (export "memory") 1)
+    (func (export "_start") (local $kept (ref null $node)) (local $left i32)
+      (local.set $left (i32.const 500000))
+      (loop $more
+        (local.set $kept (struct.new $node (local.get $kept) (i64.const 1)))
+        (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+      (loop $for_ever
+        (drop (struct.new $node (ref.null $node) (i64.const 2)))
+        (br $for_ever))))"#;
+
+#[test]
+fn a_heap_of_objects_that_is_collected_over_and_over() {
+    let world = World::alone(Kind::P1);
+    world.compile(&wat::parse_str(COLLECTS_FOR_EVER).unwrap(), "hostile");
+    world.configure(&format!("[handler.hostile]\n{TIME}\n"));
+    let target = world.tcp("hostile");
+    Attack::new(&world, target).shows(ENDED).besiege();
+}
+
 #[test]
 fn recursion_without_end() {
     beside_a_canary("recurse-for-ever", "", "call stack exhausted");

@@ -15,7 +15,7 @@ const HEAD: &str = r#"
 "#;
 
 /// What each proposal brings, used so that a wrong result traps.
-const SUPPORTED: [(&str, &str); 10] = [
+const SUPPORTED: [(&str, &str); 11] = [
     (
         "exceptions",
         r#"(tag $wrong (param i32))
@@ -102,6 +102,15 @@ const SUPPORTED: [(&str, &str); 10] = [
         r#"(global $sum i32 (i32.add (i32.const 20) (i32.mul (i32.const 2) (i32.const 11))))
         (func (export "_start")
           (call $check (i32.eq (i32.const 42) (global.get $sum)))
+          (call $done))"#,
+    ),
+    (
+        "atomic instructions on a memory that is not shared",
+        r#"(func (export "_start")
+          (call $check (i32.eqz (i32.atomic.rmw.add (i32.const 32) (i32.const 3))))
+          (call $check (i32.eq (i32.const 3) (i32.atomic.load (i32.const 32))))
+          (call $check (i32.eqz (memory.atomic.notify (i32.const 32) (i32.const 1))))
+          (atomic.fence)
           (call $done))"#,
     ),
     (
@@ -201,12 +210,12 @@ const REFUSED: [(&str, &str, &str); 6] = [
     (
         "threads",
         "(module (memory 1 1 shared) (func (export \"_start\")))",
-        "threads (atomic instructions and shared memories); build without `-pthread`",
+        "threads (it has a shared memory); build without `-pthread`",
     ),
     (
         "imported",
         "(module (import \"env\" \"memory\" (memory 1 1 shared)) (func (export \"_start\")))",
-        "threads",
+        "threads (it has a shared memory)",
     ),
     (
         "legacy",

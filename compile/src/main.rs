@@ -105,6 +105,9 @@ fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {
     if !wasm.starts_with(b"\0asm") {
         return Err("not a WebAssembly module (it does not begin with \"\\0asm\")".into());
     }
+    if let Some(why) = proposals::shares_memory(wasm) {
+        return Err(why.into());
+    }
     let is_component = wasm.starts_with(COMPONENT);
     let mut why = String::new();
     // What does not validate with the first may with another.

@@ -1,6 +1,6 @@
 //! Which WebAssembly proposals a module uses that are not supported.
 
-use wasmtime_environ::wasmparser::{Validator, WasmFeatures};
+use wasmtime_environ::wasmparser::{Parser, Payload, TypeRef, Validator, WasmFeatures};
 
 /// A proposal, and how a module is built without it.
 struct Proposal {
@@ -18,11 +18,6 @@ const fn proposal(features: WasmFeatures, name: &'static str, instead: &'static 
 }
 
 const UNSUPPORTED: &[Proposal] = &[
-    proposal(
-        WasmFeatures::THREADS,
-        "threads (atomic instructions and shared memories)",
-        "build without `-pthread`, and for wasm32-wasip1 and not wasm32-wasip1-threads",
-    ),
     proposal(
         WasmFeatures::LEGACY_EXCEPTIONS,
         "legacy exception handling",
@@ -84,6 +79,25 @@ const UNSUPPORTED: &[Proposal] = &[
         "",
     ),
 ];
+
+/// What to say of a module that has a shared memory. Its atomic instructions alone are no obstacle.
+pub fn shares_memory(wasm: &[u8]) -> Option<&'static str> {
+    let is_shared = |payload: Payload<'_>| match payload {
+        Payload::MemorySection(memories) => {
+            memories.into_iter().flatten().any(|memory| memory.shared)
+        }
+        Payload::ImportSection(imports) => imports
+            .into_imports()
+            .flatten()
+            .any(|import| matches!(import.ty, TypeRef::Memory(memory) if memory.shared)),
+        _ => false,
+    };
+    // What is not valid is told by the compiler.
+    let mut payloads = Parser::new(0).parse_all(wasm).map_while(Result::ok);
+    payloads.any(is_shared).then_some(
+        "uses a WebAssembly proposal that is not supported: threads (it has a shared memory); build without `-pthread`, and for wasm32-wasip1 and not wasm32-wasip1-threads",
+    )
+}
 
 /// What to say of a module that needs proposals which are not supported. `None`: it is not valid with all
 /// of them either, so they are not the reason.

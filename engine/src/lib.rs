@@ -62,6 +62,9 @@ pub fn config(support: Support) -> Config {
         // Traps name functions, not offsets into the module: the table would double an artifact.
         .generate_address_map(false)
         .wasm_component_model(true)
+        // Atomic instructions, which toolchains use on memories that are not shared, too. Shared ones are not
+        // made (`Config::shared_memory`).
+        .wasm_threads(true)
         .concurrency_support(support.concurrency)
         // Without it, function references stay: only what lives in a heap of its own goes.
         .gc_support(support.gc)

@@ -6,9 +6,11 @@
 //! the guest; only descriptors, of which the process has so many, have a limit in number.
 
 use super::state::State;
+use http::HeaderMap;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource as Limit, getrlimit};
 use std::any::Any;
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Weak};
@@ -27,6 +29,7 @@ use wasmtime_wasi::p2::bindings::sockets::{tcp_create_socket, udp_create_socket}
 use wasmtime_wasi::p2::{DynPollable, TcpSocket, UdpSocket};
 use wasmtime_wasi::sockets::WasiSocketsView;
 use wasmtime_wasi_http::FieldMap;
+use wasmtime_wasi_http::p2::bindings::http::types::Method;
 use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
 
 /// The most handles that a guest may have at a time, whatever its memory. A guest without a leak has far
@@ -48,23 +51,36 @@ const FIELD: usize = 128;
 
 /// The memory that all handles of a guest cost, in bytes.
 pub fn memory_of(table: &mut ResourceTable) -> usize {
-    table.iter_mut().map(|entry| HANDLE + content(entry)).sum()
+    let mut seen = HashSet::new();
+    let entries = table.iter_mut();
+    entries
+        .map(|entry| HANDLE + content(entry, &mut seen))
+        .sum()
 }
 
-/// What a handle means may hold words of the guest.
-fn content(entry: &(dyn Any + Send)) -> usize {
-    if let Some(fields) = entry.downcast_ref::<FieldMap>() {
-        return size_of_fields(fields);
+/// What a handle means may hold words of the guest. Copies of fields share them until one is changed: those
+/// that were `seen` are not counted again.
+fn content(entry: &(dyn Any + Send), seen: &mut HashSet<*const HeaderMap>) -> usize {
+    let mut fields = |fields: &FieldMap| match seen.insert(&raw const **fields) {
+        true => size_of_fields(fields),
+        false => 0,
+    };
+    if let Some(map) = entry.downcast_ref() {
+        return fields(map);
     }
     let Some(request) = entry.downcast_ref::<HostOutgoingRequest>() else {
         return 0;
     };
+    let method = match &request.method {
+        Method::Other(method) => method.len(),
+        _ => 0,
+    };
     let words = [&request.authority, &request.path_with_query];
     let words = words.into_iter().flatten().map(String::len);
-    size_of_fields(&request.headers) + format!("{:?}", request.method).len() + words.sum::<usize>()
+    fields(&request.headers) + method + words.sum::<usize>()
 }
 
-fn size_of_fields(fields: &FieldMap) -> usize {
+fn size_of_fields(fields: &HeaderMap) -> usize {
     let lines = fields.iter();
     lines
         .map(|(name, value)| FIELD + name.as_str().len() + value.len())
