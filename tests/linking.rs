@@ -38,6 +38,29 @@ fn a_function_may_be_imported_any_number_of_times_and_in_any_order() {
 }
 
 #[test]
+fn a_module_may_be_older_than_wasi_0_1_or_a_mixture() {
+    // A list of one buffer at 0, and at 64 a subscription as `wasi_unstable` has it (56 bytes, of which all
+    // zero is a clock whose time has come).
+    let text = r#"(module
+        (import "wasi_unstable" "fd_write" (func $old (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $new (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_unstable" "fd_seek" (func $seek (param i32 i64 i32 i32) (result i32)))
+        (import "wasi_unstable" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_unstable" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1) (data (i32.const 0) "\10\00\00\00\01\00\00\00") (data (i32.const 16) "x")
+        (func (export "_start")
+          (drop (call $old (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+          (drop (call $new (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+          ;; ESPIPE
+          (if (i32.ne (i32.const 70) (call $seek (i32.const 1) (i64.const 0) (i32.const 0) (i32.const 8)))
+            (then unreachable))
+          (if (call $poll (i32.const 64) (i32.const 256) (i32.const 1) (i32.const 8)) (then unreachable))
+          (if (i32.ne (i32.const 1) (i32.load (i32.const 8))) (then unreachable))
+          (call $exit (i32.const 0))))"#;
+    assert_eq!(answer(Kind::P1, text), "xx");
+}
+
+#[test]
 fn an_import_that_nothing_calls_is_no_obstacle() {
     let mut imports = import(FD_WRITE, "write");
     for (name, parameters) in [

@@ -2,7 +2,7 @@
 
 use super::{Failure, print};
 use crate::config::HostConfig;
-use crate::guest::{Engines, Program};
+use crate::guest::{Engines, Program, WASI_0_1};
 use crate::module::load_file;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -47,7 +47,9 @@ pub fn run(path: &Path) -> Result<(), Failure> {
 
 /// What a handler must be granted for an import to be of use.
 fn needs(import: &str) -> &'static str {
-    let wasi_0_1 = import.strip_prefix("wasi_snapshot_preview1.");
+    let wasi_0_1 = import
+        .split_once('.')
+        .and_then(|(module, function)| WASI_0_1.contains(&module).then_some(function));
     match (wasi_0_1, import.split('@').next().unwrap_or(import)) {
         (Some(function), _)
             if function.starts_with("path_") || function.starts_with("fd_prestat") =>

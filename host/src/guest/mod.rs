@@ -39,3 +39,4 @@ pub use run::{End, run, stop_turns};
 pub use service::{Attended, Bounds, NoAnswer};
 pub use state::{Fate, State};
 pub use stdio::Stdio;
+pub use wasip1::MODULES as WASI_0_1;

@@ -212,13 +212,13 @@ fn link_core(module: &Module) -> Result<Guest, String> {
     // A module may import the same function any number of times: Go's and AssemblyScript's do.
     let mut defined = Vec::new();
     for import in module.imports() {
-        let is_wasi = import.module() == wasip1::MODULE;
-        if is_wasi && defined.contains(&import.name()) {
+        let (from, name) = (import.module(), import.name());
+        if defined.contains(&(from, name)) {
             continue;
         }
-        let known =
-            is_wasi && wasip1::define(&mut linker, import.name()).map_err(|e| format!("{e:#}"))?;
-        defined.push(import.name());
+        let known = wasip1::MODULES.contains(&from)
+            && wasip1::define(&mut linker, from, name).map_err(|e| format!("{e:#}"))?;
+        defined.push((from, name));
         if !known {
             return Err(format!(
                 "imports {}.{}, which is not part of WASI 0.1 (which target was it built for? wasm32-wasip1 and wasm32-wasip2 work)",

@@ -14,51 +14,55 @@ use std::ops::Range;
 use tokio::task::coop::consume_budget;
 use wasmtime::{AsContextMut, Caller, Extern, Linker, Memory, Result};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p0::wasi_unstable as p0;
 use wasmtime_wasi::p1::types::Errno;
-use wasmtime_wasi::p1::wasi_snapshot_preview1 as wasi;
+use wasmtime_wasi::p1::wasi_snapshot_preview1 as p1;
 use wiggle::GuestMemory;
 
-/// The module that WASI 0.1 functions are imported from.
-pub const MODULE: &str = "wasi_snapshot_preview1";
+/// The modules that WASI 0.1 functions are imported from: that of 0.1, and that of the snapshot before it,
+/// of which four functions are different (`p0`).
+pub const MODULES: [&str; 2] = [MODULE, "wasi_unstable"];
+const MODULE: &str = "wasi_snapshot_preview1";
 
 /// What `fd_read` returns when all went well (`__WASI_ERRNO_SUCCESS`).
 const SUCCESS: i32 = 0;
 
 /// Evaluates a call of one of `wasmtime-wasi`'s functions with the context and memory it takes.
 macro_rules! call {
-    ($caller:ident, $function:ident($($argument:ident),*) $(.$await:tt)?) => {{
+    ($caller:ident, $snapshot:ident::$function:ident($($argument:ident),*) $(.$await:tt)?) => {{
         let memory = memory(&mut $caller)?;
         let fuel = $caller.as_context_mut().hostcall_fuel();
         let (memory, state) = memory.data_and_store_mut(&mut $caller);
         let wasi = state.context.wasi();
-        wasi::WasiSnapshotPreview1::set_hostcall_fuel(wasi, fuel);
+        p1::WasiSnapshotPreview1::set_hostcall_fuel(wasi, fuel);
         let mut memory = GuestMemory::Unshared(memory);
-        wasi::$function(wasi, &mut memory $(, $argument)*) $(.$await)?
+        $snapshot::$function(wasi, &mut memory $(, $argument)*) $(.$await)?
     }};
 }
 
-/// Generates [`define_plain`] from the functions of the interface, with the types of their
+/// Generates a function that defines those of a snapshot, with the types of their
 /// parameters in the order of the specification; where a function returns a value, the last ones
 /// are pointers to it.
 macro_rules! functions {
     (
+        fn $define:ident, $snapshot:ident,
         sync { $($sync:ident($($sync_arg:ident: $sync_ty:ty),*);)* }
         async { $($async:ident($($async_arg:ident: $async_ty:ty),*);)* }
     ) => {
-        fn define_plain(linker: &mut Linker<State>, name: &str) -> Result<bool> {
+        fn $define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bool> {
             match name {
                 $(stringify!($sync) => linker.func_wrap(
-                    MODULE,
+                    module,
                     name,
                     |mut caller: Caller<'_, State> $(, $sync_arg: $sync_ty)*| -> Result<i32> {
-                        call!(caller, $sync($($sync_arg),*))
+                        call!(caller, $snapshot::$sync($($sync_arg),*))
                     },
                 )?,)*
                 $(stringify!($async) => linker.func_wrap_async(
-                    MODULE,
+                    module,
                     name,
                     |mut caller: Caller<'_, State>, ($($async_arg,)*): ($($async_ty,)*)| {
-                        Box::new(async move { call!(caller, $async($($async_arg),*).await) })
+                        Box::new(async move { call!(caller, $snapshot::$async($($async_arg),*).await) })
                     },
                 )?,)*
                 _ => return Ok(false),
@@ -69,6 +73,18 @@ macro_rules! functions {
 }
 
 functions! {
+    fn define_unstable, p0,
+    sync {}
+    async {
+        fd_filestat_get(fd: i32, result: i32);
+        fd_seek(fd: i32, offset: i64, whence: i32, result: i32);
+        path_filestat_get(fd: i32, flags: i32, path: i32, len: i32, result: i32);
+        poll_oneoff(subscriptions: i32, events: i32, count: i32, result: i32);
+    }
+}
+
+functions! {
+    fn define_plain, p1,
     sync {
         clock_res_get(id: i32, result: i32);
         clock_time_get(id: i32, precision: i64, result: i32);
@@ -109,61 +125,64 @@ functions! {
     }
 }
 
-/// Defines the function `name`. Returns whether there is such a function.
+/// Defines the function `name` of one of the [`MODULES`]. Returns whether there is such a function.
 ///
 /// # Errors
 /// When it is there already.
-pub fn define(linker: &mut Linker<State>, name: &str) -> Result<bool> {
+pub fn define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bool> {
+    if module != MODULE && define_unstable(linker, module, name)? {
+        return Ok(true);
+    }
     match name {
-        "fd_read" => linker.func_wrap_async(MODULE, name, |caller, arguments| {
+        "fd_read" => linker.func_wrap_async(module, name, |caller, arguments| {
             Box::new(fd_read(caller, arguments))
         })?,
-        "fd_write" => linker.func_wrap_async(MODULE, name, |caller, arguments| {
+        "fd_write" => linker.func_wrap_async(module, name, |caller, arguments| {
             Box::new(fd_write(caller, arguments))
         })?,
         "fd_close" => linker.func_wrap_async(
-            MODULE,
+            module,
             name,
             |mut caller: Caller<'_, State>, (fd,): (i32,)| {
                 Box::new(async move {
                     if is_stdio(fd) {
                         caller.data_mut().stdio = None;
                     }
-                    call!(caller, fd_close(fd).await)
+                    call!(caller, p1::fd_close(fd).await)
                 })
             },
         )?,
         "fd_renumber" => linker.func_wrap_async(
-            MODULE,
+            module,
             name,
             |mut caller: Caller<'_, State>, (fd, to): (i32, i32)| {
                 Box::new(async move {
                     if is_stdio(fd) || is_stdio(to) {
                         caller.data_mut().stdio = None;
                     }
-                    call!(caller, fd_renumber(fd, to).await)
+                    call!(caller, p1::fd_renumber(fd, to).await)
                 })
             },
         )?,
-        "path_open" => linker.func_wrap_async(MODULE, name, |caller, arguments| {
+        "path_open" => linker.func_wrap_async(module, name, |caller, arguments| {
             Box::new(path_open(caller, arguments))
         })?,
-        "poll_oneoff" => linker.func_wrap_async(MODULE, name, |caller, arguments| {
+        "poll_oneoff" => linker.func_wrap_async(module, name, |caller, arguments| {
             Box::new(poll_oneoff(caller, arguments))
         })?,
-        "random_get" => linker.func_wrap_async(MODULE, name, |caller, arguments| {
+        "random_get" => linker.func_wrap_async(module, name, |caller, arguments| {
             Box::new(random_get(caller, arguments))
         })?,
-        "args_sizes_get" => linker.func_wrap(MODULE, name, sizes(arguments))?,
-        "args_get" => linker.func_wrap(MODULE, name, strings(arguments))?,
-        "environ_sizes_get" => linker.func_wrap(MODULE, name, sizes(variables))?,
-        "environ_get" => linker.func_wrap(MODULE, name, strings(variables))?,
+        "args_sizes_get" => linker.func_wrap(module, name, sizes(arguments))?,
+        "args_get" => linker.func_wrap(module, name, strings(arguments))?,
+        "environ_sizes_get" => linker.func_wrap(module, name, sizes(variables))?,
+        "environ_get" => linker.func_wrap(module, name, strings(variables))?,
         // Returns nothing, and never does. Of a code the parent of a process sees eight bits (`exit(3)`), so
         // C's `exit(-1)` is 255. Wasmtime's own makes a trap of those from 126 on.
-        "proc_exit" => linker.func_wrap(MODULE, name, |code: i32| -> Result<()> {
+        "proc_exit" => linker.func_wrap(module, name, |code: i32| -> Result<()> {
             Err(I32Exit(code & 0xff).into())
         })?,
-        _ => return define_plain(linker, name),
+        _ => return define_plain(linker, module, name),
     };
     Ok(true)
 }
@@ -186,7 +205,7 @@ async fn fd_read(
     (fd, iovs, count, result): (i32, i32, i32, i32),
 ) -> Result<i32> {
     let (0, Some(stdio)) = (fd, caller.data().stdio.clone()) else {
-        return call!(caller, fd_read(fd, iovs, count, result).await);
+        return call!(caller, p1::fd_read(fd, iovs, count, result).await);
     };
     let fuel = caller.as_context_mut().hostcall_fuel();
     let memory = memory(&mut caller)?.data_mut(&mut caller);
@@ -212,7 +231,7 @@ async fn fd_write(
     (fd, iovs, count, result): (i32, i32, i32, i32),
 ) -> Result<i32> {
     let (1, Some(stdio)) = (fd, caller.data().stdio.clone()) else {
-        return call!(caller, fd_write(fd, iovs, count, result).await);
+        return call!(caller, p1::fd_write(fd, iovs, count, result).await);
     };
     let fuel = caller.as_context_mut().hostcall_fuel();
     let memory = memory(&mut caller)?.data_mut(&mut caller);
@@ -263,7 +282,7 @@ async fn path_open(
     }
     call!(
         caller,
-        path_open(
+        p1::path_open(
             fd, dirflags, path, len, oflags, base, inheriting, flags, result
         )
         .await
@@ -280,7 +299,7 @@ async fn poll_oneoff(
     }
     call!(
         caller,
-        poll_oneoff(subscriptions, events, count, result).await
+        p1::poll_oneoff(subscriptions, events, count, result).await
     )
 }
 

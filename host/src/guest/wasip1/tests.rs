@@ -416,7 +416,7 @@ async fn ours(module: &Module, case: &Case) -> Outcome {
     let state = State::new(who(), Some(stdio)).unwrap();
     let mut linker = Linker::new(module.engine());
     for (name, _) in FUNCTIONS.iter().chain([&("proc_exit", "")]) {
-        assert!(define(&mut linker, name).unwrap(), "{name}");
+        assert!(define(&mut linker, MODULE, name).unwrap(), "{name}");
     }
     run(module, &linker, state, client, case).await
 }
