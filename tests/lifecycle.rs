@@ -162,8 +162,8 @@ fn signals_that_mean_nothing_here_are_noted_and_harm_nobody() {
     let address = world.actor_port("pingpong", "pingpong", "");
     let mut host = world.start(&[]);
     let mut client = address.connect();
-    let mut echoes = |client: &mut harness::Client, word: &str| {
-        client.send(&format!("{word}\n"));
+    let echoes = |client: &mut harness::Client, word: &str| {
+        client.send(format!("{word}\n"));
         assert_eq!(client.line(), word);
     };
     echoes(&mut client, "before");
