@@ -75,12 +75,15 @@ const FUNCTIONS: &[(&str, &str)] = &[
 /// What is sent before the calls, and no more.
 const INPUT: &[u8] = b"0123456789";
 
+/// A function, and its arguments.
+type Call = (&'static str, Vec<Val>);
+
 /// Calls in a row.
 struct Case {
     name: String,
     /// Bytes at addresses before the first call.
     memory: Vec<(u32, Vec<u8>)>,
-    calls: Vec<(&'static str, Vec<Val>)>,
+    calls: Vec<Call>,
     /// What is in memory afterwards differs from one time to the next.
     is_random: bool,
 }
@@ -103,7 +106,7 @@ fn int(numbers: &[i32]) -> Vec<Val> {
     numbers.iter().map(|number| Val::I32(*number)).collect()
 }
 
-fn case(name: impl Into<String>, calls: Vec<(&'static str, Vec<Val>)>) -> Case {
+fn case(name: impl Into<String>, calls: Vec<Call>) -> Case {
     Case {
         name: name.into(),
         memory: vec![(BUFFERS as u32, b"The quick brown fox".to_vec())],
@@ -112,8 +115,10 @@ fn case(name: impl Into<String>, calls: Vec<(&'static str, Vec<Val>)>) -> Case {
     }
 }
 
-/// Lists of buffers, and what is odd about them.
-fn lists() -> Vec<(&'static str, i32, Vec<(i32, i32)>)> {
+/// What is odd about a list of buffers, where it is, and their addresses and lengths.
+type List = (&'static str, i32, Vec<(i32, i32)>);
+
+fn lists() -> Vec<List> {
     vec![
         ("one buffer", LIST, vec![(BUFFERS, 5)]),
         ("no buffers", LIST, vec![]),
@@ -202,7 +207,7 @@ fn moved_descriptors() -> Vec<Case> {
     let write = |fd| ("fd_write", int(&[fd, LIST, 1, RESULT + 4]));
     let close = |fd| ("fd_close", int(&[fd]));
     let renumber = |from, to| ("fd_renumber", int(&[from, to]));
-    let rows: Vec<(&str, Vec<(&str, Vec<Val>)>)> = vec![
+    let rows: Vec<(&str, Vec<Call>)> = vec![
         ("input closed", vec![close(0), read(0), write(1)]),
         ("output closed", vec![close(1), write(1), read(0)]),
         ("both closed", vec![close(0), close(1), read(0), write(1)]),
