@@ -83,3 +83,22 @@ fn stopping_the_service_under_load_fails_no_client() {
 fn restarting_the_service_under_load_fails_no_client() {
     under_load("restarted", "restart");
 }
+
+#[test]
+fn a_hangup_for_all_processes_of_the_service_fails_no_client() {
+    let (service, quick, slow) = service("rotated");
+    let mut before = slow.address.connect();
+    assert_eq!(before.line(), "version 1");
+    let process = service.process();
+    for signal in ["HUP", "USR1", "USR2"] {
+        systemctl(&["kill", "-s", signal, &service.unit]);
+        let noted = format!("SIG{signal} is ignored");
+        eventually("the signal is noted", || {
+            service.journal().iter().any(|line| line.contains(&noted))
+        });
+        quick.address.knock().expect_whole("version 1\n");
+    }
+    before.finish();
+    before.answer().expect_whole("");
+    assert_eq!(service.process(), process, "it is another host");
+}

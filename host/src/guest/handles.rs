@@ -87,12 +87,30 @@ fn size_of_fields(fields: &HeaderMap) -> usize {
         .sum()
 }
 
-/// How many descriptors are behind the entries of a table.
+/// How many descriptors are behind the entries of a table. Handles of one directory that was granted share
+/// one.
 pub fn descriptors_in(table: &mut ResourceTable) -> usize {
-    let is_descriptor = |entry: &&mut (dyn Any + Send)| {
-        entry.is::<Descriptor>() || entry.is::<TcpSocket>() || entry.is::<UdpSocket>()
-    };
-    table.iter_mut().filter(is_descriptor).count()
+    let mut files = HashSet::new();
+    let mut sockets = 0;
+    for entry in table.iter_mut() {
+        if let Some(descriptor) = entry.downcast_ref() {
+            files.insert(Arc::as_ptr(file_of(descriptor)));
+        } else if is_socket(entry) {
+            sockets += 1;
+        }
+    }
+    files.len() + sockets
+}
+
+fn file_of(descriptor: &Descriptor) -> &Arc<File> {
+    match descriptor {
+        Descriptor::File(file) => &file.file,
+        Descriptor::Dir(dir) => &dir.dir,
+    }
+}
+
+fn is_socket(entry: &(dyn Any + Send)) -> bool {
+    entry.is::<TcpSocket>() || entry.is::<UdpSocket>()
 }
 
 /// The files and directories that a component opened. Their streams keep them open when their handles are
@@ -107,11 +125,7 @@ impl Opened {
     }
 
     fn add(&mut self, descriptor: &Descriptor) {
-        let file = match descriptor {
-            Descriptor::File(file) => &file.file,
-            Descriptor::Dir(dir) => &dir.dir,
-        };
-        self.0.push(Arc::downgrade(file));
+        self.0.push(Arc::downgrade(file_of(descriptor)));
     }
 }
 
@@ -130,10 +144,8 @@ fn has_room(state: &mut State) -> bool {
         return false;
     }
     let opened = state.context.opened.count();
-    let is_socket =
-        |entry: &&mut (dyn Any + Send)| entry.is::<TcpSocket>() || entry.is::<UdpSocket>();
-    let sockets = state.ctx().table.iter_mut().filter(is_socket).count();
-    opened + sockets < MOST_DESCRIPTORS
+    let entries = state.ctx().table.iter_mut();
+    opened + entries.filter(|entry| is_socket(*entry)).count() < MOST_DESCRIPTORS
 }
 
 type Store<'a> = StoreContextMut<'a, State>;
