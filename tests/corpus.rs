@@ -50,6 +50,11 @@ corpus! {
 }
 
 #[test]
+fn a_compilation_that_takes_more_than_a_second_is_told_of() {
+    Program::named("cpython").is_told_of_when_compiled();
+}
+
+#[test]
 fn every_program_of_the_corpus_has_a_test() {
     let programs = programs();
     let mut names: Vec<&str> = programs.iter().map(|p| p.name.as_str()).collect();

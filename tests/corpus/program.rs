@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -147,6 +147,34 @@ impl Program {
             self.compile(&artifact);
         }
         artifact
+    }
+
+    /// What takes the compiler more than a second is told, whether the user runs it or the host.
+    pub fn is_told_of_when_compiled(&self) {
+        self.prepare();
+        let world = World::new(Kind::P1);
+        let module = world.module("program.wasm");
+        fs::copy(self.wasm(), &module).expect("install the program");
+        let command = Command::new(wasm_sock())
+            .arg("compile")
+            .arg(&module)
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut command = command.expect("run wasm-sock compile");
+        let mut line = String::new();
+        let mut stderr = BufReader::new(command.stderr.take().expect("it is piped"));
+        stderr.read_line(&mut line).expect("read a line");
+        command.kill().expect("end the compiler");
+        command.wait().expect("wait");
+        let expected = format!("wasm-sock: compiling {} (", module.display());
+        assert!(line.starts_with(&expected), "{line}");
+        assert!(line.ends_with("takes more than a second\n"), "{line}");
+
+        let address = world.tcp("program");
+        let host = world.start(&[]);
+        let _client = address.connect();
+        host.log
+            .expect("takes more than a second; `wasm-sock compile");
     }
 
     fn report(&self) -> PathBuf {
