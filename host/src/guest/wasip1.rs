@@ -2,8 +2,8 @@
 //!
 //! Registering a function takes about 5 µs and there are 46, while `hello` imports six. The
 //! functions are `wasmtime-wasi`'s. Done here are reading from and writing to the connection, between
-//! the socket and the guest's memory with no copy in between, and what a guest is told at its start,
-//! which is not put together for those that do not ask.
+//! the socket and the guest's memory with no copy in between; what a guest is told at its start, which is
+//! not put together for those that do not ask; exit codes; and limits of what can be opened and waited for.
 
 use super::environment::Who;
 use super::handles::{self, MOST_DESCRIPTORS, MOST_WAITED_FOR, descriptors_in};
@@ -40,9 +40,8 @@ macro_rules! call {
     }};
 }
 
-/// Generates a function that defines those of a snapshot, with the types of their
-/// parameters in the order of the specification; where a function returns a value, the last ones
-/// are pointers to it.
+/// Generates a function that defines those of a snapshot, with the types of their parameters in the order of
+/// the specification; where a function returns a value, the last ones are pointers to it.
 macro_rules! functions {
     (
         fn $define:ident, $snapshot:ident,
@@ -79,7 +78,6 @@ functions! {
         fd_filestat_get(fd: i32, result: i32);
         fd_seek(fd: i32, offset: i64, whence: i32, result: i32);
         path_filestat_get(fd: i32, flags: i32, path: i32, len: i32, result: i32);
-        poll_oneoff(subscriptions: i32, events: i32, count: i32, result: i32);
     }
 }
 
@@ -167,9 +165,12 @@ pub fn define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bo
         "path_open" => linker.func_wrap_async(module, name, |caller, arguments| {
             Box::new(path_open(caller, arguments))
         })?,
-        "poll_oneoff" => linker.func_wrap_async(module, name, |caller, arguments| {
-            Box::new(poll_oneoff(caller, arguments))
-        })?,
+        "poll_oneoff" => {
+            let is_unstable = module != MODULE;
+            linker.func_wrap_async(module, name, move |caller, arguments| {
+                Box::new(poll_oneoff(caller, is_unstable, arguments))
+            })?
+        }
         "random_get" => linker.func_wrap_async(module, name, |caller, arguments| {
             Box::new(random_get(caller, arguments))
         })?,
@@ -289,18 +290,26 @@ async fn path_open(
     )
 }
 
-/// `poll_oneoff`, as long as it waits for no more than `poll(2)` would (`EINVAL`).
+/// `poll_oneoff` of 0.1 or of the snapshot before it, as long as it waits for no more than `poll(2)` would
+/// (`EINVAL`).
 async fn poll_oneoff(
     mut caller: Caller<'_, State>,
+    is_unstable: bool,
     (subscriptions, events, count, result): (i32, i32, i32, i32),
 ) -> Result<i32> {
     if count as u32 as usize > MOST_WAITED_FOR {
         return Ok(errno(Errno::Inval));
     }
-    call!(
-        caller,
-        p1::poll_oneoff(subscriptions, events, count, result).await
-    )
+    match is_unstable {
+        true => call!(
+            caller,
+            p0::poll_oneoff(subscriptions, events, count, result).await
+        ),
+        false => call!(
+            caller,
+            p1::poll_oneoff(subscriptions, events, count, result).await
+        ),
+    }
 }
 
 type Open = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
