@@ -117,7 +117,7 @@ fn handles_that_are_dropped_do_not_count() {
 
 #[test]
 fn there_is_a_last_resort() {
-    let line = end(&timers(1_000_000, true), "memory = \"4GiB\"");
+    let line = end(&timers(1_100_000, true), "memory = \"4GiB\"");
     assert!(line.contains("handle"), "{line}");
 }
 

@@ -51,6 +51,8 @@ pub struct Budget {
     elements: usize,
     /// Bytes of it that are what the host holds for the guest.
     held: usize,
+    /// Ticks of the clock until that is looked at again.
+    ticks: usize,
     /// Bytes that it took of what all guests may have.
     taken: u64,
     /// What was refused last. A guest that ends badly then probably ends because of it.
@@ -78,6 +80,7 @@ impl Budget {
             memory: usize::try_from(limits.memory).unwrap_or(usize::MAX),
             elements: limits.table_elements as usize,
             held: 0,
+            ticks: 0,
             taken: 0,
             refused: None,
         }
@@ -99,11 +102,20 @@ impl Budget {
         Ok(())
     }
 
-    /// Counts `bytes` as what the host holds for the guest, instead of what was counted before.
+    /// The clock ticks: is it time to look at what the host holds for the guest?
+    pub fn tick(&mut self) -> bool {
+        let ticks = self.ticks;
+        self.ticks = ticks.saturating_sub(1);
+        ticks == 0
+    }
+
+    /// Counts `bytes` as what the host holds for the guest, instead of what was counted before; for so many
+    /// `ticks` that is good enough.
     ///
     /// # Errors
     /// When that is more than is left.
-    pub fn hold(&mut self, bytes: usize) -> Result<(), Refused> {
+    pub fn hold(&mut self, bytes: usize, ticks: usize) -> Result<(), Refused> {
+        self.ticks = ticks;
         if bytes > self.held {
             let more = bytes - self.held;
             self.grow(more, 0)
@@ -186,12 +198,12 @@ mod tests {
     #[test]
     fn what_the_host_holds_counts_as_long_as_it_does() {
         let mut budget = budget(1000, 1000);
-        assert_eq!(budget.hold(900), Ok(()));
+        assert_eq!(budget.hold(900, 0), Ok(()));
         assert!(!budget.memory_growing(0, 200, None).unwrap());
-        assert_eq!(budget.hold(1001), Err(Refused::Memory));
-        assert_eq!(budget.hold(100), Ok(()));
+        assert_eq!(budget.hold(1001, 0), Err(Refused::Memory));
+        assert_eq!(budget.hold(100, 0), Ok(()));
         assert!(budget.memory_growing(0, 900, None).unwrap());
-        assert_eq!(budget.hold(101), Err(Refused::Memory));
+        assert_eq!(budget.hold(101, 0), Err(Refused::Memory));
     }
 
     #[test]

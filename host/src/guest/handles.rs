@@ -2,8 +2,8 @@
 //! them.
 //!
 //! Languages with a garbage collector drop their handles when that runs, and have thousands until then. So
-//! handles in general count into the guest's memory ([`memory_of`]), looked at whenever the clock interrupts
-//! the guest; only descriptors, of which the process has so many, have a limit in number.
+//! handles in general count into the guest's memory, looked at whenever the clock interrupts the guest; only
+//! descriptors, of which the process has so many, have a limit in number.
 
 use super::state::State;
 use http::HeaderMap;
@@ -32,9 +32,8 @@ use wasmtime_wasi_http::FieldMap;
 use wasmtime_wasi_http::p2::bindings::http::types::Method;
 use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
 
-/// The most handles that a guest may have at a time, whatever its memory. A guest without a leak has far
-/// fewer.
-pub const MOST: usize = 100_000;
+/// The most handles that a guest may have at a time, whatever its memory.
+pub const MOST: usize = 1_000_000;
 
 /// The most files, directories and sockets that a guest may have open at a time.
 pub const MOST_DESCRIPTORS: usize = 256;
@@ -49,13 +48,30 @@ pub const HANDLE: usize = 256;
 /// What a header line of a `fields` costs beside its value, in bytes.
 const FIELD: usize = 128;
 
-/// The memory that all handles of a guest cost, in bytes.
-pub fn memory_of(table: &mut ResourceTable) -> usize {
-    let mut seen = HashSet::new();
-    let entries = table.iter_mut();
-    entries
-        .map(|entry| HANDLE + content(entry, &mut seen))
-        .sum()
+/// What the host holds for a guest.
+#[derive(Default)]
+pub struct Held {
+    pub handles: usize,
+    /// The memory that the handles cost.
+    pub bytes: usize,
+    /// Files, directories and sockets; handles of one directory that was granted share one.
+    pub descriptors: usize,
+}
+
+/// What the host holds for the handles in a table.
+pub fn held(table: &mut ResourceTable) -> Held {
+    let mut held = Held::default();
+    let (mut fields, mut files) = (HashSet::new(), HashSet::new());
+    for entry in table.iter_mut() {
+        held.handles += 1;
+        held.bytes += HANDLE + content(entry, &mut fields);
+        let is_one_more = match entry.downcast_ref() {
+            Some(descriptor) => files.insert(Arc::as_ptr(file_of(descriptor))),
+            None => is_socket(entry),
+        };
+        held.descriptors += usize::from(is_one_more);
+    }
+    held
 }
 
 /// What a handle means may hold words of the guest. Copies of fields share them until one is changed: those
@@ -85,21 +101,6 @@ fn size_of_fields(fields: &HeaderMap) -> usize {
     lines
         .map(|(name, value)| FIELD + name.as_str().len() + value.len())
         .sum()
-}
-
-/// How many descriptors are behind the entries of a table. Handles of one directory that was granted share
-/// one.
-pub fn descriptors_in(table: &mut ResourceTable) -> usize {
-    let mut files = HashSet::new();
-    let mut sockets = 0;
-    for entry in table.iter_mut() {
-        if let Some(descriptor) = entry.downcast_ref() {
-            files.insert(Arc::as_ptr(file_of(descriptor)));
-        } else if is_socket(entry) {
-            sockets += 1;
-        }
-    }
-    files.len() + sockets
 }
 
 fn file_of(descriptor: &Descriptor) -> &Arc<File> {

@@ -114,12 +114,14 @@ pub fn store(
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.budget);
     store.set_hostcall_fuel(memory.min(store.hostcall_fuel()));
-    store.set_max_component_handles(handles::MOST);
+    store.set_max_component_handles((memory / handles::HANDLE).min(handles::MOST));
     let meter = meter.clone();
     store.epoch_deadline_callback(move |mut context| {
-        let table = context.concurrent_resource_table();
-        let concurrent = table.map_or(0, |table| table.iter_mut().count());
-        context.data_mut().account(concurrent)?;
+        if context.data_mut().budget.tick() {
+            let concurrent = context.concurrent_resource_table();
+            let others = concurrent.map_or(0, |table| table.iter_mut().count());
+            context.data_mut().account(others)?;
+        }
         let limit = limit();
         match meter.tick(limit) {
             Turn::Continue => Ok(UpdateDeadline::Continue(1)),

@@ -3,7 +3,7 @@
 use super::budget::{Budget, Refused};
 use super::context::{Context, StateError};
 use super::environment::Who;
-use super::handles::{HANDLE, MOST_DESCRIPTORS, descriptors_in, memory_of};
+use super::handles::{HANDLE, MOST_DESCRIPTORS, held};
 use super::pool::Place;
 use super::stdio::Stdio;
 use ::http::{Request, Response};
@@ -13,6 +13,11 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
+
+/// For how many handles one more tick passes before they are looked at again, which takes some 40 µs, and how
+/// many at most.
+const HANDLES_A_TICK: usize = 4096;
+const MOST_TICKS: usize = 16;
 
 /// The state of one guest.
 pub struct State {
@@ -46,19 +51,19 @@ impl State {
         })
     }
 
-    /// Counts what the host holds for the guest, `others` of its handles among it, into its memory.
+    /// Counts what the host holds for the guest, `others` of its handles among it, into its memory. The more
+    /// handles there are, the less often ([`Budget::tick`]).
     ///
     /// # Errors
     /// When that is more than it may have, in bytes or in descriptors.
     pub fn account(&mut self, others: usize) -> Result<(), Refused> {
-        let mut bytes = others * HANDLE;
-        if let Some(table) = self.context.handles() {
-            if descriptors_in(table) > MOST_DESCRIPTORS {
-                return Err(Refused::Descriptors);
-            }
-            bytes += memory_of(table);
+        let held = self.context.handles().map(held).unwrap_or_default();
+        if held.descriptors > MOST_DESCRIPTORS {
+            return Err(Refused::Descriptors);
         }
-        self.budget.hold(bytes)
+        let ticks = (held.handles + others) / HANDLES_A_TICK;
+        let bytes = held.bytes + others * HANDLE;
+        self.budget.hold(bytes, ticks.min(MOST_TICKS))
     }
 
     /// Lets others see how the guest ended.

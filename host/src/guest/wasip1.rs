@@ -6,7 +6,7 @@
 //! not put together for those that do not ask; exit codes; and limits of what can be opened and waited for.
 
 use super::environment::Who;
-use super::handles::{self, MOST_DESCRIPTORS, MOST_WAITED_FOR, descriptors_in};
+use super::handles::{self, MOST_DESCRIPTORS, MOST_WAITED_FOR, held};
 use super::state::State;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::io::{self, IoSlice};
@@ -277,7 +277,7 @@ async fn path_open(
     (fd, dirflags, path, len, oflags, base, inheriting, flags, result): Open,
 ) -> Result<i32> {
     let handles = caller.data_mut().context.handles();
-    let is_full = handles.is_some_and(|table| descriptors_in(table) >= MOST_DESCRIPTORS);
+    let is_full = handles.is_some_and(|table| held(table).descriptors >= MOST_DESCRIPTORS);
     if is_full || !handles::are_left() {
         return Ok(errno(Errno::Mfile));
     }

@@ -272,7 +272,7 @@ impl Download {
         Ok(())
     }
 
-    fn end(&self) -> Option<Result<Frame<Bytes>, io::Error>> {
+    fn end(&mut self) -> Option<Result<Frame<Bytes>, io::Error>> {
         let is_broken = match &self.source {
             Source::Text(_) => false,
             Source::Guest { body, fate, .. } => !body.is_whole() && fate.is_broken(),
@@ -292,11 +292,15 @@ impl Download {
     }
 
     /// What was sent is not all: the client must be able to tell.
-    fn break_off(&self) -> io::Error {
+    fn break_off(&mut self) -> io::Error {
         self.exchange.session.break_off();
-        if let Source::Shared { attended, .. } = &self.source {
-            let why = format!("ended: {}", attended.end());
-            self.exchange.report(Level::Error, why);
+        let report = |why| self.exchange.report(Level::Error, why);
+        match &mut self.source {
+            Source::Text(_) => {}
+            // The guest is gone. Its task is about to tell why.
+            Source::Guest { fate, task, .. } if fate.is_broken() => task.0 = None,
+            Source::Guest { .. } => report("ended: it left its answer unfinished".to_owned()),
+            Source::Shared { attended, .. } => report(format!("ended: {}", attended.end())),
         }
         io::Error::other("the guest was ended before its answer")
     }
