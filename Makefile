@@ -22,7 +22,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib
 docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
 
-.PHONY: build host compile guests python-guest setup setup-tests demo test fmt clippy audit advisories fuzz unit end-to-end systemd
+.PHONY: build host compile guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz unit end-to-end systemd
 .PHONY: corpus bench bench-programs bench-smoke bench-units profile order
 .PHONY: install uninstall clean help
 # One build at a time: each of them uses all processors, and they share a target directory.
@@ -89,9 +89,20 @@ guests:
 	$(MAKE) --no-print-directory -C guests/hello-c
 	@install -C -D -m 644 -t build/guests/p1 guests/hello-c/hello-c.wasm
 
-# The one example that needs more than compilers.
+# Guests that need toolchains from PyPI and npm.
+LANGUAGE_GUESTS := guests/hello-go guests/hello-zig guests/hello-cpp guests/hello-assemblyscript \
+  guests/http-javascript guests/http-typescript guests/http-python tests/guests/http-echo tests/guests/languages
+
 python-guest:
 	$(MAKE) --no-print-directory -C guests/http-python
+
+define make_guest
+	$(MAKE) --no-print-directory -C $(1)
+
+endef
+
+language-guests: ## build the examples in languages whose toolchains are not Debian's
+	$(foreach guest,$(LANGUAGE_GUESTS),$(call make_guest,$(guest)))
 
 setup: ## install what building and the examples need (apt, rustup), if it is missing
 	@tests/setup
@@ -102,7 +113,7 @@ setup-tests: ## install what testing needs, too
 demo: setup build ## see it work: two ports, no process; knock, and there is one
 	@tests/demo
 
-test: setup-tests build python-guest fmt clippy audit unit fuzz end-to-end bench-smoke systemd ## everything that can be checked, in order
+test: setup-tests build language-guests fmt clippy audit unit fuzz end-to-end bench-smoke systemd ## everything that can be checked, in order
 
 # Packages of their own, outside of the workspace: guests, and what is fuzzed.
 define fmt_guest

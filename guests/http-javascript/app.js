@@ -1,0 +1,31 @@
+// Answers HTTP requests as a service worker does. GET tells who asked for what; POST takes an object in JSON and
+// gives its keys back in order.
+addEventListener("fetch", (event) => event.respondWith(answer(event.request)));
+
+async function answer(request) {
+  switch (request.method) {
+    case "GET":
+    case "HEAD":
+      return Response.json({
+        path: new URL(request.url).pathname,
+        client: request.headers.get("x-forwarded-for") ?? "local",
+      });
+    case "POST":
+      return sorted(await request.text());
+    default:
+      return new Response(`${request.method} is not understood\n`, {
+        status: 405,
+        headers: { allow: "GET, HEAD, POST" },
+      });
+  }
+}
+
+function sorted(text) {
+  let value;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    return new Response(`${error.message}\n`, { status: 400 });
+  }
+  return Response.json(Object.fromEntries(Object.entries(value).sort()));
+}
