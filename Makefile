@@ -115,6 +115,7 @@ demo: setup build ## see it work: two ports, no process; knock, and there is one
 
 test: setup-tests build language-guests fmt clippy audit unit fuzz end-to-end bench-smoke systemd ## everything that can be checked, in order
 
+comma := ,
 # Packages of their own, outside of the workspace: guests, and what is fuzzed.
 define fmt_guest
 	$(CARGO) fmt --check --manifest-path $(1)/Cargo.toml
@@ -200,18 +201,18 @@ corpus: ## run programs that others released, over sockets and in Wasmtime, and 
 	$(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests --test corpus -- --include-ignored --test-threads=1; \
 	  status=$$?; cat build/corpus/report/*; exit $$status
 
-# Under a real systemd, in a throw-away copy of this machine.
+# Under a real systemd, in a throw-away copy of this machine: the box's options, and which tests.
 define systemd_test
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test systemd \
-	  --config 'target.$(TARGET).runner=["$(CURDIR)/tests/systemd-box", "--"]' -- $(1)
+	  --config 'target.$(TARGET).runner=["$(CURDIR)/tests/systemd-box", $(1)"--"]' -- $(2)
 
 endef
 
 systemd:
 	tests/systemd-box -- tests/demo --in-the-box
-	$(call systemd_test,--skip guides)
-# In a box of their own: a reader's machine has none of the sockets that tests make.
-	$(call systemd_test,guides)
+	$(call systemd_test,,--skip guides)
+# In a box of their own: a reader's machine has none of the sockets that tests make, and it has a network.
+	$(call systemd_test,"--network"$(comma) ,guides)
 
 # How often each contender is started.
 ROUNDS ?= 200
@@ -292,7 +293,7 @@ uninstall: ## take away what `make install` put there; guests and configuration 
 	fi
 
 clean: ## remove all that was built
-	rm -rf build target
+	rm -rf build target guests/hello-assemblyscript/node_modules
 	$(MAKE) --no-print-directory -C guests/hello-c clean
 
 help: ## say this

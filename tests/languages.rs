@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::thread;
 
-use harness::{Address, Client, Destination, End, Host, Kind, World};
+use harness::{Address, Client, Destination, End, Host, Kind, PATIENCE, World};
 
 const MIB: usize = 1024 * 1024;
 
@@ -230,6 +230,23 @@ fn goroutines_share_what_one_of_them_reads() {
         client.finish();
         let answer = client.answer();
         answer.expect_whole("1000 lines\n");
+    }
+}
+
+#[test]
+fn one_write_of_megabytes_is_done_whole() {
+    // AssemblyScript's library, like many a program in C, does not look how much of a write was done.
+    let size = 5_000_000;
+    let actor = ACTORS.iter().find(|a| a.guest == "actor-assemblyscript");
+    let actor = *actor.expect("it is one of them");
+    let (_world, addresses, _host) = staged(actor, &format!("big {size}"));
+    for address in addresses {
+        let mut client = address.connect();
+        // By then the guest waits for room.
+        assert!(client.hears_anything_within(PATIENCE));
+        let answer = client.answer();
+        assert_eq!((answer.bytes.len(), answer.end), (size, End::Closed));
+        assert!(answer.bytes == pattern(size));
     }
 }
 

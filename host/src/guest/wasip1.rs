@@ -239,17 +239,12 @@ async fn fd_write(
     let Some(vectors) = vectors(memory, iovs, count, fuel)? else {
         return Ok(errno(Errno::Nomem));
     };
-    let mut left = MOST_BYTES;
-    let mut buffers: Vec<IoSlice<'_>> = vectors
+    let buffers = vectors
         .into_iter()
-        .map(|buffer| {
-            let bytes = &memory[buffer];
-            let bytes = &bytes[..bytes.len().min(left)];
-            left -= bytes.len();
-            IoSlice::new(bytes)
-        })
-        .collect();
-    // Together, because on a socket of packets one write is one packet.
+        .map(|buffer| IoSlice::new(&memory[buffer]));
+    let mut buffers: Vec<IoSlice<'_>> = buffers.collect();
+    // All of them, because many a program does not look how much of a write was done; and together, because on
+    // a socket of packets one write is one packet.
     let sent = stdio.send(&mut buffers).await;
     complete(memory, result, sent)
 }
@@ -316,9 +311,6 @@ type Open = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
 
 /// The most buffers that one call may name: `IOV_MAX` of Linux.
 const MOST_VECTORS: usize = 1024;
-
-/// The most bytes that one call moves: between calls a guest's time is looked at.
-const MOST_BYTES: usize = 1 << 20;
 
 /// The buffers that a list of `count` (address, length) pairs at `iovs` names; `None` when they are more than a
 /// call may move, which is what `fuel` is for.
