@@ -96,12 +96,19 @@ LANGUAGE_GUESTS := guests/hello-go guests/hello-zig guests/hello-cpp guests/hell
 python-guest:
 	$(MAKE) --no-print-directory -C guests/http-python
 
+NODE := build/venv/node
+
+$(NODE)/ready: tests/node.txt
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
+	@touch $@
+
 define make_guest
-	$(MAKE) --no-print-directory -C $(1)
+	PATH="$(CURDIR)/$(NODE)/bin:$$PATH" $(MAKE) --no-print-directory -C $(1)
 
 endef
 
-language-guests: ## build the examples in languages whose toolchains are not Debian's
+language-guests: $(NODE)/ready ## build the examples in languages whose toolchains are not Debian's
 	$(foreach guest,$(LANGUAGE_GUESTS),$(call make_guest,$(guest)))
 
 setup: ## install what building and the examples need (apt, rustup), if it is missing
