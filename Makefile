@@ -96,19 +96,20 @@ LANGUAGE_GUESTS := guests/hello-go guests/hello-zig guests/hello-cpp guests/hell
 python-guest:
 	$(MAKE) --no-print-directory -C guests/http-python
 
-NODE := build/venv/node
+# Node.js from PyPI where the machine has none, or an old one as Debian 12.
+NODE := $(if $(shell node --version 2>/dev/null | grep -E '^v(2[0-9]|[3-9][0-9])[.]'),,build/venv/node)
 
-$(NODE)/ready: tests/node.txt
+build/venv/node/ready: tests/node.txt
 	python3 -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
 	@touch $@
 
 define make_guest
-	PATH="$(CURDIR)/$(NODE)/bin:$$PATH" $(MAKE) --no-print-directory -C $(1)
+	$(if $(NODE),PATH="$(CURDIR)/$(NODE)/bin:$$PATH") $(MAKE) --no-print-directory -C $(1)
 
 endef
 
-language-guests: $(NODE)/ready ## build the examples in languages whose toolchains are not Debian's
+language-guests: $(addsuffix /ready,$(NODE)) ## build the examples in languages whose toolchains are not Debian's
 	$(foreach guest,$(LANGUAGE_GUESTS),$(call make_guest,$(guest)))
 
 setup: ## install what building and the examples need (apt, rustup), if it is missing
