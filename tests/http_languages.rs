@@ -173,3 +173,26 @@ fn http_javascript_tells_what_it_was_asked() {
     }
     host.expect_in_flight(0);
 }
+
+#[test]
+fn http_typescript_adds_up_an_order_and_says_what_is_wrong_with_one() {
+    let (_world, addresses, host) = serving("http-typescript", "");
+    for address in addresses {
+        let mut http = address.http();
+        let order =
+            r#"[{"name":"tea","price":2.1,"quantity":3},{"name":"cup","price":0.1,"quantity":1}]"#;
+        let response = http.post("/", order);
+        response.expect(200, r#"{"total":6.4,"items":2}"#);
+        assert_eq!(response.header("content-type"), Some("application/json"));
+        http.post("/", "{}")
+            .expect(400, r#"{"error":"an order is a list"}"#);
+        let response = http.post("/", r#"[{"name":"tea","price":"2","quantity":1}]"#);
+        response.expect_status(400);
+        assert!(response.text().contains("item 0: "), "{}", response.text());
+        http.post("/", "[").expect_status(400);
+        let response = http.get("/");
+        response.expect_status(405);
+        assert_eq!(response.header("allow"), Some("POST"));
+    }
+    host.expect_in_flight(0);
+}

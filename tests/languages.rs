@@ -382,29 +382,3 @@ fn sum_cpp_catches_what_its_standard_library_throws() {
     let answer = address.ask(&"x\n".repeat(20_000)).text();
     assert_eq!(answer.lines().count(), 20_000);
 }
-
-#[test]
-fn http_typescript_adds_up_an_order_and_says_what_is_wrong_with_one() {
-    let world = World::new(Kind::P2);
-    world.install("http-typescript", "http-typescript");
-    let addresses = [world.tcp("http-typescript"), world.unix("http-typescript")];
-    let host = world.start(&[]);
-    for address in addresses {
-        let mut http = address.http();
-        let order =
-            r#"[{"name":"tea","price":2.1,"quantity":3},{"name":"cup","price":0.1,"quantity":1}]"#;
-        let response = http.post("/", order);
-        response.expect(200, r#"{"total":6.4,"items":2}"#);
-        assert_eq!(response.header("content-type"), Some("application/json"));
-        http.post("/", "{}")
-            .expect(400, r#"{"error":"an order is a list"}"#);
-        let response = http.post("/", r#"[{"name":"tea","price":"2","quantity":1}]"#);
-        response.expect_status(400);
-        assert!(response.text().contains("item 0: "), "{}", response.text());
-        http.post("/", "[").expect_status(400);
-        let response = http.get("/");
-        response.expect_status(405);
-        assert_eq!(response.header("allow"), Some("POST"));
-    }
-    host.expect_in_flight(0);
-}
