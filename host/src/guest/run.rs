@@ -265,7 +265,12 @@ pub fn end_of(result: wasmtime::Result<i32>, store: &Store<State>) -> End {
         return End::Trap(refused.to_string());
     }
     let mut why = describe(&error);
-    if let Some(refused) = store.data().budget.refused {
+    // As many handles as its memory is enough for: the clock may not have come to count them.
+    let ran_out_of_handles = why.contains("store handle limit exceeded")
+        && store.max_component_handles() < handles::MOST;
+    if ran_out_of_handles {
+        why = format!("{}: {why}", Refused::Memory);
+    } else if let Some(refused) = store.data().budget.refused {
         why = format!("{refused}: {why}");
     } else if let Some(Trap::StackOverflow) = error.downcast_ref() {
         why = format!("ran out of stack (raise `stack` in [host] if it needs more): {why}");
