@@ -58,7 +58,8 @@ impl State {
     /// When that is more than it may have, in bytes or in descriptors.
     pub fn account(&mut self, others: usize) -> Result<(), Refused> {
         let held = self.context.handles().map(held).unwrap_or_default();
-        if held.descriptors > MOST_DESCRIPTORS {
+        // What was granted comes on top of what a component may open.
+        if held.descriptors > MOST_DESCRIPTORS + self.context.who.config.dirs.len() {
             return Err(Refused::Descriptors);
         }
         let ticks = (held.handles + others) / HANDLES_A_TICK;
