@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Address, BOTH, Client, Host, Kind, World, median};
+use harness::{ALL, Address, BOTH, Client, Host, Kind, World, median};
 
 /// Knocks that a median is taken of.
 const KNOCKS: usize = 300;
@@ -187,17 +187,69 @@ impl Drop for Knocking {
 
 #[test]
 fn a_guest_sees_nothing_of_the_host_that_it_was_not_granted() {
-    for kind in [Kind::P1, Kind::P2] {
+    for kind in BOTH {
         let world = World::new(kind);
         let look = world.actor_port("look", "files /", "");
         let climb = world.actor_port("climb", "files ..", "");
         let _host = world.start(&[]);
         for address in [look, climb] {
-            let answer = address.knock().text();
-            assert!(
-                !answer.contains("entry:") && !answer.contains(": ok"),
-                "{answer}"
-            );
+            address.knock().expect_no_files();
+        }
+    }
+}
+
+/// A handler that tells its arguments and environment, and has a secret of its own in each; and what it is
+/// to say, of which the ports are missing.
+struct Confidant {
+    name: &'static str,
+    address: Address,
+}
+
+impl Confidant {
+    fn new(world: &World, name: &'static str) -> Self {
+        let part = format!("env {name}-argument");
+        let settings = format!("env = {{ {name}_variable = \"{name}-value\" }}");
+        let address = world.actor_port(name, &part, &settings);
+        Self { name, address }
+    }
+
+    /// It says what it was told, all of it and nothing more.
+    fn tells_what_is_its_own(&self, kind: Kind) {
+        let (name, local) = (self.name, self.address.port());
+        let mut client = self.address.connect();
+        let remote = client.local_port();
+        let variables = format!(
+            "PROTO=TCP\nREMOTE_ADDR=127.0.0.1\nREMOTE_PORT={remote}\nTCPLOCALIP=127.0.0.1\n\
+             TCPLOCALPORT={local}\nTCPREMOTEIP=127.0.0.1\nTCPREMOTEPORT={remote}\n\
+             WASM_SOCK_NAME={name}\n{name}_variable={name}-value\n"
+        );
+        let arguments = match kind {
+            Kind::P1 | Kind::P2 => format!("arg: {name}\narg: env\narg: {name}-argument\n"),
+            // This actor tells its environment only.
+            Kind::P3 => String::new(),
+        };
+        client.answer().expect_whole(&(variables + &arguments));
+    }
+}
+
+#[test]
+fn a_guest_sees_its_own_arguments_and_environment_and_nothing_of_others() {
+    for kind in ALL {
+        let world = World::new(kind);
+        let (one, other) = (
+            Confidant::new(&world, "one"),
+            Confidant::new(&world, "other"),
+        );
+        // The variables of a guest are compared with all that it may have: a secret of the host would show.
+        let host = world.launch().env("HOST_SECRET", "host-value").start();
+        let environment = format!("/proc/{}/environ", host.pid());
+        let environment = std::fs::read(environment).expect("read the host's environment");
+        let environment = String::from_utf8_lossy(&environment);
+        assert!(environment.contains("HOST_SECRET=host-value"));
+        // Both are the same module, and run in turns: nothing stays behind for the next one.
+        for _ in 0..3 {
+            one.tells_what_is_its_own(kind);
+            other.tells_what_is_its_own(kind);
         }
     }
 }

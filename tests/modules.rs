@@ -1,5 +1,8 @@
 //! Where a guest comes from: `.wasm`, `.cwasm`, the cache; each only when somebody knocks.
 
+#[path = "modules/cache.rs"]
+mod cache;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

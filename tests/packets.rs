@@ -394,8 +394,7 @@ fn a_socket_of_virtual_machines_is_served() {
     let (socket, port) = match vsock() {
         Ok(found) => found,
         Err(error) => {
-            eprintln!("skipped: this kernel has no vsock: {error}");
-            return;
+            return harness::skip(&format!("this kernel has no vsock: {error}"));
         }
     };
     let world = World::new(Kind::P1);
@@ -412,6 +411,8 @@ fn a_socket_of_virtual_machines_is_served() {
             "{answer}"
         );
     } else {
+        // Not `harness::skip`: CI's kernel is built without CONFIG_VSOCKETS_LOOPBACK and loads no modules, so it
+        // can never connect to itself. What remains is that the host takes the socket and goes on serving.
         eprintln!("no answer was asked for: this kernel has no loopback for vsock");
     }
     host.expect_leave();

@@ -163,8 +163,7 @@ fn a_cwasm_in_a_sticky_folder_of_everybody_is_loaded() {
 #[test]
 fn a_cwasm_of_somebody_else_is_refused() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can give a file away");
-        return;
+        return harness::skip("only root can give a file away");
     }
     let words = ["is not loaded", "user 4242", "`chown root"];
     is_distrusted(|_, file| chown(file, Some(4242), None).unwrap(), &words);

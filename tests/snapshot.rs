@@ -2,7 +2,9 @@
 
 use harness::{Address, Kind, World, eventually};
 use std::fs;
-use std::path::PathBuf;
+use std::hash::{DefaultHasher, Hasher};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -22,7 +24,8 @@ fn world(arguments: &str) -> (World, Address) {
 }
 
 fn configure(world: &World, arguments: &str) {
-    let mut text = format!("[handler.actor]\nargs = {arguments}\nenv = {{ COLOUR = \"red\" }}\n");
+    let mut text =
+        format!("[handler.actor]\nargs = {arguments}\nenv = {{ COLOUR = \"vermilion\" }}\n");
     for index in 0..OTHERS {
         text += &format!("[handler.other{index}]\nmodule = \"actor.cwasm\"\n");
     }
@@ -73,7 +76,7 @@ fn a_configuration_that_is_changed_or_broken_is_noticed_at_the_next_start() {
     settled(&world, &address);
     configure(&world, "[\"env\"]");
     let answered = answer(&world, &address);
-    assert!(answered.contains("COLOUR=red"), "{answered}");
+    assert!(answered.contains("COLOUR=vermilion"), "{answered}");
     configure(&world, "[\"version\"]");
     settled(&world, &address);
 
@@ -98,7 +101,7 @@ fn a_configuration_that_is_changed_or_broken_is_noticed_at_the_next_start() {
 }
 
 #[test]
-fn a_snapshot_that_is_damaged_or_not_to_be_trusted_is_passed_over() {
+fn a_snapshot_that_is_damaged_is_passed_over() {
     let (world, address) = world("[\"version\"]");
     let (_, path) = settled(&world, &address);
     let whole = fs::read(&path).unwrap();
@@ -114,6 +117,75 @@ fn a_snapshot_that_is_damaged_or_not_to_be_trusted_is_passed_over() {
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     assert!(answer(&world, &address).starts_with("version"));
+}
+
+/// The snapshot of a configuration in which the variable has another value: nothing but who may have written
+/// it tells it from the right one.
+fn forged(snapshot: &[u8]) -> Vec<u8> {
+    // Its last 8 bytes are a checksum of the others (host/src/snapshot.rs), and no secret.
+    let mut forged = snapshot[..snapshot.len() - 8].to_vec();
+    let (right, wrong) = (b"vermilion", b"turquoise");
+    let starts = 0..forged.len() - right.len();
+    let found: Vec<usize> = starts
+        .filter(|at| forged[*at..].starts_with(right))
+        .collect();
+    assert_eq!(
+        found.len(),
+        1,
+        "what is in the snapshot has another form now"
+    );
+    forged[found[0]..][..wrong.len()].copy_from_slice(wrong);
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&forged);
+    forged.extend(hasher.finish().to_le_bytes());
+    forged
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Does a host believe a forged snapshot, once `spoil` was done to the snapshot and its folder?
+fn is_believed(spoil: impl Fn(&Path, &Path)) -> bool {
+    let (world, address) = world("[\"env\"]");
+    sleep(SETTLED);
+    let right = answer(&world, &address);
+    assert!(right.contains("COLOUR=vermilion\n"), "{right}");
+    let path = snapshot(&world).expect("a snapshot");
+    fs::write(&path, forged(&fs::read(&path).unwrap())).unwrap();
+    chmod(&path, 0o600);
+    spoil(&path, &world.path("cache"));
+    let answered = answer(&world, &address);
+    let is_believed = answered.contains("COLOUR=turquoise\n");
+    assert_ne!(
+        is_believed,
+        answered.contains("COLOUR=vermilion\n"),
+        "{answered}"
+    );
+    is_believed
+}
+
+#[test]
+fn a_snapshot_that_others_may_have_written_is_passed_over() {
+    assert!(is_believed(|_, _| ()), "nothing is wrong with the forgery");
+    for mode in [0o620, 0o602] {
+        let believed = is_believed(|snapshot, _| chmod(snapshot, mode));
+        assert!(!believed, "a snapshot of mode {mode:o}");
+    }
+    for mode in [0o720, 0o702] {
+        let believed = is_believed(|_, folder| chmod(folder, mode));
+        assert!(!believed, "a folder of mode {mode:o}");
+    }
+}
+
+#[test]
+fn a_snapshot_of_somebody_else_is_passed_over() {
+    if !rustix::process::geteuid().is_root() {
+        return harness::skip("only root can give a file away");
+    }
+    let give_away = |path: &Path| chown(path, Some(4242), None).unwrap();
+    assert!(!is_believed(|snapshot, _| give_away(snapshot)));
+    assert!(!is_believed(|_, folder| give_away(folder)));
 }
 
 #[test]

@@ -133,8 +133,7 @@ fn an_answer_to_what_came_before_the_host_comes_from_the_address_that_was_asked(
 /// addresses, too.
 fn with_addresses(addresses: &[&str], test: impl FnOnce() + Send) {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can add an address");
-        return;
+        return harness::skip("only root can add an address");
     }
     let ip = |arguments: &str| {
         let status = Command::new("ip").args(arguments.split(' ')).status();

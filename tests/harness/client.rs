@@ -55,6 +55,18 @@ impl Answer {
     pub fn expect_reset_after(&self, text: &str) {
         assert_eq!((self.text().as_str(), self.end), (text, End::Reset));
     }
+
+    /// An actor that was to list a folder, write into it and read what it wrote (`files FOLDER`) has tried all
+    /// three, and was refused each.
+    #[track_caller]
+    pub fn expect_no_files(&self) {
+        let text = self.text();
+        let lines = text.lines().map(|line| line.split_once(": "));
+        let (tried, results): (Vec<&str>, Vec<&str>) = lines.map(Option::unwrap_or_default).unzip();
+        assert_eq!(tried, ["list", "write", "read"], "{text}");
+        assert!(!results.contains(&"ok"), "{text}");
+        assert_eq!(self.end, End::Closed, "{text}");
+    }
 }
 
 enum Stream {
