@@ -3,6 +3,7 @@
 use super::arguments::HostOptions;
 use super::{Failure, check, environment, load_config, print};
 use crate::activation::{self, ActivationError, Passed, handler_name};
+use crate::config::{Config, ConfigErrors};
 use crate::guest;
 use crate::journal::{self, Level};
 use crate::lifecycle;
@@ -49,26 +50,34 @@ fn prepare(options: HostOptions, passed: &Passed, cache: Option<&Cache>) -> (Pla
     let snapshot = snapshots.as_ref().and_then(Snapshots::open);
     let kept_needs = snapshot.as_ref().and_then(|kept| kept.needs(sockets));
     let config = match snapshot {
-        Some(snapshot) => Ok(snapshot.config),
-        None => load_config(file),
+        Some(snapshot) => Ok((snapshot.config, Vec::new())),
+        None => Config::load_usable(file, &environment()),
     };
     trace::pass(Mark::Configuration);
+    let report = |errors: ConfigErrors| {
+        for line in errors.to_string().lines() {
+            journal::log(Level::Error, line);
+        }
+    };
     let mut plan = match config {
-        Ok(config) => Plan::Serve {
-            config: Box::new(config),
-            module: options.module,
-        },
-        Err(errors) => {
-            for line in errors.to_string().lines() {
-                journal::log(Level::Error, line);
+        Ok((config, mistakes)) => {
+            report(ConfigErrors(mistakes));
+            Plan::Serve {
+                config: Box::new(config),
+                module: options.module,
             }
+        }
+        Err(errors) => {
+            report(errors);
             Plan::TurnAway
         }
     };
     let needs = kept_needs.unwrap_or_else(|| {
         let names = sockets.iter().map(|socket| handler_name(&socket.name));
         let needs = needs_of_handlers(&plan, &names.collect());
-        if let (Some(snapshots), Plan::Serve { config, .. }) = (&snapshots, &plan) {
+        if let (Some(snapshots), Plan::Serve { config, .. }) = (&snapshots, &plan)
+            && config.broken.is_empty()
+        {
             snapshots.keep(config, &needs, sockets);
         }
         needs

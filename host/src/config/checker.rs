@@ -25,6 +25,8 @@ pub(super) struct Checker<'a> {
     /// The lines with a syntax error. The parser goes on behind one, so that the next is found
     /// too, but what else it saw in that line is a guess that nobody should read about.
     broken_lines: BTreeSet<usize>,
+    /// The handler whose table is read.
+    pub(super) handler: Option<String>,
 }
 
 impl<'a> Checker<'a> {
@@ -33,6 +35,7 @@ impl<'a> Checker<'a> {
             source,
             errors: Vec::new(),
             broken_lines: BTreeSet::new(),
+            handler: None,
         };
         for error in syntax_errors {
             let span = error.span().unwrap_or_default();
@@ -65,7 +68,9 @@ impl<'a> Checker<'a> {
         }
         let line = self.source.position(span.start).line;
         if !self.broken_lines.contains(&line) {
-            self.errors.push(self.source.error(span, message));
+            let mut error = self.source.error(span, message);
+            error.handler = self.handler.clone();
+            self.errors.push(error);
         }
     }
 

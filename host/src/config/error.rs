@@ -27,6 +27,8 @@ pub struct ConfigError {
     pub message: String,
     /// The line in question, underlined: two lines of text.
     pub excerpt: Option<String>,
+    /// The one handler that it concerns. `None`: all that the file is about.
+    pub handler: Option<String>,
 }
 
 /// Everything that is wrong, in the order the files are read and by position within each. Never
@@ -41,6 +43,7 @@ impl ConfigError {
             position: None,
             message: message.into(),
             excerpt: None,
+            handler: None,
         }
     }
 

@@ -49,6 +49,10 @@ pub struct Config {
     pub handlers: BTreeMap<String, HandlerConfig>,
     /// The same in a packed one.
     records: Option<Records>,
+    /// Handlers that are not served because of a mistake, and the file that it is in. None of them is
+    /// in `handlers`.
+    #[serde(skip)]
+    pub broken: BTreeMap<String, PathBuf>,
     /// The files that were read, in the order they were read. Empty without any configuration.
     pub files: Vec<PathBuf>,
 }
@@ -251,12 +255,29 @@ impl Config {
         explicit: Option<&Path>,
         environment: &Environment<'_>,
     ) -> Result<Config, ConfigErrors> {
+        let (config, errors) = Config::load_usable(explicit, environment)?;
+        match errors.is_empty() {
+            true => Ok(config),
+            false => Err(ConfigErrors(errors)),
+        }
+    }
+
+    /// As [`Config::load`], where a mistake that concerns some handlers costs those only: they are
+    /// [`broken`](Config::broken). Also returns the mistakes.
+    ///
+    /// # Errors
+    /// Everything that is wrong, when some of it concerns all handlers: what is outside of the
+    /// `[handler.NAME]` tables of `wasm-sock.toml`, and a folder that cannot be listed.
+    pub fn load_usable(
+        explicit: Option<&Path>,
+        environment: &Environment<'_>,
+    ) -> Result<(Config, Vec<ConfigError>), ConfigErrors> {
         let mut config = Config::built_in(environment.modules_directory());
         let Some(main_file) = explicit
             .map(Path::to_owned)
             .or_else(|| environment.main_file())
         else {
-            return Ok(config);
+            return Ok((config, Vec::new()));
         };
         let mut errors = Vec::new();
         match SourceFile::read(&main_file) {
@@ -265,12 +286,25 @@ impl Config {
             Ok(None) => errors.push(ConfigError::missing(&main_file, "see --config")),
             Err(error) => errors.push(error),
         }
-        errors.extend(config.apply_drop_ins(&drop_in_folder(&main_file)));
-        if errors.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigErrors(errors))
+        let folder = drop_in_folder(&main_file);
+        let files = locate::drop_ins(&folder).unwrap_or_else(|error| {
+            errors.push(error);
+            Vec::new()
+        });
+        let concerns_all = errors.iter().any(|error| error.handler.is_none());
+        errors.extend(
+            files
+                .into_iter()
+                .flat_map(|file| config.apply_drop_in(file)),
+        );
+        if concerns_all {
+            return Err(ConfigErrors(errors));
         }
+        let Config {
+            handlers, broken, ..
+        } = &mut config;
+        handlers.retain(|name, _| !broken.contains_key(name));
+        Ok((config, errors))
     }
 
     /// The settings of handler `name`: its `[handler.NAME]` table if there is one, else the
@@ -294,6 +328,7 @@ impl Config {
             defaults: self.defaults,
             http: self.http,
             handlers: BTreeMap::new(),
+            broken: BTreeMap::new(),
             records: match &self.records {
                 Some(records) => Some(records.clone()),
                 None => Some(Records::of(self)?),
@@ -319,6 +354,7 @@ impl Config {
             defaults: Limits::default(),
             http: Http::default(),
             handlers: BTreeMap::new(),
+            broken: BTreeMap::new(),
             records: None,
             files: Vec::new(),
         }
@@ -326,26 +362,40 @@ impl Config {
 
     fn apply(&mut self, source: SourceFile, role: Role) -> Vec<ConfigError> {
         let errors = schema::check(&source, role, self);
+        for error in &errors {
+            match &error.handler {
+                Some(name) => self.broken(name.clone(), &source.path),
+                // Which of its handlers are as they are meant to be?
+                None => {
+                    for name in schema::handlers_of(&source) {
+                        self.broken(name, &source.path);
+                    }
+                }
+            }
+        }
         self.files.push(source.path);
         errors
     }
 
-    fn apply_drop_ins(&mut self, folder: &Path) -> Vec<ConfigError> {
-        let files = match locate::drop_ins(folder) {
-            Ok(files) => files,
-            Err(error) => return vec![error],
+    /// A file of which nothing can be told is about the handler that it is named after: skipping it would run
+    /// that with the defaults, which may grant it more than the file does.
+    fn apply_drop_in(&mut self, file: PathBuf) -> Vec<ConfigError> {
+        let errors = match SourceFile::read(&file) {
+            Ok(Some(source)) => self.apply(source, Role::DropIn),
+            // It was listed a moment ago, so this is a link to nowhere.
+            Ok(None) => vec![ConfigError::missing(&file, "a dangling link? remove it")],
+            Err(error) => vec![error],
         };
-        let mut errors = Vec::new();
-        for file in files {
-            match SourceFile::read(&file) {
-                Ok(Some(source)) => errors.extend(self.apply(source, Role::DropIn)),
-                // It was listed a moment ago, so this is a link to nowhere. Skipping it would run
-                // the handler with the defaults, which may grant it more than its file does.
-                Ok(None) => errors.push(ConfigError::missing(&file, "a dangling link? remove it")),
-                Err(error) => errors.push(error),
-            }
+        if errors.iter().any(|error| error.handler.is_none())
+            && let Some(name) = file.file_stem().and_then(|stem| stem.to_str())
+        {
+            self.broken(name.to_owned(), &file);
         }
         errors
+    }
+
+    fn broken(&mut self, name: String, file: &Path) {
+        self.broken.entry(name).or_insert_with(|| file.to_owned());
     }
 }
 

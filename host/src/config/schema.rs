@@ -99,12 +99,21 @@ const TABLES: [(&str, Keys); 3] = [
 ];
 
 /// Reads `source` into `config` and tells everything that is wrong with it, by position. After an
-/// error `config` is incomplete and must not be used.
+/// error `config` is incomplete: what the error concerns must not be used.
 pub(super) fn check(source: &SourceFile, role: Role, config: &mut Config) -> Vec<ConfigError> {
     let (document, syntax_errors) = DeTable::parse_recoverable(&source.text);
     let mut checker = Checker::new(source, &syntax_errors);
     checker.document(document.get_ref(), role, config);
     checker.into_errors()
+}
+
+/// The handlers that a file is about, as far as that can be told of one with mistakes.
+pub(super) fn handlers_of(source: &SourceFile) -> Vec<String> {
+    let (document, _) = DeTable::parse_recoverable(&source.text);
+    let handlers = document.get_ref().get("handler");
+    let handlers = handlers.and_then(|handlers| handlers.get_ref().as_table());
+    let names = handlers.into_iter().flatten();
+    names.map(|(name, _)| name.get_ref().to_string()).collect()
 }
 
 impl Checker<'_> {
@@ -218,6 +227,7 @@ impl Checker<'_> {
     fn handlers(&mut self, key: &Key<'_>, value: &Value<'_>, config: &mut Config) {
         for (key, value) in self.table(key, value) {
             let name = key.get_ref().as_ref();
+            self.handler = Some(name.to_owned());
             if !valid_handler_name(name) {
                 let message = format!(
                     "{} cannot name a handler (allowed, as in FileDescriptorName=: 1 to 255 \
@@ -233,6 +243,7 @@ impl Checker<'_> {
                 }
                 Entry::Occupied(entry) => self.defined_twice(key, entry.get().place.as_ref()),
             }
+            self.handler = None;
         }
     }
 

@@ -78,6 +78,7 @@ impl SourceFile {
             position: Some(position),
             message,
             excerpt: Some(self.excerpt(span, position)),
+            handler: None,
         }
     }
 

@@ -47,6 +47,13 @@ impl Plan {
             let why = "nothing can be served (see above): connections are reset, and the configuration is read again in a few seconds";
             return (Cow::default(), Err(why.to_owned()));
         };
+        if let Some(file) = config.broken.get(name).filter(|_| module.is_none()) {
+            let why = format!(
+                "it is not served: there is a mistake in {} (see above; it is read again soon after it has changed)",
+                file.display()
+            );
+            return (Cow::default(), Err(why));
+        }
         let settings = config.handler(name);
         let files = match module {
             Some(path) => Ok(Files::at(path)),

@@ -14,7 +14,7 @@ use crate::config::{Config, HostConfig};
 use crate::guest::{self, Engines};
 use crate::journal::{self, Level};
 use crate::lifecycle::{self, Activity, Signals};
-use crate::module::{Cache, Places};
+use crate::module::{Cache, FileStamp, Places};
 use crate::sandbox;
 use crate::trace::{self, Mark};
 use rustix::process::{Resource, getrlimit};
@@ -42,7 +42,8 @@ pub const RESERVED_DESCRIPTORS: usize = 24;
 /// three pages, at 2 µs.
 const EVENTS: usize = 128;
 
-/// How long connections are turned away before the configuration is read anew.
+/// How long connections are turned away before the configuration is read anew; how often files with
+/// mistakes are looked at.
 const TURN_AWAY: Duration = Duration::from_secs(5);
 
 /// What all connections of the process share.
@@ -189,11 +190,32 @@ async fn until_done(host: &Host, signals: &Signals, mut listening: JoinSet<()>, 
         () = idle => {}
         () = nothing_left => {}
         () = outdated => {}
+        () = mended(plan) => {}
     }
     lifecycle::notify(&[NotifyState::Stopping]);
     listening.abort_all();
     host.activity.close();
     drain(host, signals, plan).await;
+}
+
+/// Waits until one of the files has changed that keep a handler from being served.
+async fn mended(plan: &Plan) {
+    let stamps = || -> Vec<_> {
+        let Plan::Serve { config, .. } = plan else {
+            return Vec::new();
+        };
+        let files = config.broken.values();
+        files
+            .map(|file| FileStamp::at(file).ok().flatten())
+            .collect()
+    };
+    let before = stamps();
+    if before.is_empty() {
+        return future::pending().await;
+    }
+    while stamps() == before {
+        sleep(TURN_AWAY).await;
+    }
 }
 
 async fn drain(host: &Host, signals: &Signals, plan: &Plan) {
