@@ -161,8 +161,7 @@ fn a_head_that_takes_too_long_is_answered_with_408() {
                 http.finish();
                 http.expect_closed();
             };
-            // One that says nothing, one that stops in the middle, one that was faster before.
-            too_slow(&mut address.http());
+            // One that stops in the middle, one that was faster before. (Who says nothing asks nothing.)
             let mut http = address.http();
             http.send("GET /hello HTTP/1.1\r\nHost: te");
             too_slow(&mut http);

@@ -4,6 +4,7 @@
 //! compiler is tens of megabytes and a large attack surface that must not sit in a process that
 //! serves connections.
 
+mod cost;
 mod progress;
 mod proposals;
 
@@ -112,17 +113,28 @@ fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {
     let mut why = String::new();
     // What does not validate with the first may with another.
     for support in Support::ALL {
-        let artifact = match is_component {
-            true => engine(support).and_then(|engine| engine.precompile_component(wasm)),
-            false if support.concurrency => continue,
-            false => engine(support).and_then(|engine| engine.precompile_module(wasm)),
-        };
-        match artifact {
+        if !is_component && support.concurrency {
+            continue;
+        }
+        match engine(support).and_then(|engine| artifact(&engine, wasm, is_component)) {
             Ok(artifact) => return Ok(artifact),
             Err(error) => why = format!("cannot compile: {error:#}"),
         }
     }
     Err(proposals::refused(wasm).unwrap_or(why))
+}
+
+/// What `engine` makes of the module, which also tells what an instance of it will take.
+fn artifact(engine: &Engine, wasm: &[u8], is_component: bool) -> wasmtime::Result<Vec<u8>> {
+    let (mut artifact, cost) = match is_component {
+        true => (
+            engine.precompile_component(wasm)?,
+            cost::of_component(wasm)?,
+        ),
+        false => (engine.precompile_module(wasm)?, cost::of_module(wasm)?),
+    };
+    cost.write(&mut artifact);
+    Ok(artifact)
 }
 
 fn engine(support: Support) -> wasmtime::Result<Engine> {

@@ -11,7 +11,7 @@ pub use wasmtime_environ::obj as artifact;
 
 /// Changes whenever [`config`] changes what the compiler emits: part of the name under which
 /// compiled modules are cached.
-const REVISION: u32 = 3;
+const REVISION: u32 = 4;
 
 /// What an engine supports beyond what every guest needs. Each costs every instance time and memory, so an
 /// artifact is made for the first of [`Support::ALL`] that suffices.
@@ -46,6 +46,39 @@ impl Support {
             gc: true,
         },
     ];
+}
+
+/// What making an instance of a program takes, in bytes. Linear memories, tables and heaps of objects are no part
+/// of it: they are counted when they are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InstanceCost {
+    /// What the host holds for it, as long as it lives: globals, references to functions, segments.
+    pub held: u32,
+    /// What is copied into memories and tables at its start, at one go.
+    pub copied: u32,
+}
+
+/// Where an artifact tells it: in the address where an ELF file's program begins (`e_entry`, `elf(5)`), of which
+/// an artifact has none.
+const ENTRY: usize = 24;
+
+impl InstanceCost {
+    /// Writes it into an artifact. Nothing happens to what is too short to be one.
+    pub fn write(self, artifact: &mut [u8]) {
+        if let Some(entry) = artifact.get_mut(ENTRY..ENTRY + 8) {
+            entry[..4].copy_from_slice(&self.held.to_le_bytes());
+            entry[4..].copy_from_slice(&self.copied.to_le_bytes());
+        }
+    }
+
+    /// Reads what an artifact tells, which begins with this.
+    pub fn read(artifact: &[u8]) -> Option<Self> {
+        let (held, copied) = artifact.get(ENTRY..ENTRY + 8)?.split_first_chunk()?;
+        Some(Self {
+            held: u32::from_le_bytes(*held),
+            copied: u32::from_le_bytes(copied.try_into().ok()?),
+        })
+    }
 }
 
 /// The settings that the host and the compiler share.

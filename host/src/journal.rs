@@ -110,6 +110,42 @@ impl Seldom {
     }
 }
 
+/// The longest message, in bytes; what is more of it is not even put together. journald would split a line at
+/// 48 KiB (`LineMax=`), and take the beginning of the rest for a priority.
+const MESSAGE: usize = 4096;
+
+/// The beginning of `text`, and a sign where more of it would be: for words of clients and guests.
+pub fn shortened(text: impl Display, most: usize) -> String {
+    let mut short = String::new();
+    write_some(&mut short, text, most);
+    short
+}
+
+/// Adds `text` to `to`, shortened.
+pub fn write_some(to: &mut String, text: impl Display, most: usize) {
+    struct Beginning<'a> {
+        to: &'a mut String,
+        left: usize,
+    }
+    impl fmt::Write for Beginning<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let end = text.floor_char_boundary(self.left);
+            self.to.push_str(&text[..end]);
+            self.left -= end;
+            // Whoever formats gives up.
+            if end < text.len() {
+                Err(fmt::Error)
+            } else {
+                Ok(())
+            }
+        }
+    }
+    let mut beginning = Beginning { to, left: most };
+    if write!(beginning, "{text}").is_err() {
+        to.push('…');
+    }
+}
+
 /// The whole line in one `write`, so that lines of the guests' never mix.
 fn write_line(level: Level, message: std::fmt::Arguments<'_>) {
     if SYSLOG.load(Relaxed) {
@@ -122,8 +158,8 @@ fn write_line(level: Level, message: std::fmt::Arguments<'_>) {
         line.push_str("wasm-sock: ");
     }
     let start = line.len();
-    let _ = write!(line, "{message}");
-    if has_control(&line[start..]) {
+    write_some(&mut line, message, MESSAGE);
+    if may_deceive(&line[start..]) {
         let clean = printable(&line[start..]);
         line.truncate(start);
         line.push_str(&clean);
@@ -190,7 +226,7 @@ pub fn use_syslog() {
 }
 
 fn write_syslog(level: Level, message: std::fmt::Arguments<'_>) {
-    let text = printable(&message.to_string());
+    let text = printable(&shortened(message, MESSAGE));
     let Ok(text) = CString::new(text) else {
         return;
     };
@@ -200,31 +236,33 @@ fn write_syslog(level: Level, message: std::fmt::Arguments<'_>) {
     }
 }
 
-/// Is there a control character? In UTF-8 these are one byte below a space, DEL, or a C2 with one of the
-/// 32 bytes that follow it first.
-fn has_control(text: &str) -> bool {
-    let is_control = |pair: &[u8]| matches!(pair, [0xc2, 0x80..=0x9f] | [..b' ' | 0x7f, _]);
+/// Is there a character that [`printable`] shows as its number?
+fn may_deceive(text: &str) -> bool {
     let bytes = text.as_bytes();
-    // Each line is looked at, sixteen bytes at a time: few have what may be part of one.
+    // Each line is looked at, sixteen bytes at a time: few have a byte that may be part of one.
     let may_be = |byte: &u8| *byte < b' ' || (0x7f..=0x9f).contains(byte);
     let (chunks, rest) = bytes.as_chunks::<16>();
     let is_suspect = |chunk: &[u8; 16]| chunk.iter().fold(false, |any, byte| any | may_be(byte));
-    (chunks.iter().any(is_suspect) || rest.iter().any(may_be))
-        && (bytes.windows(2).any(is_control) || bytes.last().is_some_and(u8::is_ascii_control))
+    (chunks.iter().any(is_suspect) || rest.iter().any(may_be)) && text.chars().any(deceives)
 }
 
-/// Control characters (but tab) as `\xNN`: a guest's line can neither forge a second one nor drive
-/// the terminal of whoever reads it.
+/// Control characters (but tab), and those that end a line elsewhere or turn its direction around
+/// (Unicode's UAX 9): a guest's line can neither forge a second one, nor drive the terminal of whoever reads
+/// it, nor show a text that is not there.
+fn deceives(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (c.is_control() && c != '\t') || turns || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// What [`deceives`] as `\xNN` or `\u{NNNN}`.
 fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        match c {
-            '\t' => clean.push(c),
-            c if c.is_control() => {
-                let _ = write!(clean, "\\x{:02x}", u32::from(c));
-            }
-            c => clean.push(c),
-        }
+        let _ = match c {
+            c if !deceives(c) => clean.write_char(c),
+            '\0'..='\u{ff}' => write!(clean, "\\x{:02x}", u32::from(c)),
+            _ => write!(clean, "{}", c.escape_unicode()),
+        };
     }
     clean
 }
@@ -246,22 +284,40 @@ fn under_journal() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Took, WINDOW, Window, has_control, printable};
+    use super::{Took, WINDOW, Window, may_deceive, printable, shortened};
     use std::time::{Duration, Instant};
 
     #[test]
     fn a_guest_cannot_forge_a_line_or_drive_a_terminal() {
         assert_eq!(
-            printable("a\nb\x1b[2Jc\td\u{85}"),
-            "a\\x0ab\\x1b[2Jc\td\\x85"
+            printable("a\nb\x1b[2Jc\td\u{85}\u{202e}\u{2028}µ→"),
+            "a\\x0ab\\x1b[2Jc\td\\x85\\u{202e}\\u{2028}µ→"
         );
-        for c in ('\0'..='\u{100}').filter(|c| *c != '\t') {
+        for c in ('\0'..='\u{3000}').filter(|c| *c != '\t') {
+            let is_marked = printable(&c.to_string()).starts_with('\\') && c != '\\';
+            assert!(is_marked || !c.is_control(), "{c:?}");
             let line = format!("a{c}");
-            assert_eq!(has_control(&line), c.is_control(), "{c:?}");
-            assert_eq!(has_control(&format!("{line}b")), c.is_control(), "{c:?}");
+            assert_eq!(may_deceive(&line), is_marked, "{c:?}");
+            assert_eq!(may_deceive(&format!("{line}b")), is_marked, "{c:?}");
             let long = format!("{}{c}{}", "µ".repeat(20), "-".repeat(20));
-            assert_eq!(has_control(&long), c.is_control(), "{c:?}");
+            assert_eq!(may_deceive(&long), is_marked, "{c:?}");
         }
+    }
+
+    #[test]
+    fn what_is_long_is_cut_between_characters_and_not_put_together_first() {
+        assert_eq!(shortened("µµ", 4), "µµ");
+        assert_eq!(shortened("µµ", 3), "µ…");
+        assert_eq!(shortened("", 0), "");
+        struct Endless;
+        impl std::fmt::Display for Endless {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                loop {
+                    f.write_str("again ")?;
+                }
+            }
+        }
+        assert_eq!(shortened(Endless, 8), "again ag…");
     }
 
     #[test]

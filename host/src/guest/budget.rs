@@ -4,6 +4,7 @@ use super::handles::MOST_DESCRIPTORS;
 use crate::config::Limits;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use thiserror::Error;
+use wasm_sock_engine::InstanceCost;
 use wasmtime::ResourceLimiter;
 
 /// Bytes that all guests together may have; the largest number: nobody counts.
@@ -65,6 +66,10 @@ pub enum Refused {
     #[error("ran out of memory (raise `memory` if it needs more)")]
     Memory,
     #[error(
+        "its instance takes more than its memory before it begins (raise `memory` if it needs more)"
+    )]
+    Start,
+    #[error(
         "all guests together ran out of memory (raise `max-memory` in [host] if they may have more)"
     )]
     MemoryOfAll,
@@ -75,15 +80,31 @@ pub enum Refused {
 }
 
 impl Budget {
-    pub fn new(limits: &Limits) -> Self {
-        Self {
+    /// The budget of a guest whose instance takes so much.
+    ///
+    /// # Errors
+    /// When that is more than it may have.
+    pub fn new(limits: &Limits, cost: InstanceCost) -> Result<Self, Refused> {
+        let mut budget = Self {
             memory: usize::try_from(limits.memory).unwrap_or(usize::MAX),
             elements: limits.table_elements as usize,
             held: 0,
             ticks: 0,
             taken: 0,
             refused: None,
+        };
+        // What is copied goes to memories and tables that it has; but all the time until it is there,
+        // nobody else has a turn.
+        if u64::from(cost.copied) > limits.memory {
+            return Err(Refused::Start);
         }
+        budget
+            .grow(cost.held as usize, 0)
+            .map_err(|why| match why {
+                Refused::Memory => Refused::Start,
+                why => why,
+            })?;
+        Ok(budget)
     }
 
     fn grow(&mut self, bytes: usize, elements: usize) -> Result<(), Refused> {
@@ -178,11 +199,27 @@ mod tests {
     use super::*;
 
     fn budget(memory: u64, table_elements: u32) -> Budget {
-        Budget::new(&Limits {
+        let limits = Limits {
             memory,
             table_elements,
             ..Limits::default()
-        })
+        };
+        Budget::new(&limits, InstanceCost::default()).unwrap()
+    }
+
+    #[test]
+    fn what_an_instance_takes_counts_from_the_start() {
+        let limits = Limits {
+            memory: 1000,
+            ..Limits::default()
+        };
+        let cost = |held, copied| InstanceCost { held, copied };
+        let mut budget = Budget::new(&limits, cost(900, 1000)).unwrap();
+        assert!(!budget.memory_growing(0, 101, None).unwrap());
+        assert!(budget.memory_growing(0, 100, None).unwrap());
+        for too_much in [cost(1001, 0), cost(0, 1001)] {
+            assert_eq!(Budget::new(&limits, too_much).err(), Some(Refused::Start));
+        }
     }
 
     #[test]

@@ -11,12 +11,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::ptr;
 use std::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst,
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst,
 };
-use std::sync::{Mutex, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
+use wasm_sock_engine::InstanceCost;
 use wasmtime::Engine;
 
 /// How often running guests are looked at.
@@ -52,6 +53,64 @@ impl Drop for Ticks {
         drop(changes);
         // SAFETY: `start` made it, and nobody else can have it any more.
         drop(unsafe { Box::from_raw(engine) });
+    }
+}
+
+/// Threads that run guests: as many as processors, and that of those that compute. Where there are more, the
+/// others' guests are measured a little short.
+static SLOTS: [Slot; 64] = [const { Slot::new() }; 64];
+
+/// What the clock notes of the guest that a thread runs.
+struct Slot {
+    /// The thread; 0: nobody's.
+    thread: AtomicI32,
+    /// What its CPU clock said at the first tick since the guest began; 0: there was none.
+    ticked: AtomicU64,
+}
+
+thread_local! {
+    /// The slot of this thread.
+    static SLOT: Option<&'static Slot> = Slot::take();
+}
+
+impl Slot {
+    const fn new() -> Self {
+        Self {
+            thread: AtomicI32::new(0),
+            ticked: AtomicU64::new(0),
+        }
+    }
+
+    fn take() -> Option<&'static Self> {
+        let thread = rustix::thread::gettid().as_raw_pid();
+        let is_taken = |slot: &&Self| {
+            let taken = slot.thread.compare_exchange(0, thread, SeqCst, SeqCst);
+            taken.is_ok()
+        };
+        SLOTS.iter().find(is_taken)
+    }
+
+    /// A guest begins in this thread.
+    fn begin() {
+        SLOT.with(|slot| slot.inspect(|slot| slot.ticked.store(0, Relaxed)));
+    }
+
+    /// CPU time that this thread has used since the first tick after [`Self::begin`].
+    fn since_tick() -> Duration {
+        let ticked = SLOT.with(|slot| slot.map_or(0, |slot| slot.ticked.load(Relaxed)));
+        match ticked {
+            0 => Duration::ZERO,
+            ticked => Duration::from_nanos(now(true).saturating_sub(ticked)),
+        }
+    }
+
+    /// Called by the signal, in whichever thread.
+    fn tick(&self) {
+        let thread = self.thread.load(SeqCst);
+        if thread != 0 && self.ticked.load(Relaxed) == 0 {
+            // The CPU clock of a thread (`CPUCLOCK_PERTHREAD_MASK`, `CPUCLOCK_SCHED`: linux/posix-timers.h).
+            self.ticked.store(read(!thread << 3 | 6), Relaxed);
+        }
     }
 }
 
@@ -109,6 +168,9 @@ extern "C" fn on_tick(_signal: libc::c_int) {
         }
     }
     READERS.fetch_sub(1, SeqCst);
+    for slot in &SLOTS {
+        slot.tick();
+    }
     // While guests come and go, the timer is not stopped and started for each.
     if RUNNING.load(SeqCst) == 0 && !RAN.swap(false, SeqCst) {
         set_timer(Duration::ZERO, Duration::ZERO);
@@ -144,29 +206,61 @@ fn set_timer(first: Duration, interval: Duration) {
 /// Nanoseconds: when `exact`, of CPU time that this thread has used, which takes a system call and
 /// not a cheap one; else since some moment, for a fiftieth of the price.
 fn now(exact: bool) -> u64 {
-    let clock = if exact {
-        libc::CLOCK_THREAD_CPUTIME_ID
-    } else {
-        libc::CLOCK_MONOTONIC
-    };
+    read(match exact {
+        true => libc::CLOCK_THREAD_CPUTIME_ID,
+        false => libc::CLOCK_MONOTONIC,
+    })
+}
+
+/// What a clock says, in nanoseconds.
+fn read(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: clock_gettime(2) writes the time it is given; both clocks exist.
+    // SAFETY: clock_gettime(2) writes the time it is given, and fails for a thread that is gone.
     unsafe {
         libc::clock_gettime(clock, &mut time);
     }
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// A slice so long shows a guest that cannot be interrupted: a single instruction fills or copies all of its
+/// memory, or a call makes the host do so.
+const LATE: Duration = Duration::from_millis(8);
+
+/// How long that is remembered.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// How the guests of a handler have kept others waiting.
+#[derive(Default)]
+pub struct History {
+    /// Until when the next ones begin among those that compute: nanoseconds of the monotonic clock.
+    late_until: AtomicU64,
+}
+
+impl History {
+    fn add(&self, slice: Duration) {
+        if slice >= LATE {
+            let until = now(false) + REMEMBERED.as_nanos() as u64;
+            self.late_until.store(until, Relaxed);
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        let until = self.late_until.load(Relaxed);
+        until != 0 && now(false) < until
+    }
+}
+
 /// What one guest has used.
 ///
 /// Slices shorter than a quantum are measured by the wall clock, which reads too much when the
-/// machine is busy with others, though never more than until the [`FIRST_TICK`]. From its first long slice
-/// on a guest's time is exact, and a second one shows that it computes.
-#[derive(Default)]
+/// machine is busy with others; what comes after the first tick of a slice is exact. From its first long slice
+/// on all of a guest's time is, and a second one shows that it computes.
 pub struct Meter {
+    /// That of its handler.
+    history: Arc<History>,
     /// Nanoseconds, without the slice that runs now.
     used: AtomicU64,
     /// What its clock said at the beginning of the slice that runs now.
@@ -176,6 +270,10 @@ pub struct Meter {
     /// Did it compute for longer than a quantum?
     long_running: AtomicBool,
 }
+
+/// An instance that takes so many bytes, or to which so many are copied, is made where guests compute.
+const LARGE: u32 = 4 << 20;
+const LARGE_COPY: u32 = 16 << 20;
 
 /// What is to be done about a guest that runs when the clock ticks.
 pub enum Turn {
@@ -191,11 +289,26 @@ impl Meter {
         Duration::from_nanos(self.used.load(Relaxed))
     }
 
+    /// The meter of a guest of the handler with this history, whose instance takes so much.
+    pub fn new(history: Arc<History>, cost: InstanceCost) -> Arc<Self> {
+        let is_large = cost.held > LARGE || cost.copied > LARGE_COPY;
+        Arc::new(Self {
+            history,
+            used: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            is_exact: AtomicBool::new(is_large),
+            long_running: AtomicBool::new(is_large),
+        })
+    }
+
     /// How long the slice that runs now has run. No more is believed of the wall clock than it takes to the
     /// first tick.
     fn slice(&self, exact: bool) -> Duration {
         let slice = Duration::from_nanos(now(exact).saturating_sub(self.since.load(Relaxed)));
-        if exact { slice } else { slice.min(FIRST_TICK) }
+        if exact || slice <= FIRST_TICK {
+            return slice;
+        }
+        slice.min(FIRST_TICK + Slot::since_tick())
     }
 
     /// Called on the guest's thread, while it runs. `limit` is its CPU time for all of its life.
@@ -211,11 +324,13 @@ impl Meter {
         }
     }
 
+    /// Does it compute, or is it likely to?
     pub fn is_long_running(&self) -> bool {
-        self.long_running.load(Relaxed)
+        self.long_running.load(Relaxed) || self.history.is_late()
     }
 
     fn begin(&self) -> bool {
+        Slot::begin();
         let exact = self.is_exact.load(Relaxed);
         self.since.store(now(exact), Relaxed);
         exact
@@ -226,6 +341,7 @@ impl Meter {
         if slice >= QUANTUM {
             self.is_exact.store(true, Relaxed);
             self.long_running.fetch_or(exact, Relaxed);
+            self.history.add(slice);
         }
         self.used.fetch_add(slice.as_nanos() as u64, Relaxed);
     }
@@ -234,11 +350,11 @@ impl Meter {
 /// A guest's life, with its CPU time measured and the clock ticking while it runs.
 pub struct Metered<F> {
     guest: Pin<Box<F>>,
-    meter: std::sync::Arc<Meter>,
+    meter: Arc<Meter>,
 }
 
 impl<F: Future> Metered<F> {
-    pub fn new(guest: F, meter: std::sync::Arc<Meter>) -> Self {
+    pub fn new(guest: F, meter: Arc<Meter>) -> Self {
         Self {
             guest: Box::pin(guest),
             meter,

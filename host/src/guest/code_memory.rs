@@ -7,12 +7,15 @@ use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::FileExt;
+use wasm_sock_engine::InstanceCost;
 use wasm_sock_engine::artifact::{EF_WASMTIME_COMPONENT, EF_WASMTIME_MODULE, ELFOSABI_WASMTIME};
 use wasmtime::{CustomCodeMemory, Precompiled, Result};
 
 /// What an artifact says of itself (`elf(5)`).
 pub struct Header {
     pub kind: Precompiled,
+    /// What an instance takes.
+    pub cost: InstanceCost,
     /// Where in the file its code is, in bytes.
     text: u64,
 }
@@ -50,6 +53,7 @@ impl Header {
         let code = sections.find(|section| is_code(section));
         Some(Self {
             kind,
+            cost: InstanceCost::read(&header)?,
             // One without code has nothing to be made executable.
             text: code.map_or(Some(0), |section| number(section, 24, 8))?,
         })

@@ -450,6 +450,12 @@ impl Connection {
         !lock(&self.unread).is_empty() || matches!(peek(), Ok((1.., _)))
     }
 
+    /// Has the client said that it will send no more?
+    pub fn is_half_closed(&self) -> bool {
+        let ends = PollFlags::RDHUP | PollFlags::HUP;
+        matches!(self.poll(PollFlags::RDHUP), Ok(events) if events.intersects(ends))
+    }
+
     /// Was the end of a stream read, so that nothing can come any more?
     pub fn is_read_to_its_end(&self) -> bool {
         self.ended.load(Relaxed)
@@ -457,9 +463,7 @@ impl Connection {
 
     /// Is a read of 0 bytes the end, and not an empty packet?
     pub fn has_ended(&self) -> bool {
-        let ends = PollFlags::RDHUP | PollFlags::HUP;
-        let has_ended = || matches!(self.poll(PollFlags::RDHUP), Ok(e) if e.intersects(ends));
-        self.transport != Transport::Packets || has_ended()
+        self.transport != Transport::Packets || self.is_half_closed()
     }
 
     /// What `poll(2)` says of the socket now.

@@ -1,5 +1,6 @@
 //! WASI for one guest: what it may touch besides its connection.
 
+use super::budget::Refused;
 use super::environment::Who;
 use super::handles::{self, Opened};
 use super::log::Lines;
@@ -23,6 +24,8 @@ pub struct Context {
     pub who: Arc<Who>,
     stdio: Option<Stdio>,
     made: Option<Box<Made>>,
+    /// The request that it answers is HEAD.
+    pub answers_head: bool,
     /// What a component has opened.
     pub opened: Opened,
 }
@@ -45,6 +48,8 @@ pub enum StateError {
     },
     #[error("cannot open {} that it was granted as {guest}: {OUTDATED_REASON}", host.display())]
     Outdated { host: PathBuf, guest: String },
+    #[error(transparent)]
+    Refused(#[from] Refused),
 }
 
 impl Context {
@@ -69,6 +74,7 @@ impl Context {
             who,
             stdio,
             made,
+            answers_head: false,
             opened,
         })
     }

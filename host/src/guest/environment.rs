@@ -1,5 +1,6 @@
 //! What a guest is told at its start: its arguments, and its environment variables.
 
+use super::clock::History;
 use super::log::LogLimit;
 use super::peer::Peer;
 use crate::config::HandlerConfig;
@@ -18,6 +19,8 @@ pub struct Who {
     pub config: Arc<HandlerConfig>,
     /// How much the guests of the handler may log.
     pub log_limit: Arc<LogLimit>,
+    /// How its guests have kept others waiting.
+    pub history: Arc<History>,
     /// The other end; `None` when there are several.
     pub peer: Option<Peer>,
 }

@@ -4,20 +4,62 @@ use super::clock::{Meter, Metered};
 use super::run::{End, end_of, store, take_turns};
 use super::state::{Fate, State};
 use crate::trace::{self, Mark};
-use ::http::{Request, Response};
+use ::http::{Method, Request, Response};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use wasmtime::component::{Linker, Resource};
+use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
-use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::bindings::http::types::{self, ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
+use wasmtime_wasi_http::p2::types::HostOutgoingResponse;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
+
+type Body = std::result::Result<Resource<HostOutgoingBody>, ()>;
+
+/// `outgoing-response.body`, where the request is HEAD: its answer promises the length that it would have, and
+/// has none (RFC 9110, 9.3.2). Wasmtime would hold the guest to that promise.
+///
+/// # Errors
+/// When the interface is not there.
+pub fn define_body(linker: &mut Linker<State>) -> Result<()> {
+    linker.allow_shadowing(true);
+    // The version that Wasmtime defines; a component may ask for another.
+    let mut types = linker.instance("wasi:http/types@0.2.12")?;
+    types.func_wrap("[method]outgoing-response.body", body)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+fn body(
+    mut store: StoreContextMut<'_, State>,
+    (response,): (Resource<HostOutgoingResponse>,),
+) -> Result<(Body,)> {
+    let answers_head = store.data().context.answers_head;
+    let mut http = store.data_mut().http();
+    if !answers_head {
+        return types::HostOutgoingResponse::body(&mut http, response).map(|body| (body,));
+    }
+    let (chunks, size) = (
+        http.hooks.p2_outgoing_body_buffer_chunks(),
+        http.hooks.p2_outgoing_body_chunk_size(),
+    );
+    let response = http.table.get_mut(&response)?;
+    if response.body.is_some() {
+        return Ok((Err(()),));
+    }
+    let (body, outgoing) = HostOutgoingBody::new(StreamContext::Response, None, chunks, size);
+    response.body = Some(outgoing);
+    Ok((Ok(http.table.push(body)?),))
+}
 
 /// What a guest makes of a request.
 pub struct Answer<G> {
     /// The guest's life. It makes the response, and may go on after that.
     pub guest: G,
     /// Comes as soon as the guest has decided on the head; never, when it ends before that.
-    pub response: oneshot::Receiver<Result<Response<WasiBody>, ErrorCode>>,
+    pub response: oneshot::Receiver<std::result::Result<Response<WasiBody>, ErrorCode>>,
     /// Whether a body that came to its end is whole.
     pub fate: Arc<Fate>,
 }
@@ -34,6 +76,7 @@ pub fn answer(
 ) -> Answer<impl Future<Output = End> + Send + use<>> {
     let (sender, response) = oneshot::channel();
     let fate = state.observe();
+    state.context.answers_head = request.method() == Method::HEAD;
     let (pre, watched, ending) = (pre.clone(), meter.clone(), fate.clone());
     let guest = async move {
         let mut store = store(pre.engine(), state, &watched, move || cpu_time);

@@ -4,7 +4,7 @@
 
 use super::environment::Who;
 use super::state::State;
-use super::{handles, lookup};
+use super::{handles, http as http_guest, lookup};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
@@ -62,6 +62,9 @@ pub fn define(linker: &mut Linker<State>, import: &str) -> wasmtime::Result<bool
             let is_known = define_p2(linker, interface)?;
             if handles::LIMITED.contains(&interface) {
                 handles::limit(linker, interface)?;
+            }
+            if interface == "wasi:http/types" {
+                http_guest::define_body(linker)?;
             }
             Ok(is_known)
         }

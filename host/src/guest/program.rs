@@ -12,6 +12,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
+use wasm_sock_engine::InstanceCost;
 use wasmtime::component::Component;
 use wasmtime::{Engine, InstancePre, Linker, Module, Precompiled};
 use wasmtime_wasi::{p2, p3};
@@ -20,7 +21,15 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 /// Loaded code, not linked to anything yet.
 #[derive(Clone)]
-pub enum Code {
+pub struct Code {
+    pub unit: Unit,
+    /// What an instance of it takes.
+    cost: InstanceCost,
+}
+
+/// What was compiled.
+#[derive(Clone)]
+pub enum Unit {
     Core(Module),
     Component(Component),
 }
@@ -30,6 +39,8 @@ pub struct Program {
     guest: Arc<Guest>,
     /// The artifact that it was loaded from.
     artifact: File,
+    /// What an instance of it takes.
+    pub cost: InstanceCost,
     /// Tells it from all other programs of this process.
     number: u64,
     succession: Succession,
@@ -91,6 +102,7 @@ impl Program {
         Ok(Self {
             guest: Arc::new(Guest::link(code)?),
             artifact,
+            cost: code.cost,
             number: LINKED.fetch_add(1, Relaxed),
             succession: Succession::default(),
         })
@@ -144,27 +156,29 @@ impl Code {
         let Some(header) = Header::read(file) else {
             wasmtime::bail!("not a compiled WebAssembly module, or only the beginning of one");
         };
-        loading(file, &header, || match header.kind {
+        let unit = loading(file, &header, || match header.kind {
             Precompiled::Module => {
                 // SAFETY: the caller upholds it.
-                unsafe { Module::deserialize_open_file(engine, file.try_clone()?) }.map(Self::Core)
+                unsafe { Module::deserialize_open_file(engine, file.try_clone()?) }.map(Unit::Core)
             }
             Precompiled::Component => {
                 let path = format!("/proc/self/fd/{}", file.as_raw_fd());
                 // SAFETY: the caller upholds it.
-                unsafe { Component::deserialize_file(engine, path) }.map(Self::Component)
+                unsafe { Component::deserialize_file(engine, path) }.map(Unit::Component)
             }
-        })
+        })?;
+        let cost = header.cost;
+        Ok(Self { unit, cost })
     }
 
     /// What it imports: functions of WASI 0.1, or interfaces.
     pub fn imports(&self) -> Vec<String> {
-        match self {
-            Self::Core(module) => module
+        match &self.unit {
+            Unit::Core(module) => module
                 .imports()
                 .map(|import| format!("{}.{}", import.module(), import.name()))
                 .collect(),
-            Self::Component(component) => component
+            Unit::Component(component) => component
                 .component_type()
                 .imports(component.engine())
                 .map(|(name, _)| name.to_owned())
@@ -175,9 +189,11 @@ impl Code {
 
 impl Guest {
     fn link(code: &Code) -> Result<Self, String> {
-        let (engine, guest) = match code {
-            Code::Core(module) => (module.engine(), link_core(module)?),
-            Code::Component(component) => (component.engine(), link_component(component)?),
+        let (engine, guest) = match &code.unit {
+            Unit::Core(module) => (module.engine(), link_core(module)?),
+            Unit::Component(component) => {
+                (component.engine(), link_component(component, code.cost)?)
+            }
         };
         if let Some(ticks) = clock::start(engine) {
             // The engine of the process, and not of a pool: it stays.
@@ -262,7 +278,7 @@ fn world(exports: &[&str]) -> Result<World, String> {
     })
 }
 
-fn link_component(component: &Component) -> Result<Guest, String> {
+fn link_component(component: &Component, cost: InstanceCost) -> Result<Guest, String> {
     let engine = component.engine();
     let ty = component.component_type();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
@@ -285,7 +301,7 @@ fn link_component(component: &Component) -> Result<Guest, String> {
     let pre = linker.instantiate_pre(component);
     let program = pre.and_then(|pre| {
         Ok(match world {
-            World::Service => Guest::Service(Service::new(ServicePre::new(pre)?)),
+            World::Service => Guest::Service(Service::new(ServicePre::new(pre)?, cost)),
             World::Proxy => Guest::Proxy(ProxyPre::new(pre)?),
             World::AsyncCommand => Guest::AsyncCommand(p3::bindings::CommandPre::new(pre)?),
             World::Command => Guest::Command(p2::bindings::CommandPre::new(pre)?),

@@ -136,16 +136,21 @@ pub fn store(
     store
 }
 
-/// Polls the guest here until it turns out to be one that computes, and lets it go on among its
+/// Polls the guest here until it turns out, or is known, to be one that computes, and lets it go on among its
 /// like from then on.
 pub async fn take_turns<F>(mut guest: Metered<F>, meter: Arc<Meter>) -> End
 where
     F: Future<Output = End> + Send + 'static,
 {
-    let here = poll_fn(|context| match Pin::new(&mut guest).poll(context) {
-        Poll::Ready(end) => Poll::Ready(Some(end)),
-        Poll::Pending if meter.is_long_running() => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
+    let here = poll_fn(|context| {
+        if meter.is_long_running() {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut guest).poll(context) {
+            Poll::Ready(end) => Poll::Ready(Some(end)),
+            Poll::Pending if meter.is_long_running() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
     });
     if let Some(end) = here.await {
         return end;
@@ -281,14 +286,18 @@ pub fn end_of(result: wasmtime::Result<i32>, store: &Store<State>) -> End {
 /// The functions of a backtrace that are worth a place in the log line.
 const FRAMES: usize = 4;
 
+/// What is shown of a guest's words, and of the name of one of its functions, in bytes.
+pub const WORDS: usize = 500;
+const NAME: usize = 100;
+
 /// What went wrong, and where in the guest, in one line.
 pub fn describe(error: &wasmtime::Error) -> String {
-    let why = error.root_cause().to_string();
+    let why = journal::shortened(error.root_cause(), WORDS);
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
         return why;
     };
     let name = |frame: &FrameInfo| match frame.func_name() {
-        Some(name) => name.to_owned(),
+        Some(name) => journal::shortened(name, NAME),
         None => format!("function {}", frame.func_index()),
     };
     let frames: Vec<String> = backtrace.frames().iter().take(FRAMES).map(name).collect();

@@ -5,7 +5,7 @@
 //! something. So no request waits for a guest that computes: a new instance is made for it.
 
 use super::clock::{Meter, Metered};
-use super::context::StateError;
+use super::environment::Who;
 use super::run::{End, describe, end_of, store, take_turns, took_longer};
 use super::state::{Fate, State};
 use crate::sync::lock;
@@ -26,6 +26,7 @@ use std::time::Duration;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, SetOnce};
 use tokio::time::{Instant, sleep_until};
+use wasm_sock_engine::InstanceCost;
 use wasmtime::component::Accessor;
 use wasmtime::{AsContextMut, Engine, Store};
 use wasmtime_wasi_http::handler::{Prepared, Proxy};
@@ -66,12 +67,11 @@ pub enum NoAnswer {
 /// answered.
 pub type Keep = Box<dyn Any + Send + Sync>;
 
-/// Makes the state of a new instance.
-pub type MakeState = Box<dyn FnOnce() -> Result<State, StateError> + Send>;
-
 /// A guest that answers HTTP requests.
 pub struct Service {
     pre: ServicePre<State>,
+    /// What an instance takes.
+    cost: InstanceCost,
     /// One for each thread that serves: requests and instances stay in theirs.
     lanes: Mutex<HashMap<ThreadId, Arc<Lane>>>,
 }
@@ -92,7 +92,8 @@ struct Job {
     answer: oneshot::Sender<wasmtime::Result<Response<WasiBody>>>,
     seat: Arc<Seat>,
     bounds: Bounds,
-    make_state: MakeState,
+    /// Whom a new instance would work for.
+    who: Arc<Who>,
     keep: Keep,
 }
 
@@ -152,9 +153,10 @@ impl Drop for Attended {
 }
 
 impl Service {
-    pub fn new(pre: ServicePre<State>) -> Arc<Self> {
+    pub fn new(pre: ServicePre<State>, cost: InstanceCost) -> Arc<Self> {
         Arc::new(Self {
             pre,
+            cost,
             lanes: Mutex::default(),
         })
     }
@@ -171,7 +173,7 @@ impl Service {
         self: &Arc<Self>,
         request: Request<WasiBody>,
         bounds: Bounds,
-        make_state: MakeState,
+        who: Arc<Who>,
         keep: Keep,
     ) -> Result<(Response<WasiBody>, Attended), NoAnswer> {
         let (answer, answered) = oneshot::channel();
@@ -186,7 +188,7 @@ impl Service {
             answer,
             seat: seat.clone(),
             bounds,
-            make_state,
+            who,
             keep,
         };
         self.give(job);
@@ -247,7 +249,7 @@ impl Service {
             is_available: false,
             bounds: job.bounds,
         };
-        let meter = Arc::new(Meter::default());
+        let meter = Meter::new(job.who.history.clone(), self.cost);
         let instance = worker.instance.clone();
         let _ = job.seat.instance.set(instance.clone());
         let life = Metered::new(worker.live(job, meter.clone()), meter.clone());
@@ -289,9 +291,7 @@ struct Worker {
 
 impl Worker {
     async fn live(mut self, first: Job, meter: Arc<Meter>) -> End {
-        let mut first = first;
-        let make_state = std::mem::replace(&mut first.make_state, Box::new(|| unreachable!()));
-        let mut state = match make_state() {
+        let mut state = match State::new(first.who.clone(), self.service.cost, None) {
             Ok(state) => state,
             Err(error) => return End::Trap(error.to_string()),
         };

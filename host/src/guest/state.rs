@@ -9,6 +9,7 @@ use super::stdio::Stdio;
 use ::http::{Request, Response};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use wasm_sock_engine::InstanceCost;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
@@ -34,15 +35,19 @@ pub struct State {
 }
 
 impl State {
-    /// The state for a guest that works for `who`. One without `stdio` has nothing to read;
-    /// what it prints is logged.
+    /// The state for a guest that works for `who`, and takes so much to begin with. One without `stdio` has
+    /// nothing to read; what it prints is logged.
     ///
     /// # Errors
-    /// When a granted directory cannot be opened.
-    pub fn new(who: Arc<Who>, stdio: Option<Stdio>) -> Result<Self, StateError> {
+    /// When a granted directory cannot be opened, or its instance takes more than it may have.
+    pub fn new(
+        who: Arc<Who>,
+        cost: InstanceCost,
+        stdio: Option<Stdio>,
+    ) -> Result<Self, StateError> {
         Ok(Self {
             fate: None,
-            budget: Budget::new(&who.config.limits),
+            budget: Budget::new(&who.config.limits, cost)?,
             context: Context::new(who, stdio.clone())?,
             http: WasiHttpCtx::new(),
             hooks: Hooks,

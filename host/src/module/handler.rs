@@ -6,7 +6,7 @@ use super::load::{self, LoadError};
 use super::places::Places;
 use super::sources::Sources;
 use crate::config::HandlerConfig;
-use crate::guest::{Code, Engines, LogLimit, Peer, Program, Who};
+use crate::guest::{Code, Engines, History, LogLimit, Peer, Program, Who};
 use crate::journal::{self, Level, Seldom};
 use crate::trace::{self, Mark};
 use std::fs::File;
@@ -44,8 +44,12 @@ pub struct Handler {
     pub requests: Arc<Semaphore>,
     /// How many of them come from where (`max-connections-per-source`).
     pub sources: Arc<Sources>,
+    /// The same of its requests.
+    pub request_sources: Arc<Sources>,
     /// How much its guests may log (`max-log`).
     log: Arc<LogLimit>,
+    /// How its guests have kept others waiting.
+    history: Arc<History>,
     /// Tells of datagrams that were larger than `max-datagram`.
     pub too_large: Seldom,
     /// Where its module is looked for, or why nowhere.
@@ -71,13 +75,16 @@ struct Slot {
 impl Handler {
     pub fn new(name: String, config: HandlerConfig, files: Result<Files, String>) -> Self {
         let limits = config.limits;
+        let sources = || Sources::new(limits.max_connections_per_source, limits.max_connections);
         Self {
             name: name.into(),
             places: Places::new(limits.max_connections as usize),
             crowd: Seldom::default(),
             requests: Arc::new(Semaphore::new(limits.max_connections as usize)),
-            sources: Sources::new(limits.max_connections_per_source, limits.max_connections),
+            sources: sources(),
+            request_sources: sources(),
             log: LogLimit::new(limits.max_log),
+            history: Arc::default(),
             too_large: Seldom::default(),
             config: Arc::new(config),
             files,
@@ -92,6 +99,7 @@ impl Handler {
             handler: self.name.clone(),
             config: self.config.clone(),
             log_limit: self.log.clone(),
+            history: self.history.clone(),
             peer,
         })
     }

@@ -53,6 +53,11 @@ impl Sources {
         Ok(Counted(Some((self.clone(), source))))
     }
 
+    /// How many this one may have; `None`: it is not counted.
+    pub fn most_of(&self, address: Option<IpAddr>) -> Option<u32> {
+        self.most.filter(|_| address.and_then(source).is_some())
+    }
+
     fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -191,11 +191,11 @@ impl Mailbox {
             return handler.report_unfit(why).await;
         }
         let (began, size) = (Instant::now(), bytes.len());
-        let meter = Arc::new(Meter::default());
         let who = handler.who(Some(peer.clone()));
+        let meter = Meter::new(who.history.clone(), program.cost);
         let datagram = Arc::new(Datagram::new(bytes, handler.config.limits.max_output));
         let stdio = Stdio::Datagram(datagram.clone());
-        let end = match State::new(who, Some(stdio)) {
+        let end = match State::new(who, program.cost, Some(stdio)) {
             Err(error) => End::Trap(error.to_string()),
             Ok(state) => {
                 let limits = handler.config.limits;

@@ -16,8 +16,9 @@ use crate::guest::{Connection, Peer};
 use crate::lifecycle::InFlight;
 use crate::module::Handler;
 use ::http::StatusCode;
+use hyper::rt::Executor;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::future::poll_fn;
 use std::mem;
@@ -26,10 +27,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::io::Interest;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Requests that one HTTP/2 connection may have at a time.
 const STREAMS: u32 = 100;
+
+/// What one HTTP/2 request may bring of its body that its guest has not read, in bytes. All of a connection's
+/// together have room for as much each: none waits for the guest of another.
+const STREAM_WINDOW: u32 = 128 * 1024;
+
+/// What a header line counts beside its name and value, in bytes (`SETTINGS_MAX_HEADER_LIST_SIZE`, RFC 9113,
+/// 6.5.2): it decides how many there may be in a head, over HTTP/1, too.
+const LINE: u32 = 32;
+
+/// The most that `http::HeaderMap` takes, with room to spare.
+const MOST_LINES: u32 = 16 * 1024;
 
 /// What of an answer waits for the client of a HTTP/2 request, in bytes.
 const SEND_BUFFER: usize = 32 * 1024;
@@ -113,10 +126,52 @@ pub async fn is_spoken(connection: &Connection) -> bool {
         && METHODS.contains(&&words[..])
 }
 
+/// Runs the requests of HTTP/2 connections, each for so long at most: a client that does not take its answer
+/// loses that, and keeps the connection.
+#[derive(Clone)]
+struct Streams(Option<Duration>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, request: F) {
+        match self.0 {
+            // What is dropped is reset.
+            Some(limit) => drop(tokio::spawn(
+                async move { drop(timeout(limit, request).await) },
+            )),
+            None => drop(tokio::spawn(request)),
+        }
+    }
+}
+
+/// Waits until the client can no longer be reached, or is taken to have left.
+///
+/// Clients of HTTP that leave in the middle of an answer close the connection, which looks as if they only had
+/// no more to say: nginx, HAProxy and Go's server take it for the end of the request. Here, those that only
+/// have no more to say (`nc -N`) get what is sent within a while.
+async fn left(connection: &Connection) {
+    let has_left = async {
+        loop {
+            // The end of the client's sending is announced so, and stays so; but not it alone.
+            let _ = connection.wait(Interest::PRIORITY).await;
+            let (moved, is_half_closed) = (connection.moved(), connection.is_half_closed());
+            sleep(GRACE).await;
+            // Whoever takes it is there.
+            if is_half_closed && connection.moved() == moved {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = vanished(connection) => {}
+        () = has_left => {}
+    }
+}
+
 impl Session {
     async fn speak(self: &Arc<Self>) -> End {
         let settings = self.handler.config.http;
-        let mut builder = Builder::new(TokioExecutor::new());
+        let limits = &self.handler.config.limits;
+        let mut builder = Builder::new(Streams(limits.timeout.map(|time| time + GRACE)));
         builder
             .http1()
             // Who says no more may still listen; who left is found out by `vanished`.
@@ -124,17 +179,23 @@ impl Session {
             // How long a head may take is watched below, and idle connections apart from it.
             .header_read_timeout(None)
             .keep_alive(settings.keep_alive != Some(Duration::ZERO))
+            .max_headers((settings.max_head / LINE).min(MOST_LINES) as usize)
             .max_buf_size(settings.max_head as usize);
+        // A source that has no more places needs no more streams.
+        let most = self.handler.request_sources.most_of(self.peer.address());
+        let streams = most.map_or(STREAMS, |most| most.min(STREAMS));
         builder
             .http2()
-            .max_concurrent_streams(STREAMS)
+            .max_concurrent_streams(streams)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(STREAM_WINDOW * streams)
             .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(settings.max_head)
             .timer(TokioTimer::new());
         let io = TokioIo::new(Wire::new(self.connection.clone(), self.wire.clone()));
         let service = service_fn(|request| request::answer(self.clone(), request));
         let mut speaking = pin!(builder.serve_connection(io, service));
-        let mut gone = pin!(vanished(&self.connection));
+        let mut gone = pin!(left(&self.connection));
         let mut host_leaves = pin!(self.host.activity.closing());
         let mut crowded = pin!(self.crowds());
         let mut silence = Silence::new(self.handler.config.limits.silence());
@@ -173,6 +234,8 @@ impl Session {
                     return Poll::Ready(End::Gone);
                 }
                 let patience = match phase {
+                    // Each request has its own (see `Streams`).
+                    Phase::Busy if self.wire.is_http2() => None,
                     // The guest's time, and some for the client to take what it made.
                     Phase::Busy => self.handler.config.limits.timeout.map(|time| time + GRACE),
                     Phase::Head => settings.head_timeout,
@@ -192,7 +255,13 @@ impl Session {
                 };
                 if deadline <= Instant::now() {
                     match phase {
-                        Phase::Head if !self.wire.is_http2() => return Poll::Ready(End::SlowHead),
+                        // An answer to no question would be taken for that to the next.
+                        Phase::Head if !self.wire.is_http2() => {
+                            return Poll::Ready(match self.wire.has_begun() {
+                                true => End::SlowHead,
+                                false => End::Said,
+                            });
+                        }
                         Phase::Busy => {
                             self.is_silent.store(silent == Some(deadline), Relaxed);
                             return Poll::Ready(End::Gone);

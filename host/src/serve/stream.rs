@@ -39,10 +39,10 @@ pub async fn serve(
 ) {
     let broken = ResetOnDrop(connection);
     let began = Instant::now();
-    let meter = Arc::new(Meter::default());
     let who = handler.who(Some(peer.clone()));
+    let meter = Meter::new(who.history.clone(), program.cost);
     let stdio = Stdio::Connection(connection.clone());
-    let outcome = match State::new(who, Some(stdio)) {
+    let outcome = match State::new(who, program.cost, Some(stdio)) {
         Err(error) => Outcome::Guest(End::Trap(error.to_string())),
         Ok(state) => {
             let limits = handler.config.limits;

@@ -11,6 +11,7 @@ fn reach(granted: &[Outbound]) -> Arc<Reach> {
         handler: "handler".into(),
         config: Arc::new(config),
         log_limit: LogLimit::new(None),
+        history: Arc::default(),
         peer: None,
     }))
 }

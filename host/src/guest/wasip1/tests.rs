@@ -4,7 +4,7 @@
 use super::super::connection::{Connection, Transport};
 use super::super::engines::Engines;
 use super::super::log::LogLimit;
-use super::super::program::Code;
+use super::super::program::{Code, Unit};
 use super::super::stdio::{Stdin, Stdio, Stdout};
 use super::*;
 use crate::config::{HandlerConfig, HostConfig};
@@ -386,15 +386,16 @@ fn thunks(folder: &Path) -> (Engines, Module) {
     let engines = Engines::new(HostConfig::default().stack).unwrap();
     // SAFETY: our compiler has just made it.
     let code = unsafe { Code::load(&engines.plain, &File::open(artifact).unwrap()) };
-    match code.unwrap() {
-        Code::Core(module) => (engines, module),
-        Code::Component(_) => panic!("a module became a component"),
+    match code.unwrap().unit {
+        Unit::Core(module) => (engines, module),
+        Unit::Component(_) => panic!("a module became a component"),
     }
 }
 
 fn who() -> Arc<Who> {
     Arc::new(Who {
         handler: "tested".into(),
+        history: Arc::default(),
         config: Arc::new(HandlerConfig {
             args: vec!["one".into(), "".into(), "drei\u{e4}".into()],
             env: vec![("A".into(), "1".into()), ("B".into(), "".into())],
@@ -418,7 +419,7 @@ fn connection() -> (UnixStream, Stdio) {
 /// With our own functions.
 async fn ours(module: &Module, case: &Case) -> Outcome {
     let (client, stdio) = connection();
-    let state = State::new(who(), Some(stdio)).unwrap();
+    let state = State::new(who(), Default::default(), Some(stdio)).unwrap();
     let mut linker = Linker::new(module.engine());
     for (name, _) in FUNCTIONS.iter().chain([&("proc_exit", "")]) {
         assert!(define(&mut linker, MODULE, name).unwrap(), "{name}");

@@ -4,6 +4,7 @@ use super::exchange::Exchange;
 use super::wire::{Busy, UnderWay};
 use crate::guest::{Attended, End, Fate};
 use crate::journal::Level;
+use crate::sync::lock;
 use bytes::Bytes;
 use futures::FutureExt;
 use http_body::{Body, Frame, SizeHint};
@@ -14,13 +15,51 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 use tokio::task::AbortHandle;
+use tokio::task::coop::consume_budget;
+use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, WasiBody};
+
+/// What comes of a request's body.
+#[derive(Default)]
+pub struct Coming {
+    body: Option<Incoming>,
+    /// What came before somebody read it.
+    first: Option<Result<Frame<Bytes>, hyper::Error>>,
+    is_asked_for: bool,
+    /// Nobody reads any more of it.
+    is_left: bool,
+}
+
+impl Coming {
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.is_asked_for = true;
+        match (self.first.take(), &mut self.body) {
+            (Some(first), _) => Poll::Ready(Some(first)),
+            (None, Some(body)) => Pin::new(body).poll_frame(context),
+            (None, None) => Poll::Ready(None),
+        }
+    }
+
+    /// Lets the client know that it is wanted (`Expect: 100-continue`), unless that is known.
+    fn ask_for(&mut self) {
+        if !self.is_asked_for && !self.is_left {
+            // Who reads it will be told again when there is more.
+            let mut nobody = Context::from_waker(Waker::noop());
+            if let Poll::Ready(first) = self.poll_frame(&mut nobody) {
+                self.first = first;
+            }
+        }
+    }
+}
 
 /// A request's body, which may have so many bytes and no more.
 pub struct Upload {
-    body: Incoming,
     left: u64,
     exchange: Arc<Exchange>,
     /// Until it has come to its end.
@@ -29,13 +68,66 @@ pub struct Upload {
 
 impl Upload {
     pub fn new(body: Incoming, exchange: Arc<Exchange>) -> Self {
+        let under_way = (!body.is_end_stream()).then(|| exchange.session.wire.begin_body());
+        lock(&exchange.body).body = Some(body);
         Self {
             left: exchange.session.handler.config.http.max_body,
-            under_way: (!body.is_end_stream()).then(|| exchange.session.wire.begin_body()),
-            body,
+            under_way,
             exchange,
         }
     }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let mut coming = lock(&self.exchange.body);
+        coming.is_left = true;
+        // What is to become of it over HTTP/1, the answer decides.
+        if self.exchange.session.wire.is_http2() {
+            coming.body = None;
+        }
+    }
+}
+
+/// How much of a body that a guest left is taken, in bytes, so that the connection can be used again.
+const MOST_LEFT: usize = 64 * 1024;
+
+/// The answer to an HTTP/1 request is about to go: will its body be taken to its end? What a guest has left is
+/// taken here, if it has come. What may still be read has to come: a client that `asks_first` whether it may
+/// send it is told so (`Expect: 100-continue`; RFC 9110, 10.1.1).
+pub async fn is_taken_to_its_end(exchange: &Exchange, asks_first: bool) -> bool {
+    if exchange.is_received.load(Relaxed) {
+        return true;
+    }
+    // A guest that is done is about to drop it.
+    tokio::task::yield_now().await;
+    let (left_over, waits) = {
+        let mut coming = lock(&exchange.body);
+        let waits = asks_first && !coming.is_asked_for;
+        if waits {
+            coming.ask_for();
+        }
+        let is_left = coming.is_left;
+        (coming.body.take_if(|_| is_left), waits)
+    };
+    let Some(mut body) = left_over else {
+        if waits {
+            // hyper tells it as soon as it looks at the connection.
+            tokio::task::yield_now().await;
+        }
+        return true;
+    };
+    let (mut taken, mut turns) = (0, 0..TURNS);
+    while !waits && taken <= MOST_LEFT {
+        match body.frame().now_or_never() {
+            Some(None) => return true,
+            Some(Some(Ok(frame))) => taken += frame.data_ref().map_or(0, Bytes::len),
+            Some(Some(Err(_))) => return false,
+            None if turns.next().is_none() => return false,
+            None => tokio::task::yield_now().await,
+        }
+    }
+    false
 }
 
 impl Body for Upload {
@@ -46,7 +138,8 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+        let frame = lock(&self.exchange.body).poll_frame(context);
+        let frame = match ready!(frame) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 self.exchange.is_cut.store(true, Relaxed);
@@ -70,11 +163,16 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        let coming = lock(&self.exchange.body);
+        coming.first.is_none() && coming.body.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let coming = lock(&self.exchange.body);
+        match (&coming.first, &coming.body) {
+            (None, Some(body)) => body.size_hint(),
+            _ => SizeHint::new(),
+        }
     }
 }
 
@@ -244,7 +342,8 @@ impl Download {
         }
     }
 
-    /// For an answer that has no body: to HEAD, or 304. The guest need not know.
+    /// For an answer that has no body: to HEAD, or 304. The guest need not know, and is left to finish what it
+    /// would say to nobody, if that is not much.
     pub fn none(source: Source, exchange: Arc<Exchange>, busy: Busy) -> Self {
         tokio::spawn(drain(source, exchange.clone()));
         Self::new(Source::Text(None), None, exchange, busy)
@@ -349,11 +448,28 @@ impl Drop for Download {
     }
 }
 
-/// Takes a body to its end, for nobody.
+/// How much of a body is taken for nobody, in bytes, and for how long. Its guest has a place until then.
+const MOST_DRAINED: usize = 1 << 20;
+const DRAINED_FOR: Duration = Duration::from_secs(1);
+
+/// Takes a body to its end, for nobody, and lets its guest go on. One that has no end soon ends with its guest.
 async fn drain(mut source: Source, exchange: Arc<Exchange>) {
-    source.let_go();
     if let Source::Guest { body, .. } | Source::Shared { body, .. } = &mut source {
-        while let Some(Ok(_)) = poll_fn(|context| body.poll_frame(context)).await {}
+        let take_all = async {
+            let mut taken = 0;
+            while let Some(Ok(frame)) = poll_fn(|context| body.poll_frame(context)).await {
+                taken += frame.data_ref().map_or(0, Bytes::len);
+                if taken > MOST_DRAINED {
+                    return false;
+                }
+                // A guest that always has more to say lets nobody else have a turn.
+                consume_budget().await;
+            }
+            true
+        };
+        if timeout(DRAINED_FOR, take_all).await == Ok(true) {
+            source.let_go();
+        }
     }
     drop((source, exchange));
 }

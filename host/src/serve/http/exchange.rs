@@ -1,9 +1,12 @@
 //! One request and its answer: what is counted of it, and the line in the log when both are over.
 
 use super::Session;
-use crate::guest::{End, Meter};
+use super::body::Coming;
+use super::respond::Refusal;
+use crate::guest::{End, Meter, Peer};
 use crate::journal::{self, Level, Took};
 use crate::lifecycle::InFlight;
+use crate::module::{Counted, Handler, TooMany};
 use ::http::{Request, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -14,8 +17,45 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// The longest path that the log shows whole, in bytes.
+/// The longest method and path that the log shows whole, in bytes.
+const METHOD: usize = 30;
 const PATH: usize = 200;
+
+/// The place of a request among those of its handler, and of its source.
+pub struct Permit {
+    _of_handler: OwnedSemaphorePermit,
+    _of_source: Counted,
+}
+
+impl Permit {
+    /// A place for one more request.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn take(handler: &Handler, peer: &Peer) -> Result<Self, Refusal> {
+        let refused = |status, why: String| Refusal {
+            status,
+            level: Level::Warning,
+            why,
+        };
+        let counted = handler.request_sources.admit(peer.address());
+        let counted = counted.map_err(|TooMany(most)| {
+            let why = format!(
+                "it has {most} requests that are being answered (raise `max-connections-per-source` if it may have more)"
+            );
+            refused(StatusCode::TOO_MANY_REQUESTS, why)
+        })?;
+        let permit = handler.requests.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| {
+            let why = "too many requests at a time (raise `max-connections` if there may be more)";
+            refused(StatusCode::SERVICE_UNAVAILABLE, why.to_owned())
+        })?;
+        Ok(Self {
+            _of_handler: permit,
+            _of_source: counted,
+        })
+    }
+}
 
 /// A request under way. It is over when all who hold it are: the answer's body, and the guest.
 pub struct Exchange {
@@ -29,6 +69,8 @@ pub struct Exchange {
     pub received: AtomicU64,
     /// The request's body has come to its end.
     pub is_received: AtomicBool,
+    /// The request's body.
+    pub body: Mutex<Coming>,
     /// The client left in the middle of the request's body.
     pub is_cut: AtomicBool,
     /// The request's body turned out to be larger than it may be.
@@ -40,24 +82,21 @@ pub struct Exchange {
     problem: Mutex<Option<(Level, String)>>,
     /// The client has all of the answer.
     pub is_answered: AtomicBool,
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: Option<Permit>,
     _in_flight: InFlight,
 }
 
 impl Exchange {
-    /// `permit` is its place among the requests of its handler.
     pub fn new(
         session: Arc<Session>,
         request: &Request<Incoming>,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: Option<Permit>,
     ) -> Arc<Self> {
         let in_flight = session.host.activity.begin();
         let mut what = String::with_capacity(64);
-        let path = request.uri().path();
-        let shown = path.get(..PATH).map_or(path, |path| path);
-        let rest = if shown.len() < path.len() { "…" } else { "" };
-        // Writing to a string does not fail.
-        let _ = write!(what, "{} {shown}{rest}", request.method());
+        journal::write_some(&mut what, request.method(), METHOD);
+        what.push(' ');
+        journal::write_some(&mut what, request.uri().path(), PATH);
         Arc::new(Self {
             session,
             what,
@@ -65,6 +104,7 @@ impl Exchange {
             meter: OnceLock::new(),
             received: AtomicU64::new(0),
             is_received: AtomicBool::new(request.body().is_end_stream()),
+            body: Mutex::default(),
             is_cut: AtomicBool::new(false),
             is_too_large: AtomicBool::new(false),
             sent: AtomicU64::new(0),

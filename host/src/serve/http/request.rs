@@ -1,13 +1,15 @@
 //! One request: what it has to be, whom it says it comes from, and the guest that answers it.
 
 use super::Session;
-use super::body::{Download, Source, Task, Upload, begun};
-use super::exchange::Exchange;
+use super::body::{Download, Source, Task, Upload, begun, is_taken_to_its_end};
+use super::exchange::{Exchange, Permit};
 use super::respond::Refusal;
 use crate::config::ForwardedFor;
-use crate::guest::{self, Answer, Bounds, End, Guest, NoAnswer, State};
-use crate::journal::Level;
-use ::http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, TRANSFER_ENCODING};
+use crate::guest::{self, Answer, Bounds, End, Guest, Meter, NoAnswer, State};
+use crate::journal::{self, Level};
+use ::http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, TRANSFER_ENCODING,
+};
 use ::http::request::Parts;
 use ::http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use ::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -28,22 +30,22 @@ pub async fn answer(
 ) -> Result<Response<Download>, Infallible> {
     let version = request.version();
     let busy = session.wire.begin(version == Version::HTTP_2);
-    let permit = session.handler.requests.clone().try_acquire_owned().ok();
-    let has_place = permit.is_some();
+    let (permit, refused) = match Permit::take(&session.handler, &session.peer) {
+        Ok(permit) => (Some(permit), None),
+        Err(refusal) => (None, Some(refusal)),
+    };
     let is_head = request.method() == Method::HEAD;
     let exchange = Exchange::new(session.clone(), &request, permit);
     // Both may be in a request whose body another server would end elsewhere (RFC 9112, 6.1).
-    let has_two_lengths =
-        request.headers().contains_key(TRANSFER_ENCODING) && session.wire.saw_content_length();
-    let answered = if has_place {
-        attend(&exchange, request).await
-    } else {
-        Err(Refusal {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            level: Level::Warning,
-            why: "too many requests at a time (raise `max-connections` if there may be more)"
-                .into(),
-        })
+    let told_its_length = session.wire.told_its_length();
+    let has_two_lengths = request.headers().contains_key(TRANSFER_ENCODING) && told_its_length;
+    let asks_first = request.headers().contains_key(EXPECT);
+    let answered = match refused {
+        None => attend(&exchange, request).await,
+        Some(refusal) => {
+            drop(Upload::new(request.into_body(), exchange.clone()));
+            Err(refusal)
+        }
     };
     let has_body =
         |status| !is_head && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED;
@@ -52,11 +54,19 @@ pub async fn answer(
         Err(_) if exchange.is_cut.load(Relaxed) => {
             Err(Refusal::bad(StatusCode::BAD_REQUEST, "client left"))
         }
+        // Another may follow a head with a status of 1xx, and none is larger (RFC 9110, 15).
+        Ok((head, _)) if !(200..600).contains(&head.status.as_u16()) => Err(internal(format!(
+            "answered with the status {}, which ends no request",
+            head.status.as_u16()
+        ))),
         Ok((head, source)) if has_body(head.status) => keeps_promise(head, source),
         answered => answered,
     };
+    // What comes after a body that is not taken to its end cannot be told from it.
+    let is_last = has_two_lengths
+        || (version < Version::HTTP_2 && !is_taken_to_its_end(&exchange, asks_first).await);
     let mut response = match answered {
-        Err(refusal) => refusal.respond(exchange, busy, version),
+        Err(refusal) => refusal.respond(exchange, busy),
         Ok((head, source)) => {
             exchange.set_status(head.status);
             let length = length(&head.headers);
@@ -67,7 +77,7 @@ pub async fn answer(
             Response::from_parts(head, body)
         }
     };
-    if has_two_lengths || (session.host.activity.is_closing() && version < Version::HTTP_2) {
+    if is_last || (session.host.activity.is_closing() && version < Version::HTTP_2) {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
@@ -109,11 +119,15 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answere
     let (guest, place) = program.guest(&host.engines);
     match &*guest {
         Guest::Proxy(pre) => {
-            let state = State::new(handler.who(Some(peer.clone())), None);
+            let who = handler.who(Some(peer.clone()));
+            let meter = exchange
+                .meter
+                .get_or_init(|| Meter::new(who.history.clone(), program.cost))
+                .clone();
+            let state = State::new(who, program.cost, None);
             let mut state = state.map_err(|e| internal(e.to_string()))?;
             state.place = place;
             let cpu_time = handler.config.limits.cpu_time;
-            let meter = exchange.meter.get_or_init(Arc::default).clone();
             by_one(
                 exchange,
                 guest::answer(pre, state, request, cpu_time, meter),
@@ -130,8 +144,7 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answere
             };
             let who = handler.who((http.reuse == 1).then(|| peer.clone()));
             let keep = Box::new(host.activity.open());
-            let make_state = Box::new(move || State::new(who, None));
-            match service.answer(request, bounds, make_state, keep).await {
+            match service.answer(request, bounds, who, keep).await {
                 Ok((response, attended)) => {
                     let (head, body) = response.into_parts();
                     let body = begun(body, || attended.is_broken()).await;
@@ -193,7 +206,10 @@ async fn by_one(
             let body = begun(body, || fate.is_broken()).await;
             Ok((head, Source::Guest { body, fate, task }))
         }
-        Err(error) => Err(internal(format!("answered with the error {error:?}"))),
+        Err(error) => {
+            let error = journal::shortened(format_args!("{error:?}"), guest::WORDS);
+            Err(internal(format!("answered with the error {error}")))
+        }
     }
 }
 
@@ -241,9 +257,9 @@ impl Session {
             (None, None, None) => return Err(bad("it has no Host header")),
         };
         let mode = self.handler.config.http.forwarded_for;
-        let scheme = match parts.headers.get(&X_FORWARDED_PROTO) {
-            Some(proto) if mode == ForwardedFor::Trust && proto == "https" => Scheme::HTTPS,
-            _ => Scheme::HTTP,
+        let scheme = match mode == ForwardedFor::Trust && came_by_https(&parts.headers) {
+            true => Scheme::HTTPS,
+            false => Scheme::HTTP,
         };
         self.forwarded(mode, &mut parts.headers, &authority);
         let mut uri = std::mem::take(&mut parts.uri).into_parts();
@@ -291,6 +307,41 @@ impl Session {
             self.is_broken.store(true, Relaxed);
         }
     }
+}
+
+/// Do the headers of a proxy say that the client spoke HTTPS? The first of several proxies knows.
+fn came_by_https(headers: &HeaderMap) -> bool {
+    let value = |name: &HeaderName| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or_default())
+    };
+    let is_https = |scheme: &str| scheme.trim().eq_ignore_ascii_case("https");
+    if let Some(proto) = value(&X_FORWARDED_PROTO) {
+        return is_https(split(proto, ',').next().unwrap_or_default());
+    }
+    // `for=192.0.2.60;proto=https;by="[2001:db8::1]"` (RFC 7239, 4).
+    let first = split(value(&FORWARDED).unwrap_or_default(), ',').next();
+    let parts = split(first.unwrap_or_default(), ';');
+    let mut parts = parts.filter_map(|part| part.split_once('='));
+    parts.any(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("proto") && is_https(value.trim().trim_matches('"'))
+    })
+}
+
+/// The parts of a header between separators that are not quoted (RFC 9110, 5.6.4).
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    text.split(move |c| {
+        let was_escaped = std::mem::take(&mut is_escaped);
+        match c {
+            _ if was_escaped => {}
+            '\\' => is_escaped = is_quoted,
+            '"' => is_quoted = !is_quoted,
+            _ => return c == separator && !is_quoted,
+        }
+        false
+    })
 }
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

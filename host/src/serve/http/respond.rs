@@ -4,8 +4,8 @@ use super::body::{Download, Source};
 use super::exchange::Exchange;
 use super::wire::Busy;
 use crate::journal::Level;
-use ::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use ::http::{Response, StatusCode, Version};
+use ::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use ::http::{Response, StatusCode};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -36,17 +36,9 @@ impl Refusal {
     }
 
     /// The answer that says so: the status, and no more of the reason than that.
-    pub fn respond(
-        self,
-        exchange: Arc<Exchange>,
-        busy: Busy,
-        version: Version,
-    ) -> Response<Download> {
+    pub fn respond(self, exchange: Arc<Exchange>, busy: Busy) -> Response<Download> {
         exchange.set_status(self.status);
         exchange.report(self.level, self.why);
-        let is_received = exchange
-            .is_received
-            .load(std::sync::atomic::Ordering::Relaxed);
         let text = Bytes::from(text(self.status));
         let mut response = Response::new(Download::new(
             Source::Text(Some(text)),
@@ -57,12 +49,11 @@ impl Refusal {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(
+            self.status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        // Nobody reads what is left of the request.
-        if !is_received && version < Version::HTTP_2 {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

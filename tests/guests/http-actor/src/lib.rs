@@ -23,6 +23,8 @@ impl Guest for Actor {
             ("/big", Some(bytes)) => parts::big(out, bytes, Fields::new()),
             ("/counter", _) => text(out, &script::counter()),
             ("/echo", _) => parts::echo(out, &request),
+            ("/echo-after", Some(milliseconds)) => parts::echo_after(out, &request, milliseconds),
+            ("/echo-begun", Some(milliseconds)) => parts::echo_begun(out, &request, milliseconds),
             ("/echo-late", _) => parts::echo_late(out, &request),
             ("/env", _) => parts::env(out),
             ("/forbidden", _) => parts::forbidden(out),
@@ -35,8 +37,10 @@ impl Guest for Actor {
             ("/status", Some(code)) => parts::status(out, code),
             ("/stderr", _) => parts::stderr(out, query),
             ("/trailers", _) => parts::trailers(out, &request),
+            ("/unwritten", Some(bytes)) => parts::unwritten(out, bytes),
 
             // Ends in a way that the host must cope with.
+            ("/endless", Some(code)) => parts::endless(out, code),
             ("/error", _) => parts::error(out),
             ("/ignore-body", _) => text(out, "ignored\n"),
             ("/linger", Some(milliseconds)) => parts::linger(out, milliseconds),

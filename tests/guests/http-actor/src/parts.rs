@@ -31,11 +31,48 @@ pub fn echo(out: ResponseOutparam, request: &IncomingRequest) -> Result<()> {
     answer.end(None)
 }
 
+/// Reads nothing for a while, then copies the body of the request.
+pub fn echo_after(
+    out: ResponseOutparam,
+    request: &IncomingRequest,
+    milliseconds: u64,
+) -> Result<()> {
+    thread::sleep(Duration::from_millis(milliseconds));
+    echo(out, request)
+}
+
+/// Says something, and copies the body of the request a while later.
+pub fn echo_begun(
+    out: ResponseOutparam,
+    request: &IncomingRequest,
+    milliseconds: u64,
+) -> Result<()> {
+    let mut answer = Answer::start(out, content_type(request));
+    answer.bytes.write_all(b"before\n")?;
+    answer.bytes.blocking_flush().map_err(io::Error::other)?;
+    thread::sleep(Duration::from_millis(milliseconds));
+    let (_body, mut bytes) = body(request);
+    io::copy(&mut bytes, &mut answer.bytes)?;
+    answer.end(None)
+}
+
 /// Reads all of the body, then answers with its sum.
 pub fn echo_late(out: ResponseOutparam, request: &IncomingRequest) -> Result<()> {
     let (_body, mut bytes) = body(request);
     let sum = sum(&mut bytes)?;
     text(out, &format!("{sum}\n"))
+}
+
+/// Answers with that status and a body that never ends.
+pub fn endless(out: ResponseOutparam, code: u64) -> Result<()> {
+    let response = OutgoingResponse::new(plain());
+    let set = u16::try_from(code).map_err(drop);
+    set.and_then(|code| response.set_status_code(code))
+        .expect("a status");
+    let mut answer = Answer::send(out, response);
+    loop {
+        answer.bytes.write_all(&[b'x'; 4096])?;
+    }
 }
 
 pub fn env(out: ResponseOutparam) -> Result<()> {
@@ -193,6 +230,13 @@ pub fn trap_late(out: ResponseOutparam, request: &IncomingRequest) -> Result<()>
     let (_body, mut bytes) = body(request);
     sum(&mut bytes)?;
     abort()
+}
+
+/// Says how long the body would be, and writes none of it: an answer to HEAD. Traps if that is wrong.
+pub fn unwritten(out: ResponseOutparam, bytes: u64) -> Result<()> {
+    let answer = Answer::start(out, one("content-length", &bytes.to_string()));
+    answer.end(None).expect("HEAD is answered without a body");
+    Ok(())
 }
 
 pub fn unknown(out: ResponseOutparam, target: &str) -> Result<()> {

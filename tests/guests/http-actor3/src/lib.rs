@@ -24,6 +24,8 @@ impl Guest for Actor {
             ("/big", Some(bytes)) => parts::big(bytes, Fields::new()),
             ("/counter", _) => text(script::counter()),
             ("/echo", _) => parts::echo(request),
+            ("/echo-after", Some(milliseconds)) => parts::echo_after(request, milliseconds).await,
+            ("/echo-begun", Some(milliseconds)) => parts::echo_begun(request, milliseconds),
             ("/echo-late", _) => parts::echo_late(request).await,
             ("/env", _) => parts::env(),
             ("/forbidden", _) => parts::forbidden(),
@@ -36,8 +38,10 @@ impl Guest for Actor {
             ("/status", Some(code)) => parts::status(code),
             ("/stderr", _) => parts::stderr(query).await,
             ("/trailers", _) => parts::trailers(request).await,
+            ("/unwritten", Some(bytes)) => parts::unwritten(bytes),
 
             // Ends in a way that the host must cope with.
+            ("/endless", Some(code)) => parts::endless(code),
             ("/error", _) => parts::error(),
             ("/ignore-body", _) => text("ignored\n"),
             ("/linger", Some(milliseconds)) => parts::linger(milliseconds),

@@ -4,7 +4,7 @@ use wasip3::cli::environment::get_environment;
 use wasip3::clocks::monotonic_clock::wait_for;
 use wasip3::http::client;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
-use wasip3::wit_bindgen::yield_async;
+use wasip3::wit_bindgen::{StreamWriter, yield_async};
 use wasip3::{cli, spawn_local, wit_future, wit_stream};
 
 use crate::answer::{Result, body, one, plain, read, say, stream, sum, text, write};
@@ -24,13 +24,35 @@ pub fn big(bytes: u64, headers: Fields) -> Result<Response> {
 pub fn echo(request: Request) -> Result<Response> {
     let headers = content_type(&request);
     Ok(stream(headers, async |mut out| {
-        let (mut bytes, trailers) = body(request);
-        let mut chunk = Vec::new();
-        while let Some(some) = read(&mut bytes, chunk).await {
-            chunk = write(&mut out, some).await?;
-        }
-        // A body that was cut off has come to its end, too.
-        trailers.await?;
+        copy(request, &mut out).await?;
+        Ok(None)
+    }))
+}
+
+async fn copy(request: Request, out: &mut StreamWriter<u8>) -> Result<()> {
+    let (mut bytes, trailers) = body(request);
+    let mut chunk = Vec::new();
+    while let Some(some) = read(&mut bytes, chunk).await {
+        chunk = write(out, some).await?;
+    }
+    // A body that was cut off has come to its end, too.
+    trailers.await?;
+    Ok(())
+}
+
+/// Reads nothing for a while, then copies the body of the request.
+pub async fn echo_after(request: Request, milliseconds: u64) -> Result<Response> {
+    wait_for(milliseconds * 1_000_000).await;
+    echo(request)
+}
+
+/// Says something, and copies the body of the request a while later.
+pub fn echo_begun(request: Request, milliseconds: u64) -> Result<Response> {
+    let headers = content_type(&request);
+    Ok(stream(headers, async move |mut out| {
+        write(&mut out, b"before\n".to_vec()).await?;
+        wait_for(milliseconds * 1_000_000).await;
+        copy(request, &mut out).await?;
         Ok(None)
     }))
 }
@@ -41,6 +63,19 @@ pub async fn echo_late(request: Request) -> Result<Response> {
     let sum = sum(bytes).await;
     trailers.await?;
     text(format!("{sum}\n"))
+}
+
+/// Answers with that status and a body that never ends.
+pub fn endless(code: u64) -> Result<Response> {
+    let response = stream(plain(), async |mut out| {
+        loop {
+            write(&mut out, vec![b'x'; 4096]).await?;
+        }
+    });
+    let set = u16::try_from(code).map_err(drop);
+    set.and_then(|code| response.set_status_code(code))
+        .expect("a status");
+    Ok(response)
 }
 
 pub fn env() -> Result<Response> {
@@ -192,6 +227,12 @@ pub fn trap_late(request: Request) -> Result<Response> {
         sum(body(request).0).await;
         abort()
     }))
+}
+
+/// Says how long the body would be, and writes none of it: an answer to HEAD.
+pub fn unwritten(bytes: u64) -> Result<Response> {
+    let headers = one("content-length", &bytes.to_string());
+    Ok(stream(headers, async |_| Ok(None)))
 }
 
 pub fn unknown(target: &str) -> Result<Response> {
