@@ -91,7 +91,16 @@ fn warnings(config: &Config, names: &BTreeSet<String>, units: &[SocketUnit]) -> 
                 .sum(),
         })
         .collect();
-    promises::warnings(&processes, &config.host)
+    let mut warnings = promises::warnings(&processes, &config.host);
+    for unit in units.iter().filter(|unit| unit.has_trigger_limit) {
+        warnings.push(format!(
+            "{}: a service that fails at its start is started again until systemd gives the socket up, with all who \
+             wait there (set TriggerLimitIntervalSec=0 in [Socket]; the host sees to it that it is not started all \
+             the time)",
+            unit.name
+        ));
+    }
+    warnings
 }
 
 /// Which socket leads to which handler. What cannot come through goes to `problems`.

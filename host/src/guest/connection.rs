@@ -53,6 +53,14 @@ pub struct Connection {
     short_is_all: AtomicBool,
     /// A stream said that its client will send no more.
     ended: AtomicBool,
+    /// The client reset it. The kernel says so once, and then that there is no more to read.
+    was_reset: AtomicBool,
+    /// The guest wants to read no more.
+    reads_no_more: AtomicBool,
+    /// Nothing will be sent any more.
+    sends_no_more: AtomicBool,
+    /// The last that was sent did not go, because there was no room.
+    is_full: AtomicBool,
     /// Bytes the guest read.
     pub received: AtomicU64,
     /// Bytes the socket took from the guest.
@@ -77,6 +85,10 @@ impl Connection {
             overran: SetOnce::new(),
             short_is_all: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            was_reset: AtomicBool::new(false),
+            reads_no_more: AtomicBool::new(false),
+            sends_no_more: AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         }
@@ -136,6 +148,20 @@ impl Connection {
     fn attempt<R>(
         &self,
         interest: Interest,
+        operation: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<R>,
+    ) -> io::Result<R> {
+        let result = self.attempt_once(interest, operation);
+        if let Err(error) = &result
+            && error.kind() == io::ErrorKind::ConnectionReset
+        {
+            self.was_reset.store(true, Relaxed);
+        }
+        result
+    }
+
+    fn attempt_once<R>(
+        &self,
+        interest: Interest,
         mut operation: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<R>,
     ) -> io::Result<R> {
         let Some(registered) = self.registered.get() else {
@@ -160,6 +186,9 @@ impl Connection {
         room: usize,
         mut operation: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
     ) -> io::Result<usize> {
+        if self.reads_no_more.load(Relaxed) {
+            return Ok(0);
+        }
         let mut all = None;
         let result = self.attempt(Interest::READABLE, |fd| {
             let count = operation(fd)?;
@@ -172,6 +201,7 @@ impl Connection {
         });
         let count = all.map_or(result, Ok)?;
         if count == 0 && room > 0 {
+            self.expect_end()?;
             self.ended.store(true, Relaxed);
         }
         self.received.fetch_add(count as u64, Relaxed);
@@ -262,12 +292,31 @@ impl Connection {
     /// # Errors
     /// `WouldBlock` when nothing has arrived; else those of `recv(2)`.
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        if !lock(&self.unread).is_empty() {
-            return Ok(1);
+        let unread = lock(&self.unread);
+        if !unread.is_empty() {
+            let count = buffer.len().min(unread.len());
+            buffer[..count].copy_from_slice(&unread[..count]);
+            return Ok(count);
         }
-        self.attempt(Interest::READABLE, |fd| {
+        drop(unread);
+        if self.reads_no_more.load(Relaxed) {
+            return Ok(0);
+        }
+        let count = self.attempt(Interest::READABLE, |fd| {
             rustix::net::recv(fd, &mut *buffer, RecvFlags::PEEK).map(|(count, _)| count)
-        })
+        })?;
+        if count == 0 {
+            self.expect_end()?;
+        }
+        Ok(count)
+    }
+
+    /// There is nothing to read, and never will be: is it the end, as it seems?
+    fn expect_end(&self) -> io::Result<()> {
+        match self.was_reset.load(Relaxed) {
+            true => Err(Errno::CONNRESET.into()),
+            false => Ok(()),
+        }
     }
 
     /// Waits until there is something to read, the end of the input included.
@@ -308,7 +357,11 @@ impl Connection {
         })
     }
 
-    fn try_send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Writes as much of `buffers` as goes without waiting, or all of them as one packet.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing does; else those of `send(2)`.
+    pub fn try_send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         if let [buffer] = buffers {
             return self.try_send(buffer);
         }
@@ -335,7 +388,10 @@ impl Connection {
             // Worth a try only: without it the answer is late, not lost.
             let _ = sockopt::set_tcp_nodelay(&*self.fd, true);
         }
-        let count = self.attempt(Interest::WRITABLE, send)?;
+        let sent = self.attempt(Interest::WRITABLE, send);
+        self.is_full
+            .store(sent.as_ref().is_err_and(would_block), Relaxed);
+        let count = sent?;
         trace::pass(Mark::FirstByte);
         self.sent.fetch_add(count as u64, Relaxed);
         Ok(count)
@@ -414,8 +470,31 @@ impl Connection {
         Ok(())
     }
 
+    /// Waits until there may be room again for what did not go.
+    ///
+    /// # Errors
+    /// Those of `epoll_ctl(2)`.
+    pub async fn writable(&self) -> io::Result<()> {
+        match self.is_full.load(Relaxed) {
+            true => self.wait(Interest::WRITABLE).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Ends the guest's input, whatever the client sends.
+    pub fn shut_down_reading(&self) {
+        self.reads_no_more.store(true, Relaxed);
+        lock(&self.unread).clear();
+    }
+
+    /// The guest is gone: what comes is read by others.
+    pub fn take_over_reading(&self) {
+        self.reads_no_more.store(false, Relaxed);
+    }
+
     /// Tells the client that no more will come.
     pub fn shut_down_writing(&self) {
+        self.sends_no_more.store(true, Relaxed);
         // Fails only when the client is gone, which the caller is about to see.
         let _ = rustix::net::shutdown(&*self.fd, Shutdown::Write);
     }
@@ -434,7 +513,8 @@ impl Connection {
     pub fn is_hung_up(&self) -> bool {
         match self.poll(PollFlags::empty()) {
             Ok(events) if events.contains(PollFlags::ERR) => true,
-            Ok(events) if events.contains(PollFlags::HUP) => {
+            // Who has said all has not gone.
+            Ok(events) if events.contains(PollFlags::HUP) && !self.sends_no_more.load(Relaxed) => {
                 let has_unread = matches!(rustix::io::ioctl_fionread(&*self.fd), Ok(1..))
                     || !lock(&self.unread).is_empty();
                 self.transport == Transport::Tcp || !has_unread

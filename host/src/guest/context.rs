@@ -24,6 +24,8 @@ pub struct Context {
     pub who: Arc<Who>,
     stdio: Option<Stdio>,
     made: Option<Box<Made>>,
+    /// Are a core module's descriptors 0 and 1 not to wait (`O_NONBLOCK`)?
+    pub nonblocking: [bool; 2],
     /// The request that it answers is HEAD.
     pub answers_head: bool,
     /// What a component has opened.
@@ -74,6 +76,7 @@ impl Context {
             who,
             stdio,
             made,
+            nonblocking: [false; 2],
             answers_head: false,
             opened,
         })

@@ -59,6 +59,12 @@ impl Datagram {
         unread.split_to(size.min(unread.len()))
     }
 
+    /// What [`Self::read`] would return, which stays there.
+    pub fn peek(&self, size: usize) -> Bytes {
+        let unread = &self.exchange().unread;
+        unread.slice(..size.min(unread.len()))
+    }
+
     /// Adds to the answer.
     ///
     /// # Errors

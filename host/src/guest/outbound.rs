@@ -12,9 +12,12 @@ mod tests;
 use super::environment::Who;
 use crate::config::{Host, Outbound};
 use crate::journal::Level;
+use crate::sandbox::{self, OUTDATED_REASON, RESOLVER};
 use public::is_public;
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 use wasmtime_wasi::WasiCtxBuilder;
@@ -37,6 +40,23 @@ pub enum LookupError {
     Denied,
     #[error("{0}")]
     Failed(#[from] io::Error),
+}
+
+/// Looks whether the files can be read that names are looked up with. Every client of DHCP replaces them, which
+/// takes them away from a host that has confined itself; without them, this machine would be asked.
+///
+/// # Errors
+/// What to wait for.
+fn readable_files() -> io::Result<()> {
+    for path in RESOLVER.map(Path::new) {
+        if let Err(error) = File::open(path)
+            && sandbox::refuses(path, &error)
+        {
+            let why = format!("cannot read {}: {OUTDATED_REASON}", path.display());
+            return Err(io::Error::other(why));
+        }
+    }
+    Ok(())
 }
 
 impl Reach {
@@ -98,13 +118,18 @@ impl Reach {
         let turn = self.turn.clone().lock_owned().await;
         let asked = name.clone();
         let resolve = move || {
+            readable_files()?;
             let addresses = (asked.as_str(), 0).to_socket_addrs();
             drop(turn);
             addresses.map(|addresses| addresses.map(|a| a.ip().to_canonical()).collect())
         };
-        let addresses: Vec<IpAddr> = tokio::task::spawn_blocking(resolve)
+        let addresses: io::Result<Vec<IpAddr>> = tokio::task::spawn_blocking(resolve)
             .await
-            .map_err(io::Error::other)??;
+            .map_err(io::Error::other)?;
+        let addresses = addresses.inspect_err(|error| {
+            let message = format_args!("cannot look up {name}: {error}");
+            self.who.log(Level::Warning, message);
+        })?;
         self.admit(&name, addresses)
     }
 

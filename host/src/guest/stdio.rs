@@ -3,12 +3,13 @@
 //! The streams read and write the socket themselves: no task and no buffer stands between a guest
 //! and its client, so a guest that does not read makes its client wait, and the other way round.
 
-use super::connection::{self, CHUNK, Connection};
+use super::connection::{self, CHUNK, Connection, Transport};
 use super::datagram::{self, Datagram};
 use bytes::Bytes;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
+use tokio::task::coop::consume_budget;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
@@ -60,6 +61,65 @@ impl Stdio {
             }
         }
         Ok(sent)
+    }
+}
+
+impl Stdio {
+    /// Is it a stream, and not packets?
+    pub fn is_stream(&self) -> bool {
+        match self {
+            Self::Connection(connection) => connection.transport() != Transport::Packets,
+            Self::Datagram(_) => false,
+        }
+    }
+
+    /// As [`Self::recv`], without waiting.
+    ///
+    /// # Errors
+    /// As there, and `WouldBlock`.
+    pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Connection(connection) => connection.try_recv(buffer),
+            Self::Datagram(datagram) => Ok(datagram_into(datagram, buffer)),
+        }
+    }
+
+    /// As [`Self::recv`], and what was read stays to be read; without waiting if it `is_nonblocking`.
+    ///
+    /// # Errors
+    /// As [`Self::try_recv`].
+    pub async fn peek(&self, buffer: &mut [u8], is_nonblocking: bool) -> io::Result<usize> {
+        match self {
+            Self::Connection(connection) => {
+                match is_nonblocking {
+                    true => consume_budget().await,
+                    // An error is one that comes again.
+                    false => connection.readable().await?,
+                }
+                connection.peek(buffer)
+            }
+            Self::Datagram(datagram) => {
+                let bytes = datagram.peek(buffer.len());
+                buffer[..bytes.len()].copy_from_slice(&bytes);
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    /// As [`Self::send`], as much as goes without waiting.
+    ///
+    /// # Errors
+    /// As there, and `WouldBlock` when nothing does.
+    pub fn try_send(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Connection(connection) => connection.try_send_vectored(buffers),
+            Self::Datagram(datagram) => {
+                for buffer in buffers {
+                    datagram.write(buffer)?;
+                }
+                Ok(buffers.iter().map(|buffer| buffer.len()).sum())
+            }
+        }
     }
 }
 
@@ -115,7 +175,12 @@ impl StdoutStream for Stdout {
     }
 }
 
-/// Guests see a connection that broke as closed, as `EPIPE` and `ECONNRESET` both mean.
+/// A reset is not the end of the input: who takes it for that keeps half of an upload.
+fn input_error(error: io::Error) -> StreamError {
+    StreamError::LastOperationFailed(error.into())
+}
+
+/// Guests see a connection that they cannot write to any more as closed, as `EPIPE` and `ECONNRESET` both mean.
 fn stream_error(error: io::Error) -> StreamError {
     match error.kind() {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => StreamError::Closed,
@@ -154,7 +219,7 @@ impl InputStream for Stdin {
             Ok(0) => Err(StreamError::Closed),
             Ok(_) => Ok(buffer.into()),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Bytes::new()),
-            Err(e) => Err(stream_error(e)),
+            Err(e) => Err(input_error(e)),
         }
     }
 
@@ -166,7 +231,7 @@ impl InputStream for Stdin {
             }
             if let Stdio::Connection(connection) = &self.0 {
                 let waited = connection.wait(Interest::READABLE).await;
-                waited.map_err(stream_error)?;
+                waited.map_err(input_error)?;
             }
         }
     }
@@ -178,6 +243,7 @@ impl Pollable for Stdout {
         if let Stdio::Connection(connection) = &self.0 {
             // An error is reported by the `check_write` that follows.
             let _ = connection.flush().await;
+            let _ = connection.writable().await;
         }
     }
 }

@@ -5,17 +5,19 @@
 //! the socket and the guest's memory with no copy in between; what a guest is told at its start, which is
 //! not put together for those that do not ask; exit codes; and limits of what can be opened and waited for.
 
+mod socket;
+
 use super::environment::Who;
 use super::handles::{self, MOST_DESCRIPTORS, MOST_WAITED_FOR, held};
 use super::state::State;
 use rustix::rand::{GetRandomFlags, getrandom};
-use std::io::{self, IoSlice};
+use std::io;
 use std::ops::Range;
 use tokio::task::coop::consume_budget;
 use wasmtime::{AsContextMut, Caller, Extern, Linker, Memory, Result};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p0::wasi_unstable as p0;
-use wasmtime_wasi::p1::types::Errno;
+use wasmtime_wasi::p1::types::{Errno, Riflags};
 use wasmtime_wasi::p1::wasi_snapshot_preview1 as p1;
 use wiggle::GuestMemory;
 
@@ -87,7 +89,6 @@ functions! {
         clock_res_get(id: i32, result: i32);
         clock_time_get(id: i32, precision: i64, result: i32);
         fd_allocate(fd: i32, offset: i64, len: i64);
-        fd_fdstat_set_flags(fd: i32, flags: i32);
         fd_fdstat_set_rights(fd: i32, base: i64, inheriting: i64);
         fd_prestat_get(fd: i32, result: i32);
         fd_prestat_dir_name(fd: i32, path: i32, len: i32);
@@ -95,15 +96,10 @@ functions! {
         proc_raise(signal: i32);
         sched_yield();
         sock_accept(fd: i32, flags: i32, result: i32);
-        sock_recv(fd: i32, data: i32, count: i32, flags: i32, len: i32, out_flags: i32);
-        sock_send(fd: i32, data: i32, count: i32, flags: i32, result: i32);
-        sock_shutdown(fd: i32, how: i32);
     }
     async {
         fd_advise(fd: i32, offset: i64, len: i64, advice: i32);
         fd_datasync(fd: i32);
-        fd_fdstat_get(fd: i32, result: i32);
-        fd_filestat_get(fd: i32, result: i32);
         fd_filestat_set_size(fd: i32, size: i64);
         fd_filestat_set_times(fd: i32, atim: i64, mtim: i64, flags: i32);
         fd_pread(fd: i32, iovs: i32, count: i32, offset: i64, result: i32);
@@ -138,6 +134,20 @@ pub fn define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bo
         "fd_write" => linker.func_wrap_async(module, name, |caller, arguments| {
             Box::new(fd_write(caller, arguments))
         })?,
+        "fd_fdstat_get" => linker.func_wrap_async(module, name, |caller, arguments| {
+            Box::new(fd_fdstat_get(caller, arguments))
+        })?,
+        "fd_filestat_get" => linker.func_wrap_async(module, name, |caller, arguments| {
+            Box::new(fd_filestat_get(caller, arguments))
+        })?,
+        "fd_fdstat_set_flags" => linker.func_wrap(module, name, fd_fdstat_set_flags)?,
+        "sock_recv" => linker.func_wrap_async(module, name, |caller, arguments| {
+            Box::new(socket::sock_recv(caller, arguments))
+        })?,
+        "sock_send" => linker.func_wrap_async(module, name, |caller, arguments| {
+            Box::new(socket::sock_send(caller, arguments))
+        })?,
+        "sock_shutdown" => linker.func_wrap(module, name, socket::sock_shutdown)?,
         "fd_close" => linker.func_wrap_async(
             module,
             name,
@@ -205,25 +215,13 @@ async fn fd_read(
     mut caller: Caller<'_, State>,
     (fd, iovs, count, result): (i32, i32, i32, i32),
 ) -> Result<i32> {
-    let (0, Some(stdio)) = (fd, caller.data().stdio.clone()) else {
-        return call!(caller, p1::fd_read(fd, iovs, count, result).await);
-    };
-    let fuel = caller.as_context_mut().hostcall_fuel();
-    let memory = memory(&mut caller)?.data_mut(&mut caller);
-    let Some(vectors) = vectors(memory, iovs, count, fuel)? else {
-        return Ok(errno(Errno::Nomem));
-    };
-    // One buffer of the list is as good as all: a read may always return less.
-    let buffer = vectors
-        .into_iter()
-        .find(|buffer| !buffer.is_empty())
-        .unwrap_or(0..0);
-    let received = if buffer.is_empty() {
-        Ok(0)
-    } else {
-        stdio.recv(&mut memory[buffer]).await
-    };
-    complete(memory, result, received)
+    match socket::of(&caller, fd).filter(|_| fd == 0) {
+        Some(stdio) => {
+            let arguments = (fd, iovs, count, result);
+            socket::receive(&mut caller, &stdio, arguments, Riflags::empty()).await
+        }
+        None => call!(caller, p1::fd_read(fd, iovs, count, result).await),
+    }
 }
 
 /// `fd_write`: to the connection, if that is what the descriptor is.
@@ -231,22 +229,34 @@ async fn fd_write(
     mut caller: Caller<'_, State>,
     (fd, iovs, count, result): (i32, i32, i32, i32),
 ) -> Result<i32> {
-    let (1, Some(stdio)) = (fd, caller.data().stdio.clone()) else {
-        return call!(caller, p1::fd_write(fd, iovs, count, result).await);
-    };
-    let fuel = caller.as_context_mut().hostcall_fuel();
-    let memory = memory(&mut caller)?.data_mut(&mut caller);
-    let Some(vectors) = vectors(memory, iovs, count, fuel)? else {
-        return Ok(errno(Errno::Nomem));
-    };
-    let buffers = vectors
-        .into_iter()
-        .map(|buffer| IoSlice::new(&memory[buffer]));
-    let mut buffers: Vec<IoSlice<'_>> = buffers.collect();
-    // All of them, because many a program does not look how much of a write was done; and together, because on
-    // a socket of packets one write is one packet.
-    let sent = stdio.send(&mut buffers).await;
-    complete(memory, result, sent)
+    match socket::of(&caller, fd).filter(|_| fd == 1) {
+        Some(stdio) => socket::send(&mut caller, &stdio, (fd, iovs, count, result)).await,
+        None => call!(caller, p1::fd_write(fd, iovs, count, result).await),
+    }
+}
+
+/// `fd_fdstat_get`: of the connection, if that is what the descriptor is.
+async fn fd_fdstat_get(mut caller: Caller<'_, State>, (fd, result): (i32, i32)) -> Result<i32> {
+    match socket::of(&caller, fd) {
+        Some(stdio) => socket::fdstat(caller, &stdio, fd, result),
+        None => call!(caller, p1::fd_fdstat_get(fd, result).await),
+    }
+}
+
+/// `fd_filestat_get`, likewise.
+async fn fd_filestat_get(mut caller: Caller<'_, State>, (fd, result): (i32, i32)) -> Result<i32> {
+    match socket::of(&caller, fd) {
+        Some(stdio) => socket::filestat(caller, &stdio, result),
+        None => call!(caller, p1::fd_filestat_get(fd, result).await),
+    }
+}
+
+/// `fd_fdstat_set_flags`, likewise.
+fn fd_fdstat_set_flags(mut caller: Caller<'_, State>, fd: i32, flags: i32) -> Result<i32> {
+    match socket::of(&caller, fd) {
+        Some(_) => Ok(socket::set_flags(&mut caller, fd, flags)),
+        None => call!(caller, p1::fd_fdstat_set_flags(fd, flags)),
+    }
 }
 
 /// `random_get`: from the kernel into the guest's memory, and others may have their turn in between.
@@ -367,6 +377,7 @@ fn complete(memory: &mut [u8], result: i32, moved: io::Result<usize>) -> Result<
                 Some(rustix::io::Errno::PIPE) => Errno::Pipe,
                 Some(rustix::io::Errno::CONNRESET) => Errno::Connreset,
                 Some(rustix::io::Errno::MSGSIZE) => Errno::Msgsize,
+                Some(rustix::io::Errno::AGAIN) => Errno::Again,
                 _ => Errno::Io,
             }));
         }

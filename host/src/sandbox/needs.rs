@@ -40,7 +40,7 @@ pub struct Needs {
 }
 
 /// What names are resolved with. Each may be a link: systemd-resolved's is.
-const RESOLVER: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
+pub const RESOLVER: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
 
 /// What answers about names listens to (RFC 1035), by TCP when the answer is long.
 const DOMAIN: u16 = 53;

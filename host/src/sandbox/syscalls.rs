@@ -208,11 +208,12 @@ const NAMESPACES: u32 = (libc::CLONE_NEWNS
 /// `PAGEMAP_SCAN` (`linux/fs.h`): which pages of a guest were written to.
 const PAGEMAP_SCAN: u32 = 0xc060_6610;
 
-/// What non-blocking sockets need, the pool of instances, and asking whether something is a terminal.
+/// What non-blocking sockets need, answers by Unix datagrams, the pool of instances, and asking whether something is a terminal.
 const REQUESTS: &[u32] = &[
     libc::FIONBIO as u32,
     libc::FIONREAD as u32,
     libc::FIOCLEX as u32,
+    libc::TIOCOUTQ as u32,
     libc::TCGETS as u32,
     libc::TIOCGWINSZ as u32,
     PAGEMAP_SCAN,

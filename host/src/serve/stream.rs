@@ -168,6 +168,7 @@ pub async fn vanished(connection: &Connection) {
 pub async fn linger(connection: &Connection) {
     // First of all, and always: whoever else has a copy of the descriptor (a super-server) keeps it open.
     connection.shut_down_writing();
+    connection.take_over_reading();
     if connection.is_read_to_its_end() {
         return;
     }

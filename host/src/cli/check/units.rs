@@ -14,12 +14,14 @@ pub struct SocketUnit {
     pub service: String,
     /// What it listens to: an address and what `systemctl` calls its type (`Stream`, `Datagram`, …).
     pub listens: Vec<(String, String)>,
+    /// Is the socket given up when it starts its service too often (`TriggerLimitBurst=`, `systemd.socket(5)`)?
+    pub has_trigger_limit: bool,
 }
 
 /// The socket units that are loaded: the system's for root, else the user's own. Empty where no
 /// service manager answers.
 pub fn socket_units() -> Vec<SocketUnit> {
-    let properties = "--property=Id,FileDescriptorName,Triggers,Listen";
+    let properties = "--property=Id,FileDescriptorName,Triggers,Listen,TriggerLimitIntervalUSec,TriggerLimitBurst";
     parse(&show(&[properties, "*.socket"]))
 }
 
@@ -68,6 +70,7 @@ fn parse(text: &str) -> Vec<SocketUnit> {
     for paragraph in text.split("\n\n") {
         let mut unit = SocketUnit::default();
         let mut is_ours = false;
+        let (mut interval, mut burst) = ("0", "0");
         for line in paragraph.lines() {
             match line.split_once('=') {
                 Some(("Id", name)) => unit.name = name.to_owned(),
@@ -83,9 +86,12 @@ fn parse(text: &str) -> Vec<SocketUnit> {
                     let kind = kind.trim_start_matches('(').trim_end_matches(')');
                     unit.listens.push((address.to_owned(), kind.to_owned()));
                 }
+                Some(("TriggerLimitIntervalUSec", value)) => interval = value,
+                Some(("TriggerLimitBurst", value)) => burst = value,
                 _ => {}
             }
         }
+        unit.has_trigger_limit = interval != "0" && burst != "0";
         if is_ours {
             units.push(unit);
         }
@@ -115,9 +121,11 @@ mod tests {
     fn our_units_are_found_with_all_that_they_listen_to() {
         let text = "Id=dbus.socket\nTriggers=dbus.service\nListen=/run/dbus (Stream)\n\n\
             Id=dns.socket\nFileDescriptorName=dns\nTriggers=wasm-sock.service\n\
-            Listen=192.0.2.53:53 (Datagram)\nListen=192.0.2.53:53 (Stream)\n\n\
+            Listen=192.0.2.53:53 (Datagram)\nListen=192.0.2.53:53 (Stream)\n\
+            TriggerLimitIntervalUSec=0\nTriggerLimitBurst=200\n\n\
             Id=wasm-sock@hello.socket\nFileDescriptorName=wasm-sock@hello.socket\n\
-            Triggers=wasm-sock@hello.service\nListen=[::]:7000 (Stream)\n";
+            Triggers=wasm-sock@hello.service\nListen=[::]:7000 (Stream)\n\
+            TriggerLimitIntervalUSec=2s\nTriggerLimitBurst=200\n";
         let listen = |address: &str, kind: &str| (address.to_owned(), kind.to_owned());
         let expected = [
             SocketUnit {
@@ -128,12 +136,14 @@ mod tests {
                     listen("192.0.2.53:53", "Datagram"),
                     listen("192.0.2.53:53", "Stream"),
                 ],
+                has_trigger_limit: false,
             },
             SocketUnit {
                 name: "wasm-sock@hello.socket".into(),
                 handler: "hello".into(),
                 service: "wasm-sock@hello.service".into(),
                 listens: vec![listen("[::]:7000", "Stream")],
+                has_trigger_limit: true,
             },
         ];
         assert_eq!(parse(text), expected);

@@ -1,23 +1,45 @@
 //! A socket of datagrams: whom one came from, where it was sent to, and sending its answer from there.
 
 use crate::guest::Peer;
+use crate::sync::lock;
 use bytes::Bytes;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, getsockname, recvmsg, sendmsg,
-    setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, getsockname, getsockopt,
+    recvmsg, sendmsg, setsockopt, sockopt,
 };
 use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix};
+use std::collections::{HashMap, HashSet};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
 /// How long a socket that takes no answer is given to take it.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What part of the room for answers that were not read one client may have: they lie in the buffer of *our*
+/// socket until then (`unix(7)`), and who fills that keeps all others from being answered.
+const SHARE: usize = 8;
+
+/// What an answer takes there beside its bytes.
+const OVERHEAD: usize = 1024;
+
+/// Clients that are kept apart. With more of them, all are forgotten: none has had much.
+const MOST_CLIENTS: usize = 4096;
+
+/// Answers to clients of a Unix socket.
+#[derive(Default)]
+struct Answers {
+    /// Bytes that each was sent since all were last read.
+    sent: HashMap<Vec<u8>, usize>,
+    /// Clients that took no answer, and are given time for one.
+    waiting: HashSet<Vec<u8>>,
+}
 
 /// How often it is asked.
 const RETRY: Duration = Duration::from_millis(5);
@@ -27,6 +49,7 @@ pub struct DatagramSocket {
     fd: AsyncFd<OwnedFd>,
     /// The port that is ours; `None`: it is a Unix socket.
     port: Option<u16>,
+    answers: Mutex<Answers>,
 }
 
 /// A datagram that has come.
@@ -65,7 +88,8 @@ impl DatagramSocket {
         let port = internet(&local).map(|address| address.port());
         // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
         let fd = unsafe { AsyncFd::register(fd) }?;
-        Ok(Self { fd, port })
+        let answers = Mutex::default();
+        Ok(Self { fd, port, answers })
     }
 
     /// Waits until something has come since the last wait.
@@ -131,11 +155,7 @@ impl DatagramSocket {
             Sender::Internet { from, to } => {
                 Peer::of_udp(*from, to.zip(self.port).map(SocketAddr::from))
             }
-            Sender::Unix(name) => {
-                let abstract_name = name.abstract_name().map(|name| [b"@", name].concat());
-                let name = name.path_bytes().or(abstract_name.as_deref());
-                Peer::of_unix_datagram(name.unwrap_or_default())
-            }
+            Sender::Unix(name) => Peer::of_unix_datagram(&client(name)),
             Sender::Nobody => Peer::of_unix_datagram(b"unnamed"),
         }
     }
@@ -146,6 +166,33 @@ impl DatagramSocket {
         if answer.is_empty() {
             return Ok(0);
         }
+        let Sender::Unix(name) = to else {
+            return self.insist(answer, to).await;
+        };
+        let name = client(name);
+        if self.has_its_share(&name) {
+            return Err(io::Error::other("its client reads none of its answers"));
+        }
+        let sent = match self.try_reply(answer, to) {
+            // Another answer of the same client waits for the same.
+            Err(e) if is_full(&e) && !lock(&self.answers).waiting.insert(name.clone()) => Err(e),
+            Err(e) if is_full(&e) => {
+                let sent = self.insist(answer, to).await;
+                lock(&self.answers).waiting.remove(&name);
+                sent
+            }
+            sent => sent,
+        }?;
+        let mut answers = lock(&self.answers);
+        if answers.sent.len() >= MOST_CLIENTS {
+            answers.sent.clear();
+        }
+        *answers.sent.entry(name).or_default() += sent + OVERHEAD;
+        Ok(sent)
+    }
+
+    /// Tries for a while.
+    async fn insist(&self, answer: &[u8], to: &Sender) -> io::Result<usize> {
         let give_up = Instant::now() + PATIENCE;
         loop {
             match self.try_reply(answer, to) {
@@ -155,6 +202,17 @@ impl DatagramSocket {
                 result => return result,
             }
         }
+    }
+
+    /// Has this client been sent so much that nobody has read that others would go short?
+    fn has_its_share(&self, name: &[u8]) -> bool {
+        let unread = unread(self.fd.get_ref());
+        let mut answers = lock(&self.answers);
+        if unread == 0 {
+            answers.sent.clear();
+        }
+        let room = getsockopt(self.fd.get_ref(), sockopt::SndBuf).unwrap_or(0) / SHARE;
+        unread > room && answers.sent.get(name).is_some_and(|sent| *sent > room)
     }
 
     fn try_reply(&self, answer: &[u8], to: &Sender) -> io::Result<usize> {
@@ -211,6 +269,24 @@ impl DatagramSocket {
             None => sendmsg(fd, &answer, &[], flags, Some(&to)),
         }
     }
+}
+
+/// Bytes of a Unix socket that those they were sent to have not read; 0 where that cannot be told.
+fn unread(fd: &OwnedFd) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ writes one integer (`SIOCOUTQ`, unix(7)).
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    match result {
+        0 => usize::try_from(bytes).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// What tells one client from another: its address.
+fn client(name: &SocketAddrUnix) -> Vec<u8> {
+    let path = name.path_bytes().map(<[u8]>::to_vec);
+    let abstract_name = || [b"@", name.abstract_name().unwrap_or_default()].concat();
+    path.unwrap_or_else(abstract_name)
 }
 
 /// Is there no room for another datagram now?
