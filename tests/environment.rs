@@ -272,7 +272,7 @@ fn one_of_a_thousand_sockets_is_answered_and_only_its_module_is_loaded() {
 #[test]
 fn with_a_bad_configuration_clients_are_reset_for_a_while_and_all_mistakes_are_told() {
     let (world, address) = with_hello();
-    world.configure("[handler.hello]\nmemry = \"1MiB\"\ntimeout = \"soon\"\n");
+    world.configure("[defaults]\nmemry = \"1MiB\"\ntimeout = \"soon\"\n");
     let mut host = world.start(&[]);
     for _ in 0..10 {
         address.knock().expect_reset_after("");
@@ -295,9 +295,57 @@ fn with_a_bad_configuration_clients_are_reset_for_a_while_and_all_mistakes_are_t
 }
 
 #[test]
+fn a_mistake_about_one_handler_costs_that_handler_until_it_is_mended() {
+    let world = World::new(Kind::P1);
+    let bad = ["syntax", "key", "twice", "hidden", "table"];
+    for name in ["good", "other"].iter().chain(&bad) {
+        world.install(name, "hello");
+    }
+    let good = ["good", "other"].map(|name| world.tcp(name));
+    let bad = bad.map(|name| world.tcp(name));
+    world.configure("[handler.other]\n[handler.twice]\n[handler.table]\nmemry = 1\n");
+    let folder = world.path("config/handlers.d");
+    fs::create_dir(&folder).unwrap();
+    let write = |name: &str, text: &[u8]| fs::write(folder.join(name), text).unwrap();
+    write("good.toml", b"[handler.good]\nmemory = '8MiB'\n");
+    write("syntax.toml", b"[handler.syntax\nmemory = 8MiB\n");
+    write("key.toml", b"[handler.key]\nmemry = '8MiB'\n");
+    write("twice.toml", b"[handler.twice]\n");
+    // It is about the handler that it is named after, whatever it says.
+    write("hidden.toml", b"[handler.hidden]\nargs = ['\xff']\n");
+    let mut host = world.start(&[]);
+    for address in &good {
+        answers(address);
+    }
+    for address in &bad {
+        address.knock().expect_reset_after("");
+    }
+    for file in [
+        "wasm-sock.toml:4:1",
+        "syntax.toml:1:",
+        "key.toml:2:1",
+        "twice.toml:1:",
+        "hidden.toml:2:",
+    ] {
+        assert!(
+            host.log.text().contains(file),
+            "{file}: {}",
+            host.log.text()
+        );
+    }
+    host.log.expect("it is not served: there is a mistake in");
+
+    // Whoever mends it need do no more.
+    write("syntax.toml", b"[handler.syntax]\nmemory = '8MiB'\n");
+    host.expect_leave();
+    let _host = world.start(&[]);
+    answers(&bad[0]);
+}
+
+#[test]
 fn with_a_bad_configuration_the_host_still_leaves_when_told_to() {
     let (world, address) = with_hello();
-    world.configure("[handler.hello]\nmemry = \"1MiB\"\n");
+    world.configure("[defaults]\nmemry = \"1MiB\"\n");
     let host = world.start(&[]);
     address.knock().expect_reset_after("");
     host.signal(rustix::process::Signal::TERM);
@@ -311,7 +359,7 @@ fn with_a_bad_configuration_the_host_still_leaves_when_told_to() {
 fn with_a_bad_configuration_a_descriptor_that_is_no_socket_costs_no_cpu_time() {
     let (world, address) = with_hello();
     world.pass("odd", fs::File::open("/dev/null").unwrap());
-    world.configure("[handler.hello]\nmemry = \"1MiB\"\n");
+    world.configure("[defaults]\nmemry = \"1MiB\"\n");
     let host = world.start(&[]);
     address.knock().expect_reset_after("");
     let before = host.cpu_time();

@@ -6,7 +6,9 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -110,6 +112,13 @@ impl World {
         assert_eq!(output.status.code(), Some(error), "{attempt}: {output:?}");
     }
 
+    /// It is the filter of system calls that refuses.
+    #[track_caller]
+    fn expect_refused(&self, attempt: &str) {
+        let output = self.start(&[("WASM_SOCK_ATTEMPT", attempt)]);
+        assert_eq!(output.status.code(), Some(EPERM), "{attempt}: {output:?}");
+    }
+
     #[track_caller]
     fn expect_file(&self, attempt: &str, file: &str, error: i32) {
         self.expect(&format!("{attempt}:{}", self.path(file).display()), error);
@@ -128,8 +137,10 @@ fn files_are_opened_where_they_were_granted_and_nowhere_else() {
     world.expect_file("write", "read/file", EACCES);
     world.expect_file("write", "read/new", EACCES);
     world.expect_file("write", "write/new", WORKS);
-    world.expect_file("write", "cache/modules/new", WORKS);
-    // What the next start is to be granted lies here.
+    world.expect_file("open-beneath", "secret/file", EACCES);
+    world.expect_file("open-beneath", "read/file", WORKS);
+    // What the next start is to run, and to be granted, lies here.
+    world.expect_file("write", "cache/modules/new", EACCES);
     world.expect_file("write", "cache/new", EACCES);
     world.expect_file("write", "cache/file", EACCES);
     world.expect_file("read", "modules/it.cwasm", WORKS);
@@ -147,6 +158,10 @@ fn without_a_grant_no_socket_is_made() {
     let path = world.path("socket");
     let _socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
     world.expect(&format!("unix:{}", path.display()), EPERM);
+    let name = format!("wasm-sock-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let _socket = std::os::unix::net::UnixDatagram::bind_addr(&address).unwrap();
+    world.expect(&format!("abstract:{name}"), EPERM);
 }
 
 #[test]
@@ -167,28 +182,125 @@ fn server() -> TcpListener {
 }
 
 #[test]
-fn no_program_is_run_where_nothing_is_to_be_compiled() {
-    World::new().expect("execute:/bin/true", EPERM);
+fn a_socket_that_was_passed_connects_to_nobody() {
+    let server = server();
+    let attempt = format!("fast-open:{}", server.local_addr().unwrap());
+    World::new().expect(&attempt, EPERM);
+    // Its port was granted, which is another thing.
+    World::new().allow_outbound(&server).expect(&attempt, EPERM);
 }
 
 #[test]
-fn only_the_compiler_is_run_where_something_is_to_be_compiled() {
-    let mut world = World::new().with_source();
-    // Something static to stand for the compiler, which is looked for beside the program.
-    world.program = world.path("wasm-sock");
-    fs::copy(PROGRAM, &world.program).unwrap();
-    symlink(PROGRAM, world.path("wasm-sock-compile")).unwrap();
-    world.expect("execute:/bin/true", EACCES);
-    let compiler = world.program.with_file_name("wasm-sock-compile");
-    world.expect(&format!("execute:{}", compiler.display()), WORKS);
+fn no_program_is_run_not_even_the_compiler() {
+    for mut world in [World::new(), World::new().with_source()] {
+        // Something static to stand for the compiler, which is looked for beside the program.
+        world.program = world.path("wasm-sock");
+        fs::copy(PROGRAM, &world.program).unwrap();
+        symlink(PROGRAM, world.path("wasm-sock-compile")).unwrap();
+        let compiler = world.program.with_file_name("wasm-sock-compile");
+        world.expect("execute:/bin/true", EPERM);
+        world.expect(&format!("execute:{}", compiler.display()), EPERM);
+        let granted = world.path("read/program");
+        fs::copy("/bin/true", &granted).unwrap();
+        world.expect(&format!("run-memory:{}", granted.display()), EPERM);
+    }
 }
 
 #[test]
-fn memory_that_was_written_is_never_run() {
+fn memory_that_was_written_is_not_made_executable() {
     let world = World::new();
     world.expect("map", EPERM);
     world.expect("protect", EPERM);
     world.expect("run-written", EPERM);
+}
+
+/// Ways around a sandbox that have led out of others.
+#[test]
+fn what_no_host_needs_is_refused() {
+    let world = World::new();
+    world.expect("dumpable", EPERM);
+    for number in [
+        libc::SYS_io_uring_setup,
+        libc::SYS_io_uring_enter,
+        libc::SYS_io_uring_register,
+        libc::SYS_clone3,
+        libc::SYS_fork,
+        libc::SYS_vfork,
+        libc::SYS_unshare,
+        libc::SYS_setns,
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        libc::SYS_ptrace,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_process_madvise,
+        libc::SYS_kcmp,
+        libc::SYS_kill,
+        libc::SYS_pidfd_open,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_pidfd_send_signal,
+        libc::SYS_add_key,
+        libc::SYS_request_key,
+        libc::SYS_keyctl,
+        libc::SYS_bpf,
+        libc::SYS_perf_event_open,
+        libc::SYS_userfaultfd,
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_fsopen,
+        libc::SYS_open_tree,
+        libc::SYS_move_mount,
+        libc::SYS_mount_setattr,
+        libc::SYS_chroot,
+        libc::SYS_pivot_root,
+        libc::SYS_open_by_handle_at,
+        libc::SYS_name_to_handle_at,
+        libc::SYS_mknod,
+        libc::SYS_mknodat,
+        libc::SYS_chmod,
+        libc::SYS_fchmod,
+        libc::SYS_fchmodat,
+        libc::SYS_chown,
+        libc::SYS_fchown,
+        libc::SYS_setxattr,
+        libc::SYS_fsetxattr,
+        libc::SYS_setuid,
+        libc::SYS_setresuid,
+        libc::SYS_setgroups,
+        libc::SYS_capset,
+        libc::SYS_personality,
+        libc::SYS_modify_ldt,
+        libc::SYS_socketpair,
+        libc::SYS_listen,
+        libc::SYS_bind,
+        libc::SYS_connect,
+        libc::SYS_splice,
+        libc::SYS_vmsplice,
+        libc::SYS_shmget,
+        libc::SYS_shmat,
+        libc::SYS_msgget,
+        libc::SYS_semget,
+        libc::SYS_mq_open,
+        libc::SYS_inotify_init1,
+        libc::SYS_fanotify_init,
+        libc::SYS_seccomp,
+        libc::SYS_setrlimit,
+        libc::SYS_sched_setscheduler,
+        libc::SYS_ioprio_set,
+        libc::SYS_remap_file_pages,
+        libc::SYS_pkey_mprotect,
+        libc::SYS_init_module,
+        libc::SYS_finit_module,
+        libc::SYS_reboot,
+        libc::SYS_swapon,
+        libc::SYS_acct,
+        libc::SYS_quotactl,
+        libc::SYS_settimeofday,
+    ] {
+        world.expect_refused(&format!("call:{number}"));
+    }
+    // There is no terminal here: without the sandbox it fails, too.
+    world.expect_refused("type-into-terminal");
 }
 
 #[test]
@@ -219,7 +331,7 @@ fn what_is_granted_is_printed_in_plain_words() {
         format!("  {}: read, list, write\n", world.path("write").display()),
         format!("  connect to {port}\n"),
         "  and socket* connect bind\n".to_owned(),
-        "  no program is run: there is nothing to compile\n".to_owned(),
+        "  no program is run\n".to_owned(),
     ] {
         assert!(said.contains(&line), "{line:?} is not in {said}");
     }

@@ -13,20 +13,21 @@ use crate::entries;
 /// A user who is neither root nor the one that the host runs as.
 const STRANGER: u32 = 4242;
 
-/// What a module is installed as. Of a `.wasm` the cache keeps what it was compiled to, of a `.cwasm` a copy.
-const FORMS: [&str; 2] = ["wasm", "cwasm"];
+/// What a module is installed as, and how many entries the cache has for it: of a `.wasm` what it was compiled to,
+/// by its content and by the file; of a `.cwasm` a copy.
+const FORMS: [(&str, usize); 2] = [("wasm", 2), ("cwasm", 1)];
 
 /// A handler that answers `version 1`, for which the cache has an entry; and native code to put in its place
 /// that answers `edition 1`.
 struct Kept {
     world: World,
     address: Address,
-    entry: PathBuf,
+    entries: Vec<PathBuf>,
     other: Vec<u8>,
 }
 
 impl Kept {
-    fn new(kind: Kind, form: &str) -> Self {
+    fn new(kind: Kind, (form, count): (&str, usize)) -> Self {
         let world = World::new(kind);
         let other = world.compile(&second_version(kind), "other");
         let other = fs::read(other).expect("read native code");
@@ -42,13 +43,13 @@ impl Kept {
         address.knock().expect_whole("version 1\n");
         let folder = world.path("cache/modules");
         let mut names = Vec::new();
-        eventually("the cache has an entry", || {
+        eventually("the cache has its entries", || {
             names = entries(&folder);
-            names.len() == 1 && names[0].ends_with(".cwasm")
+            names.len() == count && names.iter().all(|name| name.ends_with(".cwasm"))
         });
         drop(host);
         Self {
-            entry: folder.join(&names[0]),
+            entries: names.iter().map(|name| folder.join(name)).collect(),
             world,
             address,
             other,
@@ -57,10 +58,12 @@ impl Kept {
 
     /// Puts the other module's native code into the cache, spoils who may have written it, and expects `answer`.
     fn answers(&self, answer: &str, spoil: impl Fn(&Path)) -> String {
-        fs::remove_file(&self.entry).expect("remove the entry");
-        fs::write(&self.entry, &self.other).expect("write another entry");
-        chmod(&self.entry, 0o600);
-        spoil(&self.entry);
+        for entry in &self.entries {
+            fs::remove_file(entry).expect("remove the entry");
+            fs::write(entry, &self.other).expect("write another entry");
+            chmod(entry, 0o600);
+            spoil(entry);
+        }
         let host = self.world.start(&[]);
         self.address.knock().expect_whole(answer);
         host.log.text()
@@ -68,7 +71,7 @@ impl Kept {
 
     /// The folder of the entries, as the host makes it.
     fn mend_folder(&self) {
-        let folder = folder_of(&self.entry);
+        let folder = folder_of(&self.entries[0]);
         let us = rustix::process::geteuid().as_raw();
         chmod(folder, 0o700);
         chown(folder, Some(us), None).expect("chown");
@@ -95,8 +98,8 @@ fn is_passed_over(why: &str, spoils: &[&dyn Fn(&Path)]) {
                 kept.mend_folder();
                 // That a copy is of no use goes without saying: its original is loaded instead.
                 let passed_over = log.contains("cached module passed over: ");
-                assert_eq!(passed_over, form == "wasm", "{log}");
-                assert_eq!(log.contains(why), form == "wasm", "{log}");
+                assert_eq!(passed_over, form.0 == "wasm", "{log}");
+                assert_eq!(log.contains(why), form.0 == "wasm", "{log}");
             }
         }
     }

@@ -2,17 +2,19 @@
 
 use super::arguments::HostOptions;
 use super::{Failure, check, environment, load_config, print};
-use crate::activation::{self, ActivationError, Passed, handler_name};
+use crate::activation::{self, ActivationError, Passed, Socket, handler_name};
 use crate::config::{Config, ConfigErrors};
 use crate::guest;
 use crate::journal::{self, Level};
 use crate::lifecycle;
-use crate::module::{Cache, compiler_path};
+use crate::module::{Cache, Compiled, Keeper, Work};
 use crate::sandbox::{self, Needs};
 use crate::serve::{self, Plan};
 use crate::snapshot::Snapshots;
 use crate::trace::{self, Mark};
 use std::collections::BTreeSet;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 /// # Errors
 /// When no sockets were passed, the configuration is bad, or the process cannot serve.
@@ -29,9 +31,10 @@ pub fn run(options: HostOptions) -> Result<(), Failure> {
         // What cannot be made is told by whoever stores something there.
         let _ = cache.make();
     }
+    let keeper = keeper(&plan, &needs, &passed, cache.as_ref());
     let plan = confine(plan, &needs);
     trace::pass(Mark::Sandbox);
-    serve::serve(passed, &plan, cache)?;
+    serve::serve(passed, &plan, Compiled { cache, keeper })?;
     match plan {
         Plan::Serve { .. } => Ok(()),
         Plan::TurnAway => Err(Failure::Reported),
@@ -88,6 +91,54 @@ fn prepare(options: HostOptions, passed: &Passed, cache: Option<&Cache>) -> (Pla
     (plan, needs_of_host(needs, cache))
 }
 
+/// The process beside the host that compiles, where that may be to do. It also makes copies of artifacts that are
+/// about to be loaded and have none.
+fn keeper(
+    plan: &Plan,
+    needs: &Needs,
+    passed: &Passed,
+    cache: Option<&Cache>,
+) -> Option<Arc<Keeper>> {
+    let files_of = |name: &str| plan.settings(name).1.ok();
+    let artifact = |socket: &Socket| {
+        let files = files_of(handler_name(&socket.name))?;
+        files.stamp().prefers_cwasm().then_some(files.cwasm)
+    };
+    let mut copies = Vec::new();
+    if let Some(cache) = cache {
+        let sockets = || passed.sockets.iter();
+        // When nobody waits, nobody waits longer for all to be looked at.
+        let nobody_waits = !sockets().any(|socket| socket.ready);
+        let ready = sockets().filter(|socket| nobody_waits || socket.ready);
+        copies.extend(
+            ready
+                .filter_map(artifact)
+                .filter(|path| cache.lacks_copy_of(path)),
+        );
+    }
+    let compiles = needs.compiles;
+    if !compiles && copies.is_empty() {
+        return None;
+    }
+    let work = Work { copies, compiles };
+    let close = || {
+        for socket in &passed.sockets {
+            // SAFETY: the new process ends without ever using it.
+            unsafe { libc::close(socket.fd.as_raw_fd()) };
+        }
+    };
+    // SAFETY: no thread was started yet.
+    match unsafe { Keeper::fork(&work, cache, files_of, close) } {
+        Ok(keeper) => compiles.then(|| Arc::new(keeper)),
+        Err(error) => {
+            let message =
+                format_args!("nothing can be compiled: {error} (raise TasksMax= in the service)");
+            journal::log(Level::Warning, message);
+            None
+        }
+    }
+}
+
 /// Gives up all that the plan does not need. Where the plan asks for more than the kernel can do about
 /// that, nothing is served.
 fn confine(plan: Plan, needs: &Needs) -> Plan {
@@ -129,10 +180,6 @@ fn needs_of_host(mut needs: Needs, cache: Option<&Cache>) -> Needs {
     needs.add_resolver();
     if let Some(cache) = cache {
         needs.add_cache(cache.directory());
-    }
-    if needs.compiles {
-        // Whoever has something to compile then says that it is not there.
-        needs.compiler = compiler_path().ok();
     }
     needs
 }

@@ -2,24 +2,24 @@
 //! copies of artifacts that lie elsewhere, where they may be changed in place.
 
 use super::files::{FRESH, FileStamp};
-use rustix::fs::Access;
+use super::load::open_trusted;
+use rustix::fs::{Access, access};
 use sha2::{Digest, Sha256};
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::thread;
 use std::time::SystemTime;
 
 /// Tells apart what this process stores at the same time.
 static STORED: AtomicU32 = AtomicU32::new(0);
 
-/// The folder of compiled modules in the directory, which a host that has confined itself may change. What
-/// decides about how it confines itself lies beside it.
+/// The folder of compiled modules in the directory, which a host that has confined itself reads. What decides
+/// about how it confines itself lies beside it.
 const MODULES: &str = "modules";
 
 /// The directory of compiled modules. An entry's name says all that the entry depends on, so
@@ -66,7 +66,7 @@ impl Cache {
     /// # Errors
     /// Those of the file system. Whoever stores something meets them, too.
     pub fn make(&self) -> io::Result<()> {
-        if rustix::fs::access(&self.directory, Access::EXISTS).is_ok() {
+        if access(&self.directory, Access::EXISTS).is_ok() {
             return Ok(());
         }
         DirBuilder::new()
@@ -83,32 +83,67 @@ impl Cache {
     }
 
     /// Where the copy of an artifact lies, or would; `None` while it may still be written to.
-    pub fn copy_of(&self, path: &Path, artifact: &File) -> Option<PathBuf> {
-        let stamp = FileStamp::of(&artifact.metadata().ok()?);
-        let name = || format!("{:0PATH$x}-{stamp:x}.cwasm", hash_of(path));
+    pub fn copy_of(&self, path: &Path, stamp: FileStamp) -> Option<PathBuf> {
+        self.named_after(hash_of(path), stamp)
+    }
+
+    /// Where the artifact of a `.wasm` lies by the name of the file as it is now, or would; `None` as above.
+    pub fn compiled_from(&self, path: &Path, stamp: FileStamp) -> Option<PathBuf> {
+        self.named_after(hash_of((path, wasm_sock_engine::fingerprint())), stamp)
+    }
+
+    fn named_after(&self, path: u64, stamp: FileStamp) -> Option<PathBuf> {
+        let name = || format!("{path:0PATH$x}-{stamp:x}.cwasm");
         (!stamp.is_younger_than(FRESH)).then(|| self.directory.join(name()))
     }
 
-    /// Keeps a copy where [`Self::copy_of`] said, and deletes those of what was at the same path before.
-    /// Does so in a thread of its own; when it fails, the next start tries again.
-    pub fn keep_copy(&self, copy: PathBuf, artifact: File) {
-        let cache = self.clone();
-        let keep = move || -> io::Result<()> {
-            let mut bytes = vec![0; artifact.metadata()?.len() as usize];
-            artifact.read_exact_at(&mut bytes, 0)?;
-            cache.store(&copy, &bytes)?;
-            for entry in fs::read_dir(&cache.directory)? {
-                let other = entry?.path();
-                if other != copy && path_of(&other) == path_of(&copy) {
-                    fs::remove_file(other)?;
-                }
+    /// Is there no copy of an artifact yet, though there may be one?
+    pub fn lacks_copy_of(&self, path: &Path) -> bool {
+        let stamp = FileStamp::at(path).ok().flatten();
+        let copy = stamp.and_then(|stamp| self.copy_of(path, stamp));
+        copy.is_some_and(|copy| access(&copy, Access::EXISTS).is_err())
+    }
+
+    /// Keeps a copy of an artifact where [`Self::copy_of`] says, and deletes those of what was at the same path
+    /// before.
+    ///
+    /// # Errors
+    /// Those of the file system, and when it is not to be trusted.
+    pub fn keep_copy(&self, path: &Path) -> io::Result<()> {
+        let mut artifact = open_trusted(path).map_err(io::Error::other)?;
+        let stamp = FileStamp::of(&artifact.metadata()?);
+        let copy = self.copy_of(path, stamp).ok_or(ErrorKind::ResourceBusy)?;
+        let mut bytes = Vec::new();
+        artifact.read_to_end(&mut bytes)?;
+        self.store(&copy, &bytes)?;
+        self.delete_others(&copy)
+    }
+
+    /// Gives an entry the name of the `.wasm` that it was compiled from, as that is now, and deletes those of what
+    /// was at the same path before.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn link(&self, entry: &Path, path: &Path, stamp: FileStamp) -> io::Result<()> {
+        let name = self.compiled_from(path, stamp);
+        let name = name.ok_or(ErrorKind::ResourceBusy)?;
+        let unfinished = unfinished(&name);
+        fs::hard_link(entry, &unfinished)?;
+        let renamed = fs::rename(&unfinished, &name);
+        // A name for what has it already is left over (rename(2)).
+        let _ = fs::remove_file(&unfinished);
+        renamed?;
+        self.delete_others(&name)
+    }
+
+    fn delete_others(&self, named: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(&self.directory)? {
+            let other = entry?.path();
+            if other != named && path_of(&other) == path_of(named) {
+                fs::remove_file(other)?;
             }
-            Ok(())
-        };
-        // Without the copy, or a thread to make it, a start takes longer.
-        let _ = thread::Builder::new()
-            .name("cache".into())
-            .spawn(move || drop(keep()));
+        }
+        Ok(())
     }
 
     /// Keeps an artifact under the name that [`Self::entry`] gave. Nobody ever sees half of it, and
@@ -138,16 +173,7 @@ impl Cache {
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> io::Result<()> {
         self.make()?;
-        let number = STORED.fetch_add(1, Relaxed);
-        let moment = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let name = format!(
-            ".unfinished-{}-{number}-{}",
-            std::process::id(),
-            moment.as_nanos()
-        );
-        let unfinished = entry.with_file_name(name);
+        let unfinished = unfinished(entry);
         let written = File::options()
             .write(true)
             .create_new(true)
@@ -163,11 +189,25 @@ impl Cache {
     }
 }
 
+/// A name that nobody else uses, for what is to become an entry.
+fn unfinished(entry: &Path) -> PathBuf {
+    let number = STORED.fetch_add(1, Relaxed);
+    let moment = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let name = format!(
+        ".unfinished-{}-{number}-{}",
+        std::process::id(),
+        moment.as_nanos()
+    );
+    entry.with_file_name(name)
+}
+
 /// Digits that a copy's name tells the path of its original with ([`hash_of`]). Two originals that share
 /// them take turns.
 const PATH: usize = 16;
 
-/// Those digits; `None`: it is no copy.
+/// Those digits; `None`: it is named after its content.
 fn path_of(copy: &Path) -> Option<&str> {
     let (path, _) = copy.file_name()?.to_str()?.split_once('-')?;
     (path.len() == PATH).then_some(path)

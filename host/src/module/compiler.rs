@@ -1,8 +1,8 @@
 //! Running `wasm-sock-compile`, the program with the compiler in it.
 
-use crate::sandbox::{self, OUTDATED_REASON};
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command, Stdio};
 use std::{env, io, thread};
 
@@ -19,6 +19,22 @@ pub fn compiler_path() -> io::Result<PathBuf> {
     Ok(env::current_exe()?.with_file_name(PROGRAM))
 }
 
+/// What is said of a compiler that cannot be run.
+pub fn missing(compiler: &Path, error: &io::Error) -> String {
+    format!(
+        "cannot run {}: {error} (it belongs beside wasm-sock: install it, or run `wasm-sock compile` where it is and install the .cwasm)",
+        compiler.display()
+    )
+}
+
+/// What is said of a module that takes longer.
+pub fn slow(module: &Path) -> String {
+    format!(
+        "compiling {} takes more than a second; `wasm-sock compile {0}` does it ahead of time",
+        module.display()
+    )
+}
+
 /// Compiles a module, and returns the artifact.
 ///
 /// The compiler gets the module itself, not its file's name: what is compiled is what was read,
@@ -28,7 +44,39 @@ pub fn compiler_path() -> io::Result<PathBuf> {
 /// What the compiler said, or why it could not be run, in one line.
 pub fn compile(wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, String> {
     let compiler = compiler_path().map_err(|e| format!("cannot find {PROGRAM}: {e}"))?;
-    let mut child = Command::new(&compiler)
+    run(&mut Command::new(&compiler), wasm, slow).map_err(|failure| match failure {
+        Failure::NotRun(error) => missing(&compiler, &error),
+        Failure::Failed(why) => why,
+    })
+}
+
+/// What makes `wasm-sock compile` confine itself and have bounds before it becomes the compiler.
+pub const CONFINED: &str = "--confined";
+
+/// CPU time of the compiler, in seconds, and its memory, in bytes, where nobody waits at a terminal.
+pub const CPU_TIME: u64 = 600;
+pub const MEMORY: u64 = 4 << 30;
+
+/// As [`compile`], in a process that can touch nothing but the module, and has bounds.
+///
+/// # Errors
+/// As there.
+pub fn compile_confined(wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, String> {
+    let mut ourselves = Command::new("/proc/self/exe");
+    let compiler = ourselves.args(["compile", CONFINED]);
+    run(compiler, wasm, slow).map_err(|failure| match failure {
+        Failure::NotRun(error) => missing(Path::new(PROGRAM), &error),
+        Failure::Failed(why) => why,
+    })
+}
+
+enum Failure {
+    NotRun(io::Error),
+    Failed(String),
+}
+
+fn run(compiler: &mut Command, wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, Failure> {
+    let mut child = compiler
         .args(["-", "-o", "-"])
         // It needs nothing of what we were told, the sockets least of all.
         .env_clear()
@@ -36,15 +84,7 @@ pub fn compile(wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, String> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|e| {
-            if sandbox::refuses(&compiler, &e) {
-                return format!("it has to be compiled: {OUTDATED_REASON}");
-            }
-            format!(
-                "cannot run {}: {e} (it belongs beside wasm-sock: install it, or run `wasm-sock compile` where it is and install the .cwasm)",
-                compiler.display()
-            )
-        })?;
+        .map_err(Failure::NotRun)?;
     // It reads all of its input before it says anything. Should it end early, its own words tell
     // more than this error would.
     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(wasm));
@@ -56,14 +96,22 @@ pub fn compile(wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, String> {
         let output = reader.join().unwrap_or(Err(io::ErrorKind::Other.into()))?;
         Ok((output, said.unwrap_or_default()))
     })
-    .map_err(|e: io::Error| format!("{PROGRAM} was lost: {e}"))?;
+    .map_err(|e: io::Error| Failure::Failed(format!("{PROGRAM} was lost: {e}")))?;
     if output.status.success() {
         return Ok(output.stdout);
     }
-    if said.is_empty() {
-        return Err(format!("{PROGRAM} ended with {}", output.status));
-    }
-    Err(said)
+    Err(Failure::Failed(match output.status.signal() {
+        Some(libc::SIGXCPU) => format!(
+            "compiling it takes more than {CPU_TIME} s of CPU time (`wasm-sock compile` has no such limit)"
+        ),
+        // What Rust does when there is no memory.
+        Some(libc::SIGABRT) if said.is_empty() || said.contains("memory allocation") => format!(
+            "compiling it takes more than {} GiB of memory (`wasm-sock compile` has no such limit)",
+            MEMORY >> 30
+        ),
+        _ if said.is_empty() => format!("{PROGRAM} ended with {}", output.status),
+        _ => said,
+    }))
 }
 
 /// What the compiler says, until it ends. Its progress is no part of that, and makes `slow` be called.

@@ -1,8 +1,7 @@
 //! A handler: a name with its settings, and its program once somebody asked for it.
 
-use super::cache::Cache;
 use super::files::{FRESH, Files, Stamp};
-use super::load::{self, LoadError};
+use super::load::{self, Compiled, LoadError};
 use super::places::Places;
 use super::sources::Sources;
 use crate::config::HandlerConfig;
@@ -112,7 +111,7 @@ impl Handler {
     pub async fn program(
         &self,
         engines: &Engines,
-        cache: Option<&Cache>,
+        compiled: Option<&Compiled>,
     ) -> Result<Arc<Program>, Unavailable> {
         if let Some(program) = self.glanced() {
             return Ok(program);
@@ -137,7 +136,7 @@ impl Handler {
         *self.seen() = None;
         // Boxed, because they would be part of every connection's task.
         let (stamp, loaded) = match &slot.outcome {
-            Some(Ok(former)) => match Box::pin(self.load(files, stamp, engines, cache)).await {
+            Some(Ok(former)) => match Box::pin(self.load(files, stamp, engines, compiled)).await {
                 Err(error)
                     if error.is_about_content() && files.stamp().is_younger_than(TAKEOVER) =>
                 {
@@ -145,7 +144,7 @@ impl Handler {
                 }
                 loaded => (stamp, loaded),
             },
-            _ => Box::pin(self.load_settled(files, stamp, engines, cache)).await,
+            _ => Box::pin(self.load_settled(files, stamp, engines, compiled)).await,
         };
         slot.stamp = Some(stamp);
         match loaded {
@@ -203,12 +202,12 @@ impl Handler {
         files: &Files,
         mut stamp: Stamp,
         engines: &Engines,
-        cache: Option<&Cache>,
+        compiled: Option<&Compiled>,
     ) -> (Stamp, Result<Program, LoadError>) {
         loop {
             // Asked before it is read: compiling what is half written may take its time.
             let was_fresh = stamp.is_younger_than(FRESH);
-            let loaded = self.load(files, stamp, engines, cache).await;
+            let loaded = self.load(files, stamp, engines, compiled).await;
             if !loaded.as_ref().is_err_and(LoadError::is_about_content) {
                 return (stamp, loaded);
             }
@@ -241,9 +240,9 @@ impl Handler {
         files: &Files,
         stamp: Stamp,
         engines: &Engines,
-        cache: Option<&Cache>,
+        compiled: Option<&Compiled>,
     ) -> Result<Program, LoadError> {
-        let (code, artifact) = self.code(files, stamp, engines, cache).await?;
+        let (code, artifact) = self.code(files, stamp, engines, compiled).await?;
         trace::pass(Mark::Load);
         let program = Program::link(&code, artifact).map_err(|reason| LoadError::NotLinked {
             path: files.wasm.clone(),
@@ -258,10 +257,11 @@ impl Handler {
         files: &Files,
         stamp: Stamp,
         engines: &Engines,
-        cache: Option<&Cache>,
+        compiled: Option<&Compiled>,
     ) -> Result<(Code, File), LoadError> {
         if stamp.prefers_cwasm() {
             // In place: it takes a fraction of a millisecond, less than a thread for it would.
+            let cache = compiled.and_then(|compiled| compiled.cache.as_ref());
             match load::artifact(engines, &files.cwasm, cache) {
                 Err(error) if stamp.has_wasm() => {
                     let message = format!("{error}; using {} instead", files.wasm.display());
@@ -278,13 +278,17 @@ impl Handler {
         } else if !stamp.has_wasm() {
             return Err(LoadError::Missing(files.clone()));
         }
-        let (engines, cache) = (engines.clone(), cache.cloned());
+        let (engines, compiled) = (engines.clone(), compiled.cloned());
         let (name, path) = (self.name.clone(), files.wasm.clone());
         let (sender, receiver) = oneshot::channel();
         let compile = move || {
             let warn = |message| journal::log_handler(Level::Warning, &name, message);
+            let loaded = match compiled {
+                Some(compiled) => load::compiled(&engines, &path, &name, &compiled, &warn),
+                None => load::source(&engines, &path),
+            };
             // Nobody waits any more when the host leaves meanwhile.
-            let _ = sender.send(load::source(&engines, &path, cache.as_ref(), &warn));
+            let _ = sender.send(loaded);
         };
         let thread = thread::Builder::new().name("compile".into());
         thread.spawn(compile).map_err(LoadError::NoThread)?;

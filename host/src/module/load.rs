@@ -3,16 +3,30 @@
 use super::artifact::{self as native, Distrust};
 use super::cache::Cache;
 use super::compiler;
-use super::files::Files;
+use super::files::{FileStamp, Files};
+use super::keeper::{Failure, Keeper};
 use crate::guest::{Code, Engines};
 use crate::sandbox::{self, OUTDATED_REASON};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// What every WebAssembly binary begins with.
-const WASM_MAGIC: &[u8] = b"\0asm";
+pub const WASM_MAGIC: &[u8] = b"\0asm";
+
+/// What is said of a file that does not begin so.
+pub const NO_MODULE: &str =
+    "it is not a WebAssembly module: it does not begin with \"\\0asm\" (is the build finished?)";
+
+/// Where a host that has confined itself gets compiled modules from.
+#[derive(Clone)]
+pub struct Compiled {
+    pub cache: Option<Cache>,
+    /// `None`: nothing was to be compiled when it confined itself.
+    pub keeper: Option<Arc<Keeper>>,
+}
 
 /// Why a module could not be loaded, and what to do.
 #[derive(Debug, Error)]
@@ -46,8 +60,8 @@ impl LoadError {
     }
 }
 
-/// Loads an artifact, after asking who could have written it. With a `cache`, a copy is kept there: it
-/// can be mapped as it is, which takes a fraction of the time.
+/// Loads an artifact, after asking who could have written it. Its copy in a `cache` can be mapped as it is, which
+/// takes a fraction of the time.
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -57,19 +71,13 @@ pub fn artifact(
     cache: Option<&Cache>,
 ) -> Result<(Code, File), LoadError> {
     let file = open_trusted(path)?;
-    let kept = cache.and_then(|cache| Some((cache, cache.copy_of(path, &file)?)));
-    if let Some((_, copy)) = &kept
-        && let Ok(loaded) = entry(engines, copy)
+    let stamp = || Some(FileStamp::of(&file.metadata().ok()?));
+    if let Some(copy) = cache.and_then(|cache| cache.copy_of(path, stamp()?))
+        && let Ok(loaded) = entry(engines, &copy)
     {
         return Ok(loaded);
     }
-    let (code, copy) = native::load(engines, &file).map_err(|e| unusable(path, &e))?;
-    if let Some((cache, name)) = kept
-        && let Ok(copy) = copy.try_clone()
-    {
-        cache.keep_copy(name, copy);
-    }
-    Ok((code, copy))
+    native::load(engines, &file).map_err(|e| unusable(path, &e))
 }
 
 /// Loads a module of either form.
@@ -79,7 +87,7 @@ pub fn artifact(
 pub fn load_file(engines: &Engines, path: &Path) -> Result<(Code, File), LoadError> {
     match path.extension() {
         Some(extension) if extension == "cwasm" => artifact(engines, path, None),
-        _ => source(engines, path, None, &|_| ()),
+        _ => source(engines, path),
     }
 }
 
@@ -117,49 +125,73 @@ fn unusable(path: &Path, error: &wasmtime::Error) -> LoadError {
     }
 }
 
-/// Loads a `.wasm`: from the cache, or compiled into it. A problem that did not keep it from being
-/// loaded goes to `warn`.
-///
-/// May run the compiler for seconds: not for a thread that serves.
+/// Compiles a `.wasm` and loads it. May take seconds.
 ///
 /// # Errors
 /// See [`LoadError`].
-pub fn source(
-    engines: &Engines,
-    path: &Path,
-    cache: Option<&Cache>,
-    warn: &dyn Fn(String),
-) -> Result<(Code, File), LoadError> {
-    let wasm = fs::read(path).map_err(|error| unreadable(path, error))?;
-    if !wasm.starts_with(WASM_MAGIC) {
-        let reason = "it is not a WebAssembly module: it does not begin with \"\\0asm\" (is the build finished?)";
-        return Err(not_compiled(path, reason));
-    }
-    let kept = cache.map(|cache| cache.entry(&wasm));
-    if let Some(kept) = kept.as_deref().filter(|kept| kept.exists()) {
-        match entry(engines, kept) {
-            Ok(code) => return Ok(code),
-            Err(error) => warn(format!("cached module passed over: {error}")),
-        }
-    }
-    let slow = || {
-        warn(format!(
-            "compiling {} takes more than a second; `wasm-sock compile {0}` does it ahead of time",
-            path.display()
-        ));
-    };
-    let bytes = compiler::compile(&wasm, &slow).map_err(|reason| not_compiled(path, &reason))?;
-    if let (Some(cache), Some(kept)) = (cache, kept)
-        && let Err(error) = cache.store(&kept, &bytes)
-    {
-        warn(format!(
-            "cannot keep the compiled module as {}: {error}; every start compiles it",
-            kept.display()
-        ));
-    }
+pub fn source(engines: &Engines, path: &Path) -> Result<(Code, File), LoadError> {
+    let wasm = read_module(path)?;
+    let bytes = compiler::compile(&wasm, &|| ()).map_err(|reason| not_compiled(path, &reason))?;
     // SAFETY: these are the very bytes our compiler just made.
     unsafe { native::load_bytes(engines, &bytes) }
         .map_err(|e| not_compiled(path, &format!("{e:#}")))
+}
+
+/// Loads the `.wasm` of a handler from the cache, or lets it be compiled into it. A problem that did not keep it
+/// from being loaded goes to `warn`.
+///
+/// May take seconds: not for a thread that serves.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn compiled(
+    engines: &Engines,
+    path: &Path,
+    handler: &str,
+    compiled: &Compiled,
+    warn: &dyn Fn(String),
+) -> Result<(Code, File), LoadError> {
+    let stamp = FileStamp::at(path).ok().flatten();
+    let cache = compiled.cache.as_ref();
+    let passed_over = |error| format!("cached module passed over: {error}");
+    if let Some(kept) = cache.and_then(|cache| cache.compiled_from(path, stamp?)) {
+        match entry(engines, &kept) {
+            Ok(loaded) => return Ok(loaded),
+            Err(error @ LoadError::Distrusted { .. }) => warn(passed_over(error)),
+            Err(_) => {}
+        }
+    }
+    let wasm = read_module(path)?;
+    let kept = cache.map(|cache| cache.entry(&wasm));
+    let mut is_bad = false;
+    if let Some(kept) = kept.filter(|kept| kept.exists()) {
+        match entry(engines, &kept) {
+            Ok(code) => return Ok(code),
+            Err(error) => {
+                is_bad = true;
+                warn(passed_over(error));
+            }
+        }
+    }
+    let Some(keeper) = &compiled.keeper else {
+        sandbox::leave_soon();
+        let reason = format!("it has to be compiled: {OUTDATED_REASON}");
+        return Err(not_compiled(path, &reason));
+    };
+    let artifact = keeper.artifact(handler, is_bad, warn);
+    let artifact = artifact.map_err(|failure| match failure {
+        Failure::Unreadable(error) => unreadable(path, error),
+        Failure::Refused(reason) | Failure::Lost(reason) => not_compiled(path, &reason),
+    })?;
+    native::map(engines, artifact).map_err(|e| not_compiled(path, &format!("{e:#}")))
+}
+
+fn read_module(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let wasm = fs::read(path).map_err(|error| unreadable(path, error))?;
+    match wasm.starts_with(WASM_MAGIC) {
+        true => Ok(wasm),
+        false => Err(not_compiled(path, NO_MODULE)),
+    }
 }
 
 fn not_compiled(path: &Path, reason: &str) -> LoadError {

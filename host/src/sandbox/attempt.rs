@@ -1,10 +1,14 @@
 //! What somebody would try who got out of a guest, for the tests: only in a debug build.
 
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, ResolveFlags, memfd_create, openat2};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
+use rustix::net::{SendFlags, Shutdown};
 use std::fs::File;
 use std::io;
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixDatagram;
+use std::net::{SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 use wasmtime::PoolingAllocationConfig;
 
@@ -59,9 +63,62 @@ fn attempt_to(what: &str, object: &str) -> io::Result<()> {
             true => Ok(()),
             false => Err(io::ErrorKind::Unsupported.into()),
         },
+        "open-beneath" => open_beneath(object),
+        "fast-open" => fast_open(object),
+        "run-memory" => run_memory(object),
+        "abstract" => {
+            let name = SocketAddr::from_abstract_name(object)?;
+            UnixDatagram::unbound()?.send_to_addr(b"x", &name).map(drop)
+        }
+        "call" => {
+            let number = object.parse().map_err(io::Error::other)?;
+            // SAFETY: what it is given leads nowhere.
+            called(unsafe { libc::syscall(number, -1, 0, 0, 0, 0, 0) })
+        }
+        "dumpable" => {
+            // SAFETY: prctl(2) is given numbers only.
+            called(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }.into())
+        }
+        "type-into-terminal" => {
+            // SAFETY: ioctl(2) reads one byte.
+            called(unsafe { libc::ioctl(0, libc::TIOCSTI, c"x".as_ptr()) }.into())
+        }
         "thread" => std::thread::Builder::new().spawn(|| ()).map(drop),
         _ => Err(io::ErrorKind::Unsupported.into()),
     }
+}
+
+fn called(result: libc::c_long) -> io::Result<()> {
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// By `openat2(2)`.
+fn open_beneath(path: &str) -> io::Result<()> {
+    let (flags, resolve) = (OFlags::RDONLY, ResolveFlags::NO_MAGICLINKS);
+    openat2(CWD, path, flags, Mode::empty(), resolve).map(drop)?;
+    Ok(())
+}
+
+/// Connects the socket that was passed, which listens: that ends, and sending connects (`tcp(7)`).
+fn fast_open(address: &str) -> io::Result<()> {
+    let address: SocketAddrV4 = address.parse().map_err(io::Error::other)?;
+    // SAFETY: systemd's first socket, which is open.
+    let socket = unsafe { BorrowedFd::borrow_raw(3) };
+    rustix::net::shutdown(socket, Shutdown::Both)?;
+    let flags = SendFlags::from_bits_retain(libc::MSG_FASTOPEN as u32);
+    rustix::net::sendto(socket, b"x", flags, &address)?;
+    Ok(())
+}
+
+/// Runs a copy of a program that is in no file.
+fn run_memory(program: &str) -> io::Result<()> {
+    let mut copy = File::from(memfd_create(c"program", MemfdFlags::empty())?);
+    io::copy(&mut File::open(program)?, &mut copy)?;
+    let name = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    Command::new(name).status().map(drop)
 }
 
 fn protect(flags: MprotectFlags) -> io::Result<()> {

@@ -79,7 +79,7 @@ fn ruleset(needs: &Needs) -> Result<RulesetCreated, RulesetError> {
     for (path, access) in &needs.paths {
         ruleset = beneath(ruleset, path, rights(*access))?;
     }
-    if let Some(compiler) = needs.compiler.as_deref().filter(|_| needs.compiles) {
+    if let Some(compiler) = &needs.compiler {
         ruleset = beneath(ruleset, compiler, AccessFs::Execute | AccessFs::ReadFile)?;
     }
     for port in needs.ports.iter().filter(|_| !needs.any_port) {

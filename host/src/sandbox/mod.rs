@@ -3,7 +3,7 @@
 //! WebAssembly keeps a guest in. Whoever finds a hole in that is this process, and the kernel lets it do
 //! what its handlers were granted and nothing else: Landlock for files and ports, a filter for system
 //! calls. Both are put up after the configuration was read and the sockets were taken, before a guest runs;
-//! they cannot be taken down, and hold for the compiler that the host may run, too.
+//! they cannot be taken down.
 
 #[cfg(debug_assertions)]
 pub mod attempt;
@@ -69,9 +69,14 @@ pub fn refuses(path: &Path, error: &io::Error) -> bool {
         && error.kind() == ErrorKind::PermissionDenied
         && access(path, Access::READ_OK).is_ok();
     if refused {
-        OUTDATED.notify_one();
+        leave_soon();
     }
     refused
+}
+
+/// Lets [`outdated`] hear that this host cannot do what the next one can.
+pub fn leave_soon() {
+    OUTDATED.notify_one();
 }
 
 /// Waits until this host cannot do what the next one can: see [`refuses`].

@@ -29,9 +29,9 @@ pub struct Needs {
     pub any_port: bool,
     /// Does it ask for the addresses of names?
     pub names: bool,
-    /// Is there anything to compile?
+    /// Is there anything to compile, by a process beside it?
     pub compiles: bool,
-    /// The program to do it with.
+    /// The compiler, for the process that becomes it.
     pub compiler: Option<PathBuf>,
     /// Folders in which modules were looked for: while what they hold does not change, the needs do not.
     pub looked_in: BTreeSet<PathBuf>,
@@ -49,9 +49,9 @@ const DOMAIN: u16 = 53;
 const MOST_PORTS: usize = 128;
 
 impl Needs {
-    /// What it needs to keep compiled modules in this directory.
+    /// What it needs to load compiled modules from this directory. Another process keeps them there.
     pub fn add_cache(&mut self, directory: &Path) {
-        self.grant(directory, Use::Write);
+        self.grant(directory, Use::Read);
     }
 
     /// What a handler needs whose module is one of `files`.

@@ -18,11 +18,12 @@ impl Display for Needs {
             let missing = if path.exists() { "" } else { " (not there)" };
             writeln!(f, "  {}: {access}{missing}", path.display())?;
         }
-        match &self.compiler {
-            Some(compiler) if self.compiles => {
-                writeln!(f, "  {}: read, run", compiler.display())?;
-            }
-            _ => writeln!(f, "  no program is run: there is nothing to compile")?,
+        writeln!(f, "  no program is run")?;
+        if self.compiles {
+            writeln!(
+                f,
+                "  (a process beside it compiles: it reads the modules, writes the cache, and runs wasm-sock-compile, which can touch nothing but the module)"
+            )?;
         }
         writeln!(f, "\nTCP ports:")?;
         if self.any_port {

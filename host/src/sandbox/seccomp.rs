@@ -12,14 +12,14 @@ const fn step(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
 
-/// Which of [`VARIANTS`] a host needs.
+/// Which of [`VARIANTS`] a process needs.
 pub fn variant(needs: &Needs) -> usize {
-    let network = match (needs.ports.is_empty(), needs.names) {
-        (true, _) => 0,
-        (false, false) => 1,
-        (false, true) => 2,
-    };
-    network + 3 * usize::from(needs.compiles)
+    match (&needs.compiler, needs.ports.is_empty(), needs.names) {
+        (Some(_), ..) => 3,
+        (None, true, _) => 0,
+        (None, false, false) => 1,
+        (None, false, true) => 2,
+    }
 }
 
 /// Filters the system calls of this thread, and of those it starts.

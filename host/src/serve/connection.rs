@@ -53,7 +53,7 @@ async fn serve(
 ) {
     // Also when the host leaves before the guest is loaded.
     let broken = ResetOnDrop(connection);
-    let program = handler.program(&host.engines, host.cache.as_ref()).await;
+    let program = handler.program(&host.engines, Some(&host.compiled)).await;
     let is_http = match &program {
         Ok(program) => program.is_http(),
         Err(_) => http::is_spoken(connection).await,

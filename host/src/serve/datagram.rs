@@ -182,7 +182,7 @@ impl Mailbox {
                 .too_large
                 .warn(format_args!("{} {peer}", handler.name), message);
         }
-        let Ok(program) = handler.program(&host.engines, host.cache.as_ref()).await else {
+        let Ok(program) = handler.program(&host.engines, Some(&host.compiled)).await else {
             return;
         };
         if program.is_http() {

@@ -14,7 +14,7 @@ use crate::config::{Config, HostConfig};
 use crate::guest::{self, Engines};
 use crate::journal::{self, Level};
 use crate::lifecycle::{self, Activity, Signals};
-use crate::module::{Cache, FileStamp, Places};
+use crate::module::{Compiled, FileStamp, Places};
 use crate::sandbox;
 use crate::trace::{self, Mark};
 use rustix::process::{Resource, getrlimit};
@@ -49,7 +49,8 @@ const TURN_AWAY: Duration = Duration::from_secs(5);
 /// What all connections of the process share.
 pub struct Host {
     pub engines: Engines,
-    pub cache: Option<Cache>,
+    /// Where compiled modules come from.
+    pub compiled: Compiled,
     pub activity: Arc<Activity>,
     pub threads: Threads,
     /// One for each connection that all handlers together may have (`max-connections`).
@@ -79,7 +80,7 @@ pub enum Plan {
 ///
 /// # Errors
 /// When the process cannot serve at all (no event loop, no engine).
-pub fn serve(passed: Passed, plan: &Plan, cache: Option<Cache>) -> io::Result<()> {
+pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> {
     allocator::keep_blocks();
     journal::buffer();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -100,7 +101,7 @@ pub fn serve(passed: Passed, plan: &Plan, cache: Option<Cache>) -> io::Result<()
     let descriptors = limit.saturating_sub(taken).clamp(1, Semaphore::MAX_PERMITS);
     let host = Arc::new(Host {
         engines: Engines::new(settings.stack).map_err(io::Error::other)?,
-        cache,
+        compiled,
         activity: Activity::new(),
         threads: Threads::default(),
         places: Places::new(

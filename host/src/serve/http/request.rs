@@ -111,7 +111,7 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answere
         return Err(too_large(exchange));
     }
     exchange.session.complete(&mut parts)?;
-    let Ok(program) = handler.program(&host.engines, host.cache.as_ref()).await else {
+    let Ok(program) = handler.program(&host.engines, Some(&host.compiled)).await else {
         let why = "the handler has no module that can be used (see above)";
         return Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, why));
     };
