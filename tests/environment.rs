@@ -305,7 +305,6 @@ fn a_mistake_about_one_handler_costs_that_handler_until_it_is_mended() {
     let bad = bad.map(|name| world.tcp(name));
     world.configure("[handler.other]\n[handler.twice]\n[handler.table]\nmemry = 1\n");
     let folder = world.path("config/handlers.d");
-    fs::create_dir(&folder).unwrap();
     let write = |name: &str, text: &[u8]| fs::write(folder.join(name), text).unwrap();
     write("good.toml", b"[handler.good]\nmemory = '8MiB'\n");
     write("syntax.toml", b"[handler.syntax\nmemory = 8MiB\n");

@@ -108,7 +108,8 @@ impl StoppedCompiler {
     fn of(host: &Host) -> Self {
         let start = Instant::now();
         loop {
-            if let Some(pid) = child(host.pid()) {
+            // A process beside the host runs it.
+            if let Some(pid) = child(host.pid()).and_then(child) {
                 kill_process(pid, Signal::STOP).expect("stop the compiler");
                 return Self(pid);
             }
