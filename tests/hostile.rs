@@ -1,14 +1,19 @@
 //! A zoo of hostile guests. Each runs beside a canary in the same host, whose answers stay right and
-//! come in time: of a hundred the slowest but one takes at most three times as long as it does
-//! without the attack, measured just before. Machines are noisy: what takes less than 50 ms is no harm,
-//! and it may take three attempts.
+//! come in time: 99 of a hundred within three times what it takes without the attack, measured just before, and
+//! one tick of the scheduler. Machines are noisy: it may take three attempts.
 
 #[path = "hostile/attack.rs"]
 mod attack;
 #[path = "hostile/escapes.rs"]
 mod escapes;
+#[path = "hostile/instances.rs"]
+mod instances;
+#[path = "hostile/instructions.rs"]
+mod instructions;
 #[path = "hostile/network.rs"]
 mod network;
+#[path = "hostile/words.rs"]
+mod words;
 
 use std::fs;
 

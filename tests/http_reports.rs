@@ -779,3 +779,26 @@ fn a_source_does_not_take_all_places_of_requests_with_a_few_connections() {
         host.expect_in_flight(0);
     }
 }
+
+/// hyper#1981: closing looks as if the client only had no more to say.
+#[test]
+fn a_client_that_closes_in_the_middle_of_its_answer_leaves_its_place_to_others() {
+    for kind in HTTP {
+        let world = World::new(kind);
+        for address in world.web_sockets("web", "max-connections = 2\ntimeout = \"infinity\"") {
+            let host = world.start(&[]);
+            for _ in 0..2 {
+                let mut http = address.http();
+                http.ask("GET", "/sleep?600000");
+                host.expect_in_flight(1);
+                drop(http);
+                host.expect_in_flight(0);
+            }
+            // One that sends no more, and takes what comes, stays: this takes three seconds.
+            let mut http = address.http();
+            http.ask("GET", "/echo-begun?500");
+            http.finish();
+            http.response().expect(200, "before\n");
+        }
+    }
+}

@@ -76,7 +76,9 @@ fn hosts_that_compile_the_same_module_at_once_do_not_disturb_each_other() {
     }
     drop(hosts);
     let kept = entries(&world.path("cache/modules"));
-    assert!(kept.len() == 1 && kept[0].ends_with(".cwasm"), "{kept:?}");
+    // By its content, and by the file that it was compiled from.
+    assert!((1..=2).contains(&kept.len()), "{kept:?}");
+    assert!(kept.iter().all(|name| name.ends_with(".cwasm")), "{kept:?}");
 }
 
 #[test]

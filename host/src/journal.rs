@@ -160,9 +160,10 @@ fn write_line(level: Level, message: std::fmt::Arguments<'_>) {
     let start = line.len();
     write_some(&mut line, message, MESSAGE);
     if may_deceive(&line[start..]) {
+        // Which is longer.
         let clean = printable(&line[start..]);
         line.truncate(start);
-        line.push_str(&clean);
+        write_some(&mut line, &clean, MESSAGE);
     }
     line.push('\n');
     let mut waiting = waiting();
@@ -226,7 +227,7 @@ pub fn use_syslog() {
 }
 
 fn write_syslog(level: Level, message: std::fmt::Arguments<'_>) {
-    let text = printable(&shortened(message, MESSAGE));
+    let text = shortened(printable(&shortened(message, MESSAGE)), MESSAGE);
     let Ok(text) = CString::new(text) else {
         return;
     };

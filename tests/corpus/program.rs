@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -253,11 +253,14 @@ impl Run {
         let mut sender = client.second();
         let stdin = self.stdin.as_ref().map(|text| text.repeat(self.repeat));
         let sending = thread::spawn(move || {
-            if let Some(stdin) = stdin {
-                // A program need not read all of it.
-                let _ = sender.write_all(stdin.as_bytes());
-                sender.finish();
-            }
+            let Some(stdin) = stdin else {
+                return false;
+            };
+            // A program need not read all of it.
+            let written = sender.write_all(stdin.as_bytes());
+            sender.finish();
+            // The kernel says so once, to whoever comes first.
+            written.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
         });
         let mut stdout = Vec::new();
         let start = Instant::now();
@@ -267,7 +270,8 @@ impl Run {
                 break end;
             }
         };
-        sending.join().expect("the sender does not panic");
+        let was_reset = sending.join().expect("the sender does not panic");
+        let end = if was_reset { End::Reset } else { end };
         let (stderr, last) = logged(host, &who);
         Outcome {
             stdout,

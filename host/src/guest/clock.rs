@@ -13,7 +13,7 @@ use std::ptr;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst,
 };
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex, Once, OnceLock};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
@@ -225,9 +225,11 @@ fn read(clock: libc::clockid_t) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// A slice so long shows a guest that cannot be interrupted: a single instruction fills or copies all of its
-/// memory, or a call makes the host do so.
-const LATE: Duration = Duration::from_millis(8);
+/// A slice so long shows a guest that cannot be interrupted when it should: a single instruction fills or copies
+/// all of its memory, objects are collected, or a call makes the host do so. One that is measured from its
+/// beginning is interrupted after a [`QUANTUM`]; the first one, after the [`FIRST_TICK`].
+const LATE: Duration = Duration::from_millis(3);
+const FIRST_LATE: Duration = Duration::from_millis(8);
 
 /// How long that is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -240,8 +242,8 @@ pub struct History {
 }
 
 impl History {
-    fn add(&self, slice: Duration) {
-        if slice >= LATE {
+    fn add(&self, slice: Duration, exact: bool) {
+        if slice >= if exact { LATE } else { FIRST_LATE } {
             let until = now(false) + REMEMBERED.as_nanos() as u64;
             self.late_until.store(until, Relaxed);
         }
@@ -261,6 +263,8 @@ impl History {
 pub struct Meter {
     /// That of its handler.
     history: Arc<History>,
+    /// How much it may use in all of its life; `None` as long as it does not run, and without a limit.
+    limit: OnceLock<Box<dyn Fn() -> Option<Duration> + Send + Sync>>,
     /// Nanoseconds, without the slice that runs now.
     used: AtomicU64,
     /// What its clock said at the beginning of the slice that runs now.
@@ -279,8 +283,8 @@ const LARGE_COPY: u32 = 16 << 20;
 pub enum Turn {
     Continue,
     Yield,
-    /// It has used more CPU time than it was allowed.
-    Exceeded,
+    /// It has used more CPU time than it was allowed, which is so much.
+    Exceeded(Duration),
 }
 
 impl Meter {
@@ -294,6 +298,7 @@ impl Meter {
         let is_large = cost.held > LARGE || cost.copied > LARGE_COPY;
         Arc::new(Self {
             history,
+            limit: OnceLock::new(),
             used: AtomicU64::new(0),
             since: AtomicU64::new(0),
             is_exact: AtomicBool::new(is_large),
@@ -311,12 +316,28 @@ impl Meter {
         slice.min(FIRST_TICK + Slot::since_tick())
     }
 
-    /// Called on the guest's thread, while it runs. `limit` is its CPU time for all of its life.
-    pub fn tick(&self, limit: Option<Duration>) -> Turn {
+    /// Bounds the CPU time of all of the guest's life. Done once.
+    pub fn bound(&self, limit: impl Fn() -> Option<Duration> + Send + Sync + 'static) {
+        // There is one store for each meter.
+        let _ = self.limit.set(Box::new(limit));
+    }
+
+    fn limit(&self) -> Option<Duration> {
+        self.limit.get().and_then(|limit| limit())
+    }
+
+    /// The limit, if the guest has used more: a call that makes the host work for it may last beyond that.
+    pub fn exceeded(&self) -> Option<Duration> {
+        self.limit().filter(|limit| self.used() > *limit)
+    }
+
+    /// Called on the guest's thread, while it runs.
+    pub fn tick(&self) -> Turn {
         let exact = self.is_exact.load(Relaxed);
         let slice = self.slice(exact);
-        if limit.is_some_and(|limit| self.used() + slice > limit) {
-            Turn::Exceeded
+        let exceeded = self.limit().filter(|limit| self.used() + slice > *limit);
+        if let Some(limit) = exceeded {
+            Turn::Exceeded(limit)
         } else if slice >= QUANTUM {
             Turn::Yield
         } else {
@@ -341,7 +362,7 @@ impl Meter {
         if slice >= QUANTUM {
             self.is_exact.store(true, Relaxed);
             self.long_running.fetch_or(exact, Relaxed);
-            self.history.add(slice);
+            self.history.add(slice, exact);
         }
         self.used.fetch_add(slice.as_nanos() as u64, Relaxed);
     }

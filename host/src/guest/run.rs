@@ -14,7 +14,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -115,6 +115,7 @@ pub fn store(
     store.limiter(|state| &mut state.budget);
     store.set_hostcall_fuel(memory.min(store.hostcall_fuel()));
     store.set_max_component_handles((memory / handles::HANDLE).min(handles::MOST));
+    meter.bound(limit);
     let meter = meter.clone();
     store.epoch_deadline_callback(move |mut context| {
         if context.data_mut().budget.tick() {
@@ -122,14 +123,10 @@ pub fn store(
             let others = concurrent.map_or(0, |table| table.iter_mut().count());
             context.data_mut().account(others)?;
         }
-        let limit = limit();
-        match meter.tick(limit) {
+        match meter.tick() {
             Turn::Continue => Ok(UpdateDeadline::Continue(1)),
             Turn::Yield => Ok(UpdateDeadline::Yield(1)),
-            Turn::Exceeded => Err(CpuTimeExceeded {
-                limit: limit.unwrap_or_default(),
-            }
-            .into()),
+            Turn::Exceeded(limit) => Err(CpuTimeExceeded { limit }.into()),
         }
     });
     store.set_epoch_deadline(1);
@@ -146,7 +143,7 @@ where
         if meter.is_long_running() {
             return Poll::Ready(None);
         }
-        match Pin::new(&mut guest).poll(context) {
+        match poll(&mut guest, context, &meter) {
             Poll::Ready(end) => Poll::Ready(Some(end)),
             Poll::Pending if meter.is_long_running() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
@@ -158,7 +155,7 @@ where
     let turns = poll_fn(move |context| {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         match NO_MORE_TURNS.load(SeqCst) {
-            false => Pin::new(&mut guest).poll(context),
+            false => poll(&mut guest, context, &meter),
             // Until it is dropped.
             true => Poll::Pending,
         }
@@ -169,6 +166,22 @@ where
     match elsewhere.join_next().await {
         Some(Ok(end)) => end,
         _ => End::Trap("the thread it ran in is gone".into()),
+    }
+}
+
+/// Polls the guest, and ends it when it has used up its CPU time: while it waits for the host to do something for
+/// it, it is not interrupted.
+fn poll<F: Future<Output = End>>(
+    guest: &mut Metered<F>,
+    context: &mut Context<'_>,
+    meter: &Meter,
+) -> Poll<End> {
+    if let Poll::Ready(end) = Pin::new(guest).poll(context) {
+        return Poll::Ready(end);
+    }
+    match meter.exceeded() {
+        Some(limit) => Poll::Ready(End::Trap(CpuTimeExceeded { limit }.to_string())),
+        None => Poll::Pending,
     }
 }
 

@@ -215,7 +215,7 @@ async fn fd_read(
     mut caller: Caller<'_, State>,
     (fd, iovs, count, result): (i32, i32, i32, i32),
 ) -> Result<i32> {
-    match socket::of(&caller, fd).filter(|_| fd == 0) {
+    match socket::of(&caller, fd) {
         Some(stdio) => {
             let arguments = (fd, iovs, count, result);
             socket::receive(&mut caller, &stdio, arguments, Riflags::empty()).await
@@ -229,7 +229,7 @@ async fn fd_write(
     mut caller: Caller<'_, State>,
     (fd, iovs, count, result): (i32, i32, i32, i32),
 ) -> Result<i32> {
-    match socket::of(&caller, fd).filter(|_| fd == 1) {
+    match socket::of(&caller, fd) {
         Some(stdio) => socket::send(&mut caller, &stdio, (fd, iovs, count, result)).await,
         None => call!(caller, p1::fd_write(fd, iovs, count, result).await),
     }
@@ -372,12 +372,12 @@ fn aligned(address: i32) -> Result<u32> {
 fn complete(memory: &mut [u8], result: i32, moved: io::Result<usize>) -> Result<i32> {
     let count = match moved {
         Ok(count) => count as u32,
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(errno(Errno::Again)),
         Err(e) => {
             return Ok(errno(match rustix::io::Errno::from_io_error(&e) {
                 Some(rustix::io::Errno::PIPE) => Errno::Pipe,
                 Some(rustix::io::Errno::CONNRESET) => Errno::Connreset,
                 Some(rustix::io::Errno::MSGSIZE) => Errno::Msgsize,
-                Some(rustix::io::Errno::AGAIN) => Errno::Again,
                 _ => Errno::Io,
             }));
         }

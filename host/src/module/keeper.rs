@@ -161,13 +161,8 @@ impl Keeper {
         let number = self.next.fetch_add(1, Relaxed);
         let (sender, said) = mpsc::channel();
         lock(&self.asked.waiting).insert(number, sender);
-        let request = Request {
-            number,
-            handler,
-            anew,
-        };
-        let request = postcard::to_extend(&request, Vec::new()).map_err(|error| lost(&error))?;
-        send(&*self.socket, &request, SendFlags::NOSIGNAL).map_err(|error| lost(&error))?;
+        self.ask(number, handler, anew)
+            .map_err(|error| lost(&error))?;
         for said in said {
             match said {
                 Said::Warning(message) => warn(message),
@@ -175,6 +170,23 @@ impl Keeper {
             }
         }
         Err(lost(&"the process that compiles is gone"))
+    }
+
+    /// Lets the artifact of a handler's module, which the cache has, be found by the file that it was compiled from.
+    pub fn name(&self, handler: &str) {
+        // Nobody waits for the answer. Without the name, a start takes longer.
+        let _ = self.ask(self.next.fetch_add(1, Relaxed), handler, false);
+    }
+
+    fn ask(&self, number: u32, handler: &str, anew: bool) -> io::Result<()> {
+        let request = Request {
+            number,
+            handler,
+            anew,
+        };
+        let request = postcard::to_extend(&request, Vec::new()).map_err(io::Error::other)?;
+        send(&*self.socket, &request, SendFlags::NOSIGNAL)?;
+        Ok(())
     }
 
     /// Starts the thread that receives the answers, if there is none.

@@ -154,8 +154,9 @@ pub fn compiled(
     let stamp = FileStamp::at(path).ok().flatten();
     let cache = compiled.cache.as_ref();
     let passed_over = |error| format!("cached module passed over: {error}");
-    if let Some(kept) = cache.and_then(|cache| cache.compiled_from(path, stamp?)) {
-        match entry(engines, &kept) {
+    let named = cache.and_then(|cache| cache.compiled_from(path, stamp?));
+    if let Some(kept) = &named {
+        match entry(engines, kept) {
             Ok(loaded) => return Ok(loaded),
             Err(error @ LoadError::Distrusted { .. }) => warn(passed_over(error)),
             Err(_) => {}
@@ -166,7 +167,12 @@ pub fn compiled(
     let mut is_bad = false;
     if let Some(kept) = kept.filter(|kept| kept.exists()) {
         match entry(engines, &kept) {
-            Ok(code) => return Ok(code),
+            Ok(code) => {
+                if let (Some(_), Some(keeper)) = (&named, &compiled.keeper) {
+                    keeper.name(handler);
+                }
+                return Ok(code);
+            }
             Err(error) => {
                 is_bad = true;
                 warn(passed_over(error));

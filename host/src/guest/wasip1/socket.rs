@@ -179,11 +179,8 @@ pub fn fdstat(mut caller: Caller<'_, State>, stdio: &Stdio, fd: i32, result: i32
         true => Fdflags::NONBLOCK,
         false => Fdflags::empty(),
     };
-    let direction = match fd {
-        0 => Rights::FD_READ,
-        _ => Rights::FD_WRITE,
-    };
-    let rights = direction
+    let rights = Rights::FD_READ
+        | Rights::FD_WRITE
         | Rights::FD_FDSTAT_SET_FLAGS
         | Rights::FD_FILESTAT_GET
         | Rights::POLL_FD_READWRITE

@@ -169,8 +169,8 @@ impl DatagramSocket {
         let Sender::Unix(name) = to else {
             return self.insist(answer, to).await;
         };
-        let name = client(name);
-        if self.has_its_share(&name) {
+        let (name, size) = (client(name), answer.len() + OVERHEAD);
+        if !self.reserve(&name, size) {
             return Err(io::Error::other("its client reads none of its answers"));
         }
         let sent = match self.try_reply(answer, to) {
@@ -182,13 +182,13 @@ impl DatagramSocket {
                 sent
             }
             sent => sent,
-        }?;
-        let mut answers = lock(&self.answers);
-        if answers.sent.len() >= MOST_CLIENTS {
-            answers.sent.clear();
+        };
+        if sent.is_err()
+            && let Some(sent) = lock(&self.answers).sent.get_mut(&name)
+        {
+            *sent = sent.saturating_sub(size);
         }
-        *answers.sent.entry(name).or_default() += sent + OVERHEAD;
-        Ok(sent)
+        sent
     }
 
     /// Tries for a while.
@@ -204,15 +204,22 @@ impl DatagramSocket {
         }
     }
 
-    /// Has this client been sent so much that nobody has read that others would go short?
-    fn has_its_share(&self, name: &[u8]) -> bool {
+    /// Counts an answer that takes `size` bytes, unless its client has been sent so much that nobody has read that
+    /// others would go short.
+    fn reserve(&self, name: &[u8], size: usize) -> bool {
         let unread = unread(self.fd.get_ref());
+        let room = getsockopt(self.fd.get_ref(), sockopt::SndBuf).unwrap_or(0) / SHARE;
         let mut answers = lock(&self.answers);
-        if unread == 0 {
+        if unread == 0 || answers.sent.len() >= MOST_CLIENTS {
             answers.sent.clear();
         }
-        let room = getsockopt(self.fd.get_ref(), sockopt::SndBuf).unwrap_or(0) / SHARE;
-        unread > room && answers.sent.get(name).is_some_and(|sent| *sent > room)
+        let sent = answers.sent.entry(name.to_owned()).or_default();
+        // The first may be larger than that.
+        let is_too_much = *sent > 0 && *sent + size > room && unread + size > room;
+        if !is_too_much {
+            *sent += size;
+        }
+        !is_too_much
     }
 
     fn try_reply(&self, answer: &[u8], to: &Sender) -> io::Result<usize> {

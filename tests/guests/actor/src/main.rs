@@ -25,6 +25,9 @@ fn main() -> io::Result<()> {
         "half" => talk::half(),
         "log" => talk::log(argument(2, "LINES")),
         "pingpong" => talk::pingpong(),
+        "receive" => talk::receive(),
+        #[cfg(target_env = "p2")]
+        "receive-raw" => raw::receive(),
         "reply-early" => talk::reply_early(),
         "stderr" => talk::stderr(),
         "version" => talk::version(args().nth(2).as_deref() == Some("hold")),

@@ -61,8 +61,12 @@ mod p1 {
 #[cfg(target_env = "p2")]
 mod p2 {
     use std::hint::black_box;
+    use std::io::{self, Write};
+
+    use wasip2::cli::stdin::get_stdin;
     use wasip2::clocks::monotonic_clock::subscribe_duration;
     use wasip2::io::poll::poll;
+    use wasip2::io::streams::StreamError;
     use wasip2::random::random::get_random_bytes;
 
     /// That many random bytes, in one call.
@@ -78,9 +82,28 @@ mod p2 {
         let list: Vec<_> = timers.iter().cycle().take(count).collect();
         black_box(poll(&list));
     }
+
+    /// Says that it is ready, reads stdin until it is told an error, and tells stderr which: `closed`, or
+    /// `last-operation-failed` and why.
+    pub fn receive() -> io::Result<()> {
+        crate::say("ready\n")?;
+        let stdin = get_stdin();
+        let error = loop {
+            if let Err(error) = stdin.blocking_read(64 * 1024) {
+                break error;
+            }
+        };
+        let told = match error {
+            StreamError::Closed => "closed\n".to_owned(),
+            StreamError::LastOperationFailed(why) => {
+                format!("last-operation-failed: {}\n", why.to_debug_string())
+            }
+        };
+        io::stderr().write_all(told.as_bytes())
+    }
 }
 
 #[cfg(target_env = "p1")]
 pub use p1::{random, wait_for_timers};
 #[cfg(target_env = "p2")]
-pub use p2::{random, wait_for_timers};
+pub use p2::{random, receive, wait_for_timers};

@@ -55,6 +55,18 @@ pub fn pingpong() -> io::Result<()> {
     Ok(())
 }
 
+/// Says that it is ready, reads to the end, and tells stderr what std takes for the end: `whole`, or `broken` and
+/// why.
+pub fn receive() -> io::Result<()> {
+    say("ready\n")?;
+    let mut bytes = Vec::new();
+    let told = match io::stdin().lock().read_to_end(&mut bytes) {
+        Ok(count) => format!("whole: {count} bytes\n"),
+        Err(error) => format!("broken after {} bytes: {error}\n", bytes.len()),
+    };
+    io::stderr().write_all(told.as_bytes())
+}
+
 /// Answers and is gone, whatever the client has sent or is still sending.
 pub fn reply_early() -> io::Result<()> {
     say("early\n")

@@ -34,6 +34,7 @@ impl Guest for Actor {
             Some("big") => parts::big(argument(2, "BYTES").await).await,
             Some("env") => parts::env().await,
             Some("hello") => parts::hello().await,
+            Some("receive") => parts::receive().await,
             Some("resolve") => parts::resolve(argument(2, "NAME").await).await,
             Some("splice") => parts::splice().await,
             Some("stderr") => parts::stderr(argument(2, "TEXT").await).await,

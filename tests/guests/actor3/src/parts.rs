@@ -91,6 +91,27 @@ pub async fn never_read() -> Result {
     tell(["early\n"]).await
 }
 
+/// Says that it is ready, reads to the end, and tells stderr what the future says of it: `whole`, or `broken` and
+/// why.
+pub async fn receive() -> Result {
+    let mut stdout = stdout();
+    stdout.say("ready\n").await?;
+    let mut stdin = Input::from(stdin::read_via_stream);
+    let (mut count, mut chunk) = (0, Vec::new());
+    while let Some(read) = stdin.read(chunk).await {
+        count += read.len();
+        chunk = read;
+        chunk.clear();
+    }
+    let told = match stdin.end().await {
+        Ok(()) => format!("whole: {count} bytes\n"),
+        Err(error) => format!("broken after {count} bytes: {error:?}\n"),
+    };
+    let mut stderr = Output::to(stderr::write_via_stream);
+    stderr.say(told).await?;
+    stderr.close().await
+}
+
 pub async fn sleep(milliseconds: u64) -> Result {
     let mut stdout = stdout();
     stdout.say("up\n").await?;

@@ -68,7 +68,12 @@ impl Input {
     }
 
     pub async fn close(self) -> Result {
+        self.end().await.map_err(drop)
+    }
+
+    /// What the future tells of the stream's end.
+    pub async fn end(self) -> std::result::Result<(), ErrorCode> {
         drop(self.bytes);
-        self.end.await.map_err(drop)
+        self.end.await
     }
 }
