@@ -132,7 +132,7 @@ pub fn write_some(to: &mut String, text: impl Display, most: usize) {
             let end = text.floor_char_boundary(self.left);
             self.to.push_str(&text[..end]);
             self.left -= end;
-            // Whoever formats gives up.
+            // What is formatted gives up.
             if end < text.len() {
                 Err(fmt::Error)
             } else {
@@ -248,8 +248,8 @@ fn may_deceive(text: &str) -> bool {
 }
 
 /// Control characters (but tab), and those that end a line elsewhere or turn its direction around
-/// (Unicode's UAX 9): a guest's line can neither forge a second one, nor drive the terminal of whoever reads
-/// it, nor show a text that is not there.
+/// (Unicode's UAX 9): a guest's line can neither forge a second one, nor drive the terminal that it is read
+/// on, nor show a text that is not there.
 fn deceives(c: char) -> bool {
     let turns = matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     (c.is_control() && c != '\t') || turns || matches!(c, '\u{2028}' | '\u{2029}')

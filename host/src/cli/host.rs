@@ -107,9 +107,9 @@ fn keeper(
     let mut copies = Vec::new();
     if let Some(cache) = cache {
         let sockets = || passed.sockets.iter();
-        // When nobody waits, nobody waits longer for all to be looked at.
-        let nobody_waits = !sockets().any(|socket| socket.ready);
-        let ready = sockets().filter(|socket| nobody_waits || socket.ready);
+        // Where no client waits, there is time to look at all of them.
+        let has_time = !sockets().any(|socket| socket.ready);
+        let ready = sockets().filter(|socket| has_time || socket.ready);
         copies.extend(
             ready
                 .filter_map(artifact)

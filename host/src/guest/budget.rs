@@ -93,8 +93,8 @@ impl Budget {
             taken: 0,
             refused: None,
         };
-        // What is copied goes to memories and tables that it has; but all the time until it is there,
-        // nobody else has a turn.
+        // What is copied goes to memories and tables that it has; but no other guest has a turn until it is
+        // there.
         if u64::from(cost.copied) > limits.memory {
             return Err(Refused::Start);
         }

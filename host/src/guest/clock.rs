@@ -62,7 +62,7 @@ static SLOTS: [Slot; 64] = [const { Slot::new() }; 64];
 
 /// What the clock notes of the guest that a thread runs.
 struct Slot {
-    /// The thread; 0: nobody's.
+    /// The thread; 0: it is free.
     thread: AtomicI32,
     /// What its CPU clock said at the first tick since the guest began; 0: there was none.
     ticked: AtomicU64,

@@ -189,7 +189,7 @@ impl Cache {
     }
 }
 
-/// A name that nobody else uses, for what is to become an entry.
+/// A name of its own, for what is to become an entry.
 fn unfinished(entry: &Path) -> PathBuf {
     let number = STORED.fetch_add(1, Relaxed);
     let moment = SystemTime::now()

@@ -53,7 +53,7 @@ pub fn compile(wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, String> {
 /// What makes `wasm-sock compile` confine itself and have bounds before it becomes the compiler.
 pub const CONFINED: &str = "--confined";
 
-/// CPU time of the compiler, in seconds, and its memory, in bytes, where nobody waits at a terminal.
+/// CPU time of the compiler, in seconds, and its memory, in bytes, where it works for a host.
 pub const CPU_TIME: u64 = 600;
 pub const MEMORY: u64 = 4 << 30;
 

@@ -1,7 +1,7 @@
 //! The process beside a host that compiles and fills the cache.
 //!
-//! What a host loads is native code, so no host may write it: whoever got out of a guest would leave some for
-//! the next host to run, or for that of another handler. A host that has confined itself only reads the cache.
+//! What a host loads is native code, so no host may write it: an attacker who got out of a guest would leave
+//! some for the next host to run, or for that of another handler. A host that has confined itself only reads the cache.
 //! This process is forked before, serves no client, and is told no more than the names of handlers: which
 //! files those are it knows itself, and what it keeps it has made or copied itself. There is one only where
 //! something may have to be compiled, or a copy is missing.
@@ -67,7 +67,7 @@ enum What<'a> {
 pub enum Failure {
     Unreadable(io::Error),
     Refused(String),
-    /// The process is gone, or nobody can be asked; why.
+    /// The process is gone, or cannot be asked; why.
     Lost(String),
 }
 
@@ -124,7 +124,7 @@ impl Keeper {
             0 => {
                 drop(ours);
                 close();
-                become_nobody();
+                let_go();
                 for artifact in &work.copies {
                     if let Some(cache) = cache {
                         // Without it, a start takes longer.
@@ -174,7 +174,7 @@ impl Keeper {
 
     /// Lets the artifact of a handler's module, which the cache has, be found by the file that it was compiled from.
     pub fn name(&self, handler: &str) {
-        // Nobody waits for the answer. Without the name, a start takes longer.
+        // Its answer is not waited for. Without the name, a start takes longer.
         let _ = self.ask(self.next.fetch_add(1, Relaxed), handler, false);
     }
 
@@ -254,7 +254,7 @@ fn next_reply(socket: &OwnedFd) -> Option<(u32, Said)> {
 
 /// Lets go of what the host was started with: its standard streams, one of which may be a client, and the
 /// signals that it holds.
-fn become_nobody() {
+fn let_go() {
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(&null);
         let _ = rustix::stdio::dup2_stdout(&null);

@@ -155,7 +155,7 @@ async fn left(connection: &Connection) {
             let _ = connection.wait(Interest::PRIORITY).await;
             let (moved, is_half_closed) = (connection.moved(), connection.is_half_closed());
             sleep(GRACE).await;
-            // Whoever takes it is there.
+            // A client that takes it is there.
             if is_half_closed && connection.moved() == moved {
                 return;
             }

@@ -138,7 +138,7 @@ pub fn sock_shutdown(caller: Caller<'_, State>, fd: i32, how: i32) -> i32 {
         (None, _) => Errno::Notsock,
         (_, None) => Errno::Inval,
         (_, Some(how)) if how.is_empty() => Errno::Inval,
-        // Nobody is connected to it.
+        // No client is connected to it.
         (Some(Stdio::Datagram(_)), _) => Errno::Notconn,
         (Some(Stdio::Connection(connection)), Some(how)) => {
             if how.contains(Sdflags::RD) {

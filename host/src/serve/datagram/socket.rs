@@ -204,7 +204,7 @@ impl DatagramSocket {
         }
     }
 
-    /// Counts an answer that takes `size` bytes, unless its client has been sent so much that nobody has read that
+    /// Counts an answer that takes `size` bytes, unless its client has been sent so much, and has not read it, that
     /// others would go short.
     fn reserve(&self, name: &[u8], size: usize) -> bool {
         let unread = unread(self.fd.get_ref());

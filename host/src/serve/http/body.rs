@@ -26,10 +26,10 @@ use wasmtime_wasi_http::{Error, WasiBody};
 #[derive(Default)]
 pub struct Coming {
     body: Option<Incoming>,
-    /// What came before somebody read it.
+    /// What came before the guest read it.
     first: Option<Result<Frame<Bytes>, hyper::Error>>,
     is_asked_for: bool,
-    /// Nobody reads any more of it.
+    /// The guest reads no more of it.
     is_left: bool,
 }
 
@@ -50,8 +50,8 @@ impl Coming {
     fn ask_for(&mut self) {
         if !self.is_asked_for && !self.is_left {
             // Who reads it will be told again when there is more.
-            let mut nobody = Context::from_waker(Waker::noop());
-            if let Poll::Ready(first) = self.poll_frame(&mut nobody) {
+            let mut context = Context::from_waker(Waker::noop());
+            if let Poll::Ready(first) = self.poll_frame(&mut context) {
                 self.first = first;
             }
         }
@@ -343,7 +343,7 @@ impl Download {
     }
 
     /// For an answer that has no body: to HEAD, or 304. The guest need not know, and is left to finish what it
-    /// would say to nobody, if that is not much.
+    /// would send, if that is not much.
     pub fn none(source: Source, exchange: Arc<Exchange>, busy: Busy) -> Self {
         tokio::spawn(drain(source, exchange.clone()));
         Self::new(Source::Text(None), None, exchange, busy)
@@ -448,11 +448,11 @@ impl Drop for Download {
     }
 }
 
-/// How much of a body is taken for nobody, in bytes, and for how long. Its guest has a place until then.
+/// How much of a body is taken and not sent, in bytes, and for how long. Its guest has a place until then.
 const MOST_DRAINED: usize = 1 << 20;
 const DRAINED_FOR: Duration = Duration::from_secs(1);
 
-/// Takes a body to its end, for nobody, and lets its guest go on. One that has no end soon ends with its guest.
+/// Takes a body to its end without sending it, and lets its guest go on. One that has no end soon ends with its guest.
 async fn drain(mut source: Source, exchange: Arc<Exchange>) {
     if let Source::Guest { body, .. } | Source::Shared { body, .. } = &mut source {
         let take_all = async {
@@ -462,7 +462,7 @@ async fn drain(mut source: Source, exchange: Arc<Exchange>) {
                 if taken > MOST_DRAINED {
                     return false;
                 }
-                // A guest that always has more to say lets nobody else have a turn.
+                // A guest that always has more to say would keep its turn.
                 consume_budget().await;
             }
             true
