@@ -802,3 +802,18 @@ fn a_client_that_closes_in_the_middle_of_its_answer_leaves_its_place_to_others()
         }
     }
 }
+
+/// What a guest does after its answer, and after HEAD, is no request of its client's any more.
+#[test]
+fn a_source_with_one_place_asks_one_thing_after_the_other() {
+    for kind in HTTP {
+        let world = World::new(kind);
+        let address = world.web_port("web", "max-connections-per-source = 1");
+        let _host = world.start(&[]);
+        let mut http = address.http_from(FIRST);
+        for _ in 0..20 {
+            http.head("/endless?200").expect_status(200);
+            http.get("/hello").expect(200, "hello\n");
+        }
+    }
+}

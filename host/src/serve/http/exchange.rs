@@ -2,11 +2,9 @@
 
 use super::Session;
 use super::body::Coming;
-use super::respond::Refusal;
-use crate::guest::{End, Meter, Peer};
+use crate::guest::{End, Meter};
 use crate::journal::{self, Level, Took};
 use crate::lifecycle::InFlight;
-use crate::module::{Counted, Handler, TooMany};
 use ::http::{Request, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -20,42 +18,6 @@ use tokio::sync::OwnedSemaphorePermit;
 /// The longest method and path that the log shows whole, in bytes.
 const METHOD: usize = 30;
 const PATH: usize = 200;
-
-/// The place of a request among those of its handler, and of its source.
-pub struct Permit {
-    _of_handler: OwnedSemaphorePermit,
-    _of_source: Counted,
-}
-
-impl Permit {
-    /// A place for one more request.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub fn take(handler: &Handler, peer: &Peer) -> Result<Self, Refusal> {
-        let refused = |status, why: String| Refusal {
-            status,
-            level: Level::Warning,
-            why,
-        };
-        let counted = handler.request_sources.admit(peer.address());
-        let counted = counted.map_err(|TooMany(most)| {
-            let why = format!(
-                "it has {most} requests that are being answered (raise `max-connections-per-source` if it may have more)"
-            );
-            refused(StatusCode::TOO_MANY_REQUESTS, why)
-        })?;
-        let permit = handler.requests.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| {
-            let why = "too many requests at a time (raise `max-connections` if there may be more)";
-            refused(StatusCode::SERVICE_UNAVAILABLE, why.to_owned())
-        })?;
-        Ok(Self {
-            _of_handler: permit,
-            _of_source: counted,
-        })
-    }
-}
 
 /// A request under way. It is over when all who hold it are: the answer's body, and the guest.
 pub struct Exchange {
@@ -82,15 +44,16 @@ pub struct Exchange {
     problem: Mutex<Option<(Level, String)>>,
     /// The client has all of the answer.
     pub is_answered: AtomicBool,
-    _permit: Option<Permit>,
+    _permit: Option<OwnedSemaphorePermit>,
     _in_flight: InFlight,
 }
 
 impl Exchange {
+    /// `permit` is its place among the requests of its handler.
     pub fn new(
         session: Arc<Session>,
         request: &Request<Incoming>,
-        permit: Option<Permit>,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> Arc<Self> {
         let in_flight = session.host.activity.begin();
         let mut what = String::with_capacity(64);

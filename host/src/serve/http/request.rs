@@ -2,11 +2,13 @@
 
 use super::Session;
 use super::body::{Download, Source, Task, Upload, begun, is_taken_to_its_end};
-use super::exchange::{Exchange, Permit};
+use super::exchange::Exchange;
 use super::respond::Refusal;
+use super::wire::Busy;
 use crate::config::ForwardedFor;
 use crate::guest::{self, Answer, Bounds, End, Guest, Meter, NoAnswer, State};
 use crate::journal::{self, Level};
+use crate::module::TooMany;
 use ::http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, TRANSFER_ENCODING,
 };
@@ -19,6 +21,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 type Answered = Result<(::http::response::Parts, Source), Refusal>;
@@ -29,8 +32,8 @@ pub async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Download>, Infallible> {
     let version = request.version();
-    let busy = session.wire.begin(version == Version::HTTP_2);
-    let (permit, refused) = match Permit::take(&session.handler, &session.peer) {
+    let mut busy = session.wire.begin(version == Version::HTTP_2);
+    let (permit, refused) = match place(&session, &mut busy) {
         Ok(permit) => (Some(permit), None),
         Err(refusal) => (None, Some(refusal)),
     };
@@ -82,6 +85,31 @@ pub async fn answer(
         response.headers_mut().insert(CONNECTION, close);
     }
     Ok(response)
+}
+
+/// A place for one more request, among those of its handler until its guest is done, and among those of its source
+/// until it is answered.
+fn place(session: &Session, busy: &mut Busy) -> Result<OwnedSemaphorePermit, Refusal> {
+    let refused = |status, why: String| Refusal {
+        status,
+        level: Level::Warning,
+        why,
+    };
+    let handler = &session.handler;
+    match handler.request_sources.admit(session.peer.address()) {
+        Ok(counted) => busy.counted = Some(counted),
+        Err(TooMany(most)) => {
+            let why = format!(
+                "it has {most} requests that are being answered (raise `max-connections-per-source` if it may have more)"
+            );
+            return Err(refused(StatusCode::TOO_MANY_REQUESTS, why));
+        }
+    }
+    let permit = handler.requests.clone().try_acquire_owned();
+    permit.map_err(|_| {
+        let why = "too many requests at a time (raise `max-connections` if there may be more)";
+        refused(StatusCode::SERVICE_UNAVAILABLE, why.to_owned())
+    })
 }
 
 /// An answer that is here as a whole has the length that it promises.

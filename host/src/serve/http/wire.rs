@@ -2,6 +2,7 @@
 
 use crate::guest::{Connection, Stream};
 use crate::lifecycle::InFlight;
+use crate::module::Counted;
 use crate::sync::lock;
 use futures::task::AtomicWaker;
 use std::collections::VecDeque;
@@ -60,6 +61,8 @@ struct Now {
 pub struct Busy {
     state: Arc<State>,
     since: Instant,
+    /// Its place among the requests of its source.
+    pub counted: Option<Counted>,
 }
 
 /// A body that comes or goes.
@@ -156,6 +159,7 @@ impl State {
         Busy {
             state: self.clone(),
             since,
+            counted: None,
         }
     }
 
