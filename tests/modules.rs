@@ -102,6 +102,24 @@ fn the_cache_never_keeps_one_module_under_the_name_of_another() {
     address.knock().expect_whole("version 1\n");
 }
 
+#[test]
+fn a_host_whose_process_for_compiling_was_killed_leaves_and_the_next_one_compiles() {
+    let world = World::new(Kind::P1);
+    world.configure("[handler.actor]\nargs = [\"version\"]\n");
+    let address = world.tcp("actor");
+    let module = world.install_wasm("actor", "actor");
+    let mut host = world.start(&[]);
+    address.knock().expect_whole("version 1\n");
+    let keeper = child(host.pid()).expect("it is there");
+    kill_process(keeper, Signal::KILL).expect("kill it");
+    fs::write(&module, second_version(world.kind)).unwrap();
+    // As for a module that is being written, the former serves on.
+    address.knock().expect_whole("version 1\n");
+    host.expect_exit(0);
+    let _host = world.start(&[]);
+    address.knock().expect_whole("edition 1\n");
+}
+
 /// The compiler that a host runs, as slow as can be. It goes on when this is dropped.
 struct StoppedCompiler(Pid);
 

@@ -734,6 +734,23 @@ fn a_client_that_reads_no_answer_keeps_no_other_from_being_answered() {
     }
 }
 
+/// What was read is no longer counted, though something always stays unread.
+#[test]
+fn a_client_that_reads_is_answered_as_often_as_it_asks_beside_one_that_does_not() {
+    for kind in ALL {
+        let world = World::new(kind);
+        world.echo("echo");
+        let destination = world.unix_datagrams("echo");
+        let _host = world.start(&[]);
+        let deaf = destination.connect();
+        deaf.send([large(), large()].concat());
+        let client = destination.connect();
+        for _ in 0..500 {
+            assert_eq!(client.ask("x".repeat(1000)).len(), 1000);
+        }
+    }
+}
+
 #[test]
 fn several_clients_that_read_no_answer_keep_no_other_from_being_answered() {
     for kind in ALL {

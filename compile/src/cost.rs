@@ -16,8 +16,9 @@ use wasmtime_environ::{
 /// What the host keeps of each core instance beside what the module asks for, in bytes.
 const INSTANCE: u64 = 1024;
 
-/// What an element of a passive segment takes, in bytes.
-const ELEMENT: u64 = 16;
+/// What an element of a passive segment takes, in bytes, and one of a table.
+const PASSIVE_ELEMENT: u64 = 16;
+const ELEMENT: u64 = 8;
 
 /// What a data segment takes, in bytes: where it is, and how long.
 const SEGMENT: u64 = 16;
@@ -99,7 +100,7 @@ fn of(translation: &ModuleTranslation<'_>) -> Result<Cost> {
     let context = VMOffsets::new(POINTER, module).size_of_vmctx();
     let passive = module.passive_elements.iter().map(|(_, (_, count))| *count);
     let mut cost = Cost {
-        held: INSTANCE + u64::from(context) + passive.sum::<u64>().saturating_mul(ELEMENT),
+        held: INSTANCE + u64::from(context) + passive.sum::<u64>().saturating_mul(PASSIVE_ELEMENT),
         copied: 0,
     };
     for payload in Parser::new(0).parse_all(translation.wasm) {

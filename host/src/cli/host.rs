@@ -79,7 +79,7 @@ fn prepare(options: HostOptions, passed: &Passed, cache: Option<&Cache>) -> (Pla
         let names = sockets.iter().map(|socket| handler_name(&socket.name));
         let needs = needs_of_handlers(&plan, &names.collect());
         if let (Some(snapshots), Plan::Serve { config, .. }) = (&snapshots, &plan)
-            && config.broken.is_empty()
+            && config.mistaken().is_empty()
         {
             snapshots.keep(config, &needs, sockets);
         }
@@ -100,21 +100,18 @@ fn keeper(
     cache: Option<&Cache>,
 ) -> Option<Arc<Keeper>> {
     let files_of = |name: &str| plan.settings(name).1.ok();
-    let artifact = |socket: &Socket| {
-        let files = files_of(handler_name(&socket.name))?;
-        files.stamp().prefers_cwasm().then_some(files.cwasm)
-    };
+    let files = |socket: &Socket| files_of(handler_name(&socket.name));
     let mut copies = Vec::new();
     if let Some(cache) = cache {
         let sockets = || passed.sockets.iter();
         // Where no client waits, there is time to look at all of them.
         let has_time = !sockets().any(|socket| socket.ready);
         let ready = sockets().filter(|socket| has_time || socket.ready);
-        copies.extend(
-            ready
-                .filter_map(artifact)
-                .filter(|path| cache.lacks_copy_of(path)),
-        );
+        let lacking = ready
+            .filter_map(files)
+            .filter(|files| cache.lacks_copy_of(&files.cwasm));
+        let loaded = lacking.filter(|files| files.stamp().prefers_cwasm());
+        copies.extend(loaded.map(|files| files.cwasm));
     }
     let compiles = needs.compiles;
     if !compiles && copies.is_empty() {

@@ -53,6 +53,9 @@ pub struct Config {
     /// in `handlers`.
     #[serde(skip)]
     pub broken: BTreeMap<String, PathBuf>,
+    /// A file with a mistake that may be about any handler which has no table elsewhere.
+    #[serde(skip)]
+    pub doubtful: Option<PathBuf>,
     /// The files that were read, in the order they were read. Empty without any configuration.
     pub files: Vec<PathBuf>,
 }
@@ -320,6 +323,27 @@ impl Config {
         }
     }
 
+    /// The file with a mistake that keeps a handler from being served.
+    pub fn mistake_about(&self, name: &str) -> Option<&Path> {
+        let doubtful = || {
+            self.doubtful
+                .as_ref()
+                .filter(|_| !self.handlers.contains_key(name))
+        };
+        let file = self.broken.get(name).or_else(doubtful);
+        file.map(PathBuf::as_path)
+    }
+
+    /// The files and folders of which one changes when a mistake is mended; none where there is no mistake.
+    pub fn mistaken(&self) -> Vec<&Path> {
+        let bad = || self.broken.values().chain(&self.doubtful);
+        if bad().next().is_none() {
+            return Vec::new();
+        }
+        let files = || bad().chain(&self.files).map(PathBuf::as_path);
+        files().chain(files().filter_map(Path::parent)).collect()
+    }
+
     /// The same configuration in a form that can be kept in a file, and of which only those handlers are
     /// read later that somebody asks for. `None`: it has something that is not UTF-8.
     pub fn packed(&self) -> Option<Config> {
@@ -329,6 +353,7 @@ impl Config {
             http: self.http,
             handlers: BTreeMap::new(),
             broken: BTreeMap::new(),
+            doubtful: None,
             records: match &self.records {
                 Some(records) => Some(records.clone()),
                 None => Some(Records::of(self)?),
@@ -355,6 +380,7 @@ impl Config {
             http: Http::default(),
             handlers: BTreeMap::new(),
             broken: BTreeMap::new(),
+            doubtful: None,
             records: None,
             files: Vec::new(),
         }
@@ -377,8 +403,8 @@ impl Config {
         errors
     }
 
-    /// A file of which nothing can be told is about the handler that it is named after: skipping it would run
-    /// that with the defaults, which may grant it more than the file does.
+    /// A file that is not understood may be about any handler: skipping it would run that with the defaults, which
+    /// may grant it more than the file does.
     fn apply_drop_in(&mut self, file: PathBuf) -> Vec<ConfigError> {
         let errors = match SourceFile::read(&file) {
             Ok(Some(source)) => self.apply(source, Role::DropIn),
@@ -386,10 +412,8 @@ impl Config {
             Ok(None) => vec![ConfigError::missing(&file, "a dangling link? remove it")],
             Err(error) => vec![error],
         };
-        if errors.iter().any(|error| error.handler.is_none())
-            && let Some(name) = file.file_stem().and_then(|stem| stem.to_str())
-        {
-            self.broken(name.to_owned(), &file);
+        if errors.iter().any(|error| error.handler.is_none()) {
+            self.doubtful.get_or_insert(file);
         }
         errors
     }

@@ -225,6 +225,9 @@ impl Connection {
     /// One packet a read. What does not fit the buffer comes with the next reads, and is not lost as
     /// it would be with `recv(2)`.
     fn try_recv_packet(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.reads_no_more.load(Relaxed) {
+            return Ok(0);
+        }
         let mut unread = lock(&self.unread);
         if unread.is_empty() {
             // An empty one is taken, too, though it looks like the end.
@@ -324,7 +327,7 @@ impl Connection {
     /// # Errors
     /// Those of `epoll_ctl(2)`; one of the socket is left to whoever reads.
     pub async fn readable(&self) -> io::Result<()> {
-        if !lock(&self.unread).is_empty() {
+        if self.reads_no_more.load(Relaxed) || !lock(&self.unread).is_empty() {
             return Ok(());
         }
         loop {

@@ -156,6 +156,9 @@ impl Code {
         let Some(header) = Header::read(file) else {
             wasmtime::bail!("not a compiled WebAssembly module, or only the beginning of one");
         };
+        if header.cost.held == 0 {
+            wasmtime::bail!("made by an earlier version");
+        }
         let unit = loading(file, &header, || match header.kind {
             Precompiled::Module => {
                 // SAFETY: the caller upholds it.

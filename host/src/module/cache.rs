@@ -119,21 +119,19 @@ impl Cache {
         self.delete_others(&copy)
     }
 
-    /// Gives an entry the name of the `.wasm` that it was compiled from, as that is now, and deletes those of what
-    /// was at the same path before.
+    /// Gives an entry the name that [`Self::compiled_from`] said, and deletes those of what was at the same path
+    /// before.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn link(&self, entry: &Path, path: &Path, stamp: FileStamp) -> io::Result<()> {
-        let name = self.compiled_from(path, stamp);
-        let name = name.ok_or(ErrorKind::ResourceBusy)?;
-        let unfinished = unfinished(&name);
+    pub fn link(&self, entry: &Path, name: &Path) -> io::Result<()> {
+        let unfinished = unfinished(name);
         fs::hard_link(entry, &unfinished)?;
-        let renamed = fs::rename(&unfinished, &name);
+        let renamed = fs::rename(&unfinished, name);
         // A name for what has it already is left over (rename(2)).
         let _ = fs::remove_file(&unfinished);
         renamed?;
-        self.delete_others(&name)
+        self.delete_others(name)
     }
 
     fn delete_others(&self, named: &Path) -> io::Result<()> {

@@ -9,25 +9,25 @@
 use super::cache::Cache;
 use super::compiler;
 use super::files::{FileStamp, Files};
-use super::load::WASM_MAGIC;
+use super::load::{WASM_MAGIC, open_trusted};
 use crate::journal::shortened;
 use crate::sync::lock;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg,
-    socketpair,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, recv, recvmsg, send,
+    sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Seek as _, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 /// The largest message, in bytes: a name has 255, and words are cut.
@@ -185,6 +185,9 @@ impl Keeper {
             anew,
         };
         let request = postcard::to_extend(&request, Vec::new()).map_err(io::Error::other)?;
+        if request.len() > MESSAGE {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         send(&*self.socket, &request, SendFlags::NOSIGNAL)?;
         Ok(())
     }
@@ -207,7 +210,8 @@ impl Keeper {
                 // Who asked may have left with the host.
                 let _ = waits.map(|sender| sender.send(said));
             }
-            *lock(&asked.is_received) = false;
+            // Nothing more can be asked.
+            let _ = rustix::net::shutdown(&*socket, Shutdown::Both);
             lock(&asked.waiting).clear();
         };
         thread::Builder::new()
@@ -241,7 +245,7 @@ fn next_reply(socket: &OwnedFd) -> Option<(u32, Said)> {
         What::Warning(text) => Said::Warning(text.to_owned()),
         What::Artifact => Said::Answer(match artifact {
             Some(file) => Ok(file.into()),
-            None => Err(Failure::Lost("no descriptor is left for it".to_owned())),
+            None => Err(Failure::Refused("no descriptor is left for it".to_owned())),
         }),
         What::Unreadable(errno) => {
             let error = io::Error::from_raw_os_error(errno);
@@ -252,21 +256,18 @@ fn next_reply(socket: &OwnedFd) -> Option<(u32, Said)> {
     Some((reply.number, said))
 }
 
-/// Lets go of what the host was started with: its standard streams, one of which may be a client, and the
-/// signals that it holds.
+/// Lets go of the standard streams that the host was started with, one of which may be a client. The signals that it
+/// holds stay held: this process ends when the host does.
 fn let_go() {
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(&null);
         let _ = rustix::stdio::dup2_stdout(&null);
         let _ = rustix::stdio::dup2_stderr(&null);
     }
-    // SAFETY: an emptied set is valid, and sigprocmask(2) reads it.
-    unsafe {
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
-    }
 }
+
+/// Modules that are compiled at a time.
+const AT_ONCE: usize = 8;
 
 /// Compiles what is asked for, several modules at a time, until the host is gone.
 fn serve(
@@ -274,9 +275,13 @@ fn serve(
     cache: Option<&Cache>,
     files_of: &(impl Fn(&str) -> Option<Files> + Sync),
 ) {
+    let (running, ended) = (&Mutex::new(0), &Condvar::new());
     thread::scope(|scope| {
         let mut message = vec![0; MESSAGE];
         loop {
+            let is_full = |running: &mut usize| *running >= AT_ONCE;
+            let waited = ended.wait_while(lock(running), is_full);
+            drop(waited);
             let received = match recv(socket, &mut message, RecvFlags::empty()) {
                 Err(rustix::io::Errno::INTR) => continue,
                 Ok((received, _)) if received > 0 => received,
@@ -287,11 +292,17 @@ fn serve(
             };
             let (number, anew) = (request.number, request.anew);
             let files = files_of(request.handler);
-            let answer = move || match files {
-                Some(files) => answer(socket, number, cache, &files, anew),
-                None => say(socket, number, What::Refused("it is no handler's"), None),
+            let answer = move || {
+                match files {
+                    Some(files) => answer(socket, number, cache, &files, anew),
+                    None => say(socket, number, What::Refused("it is no handler's"), None),
+                }
+                *lock(running) -= 1;
+                ended.notify_one();
             };
+            *lock(running) += 1;
             if let Err(error) = thread::Builder::new().spawn_scoped(scope, answer) {
+                *lock(running) -= 1;
                 let why = format!("no thread to compile it in: {error} (raise TasksMax=)");
                 say(socket, number, What::Refused(&why), None);
             }
@@ -347,32 +358,44 @@ fn make(
 ) -> Result<File, Failure> {
     let read = || {
         let mut file = File::open(&files.wasm)?;
-        let mut wasm = Vec::new();
+        let (before, mut wasm) = (FileStamp::of(&file.metadata()?), Vec::new());
         file.read_to_end(&mut wasm)?;
-        Ok((FileStamp::of(&file.metadata()?), wasm))
+        let is_settled = FileStamp::of(&file.metadata()?) == before;
+        let name = cache.and_then(|cache| cache.compiled_from(&files.wasm, before));
+        Ok((name.filter(|_| is_settled), wasm))
     };
-    let (stamp, wasm) = read().map_err(Failure::Unreadable)?;
+    let (name, wasm) = read().map_err(Failure::Unreadable)?;
     if !wasm.starts_with(WASM_MAGIC) {
         return Err(Failure::Refused(super::load::NO_MODULE.to_owned()));
     }
-    let path = &files.wasm;
     let Some(cache) = cache else {
         return compile(&wasm, files, warn).and_then(|artifact| in_memory(&artifact));
     };
     let entry = cache.entry(&wasm);
+    let mut made = None;
     if anew || !entry.exists() {
-        let artifact = compile(&wasm, files, warn)?;
-        if let Err(error) = cache.store(&entry, &artifact) {
+        let artifact = made.insert(compile(&wasm, files, warn)?);
+        if let Err(error) = cache.store(&entry, artifact) {
             warn(format!(
                 "cannot keep the compiled module as {}: {error}; every start compiles it",
                 entry.display()
             ));
-            return in_memory(&artifact);
+            return in_memory(artifact);
         }
     }
-    // Without a name for the file as it is now, the next start reads it first.
-    let _ = cache.link(&entry, path, stamp);
-    File::open(&entry).map_err(|error| Failure::Lost(error.to_string()))
+    if let Ok(artifact) = open_trusted(&entry) {
+        if let Some(name) = name {
+            // Without it, the next start reads the module first.
+            let _ = cache.link(&entry, &name);
+        }
+        return Ok(artifact);
+    }
+    // Others may write there.
+    let made = match made {
+        Some(made) => made,
+        None => compile(&wasm, files, warn)?,
+    };
+    in_memory(&made)
 }
 
 fn compile(wasm: &[u8], files: &Files, warn: &dyn Fn(String)) -> Result<Vec<u8>, Failure> {
@@ -384,6 +407,7 @@ fn in_memory(artifact: &[u8]) -> Result<File, Failure> {
     let keep = || {
         let mut file = File::from(memfd_create(c"artifact", MemfdFlags::CLOEXEC)?);
         file.write_all(artifact)?;
+        file.rewind()?;
         Ok(file)
     };
     keep().map_err(|error: io::Error| Failure::Lost(error.to_string()))

@@ -93,7 +93,13 @@ pub fn load_file(engines: &Engines, path: &Path) -> Result<(Code, File), LoadErr
 
 /// Loads what the cache keeps under a name.
 fn entry(engines: &Engines, path: &Path) -> Result<(Code, File), LoadError> {
-    native::map(engines, open_trusted(path)?).map_err(|e| unusable(path, &e))
+    mapped(engines, &open_trusted(path)?).map_err(|e| unusable(path, &e))
+}
+
+/// Maps an artifact, or a copy of it where the file system runs no code (`noexec`, `mount(8)`).
+fn mapped(engines: &Engines, file: &File) -> wasmtime::Result<(Code, File)> {
+    let mapped = native::map(engines, file.try_clone()?);
+    mapped.or_else(|error| native::load(engines, file).map_err(|_| error))
 }
 
 /// Opens a file that only root or we can have written.
@@ -187,9 +193,14 @@ pub fn compiled(
     let artifact = keeper.artifact(handler, is_bad, warn);
     let artifact = artifact.map_err(|failure| match failure {
         Failure::Unreadable(error) => unreadable(path, error),
-        Failure::Refused(reason) | Failure::Lost(reason) => not_compiled(path, &reason),
+        Failure::Refused(reason) => not_compiled(path, &reason),
+        Failure::Lost(reason) => {
+            sandbox::leave_soon();
+            let reason = format!("the process that compiles is lost ({reason}): this host leaves, and the next one may compile it");
+            not_compiled(path, &reason)
+        }
     })?;
-    native::map(engines, artifact).map_err(|e| not_compiled(path, &format!("{e:#}")))
+    mapped(engines, &artifact).map_err(|e| not_compiled(path, &format!("{e:#}")))
 }
 
 fn read_module(path: &Path) -> Result<Vec<u8>, LoadError> {

@@ -47,7 +47,7 @@ impl Plan {
             let why = "nothing can be served (see above): connections are reset, and the configuration is read again in a few seconds";
             return (Cow::default(), Err(why.to_owned()));
         };
-        if let Some(file) = config.broken.get(name).filter(|_| module.is_none()) {
+        if let Some(file) = config.mistake_about(name).filter(|_| module.is_none()) {
             let why = format!(
                 "it is not served: there is a mistake in {} (see above; it is read again soon after it has changed)",
                 file.display()

@@ -37,9 +37,9 @@ const STREAMS: u32 = 100;
 /// together have room for as much each: none waits for the guest of another.
 const STREAM_WINDOW: u32 = 128 * 1024;
 
-/// What a header line counts beside its name and value, in bytes (`SETTINGS_MAX_HEADER_LIST_SIZE`, RFC 9113,
-/// 6.5.2): it decides how many there may be in a head, over HTTP/1, too.
-const LINE: u32 = 32;
+/// As many bytes of a head's size allow one header line in it over HTTP/1. (Over HTTP/2 a line counts 32 bytes
+/// beside its name and value: RFC 9113, 6.5.2.) hyper has room for all of them made for each request.
+const LINE: u32 = 64;
 
 /// The most that `http::HeaderMap` takes, with room to spare.
 const MOST_LINES: u32 = 16 * 1024;
@@ -155,8 +155,8 @@ async fn left(connection: &Connection) {
             let _ = connection.wait(Interest::PRIORITY).await;
             let (moved, is_half_closed) = (connection.moved(), connection.is_half_closed());
             sleep(GRACE).await;
-            // A client that takes it is there.
-            if is_half_closed && connection.moved() == moved {
+            // A client that takes it is there, and one whose guest has not read all may be.
+            if is_half_closed && connection.moved() == moved && !connection.has_unread() {
                 return;
             }
         }

@@ -205,7 +205,7 @@ async fn mended(plan: &Plan) {
         let Plan::Serve { config, .. } = plan else {
             return Vec::new();
         };
-        let files = config.broken.values();
+        let files = config.mistaken().into_iter();
         files
             .map(|file| FileStamp::at(file).ok().flatten())
             .collect()

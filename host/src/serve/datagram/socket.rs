@@ -29,20 +29,54 @@ const SHARE: usize = 8;
 /// What an answer takes there beside its bytes.
 const OVERHEAD: usize = 1024;
 
-/// Clients that are kept apart. With more of them, all are forgotten: none has had much.
-const MOST_CLIENTS: usize = 4096;
+/// Answers that are remembered until they were read. With more of them, all are forgotten: none is large.
+const MOST_OPEN: usize = 4096;
 
 /// Answers to clients of a Unix socket.
 #[derive(Default)]
 struct Answers {
-    /// Bytes that each was sent since all were last read.
+    /// Bytes that each was sent and may not have read.
     sent: HashMap<Vec<u8>, usize>,
+    /// Of what: to whom, how many bytes, and how many were unread before.
+    open: Vec<(Vec<u8>, usize, usize)>,
     /// Clients that took no answer, and are given time for one.
     waiting: HashSet<Vec<u8>>,
 }
 
 /// How often it is asked.
 const RETRY: Duration = Duration::from_millis(5);
+
+impl Answers {
+    /// So many bytes are unread: as few as before an answer went mean that it was read, or as much of others'.
+    fn forget_read(&mut self, unread: usize) {
+        if self.open.len() >= MOST_OPEN {
+            self.open.clear();
+            self.sent.clear();
+        }
+        let read = self.open.extract_if(.., |(_, _, before)| unread <= *before);
+        for (name, size, _) in read {
+            give_back(&mut self.sent, &name, size);
+        }
+    }
+
+    /// An answer did not go.
+    fn take_back(&mut self, name: &[u8], size: usize) {
+        let mut open = self.open.iter();
+        if let Some(position) = open.rposition(|(to, of, _)| to == name && *of == size) {
+            self.open.swap_remove(position);
+            give_back(&mut self.sent, name, size);
+        }
+    }
+}
+
+fn give_back(sent: &mut HashMap<Vec<u8>, usize>, name: &[u8], size: usize) {
+    if let Some(left) = sent.get_mut(name) {
+        *left = left.saturating_sub(size);
+        if *left == 0 {
+            sent.remove(name);
+        }
+    }
+}
 
 /// A socket that datagrams come from.
 pub struct DatagramSocket {
@@ -183,10 +217,8 @@ impl DatagramSocket {
             }
             sent => sent,
         };
-        if sent.is_err()
-            && let Some(sent) = lock(&self.answers).sent.get_mut(&name)
-        {
-            *sent = sent.saturating_sub(size);
+        if sent.is_err() {
+            lock(&self.answers).take_back(&name, size);
         }
         sent
     }
@@ -210,16 +242,15 @@ impl DatagramSocket {
         let unread = unread(self.fd.get_ref());
         let room = getsockopt(self.fd.get_ref(), sockopt::SndBuf).unwrap_or(0) / SHARE;
         let mut answers = lock(&self.answers);
-        if unread == 0 || answers.sent.len() >= MOST_CLIENTS {
-            answers.sent.clear();
-        }
-        let sent = answers.sent.entry(name.to_owned()).or_default();
+        answers.forget_read(unread);
+        let sent = answers.sent.get(name).copied().unwrap_or(0);
         // The first may be larger than that.
-        let is_too_much = *sent > 0 && *sent + size > room && unread + size > room;
-        if !is_too_much {
-            *sent += size;
+        if sent > 0 && sent + size > room && unread + size > room {
+            return false;
         }
-        !is_too_much
+        *answers.sent.entry(name.to_owned()).or_default() += size;
+        answers.open.push((name.to_owned(), size, unread));
+        true
     }
 
     fn try_reply(&self, answer: &[u8], to: &Sender) -> io::Result<usize> {

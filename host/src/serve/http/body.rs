@@ -31,6 +31,8 @@ pub struct Coming {
     is_asked_for: bool,
     /// The guest reads no more of it.
     is_left: bool,
+    /// The answer goes, and with it what becomes of the rest.
+    is_decided: bool,
 }
 
 impl Coming {
@@ -82,8 +84,8 @@ impl Drop for Upload {
     fn drop(&mut self) {
         let mut coming = lock(&self.exchange.body);
         coming.is_left = true;
-        // What is to become of it over HTTP/1, the answer decides.
-        if self.exchange.session.wire.is_http2() {
+        // What becomes of it over HTTP/1, the answer decides.
+        if coming.is_decided || self.exchange.session.wire.is_http2() {
             coming.body = None;
         }
     }
@@ -93,9 +95,9 @@ impl Drop for Upload {
 const MOST_LEFT: usize = 64 * 1024;
 
 /// The answer to an HTTP/1 request is about to go: will its body be taken to its end? What a guest has left is
-/// taken here, if it has come. What may still be read has to come: a client that `asks_first` whether it may
-/// send it is told so (`Expect: 100-continue`; RFC 9110, 10.1.1).
-pub async fn is_taken_to_its_end(exchange: &Exchange, asks_first: bool) -> bool {
+/// taken here, if it has come. What a guest that `goes_on` may still read has to come: a client that `asks_first`
+/// whether it may send it is told so (`Expect: 100-continue`; RFC 9110, 10.1.1).
+pub async fn is_taken_to_its_end(exchange: &Exchange, goes_on: bool, asks_first: bool) -> bool {
     if exchange.is_received.load(Relaxed) {
         return true;
     }
@@ -104,18 +106,19 @@ pub async fn is_taken_to_its_end(exchange: &Exchange, asks_first: bool) -> bool 
     let (left_over, waits) = {
         let mut coming = lock(&exchange.body);
         let waits = asks_first && !coming.is_asked_for;
-        if waits {
+        if waits && goes_on {
             coming.ask_for();
         }
+        coming.is_decided = true;
         let is_left = coming.is_left;
         (coming.body.take_if(|_| is_left), waits)
     };
     let Some(mut body) = left_over else {
-        if waits {
+        if waits && goes_on {
             // hyper tells it as soon as it looks at the connection.
             tokio::task::yield_now().await;
         }
-        return true;
+        return goes_on;
     };
     let (mut taken, mut turns) = (0, 0..TURNS);
     while !waits && taken <= MOST_LEFT {

@@ -9,9 +9,7 @@ use crate::config::ForwardedFor;
 use crate::guest::{self, Answer, Bounds, End, Guest, Meter, NoAnswer, State};
 use crate::journal::{self, Level};
 use crate::module::TooMany;
-use ::http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, TRANSFER_ENCODING,
-};
+use ::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap};
 use ::http::request::Parts;
 use ::http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use ::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -39,9 +37,6 @@ pub async fn answer(
     };
     let is_head = request.method() == Method::HEAD;
     let exchange = Exchange::new(session.clone(), &request, permit);
-    // Both may be in a request whose body another server would end elsewhere (RFC 9112, 6.1).
-    let told_its_length = session.wire.told_its_length();
-    let has_two_lengths = request.headers().contains_key(TRANSFER_ENCODING) && told_its_length;
     let asks_first = request.headers().contains_key(EXPECT);
     let answered = match refused {
         None => attend(&exchange, request).await,
@@ -66,8 +61,8 @@ pub async fn answer(
         answered => answered,
     };
     // What comes after a body that is not taken to its end cannot be told from it.
-    let is_last = has_two_lengths
-        || (version < Version::HTTP_2 && !is_taken_to_its_end(&exchange, asks_first).await);
+    let is_last = version < Version::HTTP_2
+        && !is_taken_to_its_end(&exchange, answered.is_ok(), asks_first).await;
     let mut response = match answered {
         Err(refusal) => refusal.respond(exchange, busy),
         Ok((head, source)) => {

@@ -3,9 +3,7 @@
 use crate::guest::{Connection, Stream};
 use crate::lifecycle::InFlight;
 use crate::module::Counted;
-use crate::sync::lock;
 use futures::task::AtomicWaker;
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -33,7 +31,6 @@ pub struct State {
     /// Looks at the connection again when a request ends elsewhere (HTTP/2).
     watcher: AtomicWaker,
     is_http2: AtomicBool,
-    heads: Mutex<Heads>,
     /// Bytes that came since it was the connection's turn.
     turn: AtomicUsize,
     /// Bodies that come or go.
@@ -122,7 +119,6 @@ impl State {
             }),
             watcher: AtomicWaker::new(),
             is_http2: AtomicBool::new(false),
-            heads: Mutex::default(),
             turn: AtomicUsize::new(0),
             bodies: AtomicUsize::new(0),
         }
@@ -198,18 +194,6 @@ impl State {
                 now.since = Instant::now();
             }
         }
-        let is_between = now.phase != Phase::Busy;
-        drop(now);
-        let mut heads = lock(&self.heads);
-        if is_between {
-            heads.start();
-        }
-        heads.hear(bytes);
-    }
-
-    /// May the request that has just begun have told its length by `Content-Length`? To be asked once of each.
-    pub fn told_its_length(&self) -> bool {
-        lock(&self.heads).told.pop_front().unwrap_or(true)
     }
 }
 
@@ -230,137 +214,6 @@ impl Drop for Busy {
             }
         }
     }
-}
-
-/// Tells of each head over HTTP/1 whether a line in it begins with `Content-Length`. hyper hides that header where
-/// there is `Transfer-Encoding`, too: the shape of a smuggled request (RFC 9112, 6.1).
-///
-/// It follows what comes as far as that is certain: from one head over a body of a length that was told to the
-/// next. Where a body in chunks ends is not looked for; what follows it is certain again when it comes after the
-/// answer.
-struct Heads {
-    at: At,
-    /// The beginning of the line that comes in.
-    line: [u8; LINE],
-    /// How long it is so far, without its end.
-    length: usize,
-    /// Of heads that have come, and whose requests have not begun: was there such a line?
-    told: VecDeque<bool>,
-}
-
-/// As much of a line as decides.
-const LINE: usize = 48;
-
-/// Where in what comes.
-enum At {
-    Head(Head),
-    /// So many bytes before the next head.
-    Body(u64),
-    /// In a body in chunks, or beyond its end. Was the last line empty?
-    Chunks(bool),
-}
-
-#[derive(Default)]
-struct Head {
-    has_begun: bool,
-    /// There was a `Content-Length`; what it said, if that is a number.
-    told: Option<Option<u64>>,
-    is_chunked: bool,
-}
-
-impl Default for Heads {
-    fn default() -> Self {
-        Self {
-            at: At::default(),
-            line: [0; LINE],
-            length: 0,
-            told: VecDeque::new(),
-        }
-    }
-}
-
-impl Default for At {
-    fn default() -> Self {
-        Self::Head(Head::default())
-    }
-}
-
-impl Heads {
-    /// The next request comes: nothing of it has been heard yet.
-    fn start(&mut self) {
-        if let At::Chunks(true) = self.at {
-            self.at = At::default();
-        }
-    }
-
-    fn hear(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            if let At::Body(left) = &mut self.at {
-                let count = (*left).min(bytes.len() as u64);
-                *left -= count;
-                if *left == 0 {
-                    self.at = At::default();
-                }
-                bytes = &bytes[count as usize..];
-                continue;
-            }
-            let end = bytes.iter().position(|&byte| byte == b'\n');
-            let line = &bytes[..end.unwrap_or(bytes.len())];
-            if self.length < LINE {
-                let count = line.len().min(LINE - self.length);
-                self.line[self.length..self.length + count].copy_from_slice(&line[..count]);
-            }
-            self.length += line.len();
-            let Some(end) = end else {
-                return;
-            };
-            bytes = &bytes[end + 1..];
-            self.end_line();
-        }
-    }
-
-    fn end_line(&mut self) {
-        let line = &self.line[..self.length.min(LINE)];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let is_whole = std::mem::take(&mut self.length) <= LINE;
-        let head = match &mut self.at {
-            At::Head(head) => head,
-            at => {
-                *at = At::Chunks(line.is_empty());
-                return;
-            }
-        };
-        if line.is_empty() && head.has_begun {
-            self.told.push_back(head.told.is_some());
-            self.at = match head.told {
-                None if !head.is_chunked => At::default(),
-                Some(Some(0)) if !head.is_chunked => At::default(),
-                Some(Some(length)) if !head.is_chunked => At::Body(length),
-                _ => At::Chunks(true),
-            };
-        } else if line.is_empty() || !head.has_begun {
-            // Empty lines may come before the first.
-            head.has_begun |= !line.is_empty();
-        } else if let Some(value) = after(line, b"content-length") {
-            let number = || {
-                str::from_utf8(value)
-                    .ok()?
-                    .strip_prefix(':')?
-                    .trim()
-                    .parse()
-                    .ok()
-            };
-            head.told = Some(number().filter(|_| is_whole));
-        } else if after(line, b"transfer-encoding").is_some() {
-            head.is_chunked = true;
-        }
-    }
-}
-
-/// What comes after a name at the beginning of a line.
-fn after<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let (start, rest) = line.split_at_checked(name.len())?;
-    start.eq_ignore_ascii_case(name).then_some(rest)
 }
 
 /// The connection, for hyper.
@@ -426,77 +279,5 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Heads;
-
-    /// What is told of the heads in these pieces; a piece that begins with `|` comes after all before it was
-    /// answered.
-    fn told(pieces: &[&str]) -> Vec<bool> {
-        let mut heads = Heads::default();
-        for piece in pieces {
-            let rest = piece.strip_prefix('|');
-            if rest.is_some() {
-                heads.start();
-            }
-            heads.hear(rest.unwrap_or(piece).as_bytes());
-        }
-        heads.told.into()
-    }
-
-    #[test]
-    fn a_content_length_is_found_wherever_the_pieces_end() {
-        let head = "POST / HTTP/1.1\r\nHost: a\r\nCONTENT-Length: 5\r\n\r\n";
-        assert_eq!(told(&[head]), [true]);
-        for at in 0..head.len() {
-            assert_eq!(told(&[&head[..at], &head[at..]]), [true], "cut at {at}");
-        }
-        let bytes: Vec<&str> = head.split_inclusive("").collect();
-        assert_eq!(told(&bytes), [true]);
-    }
-
-    #[test]
-    fn other_lines_are_not_it() {
-        assert_eq!(
-            told(&["GET /content-length HTTP/1.1\r\nHost: content-length\r\n\r\n"]),
-            [false]
-        );
-        assert_eq!(
-            told(&["GET / HTTP/1.1\r\nX-Content-Length: 1\r\ncontent-len: 2\r\n\r\n"]),
-            [false]
-        );
-        assert_eq!(
-            told(&["content-length: on the first line is a method\r\n\r\n"]),
-            [false]
-        );
-    }
-
-    #[test]
-    fn each_head_has_its_own() {
-        let plain = "\r\nGET / HTTP/1.1\r\n\r\n";
-        let sized = "POST / HTTP/1.1\r\ncontent-length: 19\r\n\r\ncontent-length: 5\r\n";
-        let chunks = "POST / HTTP/1.1\nTransfer-Encoding: chunked\n\n";
-        assert_eq!(told(&[plain, sized, chunks]), [false, true, false]);
-        assert_eq!(
-            told(&[sized, sized, plain, sized]),
-            [true, true, false, true]
-        );
-        // What comes behind chunks at once is not certain; what comes later is.
-        let all = "5\r\nhello\r\n0\r\n\r\n";
-        assert_eq!(told(&[chunks, all, sized]), [false]);
-        assert_eq!(told(&[chunks, all, &format!("|{sized}")]), [false, true]);
-        assert_eq!(told(&[chunks, "5\r\nhel", &format!("|{sized}")]), [false]);
-    }
-
-    #[test]
-    fn a_length_that_makes_no_sense_leaves_what_follows_uncertain() {
-        let plain = "GET / HTTP/1.1\r\n\r\n";
-        for length in ["", "x", "-1", "18446744073709551616", &" ".repeat(99)] {
-            let head = format!("GET / HTTP/1.1\r\ncontent-length: {length}\r\n\r\n");
-            assert_eq!(told(&[&head, plain]), [true], "{length:?}");
-        }
     }
 }
