@@ -411,3 +411,47 @@ fn a_name_leads_to_the_public_internet_and_to_nothing_that_was_not_named() {
         assert!(answer.starts_with("resolve: "), "{answer}");
     }
 }
+
+/// Every client of DHCP does so.
+#[test]
+fn a_host_whose_files_of_names_were_replaced_says_so_and_leaves_to_the_next_one() {
+    let world = World::new(Kind::P2);
+    let unshare = "unshare --map-root-user --mount";
+    let mut may = Command::new("sh");
+    may.args(["-c", &format!("{unshare} true")]);
+    if !may.status().is_ok_and(|status| status.success()) {
+        return harness::skip("this user may not have mounts of its own (`unshare --mount`)");
+    }
+    // The host's /etc, of which files are replaced from outside.
+    let etc = world.path("run/etc");
+    fs::create_dir(&etc).unwrap();
+    let replace = |address: &str| {
+        let new = etc.join("new");
+        fs::write(&new, format!("{address} granted.example\n")).unwrap();
+        fs::rename(&new, etc.join("hosts")).unwrap();
+    };
+    fs::write(etc.join("resolv.conf"), "nameserver 127.0.0.1\n").unwrap();
+    replace("8.8.8.8");
+    let script = format!(
+        "#!/bin/sh\nset -e\n[ \"$1\" = inside ] || exec {unshare} \"$0\" inside \"$@\"\nshift\n\
+         mount --bind {} /etc\nexec {} \"$@\"\n",
+        etc.display(),
+        wasm_sock().display()
+    );
+    let program = world.path("run/host");
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let granted = "allow-outbound = [\"granted.example:80\"]";
+    let address = world.actor_port("names", "resolve granted.example", granted);
+    let mut host = world.launch().program(&program).start();
+    address.knock().expect_whole("8.8.8.8\n");
+    replace("8.8.4.4");
+    let answer = address.knock().text();
+    assert!(answer.starts_with("resolve: "), "{answer}");
+    host.log
+        .expect("cannot read /etc/hosts: it came, or was replaced");
+    host.expect_exit(0);
+    let _host = world.launch().program(&program).start();
+    address.knock().expect_whole("8.8.4.4\n");
+}

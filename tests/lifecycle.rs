@@ -204,28 +204,31 @@ fn a_hangup_does_not_end_a_compilation() {
     let address = world.tcp("hello");
     let host = world.start(&[]);
     let mut client = address.connect();
-    // As `systemctl kill -s HUP` does it, to all processes of the service; sooner or later one of them hits.
-    let children = format!("/proc/{0}/task", host.pid().as_raw_nonzero());
+    let children = |parent: i32| -> Vec<i32> {
+        let tasks = std::fs::read_dir(format!("/proc/{parent}/task"));
+        let tasks = tasks.into_iter().flatten().flatten();
+        let lists =
+            tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        let words = |list: String| {
+            list.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let pids = lists.flat_map(words);
+        pids.filter_map(|pid| pid.parse().ok()).collect()
+    };
+    // As `systemctl kill -s HUP` does it, to all processes of the service; sooner or later one of them hits. The
+    // compiler is the child of a process beside the host.
     let mut hit = false;
     harness::eventually("the compiler has come and gone", || {
-        let compilers: Vec<i32> = std::fs::read_dir(&children)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
-            .flat_map(|pids| {
-                pids.split(' ')
-                    .filter_map(|pid| pid.parse().ok())
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        for pid in compilers
-            .iter()
-            .filter_map(|pid| rustix::process::Pid::from_raw(*pid))
-        {
-            let name = std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()));
+        let beside = children(host.pid().as_raw_nonzero().get());
+        let compilers: Vec<i32> = beside.into_iter().flat_map(children).collect();
+        for pid in &compilers {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
             // Before it is that program, it still is this one, whose signals are held.
-            if name.is_ok_and(|name| name.starts_with("wasm-sock-comp")) {
+            if name.is_ok_and(|name| name.starts_with("wasm-sock-comp"))
+                && let Some(pid) = rustix::process::Pid::from_raw(*pid)
+            {
                 hit |= rustix::process::kill_process(pid, Signal::HUP).is_ok();
             }
         }
