@@ -335,7 +335,7 @@ fn a_mistake_about_one_handler_costs_that_handler_until_it_is_mended() {
     }
     host.log.expect("it is not served: there is a mistake in");
 
-    // Whoever mends it need do no more.
+    // Mending the file is all that it takes.
     write("syntax.toml", b"[handler.syntax]\nmemory = '8MiB'\n");
     host.expect_exit(0);
     let _host = world.start(&[]);

@@ -179,7 +179,7 @@ fn a_snapshot_that_others_may_have_written_is_passed_over() {
 }
 
 #[test]
-fn a_snapshot_of_somebody_else_is_passed_over() {
+fn a_snapshot_of_another_user_is_passed_over() {
     if !rustix::process::geteuid().is_root() {
         return harness::skip("only root can give a file away");
     }

@@ -1,5 +1,5 @@
-//! What making an instance of a program takes: known before anybody makes one, because all that a component
-//! consists of is.
+//! What making an instance of a program takes: known before there is one, because all that a component consists
+//! of is.
 
 use wasm_sock_engine::InstanceCost;
 use wasmtime_environ::component::{

@@ -74,7 +74,7 @@ pub enum ActivationError {
     )]
     ZeroSockets,
     #[error(
-        "LISTEN_PID={listen_pid} is another process, this one is {pid}: the sockets were passed to somebody else (was the host started through a shell or a wrapper? let it `exec wasm-sock`; through an init of a container, such as tini? leave out `--init`, so that wasm-sock is the first process)"
+        "LISTEN_PID={listen_pid} is another process, this one is {pid}: the sockets were passed to that one (was the host started through a shell or a wrapper? let it `exec wasm-sock`; through an init of a container, such as tini? leave out `--init`, so that wasm-sock is the first process)"
     )]
     OtherProcess { listen_pid: String, pid: u32 },
     #[error("LISTEN_FDS={0:?} is not a number of sockets")]

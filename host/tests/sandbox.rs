@@ -182,7 +182,7 @@ fn server() -> TcpListener {
 }
 
 #[test]
-fn a_socket_that_was_passed_connects_to_nobody() {
+fn a_socket_that_was_passed_is_not_connected() {
     let server = server();
     let attempt = format!("fast-open:{}", server.local_addr().unwrap());
     World::new().expect(&attempt, EPERM);

@@ -259,7 +259,7 @@ impl Run {
             // A program need not read all of it.
             let written = sender.write_all(stdin.as_bytes());
             sender.finish();
-            // The kernel says so once, to whoever comes first.
+            // The kernel says so once, to the first call.
             written.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
         });
         let mut stdout = Vec::new();

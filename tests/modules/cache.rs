@@ -91,7 +91,7 @@ fn is_passed_over(why: &str, spoils: &[&dyn Fn(&Path)]) {
     for kind in BOTH {
         for form in FORMS {
             let kept = Kept::new(kind, form);
-            // Where nobody else can have written it, it is loaded: what follows is not about its content.
+            // Where only this user can have written it, it is loaded: what follows is not about its content.
             kept.answers("edition 1\n", |_| ());
             for spoil in spoils {
                 let log = kept.answers("version 1\n", spoil);
@@ -119,7 +119,7 @@ fn native_code_that_others_may_have_written_is_not_loaded_from_the_cache() {
 }
 
 #[test]
-fn native_code_of_somebody_else_is_not_loaded_from_the_cache() {
+fn native_code_of_another_user_is_not_loaded_from_the_cache() {
     if !rustix::process::geteuid().is_root() {
         return harness::skip("only root can give a file away");
     }

@@ -64,7 +64,9 @@ fn prepare(options: HostOptions, passed: &Passed, cache: Option<&Cache>) -> (Pla
     };
     let mut plan = match config {
         Ok((config, mistakes)) => {
-            report(ConfigErrors(mistakes));
+            if !mistakes.is_empty() {
+                report(ConfigErrors(mistakes));
+            }
             Plan::Serve {
                 config: Box::new(config),
                 module: options.module,

@@ -393,7 +393,13 @@ impl Config {
                 Some(name) => self.broken(name.clone(), &source.path),
                 // Which of its handlers are as they are meant to be?
                 None => {
-                    for name in schema::handlers_of(&source) {
+                    let is_here = |handler: &HandlerConfig| {
+                        let place = handler.place.as_ref();
+                        place.is_some_and(|place| place.file == source.path)
+                    };
+                    let here = self.handlers.iter().filter(|(_, handler)| is_here(handler));
+                    let here: Vec<String> = here.map(|(name, _)| name.clone()).collect();
+                    for name in here {
                         self.broken(name, &source.path);
                     }
                 }

@@ -107,15 +107,6 @@ pub(super) fn check(source: &SourceFile, role: Role, config: &mut Config) -> Vec
     checker.into_errors()
 }
 
-/// The handlers that a file is about, as far as that can be told of one with mistakes.
-pub(super) fn handlers_of(source: &SourceFile) -> Vec<String> {
-    let (document, _) = DeTable::parse_recoverable(&source.text);
-    let handlers = document.get_ref().get("handler");
-    let handlers = handlers.and_then(|handlers| handlers.get_ref().as_table());
-    let names = handlers.into_iter().flatten();
-    names.map(|(name, _)| name.get_ref().to_string()).collect()
-}
-
 impl Checker<'_> {
     /// `[host]` and `[defaults]` come first, wherever they stand: handlers build on them.
     fn document(&mut self, document: &DeTable<'_>, role: Role, config: &mut Config) {

@@ -322,21 +322,22 @@ impl Meter {
         let _ = self.limit.set(Box::new(limit));
     }
 
-    fn limit(&self) -> Option<Duration> {
-        self.limit.get().and_then(|limit| limit())
-    }
-
     /// The limit, if the guest has used more: a call that makes the host work for it may last beyond that.
     pub fn exceeded(&self) -> Option<Duration> {
-        self.limit().filter(|limit| self.used() > *limit)
+        self.exceeded_with(Duration::ZERO)
+    }
+
+    /// The same with a `slice` that runs.
+    fn exceeded_with(&self, slice: Duration) -> Option<Duration> {
+        let limit = self.limit.get().and_then(|limit| limit());
+        limit.filter(|limit| self.used() + slice > *limit)
     }
 
     /// Called on the guest's thread, while it runs.
     pub fn tick(&self) -> Turn {
         let exact = self.is_exact.load(Relaxed);
         let slice = self.slice(exact);
-        let exceeded = self.limit().filter(|limit| self.used() + slice > *limit);
-        if let Some(limit) = exceeded {
+        if let Some(limit) = self.exceeded_with(slice) {
             Turn::Exceeded(limit)
         } else if slice >= QUANTUM {
             Turn::Yield

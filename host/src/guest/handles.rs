@@ -5,6 +5,7 @@
 //! handles in general count into the guest's memory, looked at whenever the clock interrupts the guest; only
 //! descriptors, of which the process has so many, have a limit in number.
 
+use super::link::redefine;
 use super::state::State;
 use http::HeaderMap;
 use rustix::event::{EventfdFlags, eventfd};
@@ -164,32 +165,30 @@ pub const LIMITED: [&str; 4] = [
 /// # Errors
 /// When the interface is not there.
 pub fn limit(linker: &mut Linker<State>, interface: &str) -> Result<()> {
-    linker.allow_shadowing(true);
-    // The version that Wasmtime defines; a component may ask for another.
-    let mut instance = linker.instance(&format!("{interface}@0.2.12"))?;
-    match interface {
-        "wasi:filesystem/types" => {
-            instance.func_wrap_async("[method]descriptor.open-at", |store, arguments| {
-                Box::new(open_at(store, arguments))
-            })?;
+    redefine(linker, interface, |instance| {
+        match interface {
+            "wasi:filesystem/types" => {
+                instance.func_wrap_async("[method]descriptor.open-at", |store, arguments| {
+                    Box::new(open_at(store, arguments))
+                })?;
+            }
+            "wasi:sockets/tcp-create-socket" => {
+                instance.func_wrap("create-tcp-socket", create_tcp_socket)?;
+            }
+            "wasi:sockets/udp-create-socket" => {
+                instance.func_wrap_async("create-udp-socket", |store, arguments| {
+                    Box::new(create_udp_socket(store, arguments))
+                })?;
+            }
+            "wasi:io/poll" => {
+                instance.func_wrap_async("poll", |store, arguments| {
+                    Box::new(wait_for(store, arguments))
+                })?;
+            }
+            _ => {}
         }
-        "wasi:sockets/tcp-create-socket" => {
-            instance.func_wrap("create-tcp-socket", create_tcp_socket)?;
-        }
-        "wasi:sockets/udp-create-socket" => {
-            instance.func_wrap_async("create-udp-socket", |store, arguments| {
-                Box::new(create_udp_socket(store, arguments))
-            })?;
-        }
-        "wasi:io/poll" => {
-            instance.func_wrap_async("poll", |store, arguments| {
-                Box::new(wait_for(store, arguments))
-            })?;
-        }
-        _ => {}
-    }
-    linker.allow_shadowing(false);
-    Ok(())
+        Ok(())
+    })
 }
 
 type Open = (

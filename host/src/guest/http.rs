@@ -1,6 +1,7 @@
 //! One HTTP request in a fresh instance of a WASI 0.2 guest.
 
 use super::clock::{Meter, Metered};
+use super::link::redefine;
 use super::run::{End, end_of, store, take_turns};
 use super::state::{Fate, State};
 use crate::trace::{self, Mark};
@@ -24,12 +25,9 @@ type Body = std::result::Result<Resource<HostOutgoingBody>, ()>;
 /// # Errors
 /// When the interface is not there.
 pub fn define_body(linker: &mut Linker<State>) -> Result<()> {
-    linker.allow_shadowing(true);
-    // The version that Wasmtime defines; a component may ask for another.
-    let mut types = linker.instance("wasi:http/types@0.2.12")?;
-    types.func_wrap("[method]outgoing-response.body", body)?;
-    linker.allow_shadowing(false);
-    Ok(())
+    redefine(linker, "wasi:http/types", |types| {
+        types.func_wrap("[method]outgoing-response.body", body)
+    })
 }
 
 fn body(

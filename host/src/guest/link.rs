@@ -5,7 +5,7 @@
 use super::environment::Who;
 use super::state::State;
 use super::{handles, http as http_guest, lookup};
-use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime::component::{HasData, Linker, LinkerInstance, ResourceTable};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
@@ -71,6 +71,22 @@ pub fn define(linker: &mut Linker<State>, import: &str) -> wasmtime::Result<bool
         Some((interface, Minor::Three)) => define_p3(linker, interface),
         None => Ok(false),
     }
+}
+
+/// Defines functions anew of an interface of WASI 0.2 that is defined.
+///
+/// # Errors
+/// When the interface is not there.
+pub fn redefine(
+    linker: &mut Linker<State>,
+    interface: &str,
+    define: impl FnOnce(&mut LinkerInstance<'_, State>) -> wasmtime::Result<()>,
+) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    // The version that Wasmtime defines; a component may ask for another.
+    define(&mut linker.instance(&format!("{interface}@0.2.12"))?)?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 fn define_p2(l: &mut Linker<State>, interface: &str) -> wasmtime::Result<bool> {

@@ -44,10 +44,7 @@ pub fn slow(module: &Path) -> String {
 /// What the compiler said, or why it could not be run, in one line.
 pub fn compile(wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, String> {
     let compiler = compiler_path().map_err(|e| format!("cannot find {PROGRAM}: {e}"))?;
-    run(&mut Command::new(&compiler), wasm, slow).map_err(|failure| match failure {
-        Failure::NotRun(error) => missing(&compiler, &error),
-        Failure::Failed(why) => why,
-    })
+    run(&mut Command::new(&compiler), &compiler, wasm, slow)
 }
 
 /// What makes `wasm-sock compile` confine itself and have bounds before it becomes the compiler.
@@ -64,18 +61,16 @@ pub const MEMORY: u64 = 4 << 30;
 pub fn compile_confined(wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, String> {
     let mut ourselves = Command::new("/proc/self/exe");
     let compiler = ourselves.args(["compile", CONFINED]);
-    run(compiler, wasm, slow).map_err(|failure| match failure {
-        Failure::NotRun(error) => missing(Path::new(PROGRAM), &error),
-        Failure::Failed(why) => why,
-    })
+    run(compiler, Path::new(PROGRAM), wasm, slow)
 }
 
-enum Failure {
-    NotRun(io::Error),
-    Failed(String),
-}
-
-fn run(compiler: &mut Command, wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, Failure> {
+/// Runs the compiler, which is called `name`.
+fn run(
+    compiler: &mut Command,
+    name: &Path,
+    wasm: &[u8],
+    slow: &dyn Fn(),
+) -> Result<Vec<u8>, String> {
     let mut child = compiler
         .args(["-", "-o", "-"])
         // It needs nothing of what we were told, the sockets least of all.
@@ -84,7 +79,7 @@ fn run(compiler: &mut Command, wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, 
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(Failure::NotRun)?;
+        .map_err(|error| missing(name, &error))?;
     // It reads all of its input before it says anything. Should it end early, its own words tell
     // more than this error would.
     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(wasm));
@@ -96,11 +91,11 @@ fn run(compiler: &mut Command, wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, 
         let output = reader.join().unwrap_or(Err(io::ErrorKind::Other.into()))?;
         Ok((output, said.unwrap_or_default()))
     })
-    .map_err(|e: io::Error| Failure::Failed(format!("{PROGRAM} was lost: {e}")))?;
+    .map_err(|e: io::Error| format!("{PROGRAM} was lost: {e}"))?;
     if output.status.success() {
         return Ok(output.stdout);
     }
-    Err(Failure::Failed(match output.status.signal() {
+    Err(match output.status.signal() {
         Some(libc::SIGXCPU) => format!(
             "compiling it takes more than {CPU_TIME} s of CPU time (`wasm-sock compile` has no such limit)"
         ),
@@ -111,7 +106,7 @@ fn run(compiler: &mut Command, wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, 
         ),
         _ if said.is_empty() => format!("{PROGRAM} ended with {}", output.status),
         _ => said,
-    }))
+    })
 }
 
 /// What the compiler says, until it ends. Its progress is no part of that, and makes `slow` be called.

@@ -19,6 +19,16 @@ fn is_nonblocking(caller: &Caller<'_, State>, fd: i32) -> bool {
     caller.data().context.nonblocking[fd as usize]
 }
 
+/// The guest's memory, and the buffers in it that a call names ([`vectors`]).
+type Buffers<'a> = (&'a mut [u8], Option<Vec<Range<usize>>>);
+
+fn buffers<'a>(caller: &'a mut Caller<'_, State>, iovs: i32, count: i32) -> Result<Buffers<'a>> {
+    let fuel = caller.as_context_mut().hostcall_fuel();
+    let memory = memory(caller)?.data_mut(caller);
+    let buffers = vectors(memory, iovs, count, fuel)?;
+    Ok((memory, buffers))
+}
+
 /// Reads into one of the buffers; into all of them if the flags say so. One is as good as all: a read may
 /// always return less.
 pub async fn receive(
@@ -27,10 +37,8 @@ pub async fn receive(
     (fd, iovs, count, result): (i32, i32, i32, i32),
     flags: Riflags,
 ) -> Result<i32> {
-    let fuel = caller.as_context_mut().hostcall_fuel();
     let is_nonblocking = is_nonblocking(caller, fd);
-    let memory = memory(caller)?.data_mut(&mut *caller);
-    let Some(buffers) = vectors(memory, iovs, count, fuel)? else {
+    let (memory, Some(buffers)) = buffers(caller, iovs, count)? else {
         return Ok(errno(Errno::Nomem));
     };
     let received = fill(memory, buffers, stdio, is_nonblocking, flags).await;
@@ -81,10 +89,8 @@ pub async fn send(
     stdio: &Stdio,
     (fd, iovs, count, result): (i32, i32, i32, i32),
 ) -> Result<i32> {
-    let fuel = caller.as_context_mut().hostcall_fuel();
     let is_nonblocking = is_nonblocking(caller, fd);
-    let memory = memory(caller)?.data_mut(&mut *caller);
-    let Some(buffers) = vectors(memory, iovs, count, fuel)? else {
+    let (memory, Some(buffers)) = buffers(caller, iovs, count)? else {
         return Ok(errno(Errno::Nomem));
     };
     let buffers = buffers.into_iter();
