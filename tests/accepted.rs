@@ -70,12 +70,7 @@ const WAYS: [Way; 3] = [
 /// The last of them, which leaves the host no standard error of its own.
 const INETD: usize = 2;
 
-fn with_module(
-    world: &World,
-    way: fn(Launch, OwnedFd) -> Launch,
-    connection: OwnedFd,
-    arguments: &[&str],
-) -> Host {
+fn with_module(world: &World, way: fn(Launch, OwnedFd) -> Launch, connection: OwnedFd, arguments: &[&str]) -> Host {
     let module = module(world).display().to_string();
     let launch = way(world.launch(), connection).args(&["--module", &module]);
     launch.args(arguments).start()
@@ -344,10 +339,7 @@ fn an_http_guest_answers_on_an_accepted_connection() {
                 let mut host = way(&world, accepted, &["--idle-timeout", "infinity"]);
                 client.send("GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
                 let answer = client.answer();
-                assert!(
-                    answer.text().starts_with("HTTP/1.1 200 OK\r\n"),
-                    "{answer:?}"
-                );
+                assert!(answer.text().starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?}");
                 assert!(answer.text().contains("hello\n"), "{answer:?}");
                 assert_eq!(answer.end, End::Closed);
                 drop(client);

@@ -33,10 +33,7 @@ fn wrong_usage_ends_with_2_and_names_what_is_wrong() {
         (vec!["host", "--modul", "x"], "--modul"),
         (vec!["host", "--module"], "--module"),
         (vec!["host", "--idle-timeout", "soon"], "\"soon\""),
-        (
-            vec!["host", "--module", "a", "--config", "b"],
-            "one of them",
-        ),
+        (vec!["host", "--module", "a", "--config", "b"], "one of them"),
         (vec!["host", "extra"], "extra"),
         (vec!["check", "extra"], "extra"),
         (vec!["inspect"], "the module to look at"),
@@ -56,23 +53,14 @@ fn help_and_version_go_to_standard_output() {
     for arguments in [["help"], ["--help"], ["-h"]] {
         let output = run(&arguments);
         expect(&output, 0, &[]);
-        for word in [
-            "usage: wasm-sock host",
-            "check",
-            "compile",
-            "--idle-timeout",
-            "78",
-        ] {
+        for word in ["usage: wasm-sock host", "check", "compile", "--idle-timeout", "78"] {
             assert!(stdout(&output).contains(word), "{}", stdout(&output));
         }
     }
     for arguments in [["version"], ["--version"], ["-V"]] {
         let output = run(&arguments);
         expect(&output, 0, &[]);
-        assert_eq!(
-            stdout(&output),
-            format!("wasm-sock {}\n", env!("CARGO_PKG_VERSION"))
-        );
+        assert_eq!(stdout(&output), format!("wasm-sock {}\n", env!("CARGO_PKG_VERSION")));
     }
 }
 
@@ -100,22 +88,10 @@ fn inspect_tells_what_a_module_is_and_what_it_would_have_to_be_granted() {
         (
             Kind::P2,
             "actor",
-            &[
-                "wasi:sockets/tcp@0.2",
-                "allow-outbound, to connect",
-                "args and env",
-            ],
+            &["wasi:sockets/tcp@0.2", "allow-outbound, to connect", "args and env"],
         ),
-        (
-            Kind::P2,
-            "http-hello",
-            &["HTTP (WASI 0.2); answers requests"],
-        ),
-        (
-            Kind::P3,
-            "http-actor",
-            &["HTTP (WASI 0.3); answers requests"],
-        ),
+        (Kind::P2, "http-hello", &["HTTP (WASI 0.2); answers requests"]),
+        (Kind::P3, "http-actor", &["HTTP (WASI 0.3); answers requests"]),
     ] {
         let output = run(&["inspect", wasm(kind, guest).to_str().unwrap()]);
         expect(&output, 0, &[]);
@@ -144,8 +120,7 @@ fn inspect_names_what_nobody_provides() {
         &["odd.wasm", "not a WebAssembly module"],
     );
     // The same in binary: an import of env.magic, and `_start`.
-    let binary =
-        b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x02\x0d\x01\x03env\x05magic\0\0\x03\x02\x01\0\
+    let binary = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x02\x0d\x01\x03env\x05magic\0\0\x03\x02\x01\0\
         \x07\x0a\x01\x06_start\0\x01\x0a\x04\x01\x02\0\x0b";
     fs::write(&module, binary).unwrap();
     let output = run(&["inspect", module.to_str().unwrap()]);
@@ -163,11 +138,7 @@ fn host_without_a_service_manager_tells_how_it_is_started() {
 }
 
 fn check(world: &World) -> Output {
-    let (config, state, cache) = (
-        world.path("config"),
-        world.path("state"),
-        world.path("cache"),
-    );
+    let (config, state, cache) = (world.path("config"), world.path("state"), world.path("cache"));
     let environment = [
         ("CONFIGURATION_DIRECTORY", config.as_path()),
         ("STATE_DIRECTORY", state.as_path()),
@@ -178,10 +149,7 @@ fn check(world: &World) -> Output {
 
 #[test]
 fn check_prints_one_line_for_each_handler() {
-    for (kind, guest) in [
-        (Kind::P1, "core module (WASI 0.1)"),
-        (Kind::P2, "command (WASI 0.2)"),
-    ] {
+    for (kind, guest) in [(Kind::P1, "core module (WASI 0.1)"), (Kind::P2, "command (WASI 0.2)")] {
         let world = World::new(kind);
         world.install("hello", "hello");
         world.install_wasm("source", "hello");
@@ -223,8 +191,7 @@ fn check_prints_one_line_for_each_handler() {
         assert!(
             said.contains("wasm-sock.toml")
                 && said.contains("idle-timeout 5s")
-                && said
-                    .contains("stack 512KiB, max-memory the machine's, max-connections infinity"),
+                && said.contains("stack 512KiB, max-memory the machine's, max-connections infinity"),
             "{said}"
         );
         assert!(!said.contains("very secret"), "{said}");
@@ -319,10 +286,7 @@ fn check_without_any_configuration_tells_where_modules_go() {
     let said = stdout(&output);
     assert!(said.contains("the defaults apply"), "{said}");
     let modules = world.path("state/modules").display().to_string();
-    assert!(
-        said.contains(&format!("put NAME.wasm into {modules}")),
-        "{said}"
-    );
+    assert!(said.contains(&format!("put NAME.wasm into {modules}")), "{said}");
 }
 
 #[test]
@@ -330,11 +294,7 @@ fn a_bad_configuration_ends_with_78_and_tells_all_mistakes_with_their_places() {
     let world = World::new(Kind::P1);
     world.configure("[host]\nidle-timeout = 1.5\n[defaults]\nmemry = \"1MiB\"\n[handlr.a]\n");
     let dropped = world.path("config/handlers.d/a.toml");
-    fs::write(
-        &dropped,
-        "[handler.a]\ncpu-time = \"0\"\nargs = \"x\"\n[host]\n",
-    )
-    .unwrap();
+    fs::write(&dropped, "[handler.a]\ncpu-time = \"0\"\nargs = \"x\"\n[host]\n").unwrap();
     let words = [
         "wasm-sock.toml:2:16: ",
         "wasm-sock.toml:4:1: ",
@@ -383,10 +343,7 @@ fn compile_tells_what_is_wrong_and_leaves_nothing_behind() {
     let before = fs::read_dir(&folder).unwrap().count();
     for (arguments, words) in [
         (vec!["missing.wasm"], ["missing.wasm", "No such file"]),
-        (
-            vec!["garbage.wasm"],
-            ["garbage.wasm", "not a WebAssembly module"],
-        ),
+        (vec!["garbage.wasm"], ["garbage.wasm", "not a WebAssembly module"]),
         (vec!["damaged.wasm"], ["damaged.wasm", "cannot compile"]),
         (
             vec!["hello.wasm", "-o", "no/folder/x.cwasm"],
@@ -396,11 +353,7 @@ fn compile_tells_what_is_wrong_and_leaves_nothing_behind() {
         let arguments = [vec!["compile"], arguments].concat();
         let output = run_in(&folder, &arguments, &[]);
         expect(&output, 1, &words);
-        assert!(
-            stderr(&output).starts_with("wasm-sock: "),
-            "{}",
-            stderr(&output)
-        );
+        assert!(stderr(&output).starts_with("wasm-sock: "), "{}", stderr(&output));
     }
     assert_eq!(fs::read_dir(&folder).unwrap().count(), before);
 }

@@ -66,10 +66,7 @@ fn a_large_answer_arrives_whole_after_the_guest_has_left() {
         for address in addresses {
             let Answer { bytes, end } = address.knock();
             assert_eq!((bytes.len(), end), (5_000_000, End::Closed));
-            let wrong = bytes
-                .iter()
-                .enumerate()
-                .find(|(n, b)| (n % 251) as u8 != **b);
+            let wrong = bytes.iter().enumerate().find(|(n, b)| (n % 251) as u8 != **b);
             assert_eq!(wrong, None, "the first wrong byte");
         }
     }
@@ -178,10 +175,7 @@ fn a_guest_that_traps_resets_its_client_and_never_ends_cleanly() {
             early.knock().expect_reset_after("");
         }
         let line = host.log.expect("late 127.0.0.1:");
-        assert!(
-            line.contains("ended: ") && line.contains("unreachable"),
-            "{line}"
-        );
+        assert!(line.contains("ended: ") && line.contains("unreachable"), "{line}");
         assert!(!line.contains("\\x0a"), "several lines in one: {line}");
     }
 }

@@ -164,12 +164,7 @@ fn several_sockets_may_carry_one_name() {
         let world = World::new(kind);
         world.install("hello", "hello");
         let unix = world.unix("hello");
-        let addresses = [
-            unix,
-            world.tcp("hello"),
-            world.tcp6("hello"),
-            world.tcp("hello"),
-        ];
+        let addresses = [unix, world.tcp("hello"), world.tcp6("hello"), world.tcp("hello")];
         let host = world.start(&[]);
         for address in addresses {
             answers(&address);
@@ -191,10 +186,7 @@ fn the_names_that_systemd_gives_by_itself_are_understood() {
         let address = world.tcp(name);
         let _host = world.start(&[]);
         let answer = address.knock().text();
-        assert!(
-            answer.contains(&format!("knock on {handler} over")),
-            "{answer}"
-        );
+        assert!(answer.contains(&format!("knock on {handler} over")), "{answer}");
     }
 }
 
@@ -224,10 +216,7 @@ fn a_name_never_leads_out_of_the_module_folder() {
     answers(&hello);
     for (name, address) in addresses {
         let answer = address.knock();
-        assert!(
-            answer.bytes.is_empty(),
-            "socket {name:?} was answered {answer:?}"
-        );
+        assert!(answer.bytes.is_empty(), "socket {name:?} was answered {answer:?}");
         address.knock().expect_reset_after("");
     }
 }
@@ -283,12 +272,7 @@ fn with_a_bad_configuration_clients_are_reset_for_a_while_and_all_mistakes_are_t
     );
     host.expect_exit(78);
     let said = host.log.text();
-    for word in [
-        "wasm-sock.toml:2:1",
-        "\"memory\"?",
-        "wasm-sock.toml:3:",
-        "\"soon\"",
-    ] {
+    for word in ["wasm-sock.toml:2:1", "\"memory\"?", "wasm-sock.toml:3:", "\"soon\""] {
         assert!(said.contains(word), "{word:?} is not in: {said}");
     }
     assert!(!said.contains("\\x0a"), "several lines in one: {said}");
@@ -327,11 +311,7 @@ fn a_mistake_about_one_handler_costs_that_handler_until_it_is_mended() {
         "twice.toml:1:",
         "hidden.toml:2:",
     ] {
-        assert!(
-            host.log.text().contains(file),
-            "{file}: {}",
-            host.log.text()
-        );
+        assert!(host.log.text().contains(file), "{file}: {}", host.log.text());
     }
     host.log.expect("it is not served: there is a mistake in");
 
@@ -349,10 +329,7 @@ fn with_a_bad_configuration_the_host_still_leaves_when_told_to() {
     let host = world.start(&[]);
     address.knock().expect_reset_after("");
     host.signal(rustix::process::Signal::TERM);
-    assert!(
-        host.ends_within(Duration::from_secs(1)),
-        "it ignores SIGTERM"
-    );
+    assert!(host.ends_within(Duration::from_secs(1)), "it ignores SIGTERM");
 }
 
 #[test]

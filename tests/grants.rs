@@ -68,9 +68,7 @@ fn a_granted_folder_may_have_any_name_that_wasi_has() {
             let name = name.replace('/', "s").replace('.', "d");
             let host = world.path(&name);
             fs::create_dir_all(host.join("sub")).unwrap();
-            let dirs = format!(
-                "dirs = [{{ host = {host:?}, guest = {granted:?}, access = \"read-write\" }}]"
-            );
+            let dirs = format!("dirs = [{{ host = {host:?}, guest = {granted:?}, access = \"read-write\" }}]");
             world.actor_port(&name, &format!("files {opened}"), &dirs)
         });
         let _host = world.start(&[]);
@@ -122,10 +120,7 @@ fn several_folders_nested_ones_and_one_under_two_names_are_told_apart() {
         let _host = world.start(&[]);
         for (address, opened, entry, writes) in addresses {
             let answer = address.knock().text();
-            assert!(
-                answer.contains(&format!("entry: {entry}\n")),
-                "{opened}: {answer}"
-            );
+            assert!(answer.contains(&format!("entry: {entry}\n")), "{opened}: {answer}");
             assert_eq!(answer.contains("write: ok"), writes, "{opened}: {answer}");
         }
     }
@@ -142,8 +137,7 @@ fn a_symbolic_link_out_of_a_granted_folder_leads_nowhere() {
         std::os::unix::fs::symlink(world.path("secret"), world.path("data/way-out")).unwrap();
         std::os::unix::fs::symlink("../secret", world.path("data/other-way")).unwrap();
         let host = world.path("data");
-        let dirs =
-            format!("dirs = [{{ host = {host:?}, guest = \"/data\", access = \"read-write\" }}]");
+        let dirs = format!("dirs = [{{ host = {host:?}, guest = \"/data\", access = \"read-write\" }}]");
         let ways = ["/data/way-out", "/data/other-way", "/data/../secret"];
         let looks_at = |way: &str| {
             let name = way.replace(['/', '.'], "-");
@@ -199,10 +193,7 @@ fn a_guest_reaches_no_network_that_it_was_not_granted() {
     for kind in BOTH {
         let world = World::new(kind);
         let (granted, other) = (secret_service(), secret_service());
-        let allow = format!(
-            "allow-outbound = [\"{granted}\", \"127.0.0.2:{}\"]",
-            other.port()
-        );
+        let allow = format!("allow-outbound = [\"{granted}\", \"127.0.0.2:{}\"]", other.port());
         let nothing = world.actor_port("nothing", &format!("connect {granted}"), "");
         let something = world.actor_port("something", &format!("connect {other}"), &allow);
         let named = world.actor_port("named", "connect localhost:1", "");
@@ -314,15 +305,10 @@ const HOSTS: &str = "\
 fn own_network(world: &World) -> Option<PathBuf> {
     let unshare = "unshare --map-root-user --net --mount";
     let may = Command::new("sh")
-        .args([
-            "-c",
-            &format!("{unshare} mount --bind /etc/hosts /etc/hosts"),
-        ])
+        .args(["-c", &format!("{unshare} mount --bind /etc/hosts /etc/hosts")])
         .status();
     if !may.is_ok_and(|status| status.success()) {
-        harness::skip(
-            "this user may not make a network of its own (`unshare --map-root-user --net --mount`)",
-        );
+        harness::skip("this user may not make a network of its own (`unshare --map-root-user --net --mount`)");
         return None;
     }
     fs::write(world.path("run/hosts"), HOSTS).unwrap();
@@ -370,11 +356,7 @@ fn a_name_leads_to_the_public_internet_and_to_nothing_that_was_not_named() {
         let allow = format!("allow-outbound = {allow:?}");
         world.actor_port(&name, &format!("{part} {to}"), &allow)
     };
-    let reached = [
-        "granted.example:80",
-        "GRANTED.example.:80",
-        "two.example:80",
-    ];
+    let reached = ["granted.example:80", "GRANTED.example.:80", "two.example:80"];
     let reached = reached.map(|to| actor("connect", to));
     let refused = [
         "loopback.example:80",
@@ -389,11 +371,7 @@ fn a_name_leads_to_the_public_internet_and_to_nothing_that_was_not_named() {
     ];
     let refused = refused.map(|to| actor("connect", to));
     let resolved = actor("resolve", "two.example");
-    let unknown = [
-        "other.example",
-        "exfiltrated.granted.example",
-        "private.example",
-    ];
+    let unknown = ["other.example", "exfiltrated.granted.example", "private.example"];
     let unknown = unknown.map(|name| actor("resolve", name));
     let _host = world.launch().program(&program).start();
     for address in reached {
@@ -449,8 +427,7 @@ fn a_host_whose_files_of_names_were_replaced_says_so_and_leaves_to_the_next_one(
     replace("8.8.4.4");
     let answer = address.knock().text();
     assert!(answer.starts_with("resolve: "), "{answer}");
-    host.log
-        .expect("cannot read /etc/hosts: it came, or was replaced");
+    host.log.expect("cannot read /etc/hosts: it came, or was replaced");
     host.expect_exit(0);
     let _host = world.launch().program(&program).start();
     address.knock().expect_whole("8.8.4.4\n");

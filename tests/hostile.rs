@@ -94,9 +94,7 @@ fn tables_that_grow_without_end() {
     world.compile(&table_growth(), "hostile");
     world.configure(&format!("[handler.hostile]\nmemory = \"32MiB\"\n{TIME}\n"));
     let target = world.tcp("hostile");
-    Attack::new(&world, target)
-        .shows("raise `table-elements`")
-        .besiege();
+    Attack::new(&world, target).shows("raise `table-elements`").besiege();
 }
 
 /// A core module whose `_start` lets a table of functions grow, by 65,536 elements a time, until it is
@@ -110,8 +108,8 @@ fn table_growth() -> Vec<u8> {
         &[7, 10, 1, 6, b'_', b's', b't', b'a', b'r', b't', 0, 0],
         // loop: ref.null func; i32.const 65536; table.grow 0; i32.const -1; i32.ne; br_if 0; end
         &[
-            10, 22, 1, 20, 0, 0x03, 0x40, 0xd0, 0x70, 0x41, 0x80, 0x80, 0x04, 0xfc, 0x0f, 0, 0x41,
-            0x7f, 0x47, 0x0d, 0, 0x0b, 0x00, 0x0b,
+            10, 22, 1, 20, 0, 0x03, 0x40, 0xd0, 0x70, 0x41, 0x80, 0x80, 0x04, 0xfc, 0x0f, 0, 0x41, 0x7f, 0x47, 0x0d,
+            0, 0x0b, 0x00, 0x0b,
         ],
     ];
     [b"\0asm\x01\0\0\0".as_slice(), &sections.concat()].concat()
@@ -182,15 +180,10 @@ fn a_pipe_that_nobody_writes_to() {
         fs::create_dir(world.path("data")).unwrap();
         let pipe = world.path("data/pipe");
         mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
-        let dirs = format!(
-            "dirs = [{{ host = {:?}, guest = \"/data\" }}]",
-            world.path("data")
-        );
+        let dirs = format!("dirs = [{{ host = {:?}, guest = \"/data\" }}]", world.path("data"));
         let settings = format!("timeout = \"300ms\"\n{dirs}");
         let target = world.actor_port("hostile", "peek /data/pipe 1", &settings);
-        Attack::new(&world, target)
-            .shows("took longer than 300ms")
-            .besiege();
+        Attack::new(&world, target).shows("took longer than 300ms").besiege();
     }
 }
 
@@ -232,9 +225,7 @@ fn a_flood_to_clients_who_do_not_read() {
     for kind in BOTH {
         let world = World::alone(kind);
         let target = world.actor_port("hostile", "flood", TIME);
-        Attack::new(&world, target)
-            .clients(Clients::WhoDoNotRead)
-            .besiege();
+        Attack::new(&world, target).clients(Clients::WhoDoNotRead).besiege();
     }
 }
 

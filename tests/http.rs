@@ -77,15 +77,10 @@ fn an_answer_is_not_held_back_by_the_next_request() {
         let address = world.web_port("web", "");
         let _host = world.start(&[]);
         let mut http = address.http();
-        http.send(
-            "GET /hello HTTP/1.1\r\nHost: test\r\n\r\nGET /sleep?3000 HTTP/1.1\r\nHost: test\r\n\r\n",
-        );
+        http.send("GET /hello HTTP/1.1\r\nHost: test\r\n\r\nGET /sleep?3000 HTTP/1.1\r\nHost: test\r\n\r\n");
         let start = Instant::now();
         http.response().expect(200, "hello\n");
-        assert!(
-            start.elapsed() < Duration::from_secs(3),
-            "it came with the second"
-        );
+        assert!(start.elapsed() < Duration::from_secs(3), "it came with the second");
         http.response().expect(200, "slept 3000 ms\n");
 
         // One that is the last leaves nothing of itself behind, though more was asked.
@@ -105,13 +100,7 @@ fn requests_that_come_at_once_are_answered_in_their_order() {
         for address in world.web_sockets("web", "") {
             let _host = world.start(&[]);
             let mut http = address.http();
-            let round = [
-                "/sleep?100",
-                "/hello",
-                "/status?404",
-                "/trap",
-                "/big?100000",
-            ];
+            let round = ["/sleep?100", "/hello", "/status?404", "/trap", "/big?100000"];
             let targets = round.iter().cycle().take(50);
             let requests: String = targets
                 .map(|target| format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"))
@@ -147,9 +136,7 @@ fn a_connection_serves_many_requests_until_its_client_has_enough() {
             response.expect(200, "hello\n");
             response.expect_last();
             http.expect_closed();
-            eventually("every request has its line", || {
-                host.log.count("GET /hello 200") == 301
-            });
+            eventually("every request has its line", || host.log.count("GET /hello 200") == 301);
         }
     }
 }
@@ -281,9 +268,7 @@ fn a_module_that_is_replaced_answers_the_next_request_of_a_connection() {
         // One that does not speak HTTP: it answers the next connection, as it can.
         world.install_of(Kind::P2, "web", "echo");
         // What was seen of the files holds for a millisecond.
-        eventually("the new module is seen", || {
-            http.get("/hello").status == 503
-        });
+        eventually("the new module is seen", || http.get("/hello").status == 503);
         address.ask("are you there?").expect_whole("are you there?");
         host.log.expect("answers no HTTP requests");
     }

@@ -9,9 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::frames::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE,
-    PING, PREFACE, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, field, frame, get, head, post,
-    reset, settings, window_update,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, PING, PREFACE,
+    PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, field, frame, get, head, post, reset, settings, window_update,
 };
 use harness::{Address, Client, End, HTTP, Kind, PATIENCE, Siege};
 use rustix::net::sockopt::{self, Timeout};
@@ -121,11 +120,7 @@ fn the_frames_are_written_well() {
 #[test]
 fn rapid_resets_end_the_connection() {
     for kind in HTTP {
-        for (reads, target) in [
-            (true, "/sleep?1000"),
-            (false, "/sleep?1000"),
-            (true, "/hello"),
-        ] {
+        for (reads, target) in [(true, "/sleep?1000"), (false, "/sleep?1000"), (true, "/hello")] {
             let siege = Siege::begin(kind, "");
             let mut connection = impatient(&siege.target, &[]);
             let resets = |stream| [get(stream, target), reset(stream)].concat();
@@ -152,30 +147,17 @@ fn resets_that_the_client_provokes_end_the_connection() {
         }),
         ("a longer body than announced", |stream| {
             let head = head("POST", "/echo-late", &[("content-length", "1")]);
-            [
-                frame(HEADERS, END_HEADERS, stream, head),
-                frame(DATA, 0, stream, "xx"),
-            ]
-            .concat()
+            [frame(HEADERS, END_HEADERS, stream, head), frame(DATA, 0, stream, "xx")].concat()
         }),
         ("a malformed header", |stream| {
-            frame(
-                HEADERS,
-                END_HEADERS,
-                stream,
-                head("GET", "/hello", &[("X", "x")]),
-            )
+            frame(HEADERS, END_HEADERS, stream, head("GET", "/hello", &[("X", "x")]))
         }),
         ("no path", |stream| {
             frame(HEADERS, END_HEADERS, stream, field(":method", "GET"))
         }),
         ("a stream after itself", |stream| {
             let payload = [&stream.to_be_bytes()[..], &[0]].concat();
-            [
-                get(stream, "/sleep?1000"),
-                frame(PRIORITY, 0, stream, payload),
-            ]
-            .concat()
+            [get(stream, "/sleep?1000"), frame(PRIORITY, 0, stream, payload)].concat()
         }),
     ];
     for kind in HTTP {
@@ -230,8 +212,7 @@ fn a_small_head_that_becomes_large_is_refused() {
                 block.extend(&entry);
             }
             block.extend([0x80 | 62; 4000]);
-            let _ =
-                connection.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, stream(n), block));
+            let _ = connection.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, stream(n), block));
         }
         let mut statuses = Vec::new();
         for n in 0..100 {
@@ -350,10 +331,7 @@ fn pings_that_are_not_read_keep_no_place() {
 #[test]
 fn windows_that_never_open_hold_requests_for_a_time_only() {
     for kind in HTTP {
-        let siege = Siege::begin(
-            kind,
-            "timeout = \"500ms\"\nkeep-alive = \"500ms\"\nmax-connections = 8",
-        );
+        let siege = Siege::begin(kind, "timeout = \"500ms\"\nkeep-alive = \"500ms\"\nmax-connections = 8");
         for (windows, target) in [
             // None at all: the head comes, but no byte of the body. The window of the connection, too,
             // can be what lacks.
@@ -457,9 +435,7 @@ fn more_requests_than_one_connection_may_have_are_refused() {
         let siege = Siege::begin(kind, "timeout = \"2s\"\nmax-connections = 50");
         let mut connection = siege.target.frames(&[]);
         // The host allows 100 at a time, and the handler answers 50.
-        let requests: Vec<u8> = (0..150)
-            .flat_map(|n| get(stream(n), "/sleep?600000"))
-            .collect();
+        let requests: Vec<u8> = (0..150).flat_map(|n| get(stream(n), "/sleep?600000")).collect();
         connection.send(requests);
         siege.neighbour_is_answered();
         let mut statuses = Vec::new();
@@ -492,14 +468,8 @@ fn what_breaks_the_rules_ends_the_connection() {
             "a head of the host's own stream",
             frame(HEADERS, END_HEADERS, 2, head("GET", "/smuggled", &[])),
         ),
-        (
-            "streams that go back",
-            [get(5, "/hello"), get(3, "/smuggled")].concat(),
-        ),
-        (
-            "a frame that is too large",
-            frame(DATA, 0, 1, vec![0; 16_385]),
-        ),
+        ("streams that go back", [get(5, "/hello"), get(3, "/smuggled")].concat()),
+        ("a frame that is too large", frame(DATA, 0, 1, vec![0; 16_385])),
         (
             "a frame that is much too large",
             [&[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1], &[0; 100][..]].concat(),
@@ -508,10 +478,7 @@ fn what_breaks_the_rules_ends_the_connection() {
             "padding that is all there is",
             [post(1, "/echo-late"), frame(DATA, 8, 1, [255, 0, 0])].concat(),
         ),
-        (
-            "a promise",
-            frame(PUSH_PROMISE, END_HEADERS, 1, [0, 0, 0, 2]),
-        ),
+        ("a promise", frame(PUSH_PROMISE, END_HEADERS, 1, [0, 0, 0, 2])),
         ("the end of a stream that never was", reset(1)),
         ("the end of no stream", reset(0)),
         ("a short ping", frame(PING, 0, 0, "short")),
@@ -527,14 +494,8 @@ fn what_breaks_the_rules_ends_the_connection() {
             settings(&[(INITIAL_WINDOW_SIZE, 1 << 31)]),
         ),
         ("no window for the connection", window_update(0, 0)),
-        (
-            "too much window for the connection",
-            window_update(0, WINDOW),
-        ),
-        (
-            "a continuation of nothing",
-            frame(CONTINUATION, END_HEADERS, 1, []),
-        ),
+        ("too much window for the connection", window_update(0, WINDOW)),
+        ("a continuation of nothing", frame(CONTINUATION, END_HEADERS, 1, [])),
         (
             "something amid a head",
             [
@@ -545,42 +506,24 @@ fn what_breaks_the_rules_ends_the_connection() {
         ),
         (
             "the head of another amid a head",
-            [
-                frame(HEADERS, 0, 1, head("GET", "/smuggled", &[])),
-                get(3, "/smuggled"),
-            ]
-            .concat(),
+            [frame(HEADERS, 0, 1, head("GET", "/smuggled", &[])), get(3, "/smuggled")].concat(),
         ),
         (
             "an index that is not there",
             frame(HEADERS, END_HEADERS, 1, [0xff, 0xff, 0x7f]),
         ),
         ("an index of zero", frame(HEADERS, END_HEADERS, 1, [0x80])),
-        (
-            "half a header",
-            frame(HEADERS, END_HEADERS, 1, [0, 100, b'x']),
-        ),
-        (
-            "a number without end",
-            frame(HEADERS, END_HEADERS, 1, [0xff; 100]),
-        ),
+        ("half a header", frame(HEADERS, END_HEADERS, 1, [0, 100, b'x'])),
+        ("a number without end", frame(HEADERS, END_HEADERS, 1, [0xff; 100])),
         (
             "a table that is too large",
             frame(HEADERS, END_HEADERS, 1, [0x3f, 0xff, 0xff, 0xff, 0x07]),
         ),
         (
             "bad Huffman code",
-            frame(
-                HEADERS,
-                END_HEADERS,
-                1,
-                [0, 0x84, 0xff, 0xff, 0xff, 0xff, 0],
-            ),
+            frame(HEADERS, END_HEADERS, 1, [0, 0x84, 0xff, 0xff, 0xff, 0xff, 0]),
         ),
-        (
-            "HTTP/1.1",
-            b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
-        ),
+        ("HTTP/1.1", b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
     ];
     for kind in HTTP {
         let siege = Siege::begin(kind, "head-timeout = \"5s\"");
@@ -591,10 +534,7 @@ fn what_breaks_the_rules_ends_the_connection() {
                 client.send([&start[..], broken].concat());
                 let answer = client.answer();
                 assert_ne!(answer.end, End::TimedOut, "{name}");
-                assert!(
-                    !answer.text().contains("408 Request"),
-                    "{name} was waited for"
-                );
+                assert!(!answer.text().contains("408 Request"), "{name} was waited for");
             }
         }
         // The reason is told.
@@ -642,12 +582,7 @@ fn a_request_that_is_malformed_reaches_no_guest() {
         base[1..].to_vec(),
         vec![base[0], base[2], base[3]],
         vec![base[0], (":path", ""), base[2], base[3]],
-        vec![
-            base[0],
-            (":path", "/smuggled HTTP/1.1\r\nx: y"),
-            base[2],
-            base[3],
-        ],
+        vec![base[0], (":path", "/smuggled HTTP/1.1\r\nx: y"), base[2], base[3]],
         vec![base[0], (":path", "/smuggled\0"), base[2], base[3]],
         vec![base[0], base[1], base[2], (":authority", "a b")],
         vec![base[0], base[1], base[2], (":authority", "a\r\nb: c")],
@@ -657,10 +592,7 @@ fn a_request_that_is_malformed_reaches_no_guest() {
     for kind in HTTP {
         let siege = Siege::begin(kind, "");
         for fields in &malformed {
-            let block: Vec<u8> = fields
-                .iter()
-                .flat_map(|(name, value)| field(name, value))
-                .collect();
+            let block: Vec<u8> = fields.iter().flat_map(|(name, value)| field(name, value)).collect();
             let mut connection = siege.target.frames(&[]);
             connection.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, block));
             // A request like any other, so that the answer to the first is not waited for.
@@ -683,11 +615,7 @@ fn a_request_that_is_malformed_reaches_no_guest() {
 fn a_body_of_another_length_than_it_said_is_no_whole_one() {
     for kind in HTTP {
         let siege = Siege::begin(kind, "");
-        for (told, sent) in [
-            ("5", "more than that"),
-            ("50", "less than that"),
-            ("0", "some"),
-        ] {
+        for (told, sent) in [("5", "more than that"), ("50", "less than that"), ("0", "some")] {
             let mut connection = siege.target.frames(&[]);
             let head = head("POST", "/echo-late", &[("content-length", told)]);
             connection.send(frame(HEADERS, END_HEADERS, 1, head));
@@ -712,10 +640,7 @@ fn slow_clients_hold_places_for_a_short_time_only() {
         ("settings", preface.clone()),
         ("half a frame", after(&preface, &get(1, "/hello")[..20])),
         ("half a head", after(&preface, &open)),
-        (
-            "a body without end",
-            after(&preface, &post(1, "/echo-late")),
-        ),
+        ("a body without end", after(&preface, &post(1, "/echo-late"))),
         (
             "an empty body without end",
             after(
@@ -725,27 +650,19 @@ fn slow_clients_hold_places_for_a_short_time_only() {
         ),
         (
             "a request and half of the next",
-            after(
-                &preface,
-                &[get(1, "/hello"), get(3, "/hello")[..20].to_vec()].concat(),
-            ),
+            after(&preface, &[get(1, "/hello"), get(3, "/hello")[..20].to_vec()].concat()),
         ),
         (
             "a request and half a head",
             after(
                 &preface,
-                &[
-                    get(1, "/hello"),
-                    frame(HEADERS, 0, 3, head("GET", "/hello", &[])),
-                ]
-                .concat(),
+                &[get(1, "/hello"), frame(HEADERS, 0, 3, head("GET", "/hello", &[]))].concat(),
             ),
         ),
     ];
     let places = shapes.len();
-    let settings = format!(
-        "head-timeout = \"500ms\"\nkeep-alive = \"500ms\"\ntimeout = \"500ms\"\nmax-connections = {places}"
-    );
+    let settings =
+        format!("head-timeout = \"500ms\"\nkeep-alive = \"500ms\"\ntimeout = \"500ms\"\nmax-connections = {places}");
     for kind in HTTP {
         let siege = Siege::begin(kind, &settings);
         let start = Instant::now();
@@ -809,10 +726,7 @@ fn frames_of_noise_do_no_harm() {
         state
     };
     for kind in HTTP {
-        let siege = Siege::begin(
-            kind,
-            "head-timeout = \"1s\"\ntimeout = \"1s\"\nkeep-alive = \"1s\"",
-        );
+        let siege = Siege::begin(kind, "head-timeout = \"1s\"\ntimeout = \"1s\"\nkeep-alive = \"1s\"");
         for _ in 0..2000 {
             let mut bytes = [PREFACE, &settings(&[])].concat();
             for _ in 0..noise() % 8 {

@@ -190,9 +190,7 @@ fn chunks_that_make_no_sense_end_the_connection() {
         let siege = Siege::begin(kind, "timeout = \"10s\"");
         for shape in shapes {
             for target in ["/echo-late", "/echo", "/trailers"] {
-                let head = format!(
-                    "POST {target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-                );
+                let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
                 let sent = head + shape + SMUGGLED;
                 let mut http = siege.target.http();
                 http.send(&sent);
@@ -273,21 +271,13 @@ fn a_body_that_looks_like_a_request_is_none() {
                     format!("Content-Length: {}\r\n\r\n{SMUGGLED}{SMUGGLED}", 2 * length),
                     format!("Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n{SMUGGLED}"),
                     format!("Content-Length: 1001\r\n\r\n{SMUGGLED}{SMUGGLED}"),
-                    format!(
-                        "Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{SMUGGLED}\r\n0\r\n\r\n"
-                    ),
+                    format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{SMUGGLED}\r\n0\r\n\r\n"),
                     format!("Transfer-Encoding: chunked\r\n\r\n{length:x};{SMUGGLED}"),
                 ] {
                     let mut client = siege.target.connect();
-                    client.send(format!(
-                        "{method} {target} HTTP/1.1\r\nHost: a\r\n{length}{NEXT}"
-                    ));
+                    client.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{length}{NEXT}"));
                     client.finish();
-                    assert_ne!(
-                        client.answer().end,
-                        End::TimedOut,
-                        "{method} {target} {length:?}"
-                    );
+                    assert_ne!(client.answer().end, End::TimedOut, "{method} {target} {length:?}");
                 }
             }
         }
@@ -364,11 +354,7 @@ fn what_is_no_http_is_refused() {
         b"SSH-2.0-OpenSSH_9.2\r\n",
     ];
     let noises = (1..200).map(|seed| noise(seed).take(seed as usize * 40).collect());
-    let shapes: Vec<Vec<u8>> = plain
-        .map(<[u8]>::to_vec)
-        .into_iter()
-        .chain(noises)
-        .collect();
+    let shapes: Vec<Vec<u8>> = plain.map(<[u8]>::to_vec).into_iter().chain(noises).collect();
     for kind in HTTP {
         let siege = Siege::begin(kind, "head-timeout = \"2s\"");
         for shape in &shapes {
@@ -382,10 +368,7 @@ fn what_is_no_http_is_refused() {
         let sent = NEXT.to_owned() + "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         let (statuses, _) = answers(&siege.target, sent.as_bytes());
         assert_eq!(statuses.first(), Some(&200), "{statuses:?}");
-        assert!(
-            statuses[1..].iter().all(|status| *status >= 400),
-            "{statuses:?}"
-        );
+        assert!(statuses[1..].iter().all(|status| *status >= 400), "{statuses:?}");
         siege.end();
     }
 }
@@ -422,11 +405,7 @@ fn what_has_no_end_is_not_taken_without_end() {
             let [status] = statuses[..] else {
                 panic!("{}: {statuses:?}", &head[..20]);
             };
-            assert!(
-                [400, 414, 431].contains(&status),
-                "{}: {status}",
-                &head[..20]
-            );
+            assert!([400, 414, 431].contains(&status), "{}: {status}", &head[..20]);
             assert_eq!(end, End::Closed);
         }
         for (start, more) in [
@@ -532,10 +511,7 @@ impl Dripping {
                 thread::sleep(Duration::from_millis(50));
             }
         });
-        Self {
-            connections,
-            thread,
-        }
+        Self { connections, thread }
     }
 
     /// Each is answered with this status.
@@ -572,12 +548,7 @@ fn slow_heads_hold_all_places_for_a_short_time_only() {
     slow.end(408);
 
     // So it is with clients that say nothing at all, and with HTTP/2.
-    for words in [
-        "",
-        "PRI * HTTP/2.0\r\n",
-        "\r\n",
-        "GET /hello HTTP/1.1\r\nHost: a\r\n",
-    ] {
+    for words in ["", "PRI * HTTP/2.0\r\n", "\r\n", "GET /hello HTTP/1.1\r\nHost: a\r\n"] {
         let start = Instant::now();
         let connect = |_| {
             let mut client = siege.target.connect();
@@ -597,26 +568,19 @@ fn slow_heads_hold_all_places_for_a_short_time_only() {
 #[test]
 fn slow_bodies_hold_all_places_for_a_short_time_only() {
     for kind in HTTP {
-        let siege = Siege::begin(
-            kind,
-            &format!("timeout = \"500ms\"\nmax-connections = {PLACES}"),
-        );
+        let siege = Siege::begin(kind, &format!("timeout = \"500ms\"\nmax-connections = {PLACES}"));
         let start = Instant::now();
         let head = post("Content-Length: 1000000\r\n\r\n");
         let slow = Dripping::start(&siege.target, PLACES, &head);
         siege.neighbour_is_answered();
         siege.target_answers();
         let took = start.elapsed();
-        assert!(
-            took < Duration::from_millis(500) + LINGER + SLACK,
-            "{took:?}"
-        );
+        assert!(took < Duration::from_millis(500) + LINGER + SLACK, "{took:?}");
         slow.end(408);
 
         // A guest that has begun to answer is cut off, and one that wants no body does not wait.
         for (target, status) in [("/echo", 200), ("/ignore-body", 200), ("/status?404", 404)] {
-            let head =
-                format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nx");
+            let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nx");
             let connect = |_| {
                 let mut http = siege.target.http();
                 http.send(&head);
@@ -707,8 +671,7 @@ fn requests_whose_answers_nobody_reads_are_not_taken_without_end() {
         for target in ["/sized?1000", "/trap", "/big?300000", "/big?1000000000"] {
             let mut client = narrow(&siege.target);
             let patience = Duration::from_millis(500);
-            sockopt::set_socket_timeout(&client, Timeout::Send, Some(patience))
-                .expect("set a timeout");
+            sockopt::set_socket_timeout(&client, Timeout::Send, Some(patience)).expect("set a timeout");
             let requests = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").repeat(100);
             let mut sent = 0;
             while sent < 64 * MIB {
@@ -751,8 +714,7 @@ fn a_connection_may_break_off_anywhere() {
     let exchanges = [
         NEXT.to_owned(),
         post("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n"),
-        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n01234567890123456789"
-            .to_owned(),
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n01234567890123456789".to_owned(),
         format!("HEAD /big?100000 HTTP/1.1\r\nHost: a\r\n\r\n{NEXT}"),
     ];
     for kind in HTTP {
@@ -778,9 +740,7 @@ fn a_connection_may_break_off_anywhere() {
         for count in 0..300 {
             let mut client = siege.target.connect();
             client.send("GET /big?200000 HTTP/1.1\r\nHost: a\r\n\r\n");
-            client
-                .read_exact(&mut vec![0; count * 10])
-                .expect("an answer");
+            client.read_exact(&mut vec![0; count * 10]).expect("an answer");
             client.vanish();
         }
         siege.end();

@@ -90,10 +90,7 @@ fn large_answers_arrive_whole() {
                 let size = target.split_once('?').unwrap().1.parse().unwrap();
                 let told = response.header("content-length");
                 // A guest that ends its answer at once need not promise a length.
-                assert!(
-                    told == length || (size == 0 && told == Some("0")),
-                    "{target}: {told:?}"
-                );
+                assert!(told == length || (size == 0 && told == Some("0")), "{target}: {told:?}");
                 assert!(response.body == pattern(size), "{target}");
             }
         }
@@ -109,9 +106,7 @@ fn an_answer_of_another_length_than_it_promises_never_reaches_into_the_next() {
         // More than it writes, and less.
         for bytes in [100, 5] {
             let mut http = address.http();
-            http.send(format!(
-                "GET /promise?{bytes} HTTP/1.1\r\nHost: localhost\r\n\r\n"
-            ));
+            http.send(format!("GET /promise?{bytes} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
             match http.try_response() {
                 // What is wrong with it is seen before, in the middle, or as soon as the head would go.
                 Ok(response) if response.status == 500 => {
@@ -119,10 +114,7 @@ fn an_answer_of_another_length_than_it_promises_never_reaches_into_the_next() {
                 }
                 Ok(response) => {
                     assert!(response.cut.is_some(), "{response:?}");
-                    assert!(
-                        b"not as promised\n".starts_with(&response.body),
-                        "{response:?}"
-                    );
+                    assert!(b"not as promised\n".starts_with(&response.body), "{response:?}");
                 }
                 Err(answer) => assert_eq!(answer.bytes, b""),
             }

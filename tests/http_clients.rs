@@ -18,21 +18,14 @@ fn curl_speaks_both_versions() {
     for kind in HTTP {
         let world = World::new(kind);
         let [tcp, unix] = world.web_sockets("web", "");
-        let Address::Unix(path) = unix else {
-            unreachable!()
-        };
+        let Address::Unix(path) = unix else { unreachable!() };
         let path = path.display().to_string();
         let host = world.start(&[]);
         let body = "x".repeat(200_000);
         let upload = world.path("upload");
         fs::write(&upload, &body).expect("write a file");
         let upload = format!("@{}", upload.display());
-        for version in [
-            "--http1.0",
-            "--http1.1",
-            "--http2",
-            "--http2-prior-knowledge",
-        ] {
+        for version in ["--http1.0", "--http1.1", "--http2", "--http2-prior-knowledge"] {
             for socket in [&[][..], &["--unix-socket", &path]] {
                 let ask = |target: &str, more: &[&str]| {
                     let url = tcp.url(target);
@@ -84,10 +77,7 @@ fn a_gibibyte_each_way_passes_in_constant_memory() {
             assert_eq!(text(told), format!("200 {GIB}"), "{target} {more:?}");
         };
         upload("/echo", &["--http1.1"]);
-        upload(
-            "/splice",
-            &["--http1.1", "-H", "Transfer-Encoding: chunked"],
-        );
+        upload("/splice", &["--http1.1", "-H", "Transfer-Encoding: chunked"]);
         upload("/splice", &["--http2-prior-knowledge"]);
         let grown = host.memory("VmHWM:") - before;
         assert!(grown < 16 << 20, "it grew by {grown} bytes");
@@ -175,9 +165,7 @@ fn nginx(world: &World, socket: &Path) -> (Running, String) {
         .spawn()
         .expect("run nginx");
     let running = Running(child);
-    eventually("nginx listens", || {
-        std::net::TcpStream::connect(&address).is_ok()
-    });
+    eventually("nginx listens", || std::net::TcpStream::connect(&address).is_ok());
     (running, format!("http://{address}"))
 }
 
@@ -213,16 +201,10 @@ fn nginx_passes_requests_on_and_tells_who_asks() {
             // nginx sends no more of a request whose answer has begun: this one reads it first.
             assert_eq!(ask("/echo-late", &["--data-binary", &upload]), sum);
             assert_eq!(
-                ask(
-                    "/big?300000",
-                    &["-o", "/dev/null", "-w", "%{size_download}"]
-                ),
+                ask("/big?300000", &["-o", "/dev/null", "-w", "%{size_download}"]),
                 "300000"
             );
-            assert_eq!(
-                ask("/trap", &["-o", "/dev/null", "-w", "%{http_code}"]),
-                "500"
-            );
+            assert_eq!(ask("/trap", &["-o", "/dev/null", "-w", "%{http_code}"]), "500");
         }
         // What comes in chunks and with a length, one after the other, is no reason to hang up.
         let chunked = ["-H", "Transfer-Encoding: chunked", "--data-binary", &upload];

@@ -88,10 +88,7 @@ fn a_guest_that_traps_takes_nobody_with_it_but_those_who_share_it() {
     for (kind, reuse) in [(Kind::P2, 1), (Kind::P3, 1), (Kind::P3, 128)] {
         let world = World::new(kind);
         let settings = format!("reuse = {reuse}");
-        let (address, neighbour) = (
-            world.web_port("web", &settings),
-            world.web_port("neighbour", &settings),
-        );
+        let (address, neighbour) = (world.web_port("web", &settings), world.web_port("neighbour", &settings));
         let host = world.start(&[]);
         for _ in 0..5 {
             let (mut near, mut far) = (address.http(), neighbour.http());

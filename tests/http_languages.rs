@@ -60,10 +60,7 @@ fn echoed(address: &Address, size: u64) -> (u64, End) {
             Ok(0) => break End::Closed,
             Ok(count) => {
                 pattern(right, &mut expected[..count]);
-                assert!(
-                    bytes[..count] == expected[..count],
-                    "wrong after {right} bytes"
-                );
+                assert!(bytes[..count] == expected[..count], "wrong after {right} bytes");
                 right += count as u64;
             }
             Err(_) => break End::Reset,
@@ -95,11 +92,7 @@ fn goes_through(guest: &str, size: u64, settings: &str, most: u64) {
     let before = host.memory("VmHWM:");
     assert_eq!(echoed(&address, size), (size, End::Closed), "{guest}");
     let more = host.memory("VmHWM:").saturating_sub(before);
-    eprintln!(
-        "{guest}: {} MiB before, {} KiB more",
-        before >> 20,
-        more >> 10
-    );
+    eprintln!("{guest}: {} MiB before, {} KiB more", before >> 20, more >> 10);
     assert!(more < most, "{guest}: {more} bytes more");
 }
 
@@ -179,13 +172,11 @@ fn http_typescript_adds_up_an_order_and_says_what_is_wrong_with_one() {
     let (_world, addresses, host) = serving("http-typescript", "");
     for address in addresses {
         let mut http = address.http();
-        let order =
-            r#"[{"name":"tea","price":2.1,"quantity":3},{"name":"cup","price":0.1,"quantity":1}]"#;
+        let order = r#"[{"name":"tea","price":2.1,"quantity":3},{"name":"cup","price":0.1,"quantity":1}]"#;
         let response = http.post("/", order);
         response.expect(200, r#"{"total":6.4,"items":2}"#);
         assert_eq!(response.header("content-type"), Some("application/json"));
-        http.post("/", "{}")
-            .expect(400, r#"{"error":"an order is a list"}"#);
+        http.post("/", "{}").expect(400, r#"{"error":"an order is a list"}"#);
         let response = http.post("/", r#"[{"name":"tea","price":"2","quantity":1}]"#);
         response.expect_status(400);
         assert!(response.text().contains("item 0: "), "{}", response.text());

@@ -152,11 +152,7 @@ fn a_request_that_outlasts_the_drain_is_reset() {
 
 #[test]
 fn requests_that_compute_beyond_the_drain_are_reset_in_good_order() {
-    let computing = [
-        (Kind::P2, "/spin"),
-        (Kind::P3, "/spin"),
-        (Kind::P3, "/spin-yield"),
-    ];
+    let computing = [(Kind::P2, "/spin"), (Kind::P3, "/spin"), (Kind::P3, "/spin-yield")];
     for (kind, path) in computing {
         for _ in 0..10 {
             let world = World::new(kind);
@@ -348,10 +344,7 @@ fn a_guest_may_go_on_after_its_answer() {
         let mut host = world.start(&["--idle-timeout", "0"]);
         let start = Instant::now();
         http.response().expect(200, "answered\n");
-        assert!(
-            start.elapsed() < Duration::from_secs(2),
-            "it came at the end"
-        );
+        assert!(start.elapsed() < Duration::from_secs(2), "it came at the end");
         // Its client may go.
         drop(http);
         host.log.expect("lingered 2000 ms");

@@ -83,8 +83,7 @@ fn a_guest_that_takes_too_long_is_answered_for_with_504() {
         for address in world.web_sockets("web", "timeout = \"300ms\"") {
             let host = world.start(&[]);
             let mut http = address.http();
-            http.get("/sleep?600000")
-                .expect(504, "504 Gateway Timeout\n");
+            http.get("/sleep?600000").expect(504, "504 Gateway Timeout\n");
             let line = host.log.expect("GET /sleep 504");
             assert!(line.contains("raise `timeout`"), "{line}");
             http.get("/hello").expect(200, "hello\n");
@@ -119,11 +118,7 @@ fn a_body_that_takes_too_long_is_answered_with_408_or_a_reset() {
 
 #[test]
 fn a_guest_that_computes_too_long_is_answered_for_with_500() {
-    for (kind, target) in [
-        (Kind::P2, "/spin"),
-        (Kind::P3, "/spin"),
-        (Kind::P3, "/spin-yield"),
-    ] {
+    for (kind, target) in [(Kind::P2, "/spin"), (Kind::P3, "/spin"), (Kind::P3, "/spin-yield")] {
         let world = World::new(kind);
         let address = world.web_port("web", "cpu-time = \"300ms\"");
         let host = world.start(&[]);
@@ -287,9 +282,7 @@ fn a_large_head_is_answered_with_431() {
             let request = |size: usize| {
                 let mut http = address.http();
                 let value = "x".repeat(size);
-                http.send(format!(
-                    "GET /hello HTTP/1.1\r\nHost: test\r\nX-Large: {value}\r\n\r\n"
-                ));
+                http.send(format!("GET /hello HTTP/1.1\r\nHost: test\r\nX-Large: {value}\r\n\r\n"));
                 http
             };
             request(most - 1000).response().expect(200, "hello\n");

@@ -5,14 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS,
-    INITIAL_WINDOW_SIZE, PREFACE, RST_STREAM, field, frame, get, head, post, settings,
-    window_update,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, PREFACE,
+    RST_STREAM, field, frame, get, head, post, settings, window_update,
 };
-use harness::{
-    Address, Client, End, HTTP, Host, Http, Kind, PATIENCE, Response, Script, World, curl,
-    eventually,
-};
+use harness::{Address, Client, End, HTTP, Host, Http, Kind, PATIENCE, Response, Script, World, curl, eventually};
 
 /// Nothing but the end of its answer ends a guest.
 const WITHOUT_END: &str = "timeout = \"infinity\"\ncpu-time = \"infinity\"";
@@ -73,9 +69,7 @@ impl Streams {
         let came = self.came.entry(frame.stream).or_default();
         match frame.kind {
             // RFC 7541: the 8th entry of the table, after changes of its size.
-            HEADERS => {
-                came.is_ok = frame.payload.iter().find(|b| **b & 0xe0 != 0x20) == Some(&0x88)
-            }
+            HEADERS => came.is_ok = frame.payload.iter().find(|b| **b & 0xe0 != 0x20) == Some(&0x88),
             DATA => {
                 came.body.extend(&frame.payload);
                 let count = frame.payload.len() as u32;
@@ -107,12 +101,7 @@ const VOID: [(&str, &str, u16); 2] = [("HEAD", "/endless?200", 200), ("GET", "/e
 
 /// A client that comes now gets its answer, and the requests before it their lines in the log.
 #[track_caller]
-fn expect_places(
-    host: &Host,
-    address: &Address,
-    (method, target, status): (&str, &str, u16),
-    count: usize,
-) {
+fn expect_places(host: &Host, address: &Address, (method, target, status): (&str, &str, u16), count: usize) {
     eventually("there is a place for one more request", || {
         thread::sleep(Duration::from_millis(50));
         address.get("/hello").status == 200
@@ -305,11 +294,7 @@ fn a_status_that_no_answer_can_have_is_refused() {
         let world = World::new(kind);
         let address = world.web_port("web", "");
         // Those above 599 a guest of WASI 0.3 cannot even set.
-        let large = if kind == Kind::P2 {
-            &[600, 799, 999][..]
-        } else {
-            &[]
-        };
+        let large = if kind == Kind::P2 { &[600, 799, 999][..] } else { &[] };
         for status in [&[100, 101, 102, 103, 199], large].concat() {
             let host = world.start(&[]);
             let mut http = address.http();
@@ -341,9 +326,7 @@ fn a_status_that_no_answer_can_have_is_refused() {
 
 /// `count` lines of ten bytes each.
 fn lines(count: usize) -> Vec<(String, String)> {
-    (0..count)
-        .map(|n| (format!("x-{n:04}"), String::new()))
-        .collect()
+    (0..count).map(|n| (format!("x-{n:04}"), String::new())).collect()
 }
 
 /// A request that is all head, in as many frames as it needs.
@@ -379,10 +362,7 @@ fn a_head_may_have_as_many_lines_as_its_size_allows() {
             let told = lines.iter().map(|(name, _)| format!("{name}: \n"));
             let told: String = told.collect();
             let mut http = address.http();
-            let sent: String = lines
-                .iter()
-                .map(|(name, _)| format!("{name}: \r\n"))
-                .collect();
+            let sent: String = lines.iter().map(|(name, _)| format!("{name}: \r\n")).collect();
             assert_eq!(sent.len(), 10 * count);
             http.send(format!("GET /head HTTP/1.1\r\nHost: test\r\n{sent}\r\n"));
             let response = http.response();
@@ -497,10 +477,7 @@ fn what_looks_like_a_second_length_is_none() {
         for (sent, answers) in [
             (format!("{with_length}{in_chunks}0\r\n\r\n"), 2),
             (format!("{in_chunks}0\r\n\r\n{with_length}"), 2),
-            (
-                format!("{in_chunks}{:x}\r\n{line}\r\n0\r\n\r\n", line.len()),
-                1,
-            ),
+            (format!("{in_chunks}{:x}\r\n{line}\r\n0\r\n\r\n", line.len()), 1),
             (format!("{in_chunks}0{line}\r\n"), 1),
         ] {
             http.send(&sent);
@@ -531,9 +508,7 @@ fn head_is_told_the_length_that_get_would_have() {
             }
             let (path, _) = target.split_once('?').expect("a query");
             let line = format!("HEAD {path} 200 (");
-            eventually("all went well, says the log", || {
-                host.log.count(&line) == 50
-            });
+            eventually("all went well, says the log", || host.log.count(&line) == 50);
         }
         let lines = host.log.lines();
         let of_guests = lines.iter().filter(|line| line.contains("web 127.0.0.1"));
@@ -565,10 +540,7 @@ fn a_client_that_waits_for_100_waits_for_nothing_else() {
             for target in ["/hello", "/ignore-body", "/status?404", "/sized?1000"] {
                 let start = Instant::now();
                 let response = waiting(&address, target).response();
-                assert!(
-                    [200, 404].contains(&response.status),
-                    "{target}: {response:?}"
-                );
+                assert!([200, 404].contains(&response.status), "{target}: {response:?}");
                 assert!(start.elapsed() < AT_ONCE, "{target}");
             }
             for (target, told) in [
@@ -632,8 +604,7 @@ fn scheme(address: &Address, headers: &str) -> String {
     http.send(format!("GET /head HTTP/1.1\r\nHost: a\r\n{headers}\r\n"));
     let text = http.response().text();
     let line = text.lines().find_map(|line| line.strip_prefix(":scheme: "));
-    line.unwrap_or_else(|| panic!("no scheme: {text}"))
-        .to_owned()
+    line.unwrap_or_else(|| panic!("no scheme: {text}")).to_owned()
 }
 
 /// RFC 7239, 4 and 5.4; of `X-Forwarded-Proto`, too, the first entry is that of the client.
@@ -681,8 +652,7 @@ fn a_trusted_proxy_may_say_https_in_every_way_that_there_is() {
     for kind in HTTP {
         let world = World::new(kind);
         let modes = ["trust", "set", "off"];
-        let addresses =
-            modes.map(|mode| world.web_port(mode, &format!("forwarded-for = \"{mode}\"")));
+        let addresses = modes.map(|mode| world.web_port(mode, &format!("forwarded-for = \"{mode}\"")));
         let _host = world.start(&[]);
         let [trust, set, off] = &addresses;
         for headers in secure {
@@ -724,11 +694,7 @@ fn no_408_waits_for_the_next_request_on_a_silent_connection() {
             let begun_clients: Vec<Http> = begun.iter().map(connect).collect();
             for (which, mut http) in silent.iter().zip(silent_clients) {
                 let rest = http.rest();
-                assert_eq!(
-                    (rest.text(), rest.end),
-                    (String::new(), End::Closed),
-                    "{which:?}"
-                );
+                assert_eq!((rest.text(), rest.end), (String::new(), End::Closed), "{which:?}");
             }
             for (which, mut http) in begun.iter().zip(begun_clients) {
                 eprintln!("{which:?}");

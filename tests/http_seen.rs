@@ -42,9 +42,7 @@ fn every_method_but_connect_reaches_the_guest() {
         let address = world.web_port("web", "");
         let _host = world.start(&[]);
         let mut http = address.http();
-        for method in [
-            "GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW",
-        ] {
+        for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"] {
             http.ask(method, "/head");
             let expected = told(method, "/head", "test") + &forwarded("test");
             http.response().expect(200, &expected);
@@ -79,13 +77,7 @@ fn headers_of_the_connection_are_not_a_guests_to_set() {
         let _host = world.start(&[]);
         let mut http = address.http();
         let response = http.get("/forbidden");
-        let refused = [
-            "connection",
-            "host",
-            "keep-alive",
-            "transfer-encoding",
-            "upgrade",
-        ];
+        let refused = ["connection", "host", "keep-alive", "transfer-encoding", "upgrade"];
         let refused: String = refused.map(|name| format!("{name}: forbidden\n")).concat();
         response.expect(200, &(refused + "x-allowed: allowed\n"));
         assert_eq!(response.header("x-allowed"), Some("close"));
@@ -152,9 +144,7 @@ fn a_guest_that_answers_one_client_only_learns_who_that_is() {
     let world = World::new(Kind::P3);
     let address = world.web_port("web", "reuse = 2\nenv = { GREETING = \"hi\" }");
     let _host = world.start(&[]);
-    address
-        .get("/env")
-        .expect(200, "GREETING=hi\nWASM_SOCK_NAME=web\n");
+    address.get("/env").expect(200, "GREETING=hi\nWASM_SOCK_NAME=web\n");
 }
 
 #[test]
@@ -188,8 +178,7 @@ fn every_request_leaves_one_line_with_its_outcome() {
         unix.get("/hello");
         let uid = rustix::process::getuid().as_raw();
         let pid = std::process::id();
-        host.log
-            .expect(&format!("web uid {uid} pid {pid}: GET /hello 200 ("));
+        host.log.expect(&format!("web uid {uid} pid {pid}: GET /hello 200 ("));
 
         let long = format!("/{}", "x".repeat(5000));
         http.get(&long).expect_status(404);

@@ -236,10 +236,7 @@ impl Confidant {
 fn a_guest_sees_its_own_arguments_and_environment_and_nothing_of_others() {
     for kind in ALL {
         let world = World::new(kind);
-        let (one, other) = (
-            Confidant::new(&world, "one"),
-            Confidant::new(&world, "other"),
-        );
+        let (one, other) = (Confidant::new(&world, "one"), Confidant::new(&world, "other"));
         // The variables of a guest are compared with all that it may have: a secret of the host would show.
         let host = world.launch().env("HOST_SECRET", "host-value").start();
         let environment = format!("/proc/{}/environ", host.pid());

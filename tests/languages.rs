@@ -292,11 +292,7 @@ fn the_examples_greet_their_client_on_every_kind_of_socket() {
         let world = World::new(Kind::P1);
         world.install(guest, guest);
         let streams = [world.tcp(guest), world.unix(guest)];
-        let messages = [
-            world.udp(guest),
-            world.unix_datagrams(guest),
-            world.packets(guest),
-        ];
+        let messages = [world.udp(guest), world.unix_datagrams(guest), world.packets(guest)];
         let _host = world.start(&[]);
         for address in streams {
             let mut client = address.connect();

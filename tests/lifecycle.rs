@@ -41,10 +41,7 @@ fn the_idle_timeout_counts_from_the_end_of_the_last_connection() {
         drop(client);
         host.expect_exit(0);
         let after = start.elapsed();
-        assert!(
-            after >= IDLE - Duration::from_millis(50),
-            "left after {after:?}"
-        );
+        assert!(after >= IDLE - Duration::from_millis(50), "left after {after:?}");
     }
 }
 
@@ -207,13 +204,8 @@ fn a_hangup_does_not_end_a_compilation() {
     let children = |parent: i32| -> Vec<i32> {
         let tasks = std::fs::read_dir(format!("/proc/{parent}/task"));
         let tasks = tasks.into_iter().flatten().flatten();
-        let lists =
-            tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-        let words = |list: String| {
-            list.split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        };
+        let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        let words = |list: String| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let pids = lists.flat_map(words);
         pids.filter_map(|pid| pid.parse().ok()).collect()
     };
@@ -296,17 +288,11 @@ fn a_signal_during_the_start_is_not_lost_and_loses_nobody() {
         if !client.hears_anything_within(Duration::ZERO) {
             // Not accepted: the next host's.
             let _next = world.start(&[]);
-            assert!(
-                client.answer().text().starts_with("Hello"),
-                "after {status}"
-            );
+            assert!(client.answer().text().starts_with("Hello"), "after {status}");
             continue;
         }
         let answer = client.answer();
-        assert!(
-            answer.text().starts_with("Hello"),
-            "{answer:?} after {status}"
-        );
+        assert!(answer.text().starts_with("Hello"), "{answer:?} after {status}");
         assert_eq!(answer.end, End::Closed);
     }
 }
@@ -323,17 +309,13 @@ fn the_service_manager_is_told_ready_status_and_stopping_in_this_order() {
         for _ in 0..3 {
             address.knock();
         }
-        host.notifications
-            .expect("STATUS=2 handlers, 0 in flight, 3 served");
+        host.notifications.expect("STATUS=2 handlers, 0 in flight, 3 served");
         host.expect_exit(0);
         let told = host.notifications.lines();
         assert_eq!(told[0], "READY=1", "{told:?}");
         assert_eq!(told[told.len() - 1], "STOPPING=1", "{told:?}");
         let status = &told[1..told.len() - 1];
-        assert!(
-            status.iter().all(|line| line.starts_with("STATUS=")),
-            "{told:?}"
-        );
+        assert!(status.iter().all(|line| line.starts_with("STATUS=")), "{told:?}");
     }
 }
 
@@ -347,8 +329,7 @@ fn connections_in_flight_show_in_the_status() {
     let second = address.connect();
     host.expect_in_flight(2);
     drop((first, second));
-    host.notifications
-        .expect("STATUS=1 handler, 0 in flight, 2 served");
+    host.notifications.expect("STATUS=1 handler, 0 in flight, 2 served");
 }
 
 #[test]

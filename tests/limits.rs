@@ -159,10 +159,7 @@ fn a_client_beyond_max_connections_waits_until_another_leaves() {
         let mut third = address.connect();
         third.send("third\n");
         assert!(!third.hears_anything_within(Duration::from_millis(300)));
-        assert!(
-            hello.knock().text().starts_with("Hello"),
-            "other handlers go on"
-        );
+        assert!(hello.knock().text().starts_with("Hello"), "other handlers go on");
         drop(first);
         assert_eq!(third.line(), "third");
     }
@@ -200,10 +197,7 @@ fn with_too_few_descriptors_clients_wait_and_all_are_served() {
         let before = host.cpu_time();
         assert!(!clients[99].hears_anything_within(Duration::from_millis(500)));
         let used = host.cpu_time() - before;
-        assert!(
-            used <= Duration::from_millis(50),
-            "used {used:?} of 500 ms to wait"
-        );
+        assert!(used <= Duration::from_millis(50), "used {used:?} of 500 ms to wait");
         assert_eq!(host.log.count("cannot accept for now"), 1, "told once");
         for client in &clients {
             client.finish();
@@ -237,10 +231,7 @@ fn when_the_kernel_gives_no_more_descriptors_the_host_rests_and_tries_again() {
         let before = host.cpu_time();
         assert!(!second.hears_anything_within(Duration::from_millis(500)));
         let used = host.cpu_time() - before;
-        assert!(
-            used <= Duration::from_millis(50),
-            "used {used:?} of 500 ms to wait"
-        );
+        assert!(used <= Duration::from_millis(50), "used {used:?} of 500 ms to wait");
         limit(1024);
         for client in [&mut first, &mut second] {
             client.finish();

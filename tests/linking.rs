@@ -11,7 +11,8 @@ fn answer(kind: Kind, text: &str) -> String {
     address.knock().text()
 }
 
-const FD_WRITE: &str = r#"(import "wasi_snapshot_preview1" "fd_write" (func $NAME (param i32 i32 i32 i32) (result i32)))"#;
+const FD_WRITE: &str =
+    r#"(import "wasi_snapshot_preview1" "fd_write" (func $NAME (param i32 i32 i32 i32) (result i32)))"#;
 const PROC_EXIT: &str = r#"(import "wasi_snapshot_preview1" "proc_exit" (func $NAME (param i32)))"#;
 
 fn import(declaration: &str, name: &str) -> String {
@@ -70,9 +71,7 @@ fn an_import_that_nothing_calls_is_no_obstacle() {
         ("proc_raise", "i32"),
         ("sched_yield", ""),
     ] {
-        imports += &format!(
-            r#"(import "wasi_snapshot_preview1" "{name}" (func (param {parameters}) (result i32)))"#
-        );
+        imports += &format!(r#"(import "wasi_snapshot_preview1" "{name}" (func (param {parameters}) (result i32)))"#);
     }
     let text = format!(
         r#"(module {imports}
@@ -124,16 +123,9 @@ fn component(versions: &[&str]) -> String {
 #[test]
 fn an_interface_may_be_imported_in_several_versions() {
     // As in a component that was put together from parts that were built at different times.
-    for versions in [
-        &["0.2.0"] as &[_],
-        &["0.2.0", "0.2.6"],
-        &["0.2.12", "0.2.3", "0.2.0"],
-    ] {
+    for versions in [&["0.2.0"] as &[_], &["0.2.0", "0.2.6"], &["0.2.12", "0.2.3", "0.2.0"]] {
         let world = World::new(Kind::P2);
-        world.compile(
-            &wat::parse_str(component(versions)).expect("valid text"),
-            "linked",
-        );
+        world.compile(&wat::parse_str(component(versions)).expect("valid text"), "linked");
         let address = world.tcp("linked");
         let host = world.start(&[]);
         address.knock().expect_whole("");
@@ -144,8 +136,7 @@ fn an_interface_may_be_imported_in_several_versions() {
 #[test]
 fn what_is_not_part_of_wasi_is_named() {
     let world = World::new(Kind::P1);
-    let text =
-        r#"(module (import "env" "emscripten_sleep" (func (param i32))) (func (export "_start")))"#;
+    let text = r#"(module (import "env" "emscripten_sleep" (func (param i32))) (func (export "_start")))"#;
     world.compile(&wat::parse_str(text).expect("valid text"), "foreign");
     let address = world.tcp("foreign");
     let host = world.start(&[]);

@@ -33,9 +33,7 @@ const SOCKETS: [Row; 7] = [
     ("Unix datagram", |world, http| {
         messages(world, &world.unix_datagrams("x"), http)
     }),
-    ("Unix packets", |world, http| {
-        messages(world, &world.packets("x"), http)
-    }),
+    ("Unix packets", |world, http| messages(world, &world.packets("x"), http)),
     ("accepted by systemd", |world, http| {
         let (client, passed) = UnixStream::pair().expect("a connection");
         world.pass("x", passed);
@@ -75,9 +73,7 @@ fn ask(mut client: UnixStream, http: bool) -> String {
 fn kind_of(answer: &str) -> String {
     match answer {
         WORDS => "bytes".to_owned(),
-        _ if answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(WORDS) => {
-            "HTTP".to_owned()
-        }
+        _ if answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(WORDS) => "HTTP".to_owned(),
         _ => answer.to_owned(),
     }
 }

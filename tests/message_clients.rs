@@ -72,13 +72,7 @@ fn nc_is_answered_by_udp() {
         let _host = world.start(&[]);
         let mut nc = Command::new("nc");
         // One datagram is all that it waits for.
-        nc.args([
-            "-u",
-            "-W",
-            "1",
-            "127.0.0.1",
-            &destination.port().to_string(),
-        ]);
+        nc.args(["-u", "-W", "1", "127.0.0.1", &destination.port().to_string()]);
         let output = told(&mut nc, "how do you do");
         assert_eq!(output.stdout, b"how do you do", "{output:?}");
     }

@@ -12,9 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::inotify;
 use rustix::process::{Pid, Signal, kill_process};
 
-use harness::{
-    BOTH, Host, Kind, PATIENCE, World, compiler, eventually, second_version, wasm, wasm_sock,
-};
+use harness::{BOTH, Host, Kind, PATIENCE, World, compiler, eventually, second_version, wasm, wasm_sock};
 
 fn entries(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("list a folder");
@@ -168,10 +166,7 @@ fn while_one_module_is_compiled_the_others_are_served() {
     for _ in 0..50 {
         assert!(hello.knock().text().starts_with("Hello"));
     }
-    assert!(
-        !host.ends_within(Duration::from_millis(300)),
-        "somebody waits"
-    );
+    assert!(!host.ends_within(Duration::from_millis(300)), "somebody waits");
     drop(compiler);
     for client in &mut waiting {
         assert!(client.answer().text().starts_with("Hello"));
@@ -187,11 +182,7 @@ fn a_cwasm_alone_needs_neither_compiler_nor_cache() {
         world.install("hello", "hello");
         let address = world.tcp("hello");
         let program = copied_program(&world, false);
-        let _host = world
-            .launch()
-            .program(&program)
-            .without("CACHE_DIRECTORY")
-            .start();
+        let _host = world.launch().program(&program).without("CACHE_DIRECTORY").start();
         assert!(address.knock().text().starts_with("Hello"));
     }
 }

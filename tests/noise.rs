@@ -29,11 +29,7 @@ struct Damage {
 
 impl Damage {
     fn begin() -> Self {
-        let variable = |name| {
-            std::env::var(name)
-                .ok()
-                .and_then(|value| value.parse().ok())
-        };
+        let variable = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.expect("the clock is right").as_nanos() as u64;
         let seed = variable("FUZZ_SEED").unwrap_or(now) | 1;
@@ -212,8 +208,7 @@ impl Tried {
     #[track_caller]
     fn count(&mut self, log: &[String], name: &str) {
         let (of_guest, of_module) = (format!("{name} 127.0.0.1:"), format!("{name}: "));
-        let is_refusal =
-            |line: &&String| line.contains(&of_module) && line.contains("cannot be used");
+        let is_refusal = |line: &&String| line.contains(&of_module) && line.contains("cannot be used");
         match (
             log.iter().filter(|line| line.contains(&of_guest)).count(),
             log.iter().filter(is_refusal).count(),

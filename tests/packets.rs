@@ -146,8 +146,7 @@ fn a_guest_behind_a_socket_of_packets_learns_which_process_calls() {
         assert!(answer.starts_with(&expected), "{answer}");
         assert_eq!(end, End::Closed);
         let pid = std::process::id();
-        host.log
-            .expect(&format!("who uid {} pid {pid}: served", uid.as_raw()));
+        host.log.expect(&format!("who uid {} pid {pid}: served", uid.as_raw()));
     }
 }
 
@@ -315,10 +314,7 @@ fn a_socket_with_an_abstract_name_is_one_like_any_other() {
     for kind in ALL {
         let world = World::new(kind);
         world.echo("echo");
-        let (stream, datagrams) = (
-            world.abstract_unix("echo"),
-            world.abstract_datagrams("echo"),
-        );
+        let (stream, datagrams) = (world.abstract_unix("echo"), world.abstract_datagrams("echo"));
         let host = world.start(&[]);
         stream.ask("stream").expect_whole("stream");
         let line = host.log.expect(": served");
@@ -344,12 +340,7 @@ fn a_sender_with_an_abstract_name_is_logged_by_it() {
 /// A listening socket of this machine's virtual machines, if the kernel has such sockets; and its
 /// port.
 fn vsock() -> io::Result<(OwnedFd, u32)> {
-    let socket = socket_with(
-        AddressFamily::VSOCK,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let socket = socket_with(AddressFamily::VSOCK, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // SAFETY: the address is initialised, and as long as it is said to be; the descriptor is open.
     unsafe {
         let mut address: libc::sockaddr_vm = std::mem::zeroed();
@@ -358,10 +349,7 @@ fn vsock() -> io::Result<(OwnedFd, u32)> {
         let mut length = size_of::<libc::sockaddr_vm>() as libc::socklen_t;
         let at = std::ptr::from_mut(&mut address).cast();
         let fd = socket.as_raw_fd();
-        if libc::bind(fd, at, length) < 0
-            || libc::listen(fd, 16) < 0
-            || libc::getsockname(fd, at, &mut length) < 0
-        {
+        if libc::bind(fd, at, length) < 0 || libc::listen(fd, 16) < 0 || libc::getsockname(fd, at, &mut length) < 0 {
             return Err(io::Error::last_os_error());
         }
         Ok((socket, address.svm_port))
@@ -370,12 +358,7 @@ fn vsock() -> io::Result<(OwnedFd, u32)> {
 
 /// A connection to ourselves, if the kernel has a loopback for virtual machines.
 fn vsock_loopback(port: u32) -> Option<std::fs::File> {
-    let fd = socket_with(
-        AddressFamily::VSOCK,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    );
+    let fd = socket_with(AddressFamily::VSOCK, SocketType::STREAM, SocketFlags::CLOEXEC, None);
     let fd = fd.ok()?;
     // SAFETY: as above.
     let connected = unsafe {
@@ -406,10 +389,7 @@ fn a_socket_of_virtual_machines_is_served() {
     if let Some(mut client) = vsock_loopback(port) {
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
-        assert!(
-            answer.contains("PROTO=VSOCK\nREMOTE_ADDR=vsock:1\n"),
-            "{answer}"
-        );
+        assert!(answer.contains("PROTO=VSOCK\nREMOTE_ADDR=vsock:1\n"), "{answer}");
     } else {
         // Not `harness::skip`: CI's kernel is built without CONFIG_VSOCKETS_LOOPBACK and loads no modules, so it
         // can never connect to itself. What remains is that the host takes the socket and goes on serving.

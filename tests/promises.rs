@@ -176,12 +176,7 @@ fn tests_are_read_as_the_threat_model_names_them() {
         test("two", None, "third"),
     ];
     assert_eq!(named(rows[0].shown_by).unwrap(), expected);
-    for text in [
-        "`test`",
-        "`file`: test",
-        "`a`: `b` and `c`",
-        "`a`: `b`, see c",
-    ] {
+    for text in ["`test`", "`file`: test", "`a`: `b` and `c`", "`a`: `b`, see c"] {
         assert!(named(text).is_err(), "{text}");
     }
     let elsewhere = test("hostile", None, "every_way_into_the_network_is_refused");

@@ -201,8 +201,7 @@ fn the_heap_of_objects_counts_into_memory() {
     let address = world.tcp("hoards");
     let host = world.start(&[]);
     address.knock().expect_reset_after("");
-    host.log
-        .expect("ran out of memory (raise `memory` if it needs more)");
+    host.log.expect("ran out of memory (raise `memory` if it needs more)");
 }
 
 /// What is not part of WebAssembly 3.0, or needs several threads, and how it is named.
@@ -232,11 +231,7 @@ const REFUSED: [(&str, &str, &str); 6] = [
         "(module (memory 1 (pagesize 1)) (func (export \"_start\")))",
         "custom page sizes",
     ),
-    (
-        "maps",
-        "(component (type (map string u32)))",
-        "maps in components",
-    ),
+    ("maps", "(component (type (map string u32)))", "maps in components"),
 ];
 
 #[test]
@@ -245,10 +240,7 @@ fn what_is_refused_is_named_with_the_way_to_avoid_it() {
     for (name, text, named) in REFUSED {
         let file = world.module(&format!("{name}.wasm"));
         fs::write(&file, wat::parse_str(text).expect("valid text")).expect("write a module");
-        let (path, config) = (
-            file.display().to_string(),
-            world.path("config/wasm-sock.toml"),
-        );
+        let (path, config) = (file.display().to_string(), world.path("config/wasm-sock.toml"));
         world.configure(&format!("[handler.{name}]\nmodule = {path:?}\n"));
         for arguments in [
             vec!["compile", &path],
@@ -259,10 +251,7 @@ fn what_is_refused_is_named_with_the_way_to_avoid_it() {
             let said = [output.stdout, output.stderr].concat();
             let said = String::from_utf8_lossy(&said);
             assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
-            assert!(
-                said.contains(named),
-                "{arguments:?}: {named:?} is not in: {said}"
-            );
+            assert!(said.contains(named), "{arguments:?}: {named:?} is not in: {said}");
         }
     }
 }
@@ -275,8 +264,5 @@ fn a_module_that_is_not_valid_at_all_is_told_where() {
     fs::write(&file, invalid).expect("write a module");
     let output = run(&["compile", &file.display().to_string()]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        said.contains("type mismatch") && said.contains("offset"),
-        "{said}"
-    );
+    assert!(said.contains("type mismatch") && said.contains("offset"), "{said}");
 }

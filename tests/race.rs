@@ -48,10 +48,7 @@ fn world() -> impl Iterator<Item = (World, Address)> {
 fn all_went_well(supervisor: &Supervisor, knocks: u64, least_hosts: usize) {
     assert_eq!(supervisor.failures(), Vec::<String>::new());
     let hosts = supervisor.hosts();
-    assert!(
-        hosts >= least_hosts,
-        "{knocks} knocks met only {hosts} hosts"
-    );
+    assert!(hosts >= least_hosts, "{knocks} knocks met only {hosts} hosts");
 }
 
 #[test]
@@ -95,10 +92,6 @@ fn a_thousand_knocks_while_hosts_are_told_to_stop_are_all_answered() {
             result.expect("every knock is answered");
         });
         all_went_well(&supervisor, knocks, 20);
-        println!(
-            "{:?}: {knocks} knocks, {} hosts",
-            world.kind,
-            supervisor.hosts()
-        );
+        println!("{:?}: {knocks} knocks, {} hosts", world.kind, supervisor.hosts());
     }
 }

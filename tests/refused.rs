@@ -184,11 +184,7 @@ fn a_symbolic_link_does_not_hide_where_a_cwasm_lies() {
 
 #[test]
 fn a_symbolic_link_of_somebody_else_is_not_followed_to_a_cwasm() {
-    let words = [
-        "is not loaded",
-        "symbolic link of user 4242",
-        "`chown -h root",
-    ];
+    let words = ["is not loaded", "symbolic link of user 4242", "`chown -h root"];
     let spoil = |world: &World, file: &Path| {
         let real = world.path("real.cwasm");
         fs::rename(file, &real).unwrap();
@@ -237,12 +233,7 @@ fn a_wasm_that_is_damaged_is_told_with_what_the_compiler_says() {
 #[test]
 fn a_library_is_no_program() {
     let core = b"\0asm\x01\0\0\0";
-    is_refused(
-        Kind::P1,
-        "wasm",
-        core,
-        &["`_start`", "guest0.wasm", "library"],
-    );
+    is_refused(Kind::P1, "wasm", core, &["`_start`", "guest0.wasm", "library"]);
     let component = b"\0asm\x0d\0\x01\0";
     is_refused(Kind::P2, "wasm", component, &["wasi:cli/run", "library"]);
 }

@@ -42,11 +42,7 @@ impl Versions {
             (sources, world.module("m.wasm"))
         };
         fs::write(&file, &contents[0]).expect("install a module");
-        Self {
-            world,
-            contents,
-            file,
-        }
+        Self { world, contents, file }
     }
 }
 
@@ -68,11 +64,7 @@ fn in_place(file: &Path, content: &[u8]) {
 /// Replaces the module again and again while two clients knock and others stay connected.
 fn replaced_under_load(compiled: bool, replace: fn(&Path, &[u8])) {
     for kind in BOTH {
-        let Versions {
-            world,
-            contents,
-            file,
-        } = Versions::new(kind, compiled);
+        let Versions { world, contents, file } = Versions::new(kind, compiled);
         let (now, hold) = (world.tcp("now"), world.tcp("hold"));
         let _host = world.start(&[]);
         let (stop, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -160,10 +152,7 @@ fn a_removed_module_resets_its_clients_is_logged_once_and_works_when_it_is_back(
             address.knock().expect_reset_after("");
         }
         let line = host.log.expect("no module");
-        assert!(
-            line.contains("hello.cwasm") && line.contains("hello.wasm"),
-            "{line}"
-        );
+        assert!(line.contains("hello.cwasm") && line.contains("hello.wasm"), "{line}");
         assert_eq!(host.log.count("no module"), 1, "{}", host.log.text());
         world.install("hello", "hello");
         assert!(address.knock().text().starts_with("Hello"));

@@ -24,8 +24,7 @@ fn world(arguments: &str) -> (World, Address) {
 }
 
 fn configure(world: &World, arguments: &str) {
-    let mut text =
-        format!("[handler.actor]\nargs = {arguments}\nenv = {{ COLOUR = \"vermilion\" }}\n");
+    let mut text = format!("[handler.actor]\nargs = {arguments}\nenv = {{ COLOUR = \"vermilion\" }}\n");
     for index in 0..OTHERS {
         text += &format!("[handler.other{index}]\nmodule = \"actor.cwasm\"\n");
     }
@@ -126,14 +125,8 @@ fn forged(snapshot: &[u8]) -> Vec<u8> {
     let mut forged = snapshot[..snapshot.len() - 8].to_vec();
     let (right, wrong) = (b"vermilion", b"turquoise");
     let starts = 0..forged.len() - right.len();
-    let found: Vec<usize> = starts
-        .filter(|at| forged[*at..].starts_with(right))
-        .collect();
-    assert_eq!(
-        found.len(),
-        1,
-        "what is in the snapshot has another form now"
-    );
+    let found: Vec<usize> = starts.filter(|at| forged[*at..].starts_with(right)).collect();
+    assert_eq!(found.len(), 1, "what is in the snapshot has another form now");
     forged[found[0]..][..wrong.len()].copy_from_slice(wrong);
     let mut hasher = DefaultHasher::new();
     hasher.write(&forged);
@@ -157,11 +150,7 @@ fn is_believed(spoil: impl Fn(&Path, &Path)) -> bool {
     spoil(&path, &world.path("cache"));
     let answered = answer(&world, &address);
     let is_believed = answered.contains("COLOUR=turquoise\n");
-    assert_ne!(
-        is_believed,
-        answered.contains("COLOUR=vermilion\n"),
-        "{answered}"
-    );
+    assert_ne!(is_believed, answered.contains("COLOUR=vermilion\n"), "{answered}");
     is_believed
 }
 

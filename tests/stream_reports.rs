@@ -356,9 +356,7 @@ fn what_sock_recv_peeks_at_is_there_for_the_next_read() {
 
 #[test]
 fn sock_recv_of_all_waits_until_its_buffers_are_full_or_the_end_comes() {
-    let steps = format!(
-        "recv 0 64 0 {PEEK}; tell 1; recv 0 2 3 {WAITALL}; tell 1; recv 0 2 3 {WAITALL}; tell 1"
-    );
+    let steps = format!("recv 0 64 0 {PEEK}; tell 1; recv 0 2 3 {WAITALL}; tell 1; recv 0 2 3 {WAITALL}; tell 1");
     on_streams(&steps, |client, _| {
         client.send("hel");
         expect_line(client, "0 3 hel");
@@ -431,9 +429,8 @@ fn sock_recv_takes_no_more_than_one_packet_and_loses_nothing_of_it() {
 
 #[test]
 fn sock_recv_and_sock_send_read_a_datagram_and_write_its_answer() {
-    let steps = format!(
-        "recv 0 2 0 0; send 1; recv 0 64 0 {PEEK}; read 0 64; recv 0 64 0 {PEEK}; recv 0 64 0 0; send 1"
-    );
+    let steps =
+        format!("recv 0 2 0 0; send 1; recv 0 64 0 {PEEK}; read 0 64; recv 0 64 0 {PEEK}; recv 0 64 0 0; send 1");
     for answer in on_datagrams(&steps) {
         assert_eq!(answer, "0 2 he\n0 3 llo\n0 3 llo\n0 0 \n0 0 \n");
     }
@@ -538,9 +535,8 @@ fn a_descriptor_that_does_not_block_still_reads_the_whole_of_a_datagram() {
 #[test]
 fn whether_a_descriptor_blocks_is_kept_with_it() {
     for fd in [0, 1] {
-        let steps = format!(
-            "flags {fd}; set_flags {fd} {NONBLOCK}; flags {fd}; set_flags {fd} 0; flags {fd}; tell 1"
-        );
+        let steps =
+            format!("flags {fd}; set_flags {fd} {NONBLOCK}; flags {fd}; set_flags {fd} 0; flags {fd}; tell 1");
         on_streams(&steps, |client, _| {
             let expected = format!("0 0\n0\n0 {NONBLOCK}\n0\n0 0\n");
             client.answer().expect_whole(&expected);
@@ -550,8 +546,7 @@ fn whether_a_descriptor_blocks_is_kept_with_it() {
 
 #[test]
 fn a_descriptor_blocks_again_when_it_is_told_to() {
-    let steps =
-        format!("set_flags 0 {NONBLOCK}; read 0 64; set_flags 0 0; tell 1; read 0 64; tell 1");
+    let steps = format!("set_flags 0 {NONBLOCK}; read 0 64; set_flags 0 0; tell 1; read 0 64; tell 1");
     on_streams(&steps, |client, _| {
         for line in ["0", "6", "0"] {
             expect_line(client, line);
@@ -564,8 +559,7 @@ fn a_descriptor_blocks_again_when_it_is_told_to() {
 
 #[test]
 fn a_write_that_does_not_block_ends_when_its_client_takes_no_more() {
-    let steps =
-        format!("set_flags 1 {NONBLOCK}; fill 1; tell 2; poll 2 1 {LONG}; set_flags 1 0; tell 1");
+    let steps = format!("set_flags 1 {NONBLOCK}; fill 1; tell 2; poll 2 1 {LONG}; set_flags 1 0; tell 1");
     on_streams(&steps, |client, host| {
         let line = host.log.expect(": 6 ");
         let (_, total) = line.rsplit_once(' ').expect("errno and total");
@@ -573,11 +567,7 @@ fn a_write_that_does_not_block_ends_when_its_client_takes_no_more() {
         assert!(total > 0, "{line}");
         let answer = client.answer();
         assert_eq!(answer.end, End::Closed);
-        assert!(
-            answer.bytes.len() > total,
-            "{} of {total}",
-            answer.bytes.len()
-        );
+        assert!(answer.bytes.len() > total, "{} of {total}", answer.bytes.len());
         let rest = String::from_utf8_lossy(&answer.bytes[total..]);
         assert_eq!(rest, "0 7 0 2\n0\n");
     });
@@ -652,9 +642,7 @@ fn goroutines_go_on_while_one_of_them_waits_for_the_client() {
     let mut build = Command::new(go());
     build.args(["build", "-trimpath", "-ldflags=-s -w", "-o"]);
     build.arg(&wasm).arg(&source);
-    let built = build
-        .envs([("GOOS", "wasip1"), ("GOARCH", "wasm")])
-        .status();
+    let built = build.envs([("GOOS", "wasip1"), ("GOARCH", "wasm")]).status();
     assert!(built.expect("run go").success());
     world.compile(&fs::read(&wasm).unwrap(), "ticks");
     for address in [world.tcp("ticks"), world.unix("ticks")] {
@@ -844,10 +832,7 @@ fn no_socket_of_ours_is_given_up_by_systemd() {
     assert!(!sockets.is_empty(), "README.md has no socket");
     for entry in fs::read_dir(root.join("units/examples")).unwrap() {
         let path = entry.unwrap().path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "socket")
-        {
+        if path.extension().is_some_and(|extension| extension == "socket") {
             sockets.push((path.display().to_string(), read(&path)));
         }
     }

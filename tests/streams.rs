@@ -45,8 +45,7 @@ fn an_ipv4_client_of_a_dual_stack_port_is_shown_as_ipv4() {
         let port = world.dual_stack("who");
         let _host = world.start(&[]);
         for ip in ["127.0.0.1", "::1"] {
-            let address =
-                harness::Address::Tcp((ip.parse::<std::net::IpAddr>().unwrap(), port).into());
+            let address = harness::Address::Tcp((ip.parse::<std::net::IpAddr>().unwrap(), port).into());
             let mut client = address.connect();
             let expected = tcp_environment("who", ip, port, client.local_port());
             assert_eq!(variables(&client.answer().text()), expected);
@@ -85,10 +84,7 @@ fn a_guest_gets_its_configured_arguments_and_variables_after_its_name() {
         let _host = world.start(&[]);
         let answer = address.knock().text();
         assert!(answer.contains("GREETING=hi\n"), "{answer}");
-        assert!(
-            answer.ends_with("arg: who\narg: env\narg: a b\n"),
-            "{answer}"
-        );
+        assert!(answer.ends_with("arg: who\narg: env\narg: a b\n"), "{answer}");
     }
 }
 
@@ -172,10 +168,7 @@ fn small_answers_are_not_held_back_until_the_client_acknowledges() {
         };
         let middle = median((0..100).map(round).collect());
         // Nagle's algorithm and the client's delayed acknowledgement make 40 ms.
-        assert!(
-            middle < Duration::from_millis(20),
-            "a round takes {middle:?}"
-        );
+        assert!(middle < Duration::from_millis(20), "a round takes {middle:?}");
     }
 }
 
@@ -189,11 +182,7 @@ fn what_a_guest_tells_stderr_is_logged_with_handler_and_peer() {
         let prefix = format!("noisy 127.0.0.1:{}: ", client.local_port());
         client.answer().expect_whole("ok\n");
         host.log.expect(&format!("{prefix}served"));
-        assert!(
-            host.log
-                .expect("first line")
-                .ends_with(&format!("{prefix}first line"))
-        );
+        assert!(host.log.expect("first line").ends_with(&format!("{prefix}first line")));
         assert!(
             host.log
                 .expect("latin-1")
@@ -204,16 +193,8 @@ fn what_a_guest_tells_stderr_is_logged_with_handler_and_peer() {
                 .expect("partial last")
                 .starts_with(&format!("wasm-sock: {prefix}"))
         );
-        let kept: usize = host
-            .log
-            .lines()
-            .iter()
-            .map(|l| l.matches('x').count())
-            .sum();
-        assert!(
-            kept >= 100_000,
-            "only {kept} bytes of a long line were kept"
-        );
+        let kept: usize = host.log.lines().iter().map(|l| l.matches('x').count()).sum();
+        assert!(kept >= 100_000, "only {kept} bytes of a long line were kept");
     }
 }
 

@@ -22,7 +22,5 @@ mod stopping;
 static PORTS: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 fn ports() -> std::sync::MutexGuard<'static, ()> {
-    PORTS
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    PORTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -33,11 +33,7 @@ fn expect_pattern(client: &mut Client, bytes: usize) {
     let mut at = 0;
     let end = client.read_until_end(|chunk| {
         let expected = &block[at % 251..][..chunk.len()];
-        assert!(
-            chunk == expected,
-            "wrong bytes between {at} and {}",
-            at + chunk.len()
-        );
+        assert!(chunk == expected, "wrong bytes between {at} and {}", at + chunk.len());
         at += chunk.len();
     });
     assert_eq!((at, end), (bytes, End::Closed));
@@ -87,16 +83,10 @@ fn a_slow_reader_makes_its_guest_wait_and_not_the_host_grow() {
             assert!(hello.knock().text().contains("Hello"), "round {round}");
         }
         let grown = host.memory("VmHWM:") - before;
-        assert!(
-            grown < 20 * MIB,
-            "20 slow readers made the host grow by {grown} bytes"
-        );
+        assert!(grown < 20 * MIB, "20 slow readers made the host grow by {grown} bytes");
         for client in &mut slow {
             let mut rest = 0;
-            assert_eq!(
-                client.read_until_end(|chunk| rest += chunk.len()),
-                End::Closed
-            );
+            assert_eq!(client.read_until_end(|chunk| rest += chunk.len()), End::Closed);
             assert_eq!(rest, 10_000_000 - 50 * 1024);
         }
     }
@@ -155,8 +145,5 @@ fn a_host_with_a_connection_that_says_nothing_uses_no_cpu_time() {
     let before = host.cpu_time();
     assert!(!client.hears_anything_within(std::time::Duration::from_millis(700)));
     let used = host.cpu_time() - before;
-    assert!(
-        used.as_millis() <= 10,
-        "an idle connection used {used:?} in 700 ms"
-    );
+    assert!(used.as_millis() <= 10, "an idle connection used {used:?} in 700 ms");
 }

@@ -64,8 +64,7 @@ pub fn awake(program: &Program) -> Result<(Process, SocketAddr)> {
 /// Starts a program that opens the socket at `address` itself, and waits until it listens.
 pub fn listening(program: &Program, address: SocketAddr) -> Result<Process> {
     let process = spawn(program)?;
-    connect(&process, address, Duration::from_millis(20))
-        .map_err(|error| format!("{}: {error}", program.name()))?;
+    connect(&process, address, Duration::from_millis(20)).map_err(|error| format!("{}: {error}", program.name()))?;
     Ok(process)
 }
 

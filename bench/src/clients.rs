@@ -14,9 +14,7 @@ const LINE: &[u8] = b"how do you do\n";
 
 /// Load from `clients` clients for a turn.
 pub fn echo_lines(server: SocketAddr, effort: &Effort) -> Result<Load> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let clients = runtime.block_on(async {
         let began = Instant::now();
         let until = began + effort.turn;

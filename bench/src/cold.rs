@@ -36,10 +36,7 @@ enum Start {
     /// It opens its socket itself, and the client tries until it is there.
     Itself(Peer),
     /// It is awake, and starts a program for each connection; from connect to the first byte.
-    Daemon {
-        address: SocketAddr,
-        _running: Process,
-    },
+    Daemon { address: SocketAddr, _running: Process },
 }
 
 struct Contender {
@@ -104,9 +101,7 @@ fn everybody(bench: &Bench, report: &mut Report) -> Result<()> {
 
 fn tell(contenders: &[Contender], times: &[Samples], report: &mut Report) -> Result<()> {
     let of = |name: &str| {
-        let index = contenders
-            .iter()
-            .position(|contender| contender.name == name);
+        let index = contenders.iter().position(|contender| contender.name == name);
         index.map(|index| &times[index])
     };
     let base = of(C).ok_or("the baseline was not measured")?;
@@ -139,9 +134,7 @@ fn tell(contenders: &[Contender], times: &[Samples], report: &mut Report) -> Res
     report.chart(Chart {
         file: "cold.svg",
         title: "Cold start, in ms".into(),
-        subtitle:
-            "From execve to the first byte of the answer, median; logarithmic, shorter is better"
-                .into(),
+        subtitle: "From execve to the first byte of the answer, median; logarithmic, shorter is better".into(),
         content: Content::Bars {
             bars,
             logarithmic: true,
@@ -217,9 +210,7 @@ fn theirs(bench: &Bench, report: &mut Report) -> Result<Vec<Contender>> {
         ("wasmtime run, component", run("p2")?, nothing, slow),
         (
             "wasmtime serve, precompiled",
-            peers
-                .wasmtime_serve(bench, "p2", "http-hello")?
-                .map(Start::Itself),
+            peers.wasmtime_serve(bench, "p2", "http-hello")?.map(Start::Itself),
             REQUEST,
             slow,
         ),

@@ -12,10 +12,7 @@ use std::time::Instant;
 
 pub fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let programs = [
-        (
-            "native, tokio",
-            Program::new([bench.build.join("udp-echo")]),
-        ),
+        ("native, tokio", Program::new([bench.build.join("udp-echo")])),
         ("wasm-sock, core module", bench.awake_host("p1", "echo")),
         ("wasm-sock, component", bench.awake_host("p2", "echo")),
     ];
@@ -40,10 +37,7 @@ pub fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     );
     report.table(all.table(&title, "datagrams per second"));
     let (native, core) = (&all.turns[0], &all.turns[1]);
-    report.measure(
-        "UDP, datagrams per second",
-        core.rate.turn_by_turn(&native.rate),
-    )
+    report.measure("UDP, datagrams per second", core.rate.turn_by_turn(&native.rate))
 }
 
 /// Sends from many sockets, one datagram from each at a time, and waits for the answers.
@@ -54,9 +48,7 @@ fn datagrams(server: SocketAddr, effort: &Effort) -> Result<Load> {
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(socket)
     };
-    let clients = (0..effort.clients)
-        .map(|_| client())
-        .collect::<io::Result<Vec<_>>>()?;
+    let clients = (0..effort.clients).map(|_| client()).collect::<io::Result<Vec<_>>>()?;
     let (mut waited, began, mut buffer) = (Samples::default(), Instant::now(), [0; 64]);
     while began.elapsed() < effort.turn {
         let sent = Instant::now();

@@ -35,19 +35,12 @@ fn name(index: usize) -> String {
 
 impl Handlers {
     /// `count` handlers, each with a module and a section of its own; `settings` are lines of each.
-    pub fn new(
-        bench: &Bench,
-        count: usize,
-        world: &str,
-        guest: &str,
-        settings: &str,
-    ) -> Result<Self> {
+    pub fn new(bench: &Bench, count: usize, world: &str, guest: &str, settings: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().tempdir_in(&bench.scratch)?;
         let modules = folder.path().join("modules");
         fs::create_dir(&modules)?;
         let shown = modules.display();
-        let mut configuration =
-            format!("[host]\nmodules = \"{shown}\"\nidle-timeout = \"infinity\"\n");
+        let mut configuration = format!("[host]\nmodules = \"{shown}\"\nidle-timeout = \"infinity\"\n");
         let module = fs::read(bench.artifacts.path(world, guest))?;
         for index in 0..count {
             let name = name(index);

@@ -23,11 +23,7 @@ fn wrk(address: SocketAddr, path: &str, effort: &Effort) -> Result<Load> {
     std::fs::write(script.path(), SCRIPT)?;
     let seconds = effort.turn.as_secs().max(1);
     let output = Command::new("wrk")
-        .args([
-            "-t1",
-            &format!("-c{}", effort.clients),
-            &format!("-d{seconds}"),
-        ])
+        .args(["-t1", &format!("-c{}", effort.clients), &format!("-d{seconds}")])
         .arg("-s")
         .arg(script.path())
         .arg(format!("http://{address}{path}"))
@@ -65,11 +61,7 @@ struct Server {
 impl Server {
     fn ours(name: &'static str, bench: &Bench, world: &str, guest: &str) -> Result<Self> {
         let (process, address) = awake(&bench.awake_host(world, guest))?;
-        Ok(Self {
-            name,
-            process,
-            address,
-        })
+        Ok(Self { name, process, address })
     }
 
     fn contender<'a>(&'a self, path: &'static str, effort: &'a Effort) -> Contender<'a> {
@@ -88,12 +80,7 @@ pub fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
 
 /// Everybody who answers with a greeting.
 fn servers(bench: &Bench, report: &mut Report) -> Result<Vec<Server>> {
-    let mut servers = vec![Server::ours(
-        "wasm-sock, HTTP 0.2",
-        bench,
-        "p2",
-        "http-hello",
-    )?];
+    let mut servers = vec![Server::ours("wasm-sock, HTTP 0.2", bench, "p2", "http-hello")?];
     let mut add = |name, peer: Option<peers::Peer>| -> Result<()> {
         match peer {
             Some(peer) => servers.push(Server {
@@ -105,10 +92,7 @@ fn servers(bench: &Bench, report: &mut Report) -> Result<Vec<Server>> {
         }
         Ok(())
     };
-    add(
-        "wasmtime serve",
-        bench.peers.wasmtime_serve(bench, "p2", "http-hello")?,
-    )?;
+    add("wasmtime serve", bench.peers.wasmtime_serve(bench, "p2", "http-hello")?)?;
     add("workerd, JavaScript", bench.peers.workerd()?)?;
     add("nginx, a constant", bench.peers.nginx(&bench.scratch)?)?;
     Ok(servers)
@@ -127,14 +111,8 @@ fn one_instance_a_request(bench: &Bench, report: &mut Report) -> Result<()> {
     ));
     let ours = all.of("wasm-sock, HTTP 0.2")?;
     if let Ok(peer) = all.of("wasmtime serve") {
-        report.measure(
-            "HTTP 0.2, requests per second",
-            ours.rate.turn_by_turn(&peer.rate),
-        )?;
-        report.measure(
-            "HTTP 0.2, requests per CPU second",
-            peer.cpu.turn_by_turn(&ours.cpu),
-        )?;
+        report.measure("HTTP 0.2, requests per second", ours.rate.turn_by_turn(&peer.rate))?;
+        report.measure("HTTP 0.2, requests per CPU second", peer.cpu.turn_by_turn(&ours.cpu))?;
     }
     if let Ok(peer) = all.of("workerd, JavaScript") {
         report.measure(

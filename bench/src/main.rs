@@ -101,8 +101,7 @@ impl Bench {
 
     /// The same, which stays however long it waits for its turn.
     fn awake_host(&self, world: &str, guest: &str) -> Program {
-        self.host(world, guest)
-            .arguments(["--idle-timeout", "infinity"])
+        self.host(world, guest).arguments(["--idle-timeout", "infinity"])
     }
 }
 
@@ -138,18 +137,14 @@ fn measure(options: &Options) -> Result<u8> {
         if options.wants(chapter.name) {
             watchdog::expect_within(chapter.name, effort.chapter_at_most);
             report.begin(chapter.name);
-            (chapter.measure)(&bench, &mut report)
-                .map_err(|error| format!("{}: {error}", chapter.name))?;
+            (chapter.measure)(&bench, &mut report).map_err(|error| format!("{}: {error}", chapter.name))?;
         }
     }
     watchdog::leave();
     let folder = bench.build.join("bench");
     let outcome = report.finish(&folder, effort.smoke)?;
     if options.record {
-        fs::write(
-            SPECIFICATION,
-            promises::with_measured(&text, &outcome.measured),
-        )?;
+        fs::write(SPECIFICATION, promises::with_measured(&text, &outcome.measured))?;
         copy_results(&folder, Path::new(COMMITTED))?;
     }
     Ok(outcome.exit_code)

@@ -82,10 +82,7 @@ fn one_handler(bench: &Bench, report: &mut Report) -> Result<Vec<Bar>> {
     tell("native, tokio", tree::pss(&process)?);
     let peers = [
         ("nginx, a constant", bench.peers.nginx(&bench.scratch)?),
-        (
-            "wasmtime serve",
-            bench.peers.wasmtime_serve(bench, "p2", "http-hello")?,
-        ),
+        ("wasmtime serve", bench.peers.wasmtime_serve(bench, "p2", "http-hello")?),
         ("workerd, JavaScript", bench.peers.workerd()?),
     ];
     for (name, peer) in peers {
@@ -120,10 +117,7 @@ fn thirty_handlers(bench: &Bench, report: &mut Report) -> Result<Vec<Bar>> {
     for (process, _) in &services {
         theirs += tree::pss(process)?;
     }
-    let mut table = Table::new(
-        "Thirty of them awake, each after one answer",
-        &["", "PSS KiB"],
-    );
+    let mut table = Table::new("Thirty of them awake, each after one answer", &["", "PSS KiB"]);
     let names = ["wasm-sock, 30 handlers", "30 Python services"];
     table.row(names[0], &[ours / 1024.0]);
     table.row(names[1], &[theirs / 1024.0]);

@@ -4,8 +4,7 @@ use crate::{CHAPTERS, Result};
 use std::path::PathBuf;
 use std::time::Duration;
 
-const USAGE: &str =
-    "usage: wasm-sock-bench [--rounds NUMBER] [--only CHAPTER,…] [--smoke | --record] BUILD";
+const USAGE: &str = "usage: wasm-sock-bench [--rounds NUMBER] [--only CHAPTER,…] [--smoke | --record] BUILD";
 
 pub struct Options {
     /// The folder with the programs and guests.

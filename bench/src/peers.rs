@@ -30,9 +30,7 @@ fn text(path: &Path) -> String {
 
 impl Peers {
     pub fn new(build: &Path) -> Self {
-        Self {
-            build: build.into(),
-        }
+        Self { build: build.into() }
     }
 
     /// A file below build/ if it is there.
@@ -46,22 +44,11 @@ impl Peers {
     }
 
     /// Wasmtime's own artifact of a guest.
-    fn wasmtime_artifact(
-        &self,
-        bench: &Bench,
-        wasmtime: &Path,
-        world: &str,
-        guest: &str,
-    ) -> Result<PathBuf> {
-        let artifact = bench
-            .scratch
-            .join(format!("wasmtime-{guest}-{world}.cwasm"));
+    fn wasmtime_artifact(&self, bench: &Bench, wasmtime: &Path, world: &str, guest: &str) -> Result<PathBuf> {
+        let artifact = bench.scratch.join(format!("wasmtime-{guest}-{world}.cwasm"));
         if !artifact.exists() {
             let module = bench.artifacts.module(world, guest);
-            run(
-                wasmtime,
-                &["compile", "-o", &text(&artifact), &text(&module)],
-            )?;
+            run(wasmtime, &["compile", "-o", &text(&artifact), &text(&module)])?;
         }
         Ok(artifact)
     }
@@ -88,19 +75,12 @@ impl Peers {
         };
         let artifact = self.wasmtime_artifact(bench, &wasmtime, world, guest)?;
         let (program, address) = serve(&wasmtime)?;
-        let program = program
-            .arguments(["--allow-precompiled"])
-            .arguments([artifact]);
+        let program = program.arguments(["--allow-precompiled"]).arguments([artifact]);
         Ok(Some(Peer { program, address }))
     }
 
     /// `wasmtime serve` with a component and the cache of what it has compiled.
-    pub fn wasmtime_serve_with_cache(
-        &self,
-        bench: &Bench,
-        world: &str,
-        guest: &str,
-    ) -> Result<Option<Peer>> {
+    pub fn wasmtime_serve_with_cache(&self, bench: &Bench, world: &str, guest: &str) -> Result<Option<Peer>> {
         let Some(wasmtime) = self.wasmtime() else {
             return Ok(None);
         };
@@ -117,11 +97,7 @@ impl Peers {
     fn workerd_command(&self) -> Option<Program> {
         let workerd = self.find("peers/node_modules/@cloudflare/workerd-linux-64/bin/workerd")?;
         let configuration = self.find("peers/workerd.capnp")?;
-        Some(
-            Program::new([workerd])
-                .arguments(["serve"])
-                .arguments([configuration]),
-        )
+        Some(Program::new([workerd]).arguments(["serve"]).arguments([configuration]))
     }
 
     /// workerd that is passed the socket that listens.
@@ -177,14 +153,11 @@ impl Peers {
         // machine's own inetd does.
         let program = if user == "root" {
             let script = "mount -t tmpfs none /run && exec \"$@\"";
-            Program::new(["/usr/bin/unshare", "--mount", "sh", "-c", script, "sh"])
-                .arguments([inetd])
+            Program::new(["/usr/bin/unshare", "--mount", "sh", "-c", script, "sh"]).arguments([inetd])
         } else {
             Program::new([inetd])
         };
-        let program = program
-            .arguments(["-i", "-R", "1000000000"])
-            .arguments([path]);
+        let program = program.arguments(["-i", "-R", "1000000000"]).arguments([path]);
         Ok(Some(Peer { program, address }))
     }
 
@@ -217,14 +190,9 @@ impl Peers {
     /// `Accept=yes` makes a unit of each, which costs it milliseconds.
     pub fn accept(&self, command: &Command) -> Result<Peer> {
         let address = free_address()?;
-        let program = Program::new([
-            "/usr/bin/systemd-socket-activate",
-            "--accept",
-            "--inetd",
-            "-l",
-        ])
-        .arguments([address.to_string()])
-        .arguments(command);
+        let program = Program::new(["/usr/bin/systemd-socket-activate", "--accept", "--inetd", "-l"])
+            .arguments([address.to_string()])
+            .arguments(command);
         Ok(Peer { program, address })
     }
 }

@@ -106,9 +106,7 @@ impl Scale {
         }
         let rough = self.to / 5.0;
         let power = 10_f64.powf(rough.log10().floor());
-        let factor = [1.0, 2.0, 5.0]
-            .into_iter()
-            .find(|f| f * power * 1.3 >= rough);
+        let factor = [1.0, 2.0, 5.0].into_iter().find(|f| f * power * 1.3 >= rough);
         let step = factor.unwrap_or(10.0) * power;
         let count = (self.to / step) as u32;
         (0..=count).map(|index| f64::from(index) * step).collect()
@@ -176,18 +174,8 @@ fn draw_bars(bars: &[Bar], logarithmic: bool) -> (f64, String) {
     }
     for (index, bar) in bars.iter().enumerate() {
         let (y, x) = (TOP + STEP * index as f64, scale.at(bar.value));
-        let (class, weight) = if bar.ours {
-            ("ours", "strong")
-        } else {
-            ("peer", "")
-        };
-        text(
-            &mut svg,
-            weight,
-            "end",
-            (BARS.0 - 10.0, y + 16.0),
-            &bar.label,
-        );
+        let (class, weight) = if bar.ours { ("ours", "strong") } else { ("peer", "") };
+        text(&mut svg, weight, "end", (BARS.0 - 10.0, y + 16.0), &bar.label);
         let _ = writeln!(
             svg,
             "<rect class=\"{class}\" x=\"{}\" y=\"{:.1}\" width=\"{:.1}\" height=\"20\" rx=\"2\"/>",
@@ -197,13 +185,7 @@ fn draw_bars(bars: &[Bar], logarithmic: bool) -> (f64, String) {
         );
         // Lines of the grid end at the value's letters.
         let weight = format!("value {weight}");
-        text(
-            &mut svg,
-            &weight,
-            "start",
-            (x + 8.0, y + 16.0),
-            &number(bar.value),
-        );
+        text(&mut svg, &weight, "start", (x + 8.0, y + 16.0), &number(bar.value));
     }
     (bottom + 52.0, svg)
 }
@@ -234,10 +216,7 @@ fn draw_lines(places: &str, lines: &[Line]) -> (f64, String) {
         for (x, y) in &line.points {
             let (x, y) = (across.at(place(*x)), up.at(*y));
             let _ = write!(corners, "{x:.1},{y:.1} ");
-            let _ = writeln!(
-                svg,
-                "<circle class=\"l{index}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>"
-            );
+            let _ = writeln!(svg, "<circle class=\"l{index}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>");
         }
         let _ = writeln!(svg, "<polyline class=\"l{index}\" points=\"{corners}\"/>");
         // Lines that end near each other would have their names on top of each other.
@@ -286,10 +265,7 @@ mod tests {
             };
             let svg = chart.svg("today");
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
-            assert!(
-                !svg.contains("a < b & c") && svg.ends_with("</svg>\n"),
-                "{svg}"
-            );
+            assert!(!svg.contains("a < b & c") && svg.ends_with("</svg>\n"), "{svg}");
         }
     }
 }

@@ -27,8 +27,7 @@ impl Program {
     }
 
     pub fn arguments<T: AsRef<OsStr>>(mut self, more: impl IntoIterator<Item = T>) -> Self {
-        self.arguments
-            .extend(more.into_iter().map(|text| c_string(&text)));
+        self.arguments.extend(more.into_iter().map(|text| c_string(&text)));
         self
     }
 
@@ -131,10 +130,7 @@ impl Drop for SharedTime {
 }
 
 fn now() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: clock_gettime writes the time it is given.
     unsafe {
         libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time);

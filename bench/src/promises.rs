@@ -98,10 +98,7 @@ pub fn number(value: f64) -> String {
 
 /// The cells of a row of a table in Markdown; nothing for other lines.
 fn cells(line: &str) -> Vec<&str> {
-    let Some(row) = line
-        .strip_prefix('|')
-        .and_then(|line| line.strip_suffix('|'))
-    else {
+    let Some(row) = line.strip_prefix('|').and_then(|line| line.strip_suffix('|')) else {
         return Vec::new();
     };
     row.split('|').map(str::trim).collect()
@@ -138,11 +135,7 @@ pub fn with_measured(text: &str, measured: &Measured) -> String {
     visit(text, |line, promise| {
         match promise.and_then(|promise| Some((*measured.get(&promise.what)?, promise))) {
             Some((value, promise)) => {
-                let state = if promise.holds(value) {
-                    "met"
-                } else {
-                    "**not met**"
-                };
+                let state = if promise.holds(value) { "met" } else { "**not met**" };
                 let (what, bound) = (&promise.what, promise.bound());
                 new += &format!("| {what} | {bound} | {} | {state} |", number(value));
             }
@@ -206,18 +199,13 @@ Measured by `make bench ONLY=cold`.
 ";
 
     fn measured(first_byte: f64, sockets: f64) -> Measured {
-        [
-            ("first byte".into(), first_byte),
-            ("sockets".into(), sockets),
-        ]
-        .into()
+        [("first byte".into(), first_byte), ("sockets".into(), sockets)].into()
     }
 
     fn verdicts(measured: &Measured, chapters: &[&str]) -> Vec<Verdict> {
         let promises = read(ONE);
         let each = promises.iter();
-        each.map(|promise| verdict(promise, measured, chapters))
-            .collect()
+        each.map(|promise| verdict(promise, measured, chapters)).collect()
     }
 
     #[test]
@@ -227,27 +215,15 @@ Measured by `make bench ONLY=cold`.
             panic!("{promises:?}")
         };
         assert_eq!((first.bound, first.at_least), (5.0, false));
-        assert_eq!(
-            (first.unit.as_str(), first.chapter.as_str()),
-            ("× static C", "cold")
-        );
+        assert_eq!((first.unit.as_str(), first.chapter.as_str()), ("× static C", "cold"));
         assert_eq!((second.bound, second.at_least), (10_000.0, true));
     }
 
     #[test]
     fn a_broken_promise_ends_with_a_failure_and_kept_ones_do_not() {
-        assert_eq!(
-            exit_code(&verdicts(&measured(5.0, 1e4), &["cold"]), false),
-            0
-        );
-        assert_eq!(
-            exit_code(&verdicts(&measured(5.1, 1e4), &["cold"]), false),
-            1
-        );
-        assert_eq!(
-            exit_code(&verdicts(&measured(5.0, 9999.0), &["cold"]), false),
-            1
-        );
+        assert_eq!(exit_code(&verdicts(&measured(5.0, 1e4), &["cold"]), false), 0);
+        assert_eq!(exit_code(&verdicts(&measured(5.1, 1e4), &["cold"]), false), 1);
+        assert_eq!(exit_code(&verdicts(&measured(5.0, 9999.0), &["cold"]), false), 1);
     }
 
     #[test]
@@ -259,10 +235,7 @@ Measured by `make bench ONLY=cold`.
 
     #[test]
     fn a_quick_run_does_not_fail_for_bad_numbers_but_for_none() {
-        assert_eq!(
-            exit_code(&verdicts(&measured(99.0, 0.0), &["cold"]), true),
-            0
-        );
+        assert_eq!(exit_code(&verdicts(&measured(99.0, 0.0), &["cold"]), true), 0);
         let promises = read(ONE);
         assert!(check_instrument(&promises, &measured(99.0, 0.0), &[]).is_ok());
         assert!(check_instrument(&promises, &measured(f64::NAN, 0.0), &[]).is_err());
@@ -304,14 +277,8 @@ Measured by `make bench ONLY=cold`.
             new.contains("| first byte | ≤ 5 × static C | 6 | **not met** |"),
             "{new}"
         );
-        assert!(
-            new.contains("| sockets | ≥ 10,000 sockets | 10,000 | met |"),
-            "{new}"
-        );
-        assert!(
-            new.ends_with("| of something else | ≤ 3 apples | | |\n"),
-            "{new}"
-        );
+        assert!(new.contains("| sockets | ≥ 10,000 sockets | 10,000 | met |"), "{new}");
+        assert!(new.ends_with("| of something else | ≤ 3 apples | | |\n"), "{new}");
     }
 
     #[test]
@@ -319,11 +286,7 @@ Measured by `make bench ONLY=cold`.
         let promises = read(&specification());
         for chapter in CHAPTERS {
             let of_it = |promise: &&Promise| promise.chapter == chapter.name;
-            assert!(
-                promises.iter().any(|p| of_it(&p)),
-                "nothing in {}",
-                chapter.name
-            );
+            assert!(promises.iter().any(|p| of_it(&p)), "nothing in {}", chapter.name);
         }
         for Promise { what, chapter, .. } in &promises {
             assert!(
@@ -347,17 +310,10 @@ Measured by `make bench ONLY=cold`.
             };
             // Read and written again it is the same, so that nothing of it was overlooked.
             assert_eq!(bound, promise.bound(), "{line}");
-            let value: f64 = value
-                .replace(',', "")
-                .parse()
-                .unwrap_or_else(|_| panic!("{line}"));
+            let value: f64 = value.replace(',', "").parse().unwrap_or_else(|_| panic!("{line}"));
             // What was rounded to the bound may have been on either side of it.
             if value != promise.bound {
-                let expected = if promise.holds(value) {
-                    "met"
-                } else {
-                    "**not met**"
-                };
+                let expected = if promise.holds(value) { "met" } else { "**not met**" };
                 assert_eq!(state, expected, "{line}");
             }
             seen += 1;

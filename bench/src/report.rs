@@ -28,18 +28,14 @@ impl Table {
             true => number(*value),
             false => "-".into(),
         });
-        self.rows
-            .push([name.into()].into_iter().chain(values).collect());
+        self.rows.push([name.into()].into_iter().chain(values).collect());
     }
 
     /// For the terminal: columns under each other.
     fn print(&self) {
         let width = |column: usize| {
             let cells = self.rows.iter().map(|row| row[column].chars().count());
-            cells
-                .chain([self.columns[column].chars().count()])
-                .max()
-                .unwrap_or(0)
+            cells.chain([self.columns[column].chars().count()]).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let line = |cells: &[&str]| {
@@ -101,13 +97,11 @@ impl Report {
     /// A promise, by its name, and the number: in bytes or microseconds, where it has a unit.
     pub fn measure(&mut self, what: &str, value: f64) -> Result<()> {
         let promise = self.promises.iter().find(|promise| promise.what == what);
-        let promise =
-            promise.ok_or_else(|| format!("SPECIFICATION.md does not promise \"{what}\""))?;
+        let promise = promise.ok_or_else(|| format!("SPECIFICATION.md does not promise \"{what}\""))?;
         if self.chapters.last() != Some(&promise.chapter.as_str()) {
             return Err(format!("\"{what}\" is of the chapter {}", promise.chapter).into());
         }
-        self.measured
-            .insert(what.into(), promise.in_its_unit(value));
+        self.measured.insert(what.into(), promise.in_its_unit(value));
         Ok(())
     }
 
@@ -170,13 +164,7 @@ impl Report {
                 Verdict::NotMeasured => "NOT MEASURED",
                 Verdict::NotAsked => continue,
             };
-            let row = [
-                promise.what.clone(),
-                measured,
-                promise.bound(),
-                margin,
-                verdict.into(),
-            ];
+            let row = [promise.what.clone(), measured, promise.bound(), margin, verdict.into()];
             table.rows.push(row.into());
         }
         table

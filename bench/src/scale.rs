@@ -56,10 +56,7 @@ fn cold_starts(bench: &Bench, report: &mut Report) -> Result<()> {
     report.table(table);
     let [base, configured, all] = &times;
     // Nothing else is different between these two.
-    report.measure(
-        "configuration of 1,000 handlers",
-        configured.median() - base.median(),
-    )?;
+    report.measure("configuration of 1,000 handlers", configured.median() - base.median())?;
     report.measure("cold start, 1,000 handlers and sockets", all.ratio_to(base))
 }
 
@@ -68,18 +65,13 @@ fn line(label: &str, places: &[usize], all: &Comparison) -> Line {
     let each = places.iter().zip(&all.turns);
     Line {
         label: label.into(),
-        points: each
-            .map(|(place, turns)| (*place as f64, turns.cpu.median()))
-            .collect(),
+        points: each.map(|(place, turns)| (*place as f64, turns.cpu.median())).collect(),
     }
 }
 
 /// The last of them beside the first.
 fn growth(all: &Comparison) -> Result<f64> {
-    let (first, last) = (
-        all.turns.first().ok_or("none")?,
-        all.turns.last().ok_or("none")?,
-    );
+    let (first, last) = (all.turns.first().ok_or("none")?, all.turns.last().ok_or("none")?);
     Ok(last.cpu.turn_by_turn(&first.cpu))
 }
 
@@ -106,12 +98,7 @@ fn with_handlers(bench: &Bench, report: &mut Report) -> Result<Line> {
     Ok(line("handlers", places, &all))
 }
 
-fn echo<'a>(
-    bench: &'a Bench,
-    name: &'a str,
-    process: &'a Process,
-    address: SocketAddr,
-) -> Contender<'a> {
+fn echo<'a>(bench: &'a Bench, name: &'a str, process: &'a Process, address: SocketAddr) -> Contender<'a> {
     Contender {
         name,
         process,
@@ -134,10 +121,7 @@ fn beside_idle_connections(bench: &Bench, report: &mut Report) -> Result<Line> {
         let address = service.address()?;
         let (clients, error) = hold(address, count);
         if let Some(error) = error {
-            println!(
-                "\nof {count} connections {} were held: {error}",
-                clients.len()
-            );
+            println!("\nof {count} connections {} were held: {error}", clients.len());
         }
         hosts.push((
             format!("{} idle", number(clients.len() as f64)),

@@ -26,20 +26,14 @@ pub fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         })
         .collect();
     let all = alternate(&contenders, bench.effort.turns)?;
-    let title = format!(
-        "Streams, {} clients: connect, echo a line, close",
-        bench.effort.clients
-    );
+    let title = format!("Streams, {} clients: connect, echo a line, close", bench.effort.clients);
     report.table(all.table(&title, "connections per second"));
     let native = all.of(NATIVE)?;
     for (name, kind) in [(CORE, "core module"), (COMPONENT, "component")] {
         let own = all.of(name)?;
         let mut measure = |what: &str, value| report.measure(&format!("{what}, {kind}"), value);
         measure("CPU per connection", own.cpu.turn_by_turn(&native.cpu))?;
-        measure(
-            "connections per second",
-            own.rate.turn_by_turn(&native.rate),
-        )?;
+        measure("connections per second", own.rate.turn_by_turn(&native.rate))?;
         measure("p99 under load", own.p99.turn_by_turn(&native.p99))?;
     }
     let bars = all.turns.iter().map(|turns| Bar {
@@ -74,14 +68,8 @@ fn servers(bench: &Bench, report: &mut Report) -> Result<Vec<Server>> {
     let wasmtime = bench.peers.wasmtime_run(bench, "p1", "echo")?;
     let accept = wasmtime.map(|command| bench.peers.accept(&command));
     let peers: [(&str, Option<Peer>); 3] = [
-        (
-            "inetd, a C program each",
-            bench.peers.inetd(&bench.scratch, &native)?,
-        ),
-        (
-            "xinetd, a C program each",
-            bench.peers.xinetd(&bench.scratch, &native)?,
-        ),
+        ("inetd, a C program each", bench.peers.inetd(&bench.scratch, &native)?),
+        ("xinetd, a C program each", bench.peers.xinetd(&bench.scratch, &native)?),
         ("Accept=yes, wasmtime run each", accept.transpose()?),
     ];
     for (name, peer) in peers {

@@ -10,11 +10,7 @@ extern "C" fn hung(_: libc::c_int) {
     // Nobody holds the lock for long, and the signal comes to the thread that would wait for nothing
     // but its own: without the name, then.
     let chapter = CHAPTER.try_lock().map_or("?", |name| *name);
-    for text in [
-        "bench: ",
-        chapter,
-        " hangs: it should have been done long ago\n",
-    ] {
+    for text in ["bench: ", chapter, " hangs: it should have been done long ago\n"] {
         // SAFETY: write may be called in a signal handler (`signal-safety(7)`).
         unsafe {
             libc::write(2, text.as_ptr().cast(), text.len());

@@ -9,8 +9,7 @@ use wasmtime_environ::wasmparser::{
     DataKind, ElementItems, ElementKind, Parser, Payload, Result, Validator, WasmFeatures,
 };
 use wasmtime_environ::{
-    ModuleEnvironment, ModuleTranslation, ModuleTypesBuilder, ScopeVec, StaticModuleIndex,
-    Tunables, VMOffsets,
+    ModuleEnvironment, ModuleTranslation, ModuleTypesBuilder, ScopeVec, StaticModuleIndex, Tunables, VMOffsets,
 };
 
 /// What the host keeps of each core instance beside what the module asks for, in bytes.
@@ -86,9 +85,7 @@ pub fn of_component(wasm: &[u8]) -> wasmtime::Result<InstanceCost> {
     }
     for initializer in &component.component.initializers {
         // Modules that are imported are none of WASI, and such a component is not linked.
-        if let GlobalInitializer::InstantiateModule(InstantiateModule::Static(module, _), _) =
-            initializer
-        {
+        if let GlobalInitializer::InstantiateModule(InstantiateModule::Static(module, _), _) = initializer {
             cost.add(costs[module.as_u32() as usize]);
         }
     }

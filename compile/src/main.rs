@@ -60,8 +60,7 @@ fn run() -> Result<(), Failure> {
             .write_all(&artifact)
             .map_err(|e| Failure::Failed(format!("standard output: {e}")));
     }
-    replace(&output, &artifact)
-        .map_err(|e| Failure::Failed(format!("cannot write {}: {e}", output.display())))
+    replace(&output, &artifact).map_err(|e| Failure::Failed(format!("cannot write {}: {e}", output.display())))
 }
 
 /// The module; `-` is standard input.
@@ -127,10 +126,7 @@ fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {
 /// What `engine` makes of the module, which also tells what an instance of it will take.
 fn artifact(engine: &Engine, wasm: &[u8], is_component: bool) -> wasmtime::Result<Vec<u8>> {
     let (mut artifact, cost) = match is_component {
-        true => (
-            engine.precompile_component(wasm)?,
-            cost::of_component(wasm)?,
-        ),
+        true => (engine.precompile_component(wasm)?, cost::of_component(wasm)?),
         false => (engine.precompile_module(wasm)?, cost::of_module(wasm)?),
     };
     cost.write(&mut artifact);

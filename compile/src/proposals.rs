@@ -23,11 +23,7 @@ const UNSUPPORTED: &[Proposal] = &[
         "legacy exception handling",
         "build with `-fwasm-exceptions -mllvm -wasm-use-legacy-eh=false` (LLVM 20), or convert it with `wasm-opt --translate-to-exnref`",
     ),
-    proposal(
-        WasmFeatures::SHARED_EVERYTHING_THREADS,
-        "shared-everything threads",
-        "",
-    ),
+    proposal(WasmFeatures::SHARED_EVERYTHING_THREADS, "shared-everything threads", ""),
     proposal(
         WasmFeatures::WIDE_ARITHMETIC,
         "wide arithmetic",
@@ -39,11 +35,7 @@ const UNSUPPORTED: &[Proposal] = &[
     proposal(WasmFeatures::CUSTOM_DESCRIPTORS, "custom descriptors", ""),
     proposal(WasmFeatures::COMPACT_IMPORTS, "compact import section", ""),
     proposal(WasmFeatures::CM_VALUES, "values in components", ""),
-    proposal(
-        WasmFeatures::CM_NESTED_NAMES,
-        "nested names in components",
-        "",
-    ),
+    proposal(WasmFeatures::CM_NESTED_NAMES, "nested names in components", ""),
     proposal(
         WasmFeatures::CM_ASYNC_STACKFUL,
         "stackful async lifts of components",
@@ -55,11 +47,7 @@ const UNSUPPORTED: &[Proposal] = &[
         "",
     ),
     proposal(WasmFeatures::CM_THREADING, "threads of components", ""),
-    proposal(
-        WasmFeatures::CM_ERROR_CONTEXT,
-        "error contexts of components",
-        "",
-    ),
+    proposal(WasmFeatures::CM_ERROR_CONTEXT, "error contexts of components", ""),
     proposal(
         WasmFeatures::CM_FIXED_LENGTH_LISTS,
         "lists of a fixed length in components",
@@ -68,24 +56,14 @@ const UNSUPPORTED: &[Proposal] = &[
     proposal(WasmFeatures::CM_GC, "garbage collection in components", ""),
     proposal(WasmFeatures::CM_MAP, "maps in components", ""),
     proposal(WasmFeatures::CM64, "64-bit components", ""),
-    proposal(
-        WasmFeatures::CM_IMPLEMENTS,
-        "`implements` in components",
-        "",
-    ),
-    proposal(
-        WasmFeatures::CM_CANON_NAMES,
-        "`versionsuffix` in components",
-        "",
-    ),
+    proposal(WasmFeatures::CM_IMPLEMENTS, "`implements` in components", ""),
+    proposal(WasmFeatures::CM_CANON_NAMES, "`versionsuffix` in components", ""),
 ];
 
 /// What to say of a module that has a shared memory. Its atomic instructions alone are no obstacle.
 pub fn shares_memory(wasm: &[u8]) -> Option<&'static str> {
     let is_shared = |payload: Payload<'_>| match payload {
-        Payload::MemorySection(memories) => {
-            memories.into_iter().flatten().any(|memory| memory.shared)
-        }
+        Payload::MemorySection(memories) => memories.into_iter().flatten().any(|memory| memory.shared),
         Payload::ImportSection(imports) => imports
             .into_imports()
             .flatten()

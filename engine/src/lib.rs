@@ -113,10 +113,7 @@ pub fn config(support: Support) -> Config {
 /// is a trap into the hypervisor).
 pub fn fingerprint() -> String {
     let architecture = std::env::consts::ARCH;
-    format!(
-        "wasmtime-{}-r{REVISION}-{architecture}",
-        wasmtime_environ::VERSION
-    )
+    format!("wasmtime-{}-r{REVISION}-{architecture}", wasmtime_environ::VERSION)
 }
 
 /// The target triple to compile for: this architecture's baseline instruction set.

@@ -44,8 +44,7 @@ const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 /// The filter that allows these calls. Where one is in several lists, the last one counts.
 pub fn compile(lists: &[&'static [Call]]) -> Vec<Step> {
     let calls = lists.iter().copied().flatten();
-    let allowed: BTreeMap<u32, &'static [Only]> =
-        calls.map(|call| (call.number as u32, call.only)).collect();
+    let allowed: BTreeMap<u32, &'static [Only]> = calls.map(|call| (call.number as u32, call.only)).collect();
     let mut drafts = vec![
         draft(NOT_TRIED, 0),
         load(ARCHITECTURE),
@@ -163,16 +162,8 @@ fn check(arguments: &[Only]) -> Vec<Draft> {
         program.push(draft(AND, only.mask));
         for (index, value) in only.values.iter().enumerate() {
             let left = only.values.len() - index - 1;
-            let yes = if is_last {
-                Target::Allow
-            } else {
-                Target::Ahead(left)
-            };
-            let no = if left == 0 {
-                Target::Refuse
-            } else {
-                Target::Ahead(0)
-            };
+            let yes = if is_last { Target::Allow } else { Target::Ahead(left) };
+            let no = if left == 0 { Target::Refuse } else { Target::Ahead(0) };
             program.push(branch(IF_EQUAL, *value, yes, no));
         }
     }

@@ -69,9 +69,7 @@ pub enum ActivationError {
          to try a guest without systemd: `systemd-socket-activate -l 7777 --fdname=NAME wasm-sock host --module FILE`"
     )]
     NoSockets,
-    #[error(
-        "LISTEN_FDS=0: the service manager passed no sockets; the service has to be started by its .socket unit"
-    )]
+    #[error("LISTEN_FDS=0: the service manager passed no sockets; the service has to be started by its .socket unit")]
     ZeroSockets,
     #[error(
         "LISTEN_PID={listen_pid} is another process, this one is {pid}: the sockets were passed to that one (was the host started through a shell or a wrapper? let it `exec wasm-sock`; through an init of a container, such as tini? leave out `--init`, so that wasm-sock is the first process)"
@@ -79,18 +77,12 @@ pub enum ActivationError {
     OtherProcess { listen_pid: String, pid: u32 },
     #[error("LISTEN_FDS={0:?} is not a number of sockets")]
     BadCount(String),
-    #[error(
-        "LISTEN_FDS={count} but this process may have {limit} descriptors: raise LimitNOFILE= in the service"
-    )]
+    #[error("LISTEN_FDS={count} but this process may have {limit} descriptors: raise LimitNOFILE= in the service")]
     TooMany { count: usize, limit: u64 },
     #[error(
         "LISTEN_FDS={count} but LISTEN_FDNAMES={names:?} has {found} names: one name for each socket, separated by colons"
     )]
-    NameCount {
-        count: usize,
-        names: String,
-        found: usize,
-    },
+    NameCount { count: usize, names: String, found: usize },
 }
 
 /// Why a descriptor cannot be served. The others are.
@@ -105,8 +97,7 @@ pub enum SocketError {
 }
 
 /// What can be served.
-const ADVICE: &str =
-    "use ListenStream=, ListenDatagram= or ListenSequentialPacket= in the .socket unit";
+const ADVICE: &str = "use ListenStream=, ListenDatagram= or ListenSequentialPacket= in the .socket unit";
 
 /// The three variables of `sd_listen_fds(3)`, and whose they are.
 ///
@@ -137,10 +128,7 @@ impl Environment {
     /// # Errors
     /// When the variables contradict each other, or were meant for another process.
     pub fn names(&self) -> Result<Vec<String>, ActivationError> {
-        let listen_fds = self
-            .listen_fds
-            .as_deref()
-            .ok_or(ActivationError::NoSockets)?;
+        let listen_fds = self.listen_fds.as_deref().ok_or(ActivationError::NoSockets)?;
         let count: usize = listen_fds
             .parse()
             .map_err(|_| ActivationError::BadCount(listen_fds.to_owned()))?;
@@ -223,11 +211,7 @@ pub fn standard_input() -> Option<(Passed, bool)> {
     let standard = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
     let was_connection = standard.map(|fd| identity(fd) == connection);
     let fd = rustix::io::fcntl_dupfd_cloexec(&stdin, FIRST).ok()?;
-    let nowhere = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .ok()?;
+    let nowhere = File::options().read(true).write(true).open("/dev/null").ok()?;
     for (standard, _) in standard.iter().zip(was_connection).filter(|(_, was)| *was) {
         // SAFETY: dup2(2) replaces a descriptor, and the standard ones stay open, as something else.
         if unsafe { libc::dup2(nowhere.as_raw_fd(), standard.as_raw_fd()) } < 0 {
@@ -263,10 +247,7 @@ fn states(fds: &[RawFd]) -> Vec<(RawFd, libc::c_short)> {
         libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, 0);
         libc::syscall(libc::SYS_close_range, FIRST, last, CLOSE_RANGE_CLOEXEC);
     }
-    entries
-        .iter()
-        .map(|entry| (entry.fd, entry.revents))
-        .collect()
+    entries.iter().map(|entry| (entry.fd, entry.revents)).collect()
 }
 
 /// The handler a socket's name stands for.

@@ -12,17 +12,13 @@
 mod malloc;
 
 use dlmalloc::Dlmalloc;
-use rustix::mm::{
-    Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mremap, munmap,
-};
+use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mremap, munmap};
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::{Cell, UnsafeCell};
 use std::hint;
 use std::ops::RangeInclusive;
 use std::ptr;
-use std::sync::atomic::{
-    AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
-};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::thread;
 
 /// How often a thread looks whether the lock is free before it lets others run: whoever has it may
@@ -215,8 +211,7 @@ fn give_back_blocks(heap: &mut Dlmalloc<Pages>) {
                 }
                 block.cast::<*mut u8>().write(taken);
                 taken = block;
-                let skipped =
-                    (block as usize + size_of::<*mut u8>()).next_multiple_of(PAGE) - block as usize;
+                let skipped = (block as usize + size_of::<*mut u8>()).next_multiple_of(PAGE) - block as usize;
                 let whole = (size - skipped) / PAGE * PAGE;
                 // Nothing is lost but memory when it fails.
                 let _ = madvise(block.add(skipped).cast(), whole, Advice::LinuxDontNeed);
@@ -337,8 +332,7 @@ unsafe impl GlobalAlloc for Allocator {
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         match (shelf(layout), shelf(wanted)) {
             // SAFETY: the caller got the block here, with this layout.
-            (None, None) => HEAP
-                .with(|heap| unsafe { heap.realloc(block, layout.size(), layout.align(), size) }),
+            (None, None) => HEAP.with(|heap| unsafe { heap.realloc(block, layout.size(), layout.align(), size) }),
             (is, wants) if is == wants => block,
             // SAFETY: both blocks have at least the smaller of the two sizes, and are not the same.
             _ => unsafe {
@@ -369,10 +363,8 @@ mod tests {
             for (number, (block, layout)) in blocks.iter().enumerate() {
                 block.write_bytes(number as u8, layout.size());
             }
-            let (kept, freed): (Vec<_>, Vec<_>) = blocks
-                .into_iter()
-                .enumerate()
-                .partition(|(number, _)| number % 5 == 0);
+            let (kept, freed): (Vec<_>, Vec<_>) =
+                blocks.into_iter().enumerate().partition(|(number, _)| number % 5 == 0);
             for (_, (block, layout)) in freed {
                 Allocator.dealloc(block, layout);
             }

@@ -133,11 +133,7 @@ pub fn write_some(to: &mut String, text: impl Display, most: usize) {
             self.to.push_str(&text[..end]);
             self.left -= end;
             // What is formatted gives up.
-            if end < text.len() {
-                Err(fmt::Error)
-            } else {
-                Ok(())
-            }
+            if end < text.len() { Err(fmt::Error) } else { Ok(()) }
         }
     }
     let mut beginning = Beginning { to, left: most };

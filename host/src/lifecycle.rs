@@ -124,10 +124,7 @@ impl Activity {
     pub async fn idle(&self, timeout: Duration) {
         loop {
             self.until(|activity| activity.in_flight() == 0).await;
-            let since = *self
-                .idle_since
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let since = *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(deadline) = since.checked_add(timeout) else {
                 return std::future::pending().await;
             };
@@ -143,10 +140,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let activity = &self.0;
         activity.served.fetch_add(1, Relaxed);
-        *activity
-            .idle_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *activity.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         if activity.in_flight.fetch_sub(1, Relaxed) == 1 {
             activity.quiet.notify_waiters();
         }

@@ -233,9 +233,7 @@ mod tests {
     const MOST: usize = LONG + 200;
 
     fn pattern() -> Vec<u8> {
-        (0..MOST * 2)
-            .map(|at| (at * 7 + at / 256) as u8 | 1)
-            .collect()
+        (0..MOST * 2).map(|at| (at * 7 + at / 256) as u8 | 1).collect()
     }
 
     #[test]

@@ -63,16 +63,10 @@ struct Kept {
 
 impl<'a> Snapshots<'a> {
     /// `None`: there is no place for them, or nothing to be read.
-    pub fn new(
-        cache: Option<&'a Cache>,
-        explicit: Option<&Path>,
-        environment: &Environment<'_>,
-    ) -> Option<Self> {
+    pub fn new(cache: Option<&'a Cache>, explicit: Option<&Path>, environment: &Environment<'_>) -> Option<Self> {
         Some(Self {
             cache: cache?,
-            main_file: explicit
-                .map(Path::to_owned)
-                .or_else(|| environment.main_file())?,
+            main_file: explicit.map(Path::to_owned).or_else(|| environment.main_file())?,
             modules: environment.modules_directory(),
             started: SystemTime::now(),
         })

@@ -80,10 +80,7 @@ impl World {
     fn start(&self, variables: &[(&str, &str)]) -> Output {
         let socket = OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
         Command::new("/bin/sh")
-            .args([
-                "-c",
-                "export LISTEN_PID=$$; exec 3<&0; exec \"$@\" </dev/null",
-            ])
+            .args(["-c", "export LISTEN_PID=$$; exec 3<&0; exec \"$@\" </dev/null"])
             .arg("sh")
             .arg(&self.program)
             .args(["host", "--config"])

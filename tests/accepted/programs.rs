@@ -14,10 +14,7 @@ const TCP_SERVERS: [Server; 3] = [Inetd::openbsd, Inetd::xinetd, Inetd::tcpserve
 
 fn start(world: &World, server: Server, idle: &str) -> Inetd {
     let module = module(world).display().to_string();
-    server(
-        world,
-        &["host", "--module", &module, "--idle-timeout", idle],
-    )
+    server(world, &["host", "--module", &module, "--idle-timeout", idle])
 }
 
 #[test]

@@ -48,16 +48,10 @@ impl Outcome {
         let mut differences = Vec::new();
         let said = &seen.said;
         if seen.code != self.code {
-            differences.push(format!(
-                "exit code {:?}, not {:?}: {said}",
-                seen.code, self.code
-            ));
+            differences.push(format!("exit code {:?}, not {:?}: {said}", seen.code, self.code));
         }
         if seen.end != self.end {
-            differences.push(format!(
-                "the connection was {:?}, not {:?}: {said}",
-                seen.end, self.end
-            ));
+            differences.push(format!("the connection was {:?}, not {:?}: {said}", seen.end, self.end));
         }
         // A reset may overtake what came before it.
         let is_enough = seen.end == End::Reset && self.stdout.starts_with(&seen.stdout);
@@ -88,11 +82,7 @@ impl Outcome {
 
 /// Where two contents part, and how they go on.
 fn difference(what: &str, seen: &[u8], expected: &[u8]) -> String {
-    let same = seen
-        .iter()
-        .zip(expected)
-        .take_while(|(a, b)| a == b)
-        .count();
+    let same = seen.iter().zip(expected).take_while(|(a, b)| a == b).count();
     let rest = |bytes: &[u8]| {
         bytes[same..]
             .iter()
@@ -122,10 +112,7 @@ pub fn collect(folder: &Path, name: &str, files: &mut BTreeMap<String, Vec<u8>>)
             collect(&entry.path(), &name, files);
         } else if kind.is_symlink() {
             let target = fs::read_link(entry.path()).expect("read a link");
-            files.insert(
-                format!("{name} ->"),
-                target.into_os_string().into_encoded_bytes(),
-            );
+            files.insert(format!("{name} ->"), target.into_os_string().into_encoded_bytes());
         } else {
             files.insert(name, fs::read(entry.path()).expect("read a file"));
         }

@@ -97,11 +97,7 @@ impl Program {
         let artifact = self.compiled();
         let world = World::new(Kind::P1);
         fs::copy(artifact, world.module("program.cwasm")).expect("install the program");
-        let addresses: Vec<Address> = self
-            .runs
-            .iter()
-            .map(|run| run.handler(self, &world))
-            .collect();
+        let addresses: Vec<Address> = self.runs.iter().map(|run| run.handler(self, &world)).collect();
         let host = world.start(&[]);
         let mut differences = Vec::new();
         for (run, address) in self.runs.iter().zip(&addresses) {
@@ -123,9 +119,7 @@ impl Program {
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         run(Command::new(here().join("fetch")).arg(&self.name));
         let python = corpus().join("venv/bin/python");
-        run(Command::new(python)
-            .arg(here().join("reference.py"))
-            .arg(&self.name));
+        run(Command::new(python).arg(here().join("reference.py")).arg(&self.name));
     }
 
     fn wasm(&self) -> PathBuf {
@@ -138,9 +132,7 @@ impl Program {
 
     /// The artifact, which is kept until there is another compiler. What it took is reported.
     fn compiled(&self) -> PathBuf {
-        let artifact = corpus()
-            .join("compiled")
-            .join(format!("{}.cwasm", self.name));
+        let artifact = corpus().join("compiled").join(format!("{}.cwasm", self.name));
         let modified = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
         let newest = modified(&compiler()).max(modified(&self.wasm()));
         if modified(&artifact).min(modified(&self.report())) <= newest {
@@ -173,8 +165,7 @@ impl Program {
         let address = world.tcp("program");
         let host = world.start(&[]);
         let _client = address.connect();
-        host.log
-            .expect("takes more than a second; `wasm-sock compile");
+        host.log.expect("takes more than a second; `wasm-sock compile");
     }
 
     fn report(&self) -> PathBuf {
@@ -222,12 +213,8 @@ impl Run {
     /// Configures a handler, and passes a port for it.
     fn handler(&self, program: &Program, world: &World) -> Address {
         let mut text = format!("[handler.{}]\nmodule = \"program.cwasm\"\n", self.name);
-        text.push_str(&format!(
-            "args = {}\n",
-            toml::Value::from(self.args.clone())
-        ));
-        let env =
-            toml::Table::from_iter(self.env.iter().map(|(k, v)| (k.clone(), v.clone().into())));
+        text.push_str(&format!("args = {}\n", toml::Value::from(self.args.clone())));
+        let env = toml::Table::from_iter(self.env.iter().map(|(k, v)| (k.clone(), v.clone().into())));
         text.push_str(&format!("env = {}\n", toml::Value::from(env)));
         for (setting, value) in &self.settings {
             text.push_str(&format!("{setting} = {value:?}\n"));
@@ -285,20 +272,13 @@ impl Run {
 
     /// What Wasmtime makes of it.
     fn expected(&self, program: &Program) -> Outcome {
-        let folder = corpus()
-            .join("expected")
-            .join(&program.name)
-            .join(&self.name);
+        let folder = corpus().join("expected").join(&program.name).join(&self.name);
         let read = |name: &str| fs::read(folder.join(name)).expect("the reference was run");
         let code = String::from_utf8(read("code")).expect("it is text");
         let code = self.code.or_else(|| code.trim().parse().ok());
         Outcome {
             stdout: read("stdout"),
-            end: if code.is_some() {
-                End::Closed
-            } else {
-                End::Reset
-            },
+            end: if code.is_some() { End::Closed } else { End::Reset },
             code,
             said: String::new(),
             stderr: printable(&read("stderr")),

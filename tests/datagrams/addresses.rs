@@ -76,10 +76,7 @@ fn a_guest_behind_a_unix_socket_learns_that_it_is_one_and_the_log_who_called() {
         let address = SocketAddrUnix::new(&name).unwrap();
         let client = destination.connect_as(&address);
         client.send("?");
-        assert_eq!(
-            variables(&client.text()),
-            ["PROTO=UNIX", "WASM_SOCK_NAME=who"]
-        );
+        assert_eq!(variables(&client.text()), ["PROTO=UNIX", "WASM_SOCK_NAME=who"]);
         host.log.expect(&format!("who {}: served", name.display()));
     }
 }

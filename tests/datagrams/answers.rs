@@ -210,8 +210,7 @@ fn a_handler_answers_connections_and_datagrams() {
         unix.ask("stream").expect_whole("stream");
         assert_eq!(udp.ask("datagram"), b"datagram");
         assert_eq!(datagrams.ask("datagram"), b"datagram");
-        host.notifications
-            .expect("STATUS=1 handler, 0 in flight, 4 served");
+        host.notifications.expect("STATUS=1 handler, 0 in flight, 4 served");
     }
 }
 

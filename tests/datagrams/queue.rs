@@ -199,12 +199,7 @@ fn ask_around(destination: &Destination, client: u64, total: usize) {
 #[test]
 fn a_hundred_thousand_datagrams_around_idle_exits_are_all_answered() {
     let each = 25_000;
-    for (kind, is_unix) in [
-        (Kind::P1, true),
-        (Kind::P1, false),
-        (Kind::P2, true),
-        (Kind::P3, true),
-    ] {
+    for (kind, is_unix) in [(Kind::P1, true), (Kind::P1, false), (Kind::P2, true), (Kind::P3, true)] {
         let start = Instant::now();
         let world = World::alone(kind);
         world.echo("echo");

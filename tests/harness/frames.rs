@@ -149,11 +149,7 @@ impl Frames {
     pub fn next_frame(&mut self) -> Result<Frame, End> {
         let mut head = [0; 9];
         self.take(&mut head)?;
-        let number = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .fold(0, |all, byte| all << 8 | u32::from(*byte))
-        };
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |all, byte| all << 8 | u32::from(*byte));
         let mut payload = vec![0; number(&head[..3]) as usize];
         self.take(&mut payload)?;
         Ok(Frame {
@@ -165,13 +161,11 @@ impl Frames {
     }
 
     fn take(&mut self, bytes: &mut [u8]) -> Result<(), End> {
-        self.0
-            .read_exact(bytes)
-            .map_err(|error| match error.kind() {
-                ErrorKind::UnexpectedEof => End::Closed,
-                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => End::Reset,
-                _ => End::TimedOut,
-            })
+        self.0.read_exact(bytes).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => End::Closed,
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => End::Reset,
+            _ => End::TimedOut,
+        })
     }
 
     /// The status and the body of the answer on `stream`; `Err`: why the stream or the connection
@@ -180,9 +174,9 @@ impl Frames {
         let mut status = 0;
         let mut body = Vec::new();
         loop {
-            let frame = self.next_frame().unwrap_or_else(|end| {
-                panic!("no answer on stream {stream} before the connection ended: {end:?}")
-            });
+            let frame = self
+                .next_frame()
+                .unwrap_or_else(|end| panic!("no answer on stream {stream} before the connection ended: {end:?}"));
             let is_ours = frame.stream == stream;
             match frame.kind {
                 SETTINGS if frame.flags & ACK == 0 => self.say(&crate::frames::settings_ack()),

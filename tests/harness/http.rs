@@ -120,8 +120,7 @@ impl Response {
     }
 
     fn has(&self, name: &str, value: &str) -> bool {
-        self.header(name)
-            .is_some_and(|known| known.eq_ignore_ascii_case(value))
+        self.header(name).is_some_and(|known| known.eq_ignore_ascii_case(value))
     }
 }
 
@@ -172,9 +171,7 @@ impl Http {
             Some(length) => format!("Content-Length: {length}"),
             None => "Transfer-Encoding: chunked".to_owned(),
         };
-        self.send(format!(
-            "POST {target} HTTP/1.1\r\nHost: test\r\n{length}\r\n\r\n"
-        ));
+        self.send(format!("POST {target} HTTP/1.1\r\nHost: test\r\n{length}\r\n\r\n"));
     }
 
     /// Sends one chunk; the empty one is the last.

@@ -29,15 +29,10 @@ impl Inetd {
     pub fn openbsd(world: &World, arguments: &[&str]) -> Self {
         let ip = own_address();
         let user = user();
-        let host = format!(
-            "{} wasm-sock {}",
-            wasm_sock().display(),
-            arguments.join(" ")
-        );
+        let host = format!("{} wasm-sock {}", wasm_sock().display(), arguments.join(" "));
         let services = [("dgram", "udp", "wait"), ("stream", "tcp", "nowait")];
-        let lines = services.map(|(socket, protocol, wait)| {
-            format!("{ip}:{PORT} {socket} {protocol} {wait} {user} {host}\n")
-        });
+        let lines = services
+            .map(|(socket, protocol, wait)| format!("{ip}:{PORT} {socket} {protocol} {wait} {user} {host}\n"));
         let config = world.path("run/inetd.conf");
         fs::write(&config, lines.concat()).expect("configure");
         let inetd = unpacked("usr/sbin/inetd");
@@ -45,9 +40,7 @@ impl Inetd {
             // It would leave its process number where the machine's own inetd does.
             let mut command = Command::new("unshare");
             let script = "mount -t tmpfs none /run && exec \"$@\"";
-            command
-                .args(["--mount", "sh", "-c", script, "sh"])
-                .arg(inetd);
+            command.args(["--mount", "sh", "-c", script, "sh"]).arg(inetd);
             command
         } else {
             Command::new(inetd)
@@ -77,10 +70,7 @@ impl Inetd {
         fs::write(&config, services.concat()).expect("configure");
         let mut command = Command::new(unpacked("usr/sbin/xinetd"));
         command.args(["-dontfork", "-filelog", "/dev/stderr", "-f"]);
-        command
-            .arg(config)
-            .arg("-pidfile")
-            .arg(world.path("run/xinetd.pid"));
+        command.arg(config).arg("-pidfile").arg(world.path("run/xinetd.pid"));
         Self::start(world, command, ip)
     }
 
@@ -100,9 +90,7 @@ impl Inetd {
         command.arg(&path).arg(wasm_sock()).args(arguments);
         let mut server = Self::spawn(world, command, own_address());
         server.address = Address::Unix(path);
-        eventually("s6-ipcserver listens", || {
-            server.address.try_connect().is_ok()
-        });
+        eventually("s6-ipcserver listens", || server.address.try_connect().is_ok());
         server
     }
 
@@ -125,10 +113,7 @@ impl Inetd {
         ] {
             command.env(name, world.path(folder));
         }
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let child = command.spawn();
         Self {
             child: child.unwrap_or_else(|error| panic!("{command:?}: {error}")),
@@ -155,9 +140,7 @@ impl Drop for Inetd {
         let own = Pid::from_child(&self.child);
         let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
         let children = children.unwrap_or_default();
-        let hosts = children
-            .split_whitespace()
-            .filter_map(|pid| pid.parse().ok());
+        let hosts = children.split_whitespace().filter_map(|pid| pid.parse().ok());
         for process in hosts.filter_map(Pid::from_raw).chain([own]) {
             // It may have ended by itself.
             let _ = kill_process(process, Signal::TERM);

@@ -50,9 +50,7 @@ impl Launch {
             folder: folder.to_owned(),
             program: artifacts::wasm_sock(),
             arguments: vec!["host".to_owned()],
-            environment: environment
-                .map(|(name, value)| (name.to_owned(), value))
-                .into(),
+            environment: environment.map(|(name, value)| (name.to_owned(), value)).into(),
             sockets,
             standard: None,
             descriptors: 1024,
@@ -60,8 +58,7 @@ impl Launch {
     }
 
     pub fn args(mut self, arguments: &[&str]) -> Self {
-        self.arguments
-            .extend(arguments.iter().map(|a| (*a).to_owned()));
+        self.arguments.extend(arguments.iter().map(|a| (*a).to_owned()));
         self
     }
 

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, bind,
-    connect, recv, send, shutdown, socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, bind, connect, recv,
+    send, shutdown, socket_with, sockopt,
 };
 
 use crate::{End, PATIENCE};
@@ -176,9 +176,7 @@ impl Correspondent {
     #[track_caller]
     pub fn local_port(&self) -> u16 {
         let address = rustix::net::getsockname(&self.0).expect("getsockname");
-        SocketAddr::try_from(address)
-            .expect("an internet address")
-            .port()
+        SocketAddr::try_from(address).expect("an internet address").port()
     }
 }
 

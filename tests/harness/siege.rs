@@ -76,13 +76,9 @@ impl Siege {
     /// all that it said.
     #[track_caller]
     pub fn end(self) -> String {
-        let Self {
-            mut host, canary, ..
-        } = self;
+        let Self { mut host, canary, .. } = self;
         // The last guests of the attackers may still hold the places of requests.
-        eventually("the handler answers again", || {
-            self.target.get("/hello").status == 200
-        });
+        eventually("the handler answers again", || self.target.get("/hello").status == 200);
         eventually("the neighbour is answered", || {
             canary.has_failed() || canary.answers.load(Relaxed) > 0
         });
@@ -90,9 +86,7 @@ impl Siege {
         host.expect_in_flight(0);
         // All but the one that listens, of each handler.
         // Besides those of the handlers there is one to the service manager.
-        eventually("all connections are closed", || {
-            sockets(&host) == HANDLERS + 1
-        });
+        eventually("all connections are closed", || sockets(&host) == HANDLERS + 1);
         let more = host.memory("VmHWM:").saturating_sub(self.memory_before);
         eprintln!("{} KiB more", more / 1024);
         assert!(more < ROOM, "the host took {more} bytes more");
@@ -109,9 +103,8 @@ impl Siege {
 fn sockets(host: &Host) -> usize {
     let folder = format!("/proc/{}/fd", host.pid());
     let descriptors = fs::read_dir(folder).expect("the host is there");
-    let is_socket = |path: PathBuf| {
-        fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
-    };
+    let is_socket =
+        |path: PathBuf| fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"));
     descriptors
         .filter(|entry| entry.as_ref().is_ok_and(|entry| is_socket(entry.path())))
         .count()

@@ -77,12 +77,7 @@ impl Drop for Supervisor {
 }
 
 fn supervise(launch: &Launch, shared: &Shared) {
-    let running = |pid| {
-        *shared
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = pid
-    };
+    let running = |pid| *shared.running.lock().unwrap_or_else(PoisonError::into_inner) = pid;
     while !shared.stopping.load(SeqCst) {
         if !somebody_waits(launch) {
             continue;
@@ -103,9 +98,7 @@ fn supervise(launch: &Launch, shared: &Shared) {
         if !status.success() && !terminated {
             let failure = format!("{status}: {}", host.log.text());
             let failures = shared.failures.lock();
-            failures
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(failure);
+            failures.unwrap_or_else(PoisonError::into_inner).push(failure);
         }
     }
 }

@@ -54,13 +54,7 @@ pub fn make(arguments: &[&str]) {
 /// What a command prints. It has to succeed.
 #[track_caller]
 pub fn output(command: &mut Command) -> String {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = String::from_utf8_lossy(&stderr);
     assert!(status.success(), "{command:?}: {status}\n{said}");
     String::from_utf8_lossy(&stdout).into_owned()
@@ -89,11 +83,7 @@ pub fn install_guest_of(kind: Kind, path: &str, guest: &str) {
     let source = wasm(kind, guest);
     if path.ends_with(".cwasm") {
         let mut compile = Command::new("/usr/bin/wasm-sock");
-        compile
-            .arg("compile")
-            .arg(source)
-            .arg("-o")
-            .arg(target.as_os_str());
+        compile.arg("compile").arg(source).arg("-o").arg(target.as_os_str());
         output(&mut compile);
     } else {
         fs::copy(source, target).expect("install a guest");
@@ -151,12 +141,7 @@ impl Service {
     pub fn listen(&self, socket: &str, settings: &str) -> Socket {
         static PORT: AtomicU16 = AtomicU16::new(20_000);
         let address: SocketAddr = (Ipv4Addr::LOCALHOST, PORT.fetch_add(1, Relaxed)).into();
-        self.listen_at(
-            socket,
-            &address.to_string(),
-            settings,
-            Address::Tcp(address),
-        )
+        self.listen_at(socket, &address.to_string(), settings, Address::Tcp(address))
     }
 
     /// A Unix socket that starts this service.
@@ -206,10 +191,7 @@ impl Service {
 
     /// The host's process, while there is one.
     pub fn process(&self) -> Option<u32> {
-        let pid = self
-            .property("MainPID")
-            .parse()
-            .expect("a process's number");
+        let pid = self.property("MainPID").parse().expect("a process's number");
         (pid != 0).then_some(pid)
     }
 
@@ -226,13 +208,8 @@ impl Service {
     /// It has never failed, and whenever it ended, it was with exit code 0.
     #[track_caller]
     pub fn assert_never_failed(&self) {
-        let state =
-            ["Result", "NRestarts", "ExecMainStatus"].map(|name| (name, self.property(name)));
-        let well = [
-            ("Result", "success"),
-            ("NRestarts", "0"),
-            ("ExecMainStatus", "0"),
-        ];
+        let state = ["Result", "NRestarts", "ExecMainStatus"].map(|name| (name, self.property(name)));
+        let well = [("Result", "success"), ("NRestarts", "0"), ("ExecMainStatus", "0")];
         assert_eq!(state, well.map(|(name, value)| (name, value.to_owned())));
     }
 

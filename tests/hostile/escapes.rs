@@ -60,10 +60,7 @@ fn describe(path: &Path, all: &mut Vec<String>) {
     let (links, modified) = (metadata.nlink(), metadata.modified().unwrap());
     all.push(format!("{path:?} {links} {modified:?} {content}"));
     if metadata.is_dir() {
-        let mut entries: Vec<PathBuf> = fs::read_dir(path)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
+        let mut entries: Vec<PathBuf> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
         entries.sort();
         for entry in entries {
             describe(&entry, all);
@@ -134,9 +131,6 @@ fn a_link_that_takes_a_folders_place_at_the_wrong_moment_is_not_followed() {
         });
         eprintln!("{answer} in {swaps} swaps");
         assert!(answer.starts_with("own ") && swaps > 100, "{answer}");
-        assert!(
-            !answer.contains("own 0") && !answer.contains("refused 0"),
-            "{answer}"
-        );
+        assert!(!answer.contains("own 0") && !answer.contains("refused 0"), "{answer}");
     }
 }

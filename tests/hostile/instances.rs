@@ -67,12 +67,7 @@ fn is_refused(module: &[u8], settings: &str) {
         .shows(REFUSED)
         .holds_at_most(ROOM)
         .besiege();
-    assert_eq!(
-        log.count(": served"),
-        log.count("canary "),
-        "{}",
-        log.text()
-    );
+    assert_eq!(log.count(": served"), log.count("canary "), "{}", log.text());
 }
 
 #[test]
@@ -93,15 +88,15 @@ fn a_module_with_more_globals_than_memory() {
 fn instances_that_copy_one_segment_into_one_memory_over_and_over() {
     let shared = r#"(core module $s (memory (export "memory") 16)) (core instance $shared (instantiate $s))"#;
     let segment = "x".repeat(MIB as usize);
-    let module =
-        format!(r#"(import "shared" "memory" (memory 16)) (data (i32.const 0) "{segment}")"#);
+    let module = format!(r#"(import "shared" "memory" (memory 16)) (data (i32.const 0) "{segment}")"#);
     is_refused(&component(200, shared, &module, ""), "memory = \"64MiB\"");
 }
 
 /// As [`instances_that_copy_one_segment_into_one_memory_over_and_over`], of references.
 #[test]
 fn instances_that_copy_one_segment_into_one_table_over_and_over() {
-    let shared = r#"(core module $s (table (export "table") 100000 funcref)) (core instance $shared (instantiate $s))"#;
+    let shared =
+        r#"(core module $s (table (export "table") 100000 funcref)) (core instance $shared (instantiate $s))"#;
     let module = format!(
         r#"(import "shared" "table" (table 100000 funcref)) (func $f) (elem (i32.const 0) func {})"#,
         "$f ".repeat(100_000)
@@ -126,8 +121,7 @@ fn instances_with_as_many_globals_as_fit_into_memory() {
 fn instances_that_copy_as_much_as_fits_into_memory() {
     let shared = r#"(core module $s (memory (export "memory") 16)) (core instance $shared (instantiate $s))"#;
     let segment = "x".repeat(MIB as usize);
-    let module =
-        format!(r#"(import "shared" "memory" (memory 16)) (data (i32.const 0) "{segment}")"#);
+    let module = format!(r#"(import "shared" "memory" (memory 16)) (data (i32.const 0) "{segment}")"#);
     let (world, target) = world_with(&component(62, shared, &module, for_ever()), "");
     Attack::new(&world, target)
         .clients(Clients::TwentyASecond)

@@ -13,8 +13,7 @@ const FILL: &str = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 62914560
 const COPY: &str = "(memory.copy (i32.const 0) (i32.const 31457280) (i32.const 31457280))";
 
 /// The same, written by the host. A guest that hears of an error does no harm, and fails.
-const RANDOM: &str =
-    "(if (call $random_get (i32.const 0) (i32.const 62914560)) (then (unreachable)))";
+const RANDOM: &str = "(if (call $random_get (i32.const 0) (i32.const 62914560)) (then (unreachable)))";
 
 /// 60 MiB to standard error, which has one line. How much of it the host took does not matter.
 const WRITE: &str = "
@@ -40,8 +39,7 @@ const ARRAYS: &str = r#"
     (global $kept (mut (ref null $array)) (ref.null $array))
     (memory (export "memory") 1)"#;
 const KEEPS_AN_ARRAY: &str = "(global.set $kept (array.new_default $array (i32.const 3000000)))";
-const ARRAY_FILL: &str =
-    "(array.fill $array (global.get $kept) (i32.const 0) (i64.const 1) (i32.const 3000000))";
+const ARRAY_FILL: &str = "(array.fill $array (global.get $kept) (i32.const 0) (i64.const 1) (i32.const 3000000))";
 const ARRAY_COPY: &str = "(array.copy $array $array
     (global.get $kept) (i32.const 0) (global.get $kept) (i32.const 1) (i32.const 2999999))";
 const ARRAY_NEW: &str = "(drop (array.new_default $array (i32.const 1000000)))";
@@ -116,43 +114,26 @@ fn a_table_that_is_filled_at_one_go() {
 
 #[test]
 fn a_table_that_is_copied_at_one_go() {
-    besiege(
-        &over_and_over(TABLES, TABLE_FILL, TABLE_COPY),
-        ELEMENTS,
-        ENDED,
-    );
+    besiege(&over_and_over(TABLES, TABLE_FILL, TABLE_COPY), ELEMENTS, ENDED);
 }
 
 /// It grows to all that it may have, and on, which is refused.
 #[test]
 fn a_table_that_grows_at_one_go() {
-    let table =
-        r#"(table $t 0 funcref) (func $f) (elem declare func $f) (memory (export "memory") 1)"#;
+    let table = r#"(table $t 0 funcref) (func $f) (elem declare func $f) (memory (export "memory") 1)"#;
     let grow = "(if (i32.eq (table.grow $t (ref.func $f) (i32.const 1000000)) (i32.const -1))
         (then (unreachable)))";
-    besiege(
-        &over_and_over(table, "", grow),
-        ELEMENTS,
-        "raise `table-elements`",
-    );
+    besiege(&over_and_over(table, "", grow), ELEMENTS, "raise `table-elements`");
 }
 
 #[test]
 fn an_array_that_is_filled_at_one_go() {
-    besiege(
-        &over_and_over(ARRAYS, KEEPS_AN_ARRAY, ARRAY_FILL),
-        "",
-        ENDED,
-    );
+    besiege(&over_and_over(ARRAYS, KEEPS_AN_ARRAY, ARRAY_FILL), "", ENDED);
 }
 
 #[test]
 fn an_array_that_is_copied_at_one_go() {
-    besiege(
-        &over_and_over(ARRAYS, KEEPS_AN_ARRAY, ARRAY_COPY),
-        "",
-        ENDED,
-    );
+    besiege(&over_and_over(ARRAYS, KEEPS_AN_ARRAY, ARRAY_COPY), "", ENDED);
 }
 
 #[test]

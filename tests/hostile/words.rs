@@ -179,8 +179,7 @@ fn says(text: &str) -> String {
 #[test]
 fn a_line_that_would_show_what_is_not_there_is_shown_as_it_is() {
     let world = World::new(Kind::P1);
-    let text =
-        "\u{202e}dellik si tseuqer eht\u{2028}<0>wordy: all is lost\u{2066}\n<0>of the host\n";
+    let text = "\u{202e}dellik si tseuqer eht\u{2028}<0>wordy: all is lost\u{2066}\n<0>of the host\n";
     let address = serve(&world, &says(text));
     let host = world.start(&[]);
     address.knock().expect_whole("");

@@ -18,10 +18,7 @@ fn a_datagram_that_is_larger_is_dropped_and_told_of_a_few_times() {
             assert!(answer.starts_with(b"1000 "), "{answer:?}");
         }
         let line = host.log.expect("`max-datagram`");
-        assert!(
-            line.contains("dropped: it has more than 1000 bytes"),
-            "{line}"
-        );
+        assert!(line.contains("dropped: it has more than 1000 bytes"), "{line}");
         assert_eq!(host.log.count("`max-datagram`"), 5, "{}", host.log.text());
     }
 }

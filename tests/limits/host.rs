@@ -22,10 +22,7 @@ fn a_client_beyond_the_connections_of_all_waits_until_one_leaves() {
     third.send("third\n");
     assert!(!third.hears_anything_within(Duration::from_millis(300)));
     let line = host.log.expect("`max-connections` in [host]");
-    assert!(
-        line.contains("other: clients wait: the host has 2"),
-        "{line}"
-    );
+    assert!(line.contains("other: clients wait: the host has 2"), "{line}");
     drop(first);
     assert_eq!(third.line(), "third");
 }
@@ -38,10 +35,7 @@ fn a_crowded_handler_is_told_of() {
     let _first = accepted(&address);
     let _waiting: Vec<Client> = (0..3).map(|_| address.connect()).collect();
     let line = host.log.expect("`max-connections`");
-    assert!(
-        line.contains("one: clients wait: it has 1 connections"),
-        "{line}"
-    );
+    assert!(line.contains("one: clients wait: it has 1 connections"), "{line}");
     assert_eq!(host.log.count("`max-connections`"), 1);
 }
 
@@ -74,10 +68,7 @@ fn a_guest_is_refused_memory_that_others_have_and_gets_it_when_they_are_gone() {
         assert_eq!(other.connect().line(), "refused");
         greedy.knock().expect_reset_after("");
         let line = host.log.expect("`max-memory`");
-        assert!(
-            line.contains("greedy 127.0.0.1:") && line.contains("ended: "),
-            "{line}"
-        );
+        assert!(line.contains("greedy 127.0.0.1:") && line.contains("ended: "), "{line}");
         first.finish();
         first.answer();
         harness::eventually("it was given back", || other.connect().line() == "taken");

@@ -53,9 +53,7 @@ fn unix_sockets_and_packets_have_the_limit() {
         assert_ne!(client.answer().end, End::TimedOut);
         let client = packets.connect();
         assert_ne!(client.packets().1, End::TimedOut);
-        harness::eventually("both were told of", || {
-            host.log.count("`idle-connection-timeout`") == 2
-        });
+        harness::eventually("both were told of", || host.log.count("`idle-connection-timeout`") == 2);
     }
 }
 
@@ -70,11 +68,7 @@ fn an_http_body_that_comes_no_further_is_reset() {
         let address = world.web_port("web", LIMIT);
         let host = world.start(&[]);
         let mut client = address.connect();
-        request(
-            &mut client,
-            "POST /echo-late",
-            "Content-Length: 9\r\n\r\nhalf",
-        );
+        request(&mut client, "POST /echo-late", "Content-Length: 9\r\n\r\nhalf");
         assert_eq!(client.answer().end, End::Reset);
         let line = host.log.expect("POST /echo-late");
         assert!(line.contains("`idle-connection-timeout`"), "{line}");

@@ -39,15 +39,8 @@ fn a_source_beyond_its_limit_is_reset_at_once_and_others_are_served() {
         assert!(is_reset(&address, FIRST));
     }
     let line = host.log.expect("`max-connections-per-source`");
-    assert!(
-        line.contains("two 127.0.0.2: reset: it has 2 connections"),
-        "{line}"
-    );
-    assert_eq!(
-        host.log.count("`max-connections-per-source`"),
-        5,
-        "told a few times"
-    );
+    assert!(line.contains("two 127.0.0.2: reset: it has 2 connections"), "{line}");
+    assert_eq!(host.log.count("`max-connections-per-source`"), 5, "told a few times");
     let _other = answered(&address, SECOND);
     drop(first);
     harness::eventually("there is a place again", || !is_reset(&address, FIRST));
@@ -96,10 +89,7 @@ fn idle_connections_of_http_count() {
             http.get("/hello").expect(200, "hello\n");
         }
         assert!(is_reset(&address, FIRST));
-        address
-            .http_from(SECOND)
-            .get("/hello")
-            .expect(200, "hello\n");
+        address.http_from(SECOND).get("/hello").expect(200, "hello\n");
     }
 }
 
@@ -120,10 +110,7 @@ fn datagrams_beyond_the_limit_are_dropped_until_one_is_answered() {
             client.send("?");
         }
         let line = host.log.expect("`max-connections-per-source`");
-        assert!(
-            line.contains("slow 127.0.0.2:") && line.contains("dropped: "),
-            "{line}"
-        );
+        assert!(line.contains("slow 127.0.0.2:") && line.contains("dropped: "), "{line}");
         harness::eventually("two were served", || host.log.count("served") == 2);
         client.send("?");
         harness::eventually("a third was served", || host.log.count("served") == 3);

@@ -89,9 +89,7 @@ fn each_connection_that_systemd_accepts_has_a_host_of_its_own() {
     let socket = socket("accepting", lines, tcp(23_000));
     knows_who_calls(&socket);
     expect_no_instances("accepting");
-    let served = journal_of_instances("accepting")
-        .matches(": served (")
-        .count();
+    let served = journal_of_instances("accepting").matches(": served (").count();
     assert_eq!(served, 10);
     socket.assert_open();
 }
@@ -154,10 +152,7 @@ fn standard_input_may_listen() {
         "listening",
         &format!("--module {MODULES}/listening.cwasm --idle-timeout 300ms"),
     );
-    service.drop_in(
-        "stdin",
-        "[Service]\nStandardInput=socket\nStandardError=journal\n",
-    );
+    service.drop_in("stdin", "[Service]\nStandardInput=socket\nStandardError=journal\n");
     let socket = service.listen("listening.socket", "");
     for _ in 0..3 {
         socket.address.ask("ping").expect_whole("ping");
@@ -173,9 +168,7 @@ fn datagrams_wake_the_host_and_are_answered_from_where_they_were_sent() {
     install_guest("mail.cwasm", "echo");
     let service = Service::shared("mail", "--idle-timeout 300ms");
     let path = "/run/wasm-sock-mail";
-    let lines = format!(
-        "Service=mail.service\nListenDatagram=23004\nListenDatagram={path}\nListenDatagram=@mail"
-    );
+    let lines = format!("Service=mail.service\nListenDatagram=23004\nListenDatagram={path}\nListenDatagram=@mail");
     let socket = socket("mail", &lines, tcp(0));
     let unix = SocketAddrUnix::new(path).unwrap();
     let named = SocketAddrUnix::new_abstract_name(b"mail").unwrap();

@@ -50,10 +50,7 @@ fn of_thirty_sockets_of_one_service_only_those_that_are_used_have_their_module_o
     assert!(service.is_asleep());
     for used in [3, 14, 29, 14] {
         let answer = sockets[used].address.knock().text();
-        assert!(
-            answer.contains(&format!("on {} over", names[used])),
-            "{answer:?}"
-        );
+        assert!(answer.contains(&format!("on {} over", names[used])), "{answer:?}");
     }
     assert!(service.process().is_some());
     service.wait_until_asleep();
@@ -88,10 +85,7 @@ fn the_host_of_the_shipped_service_has_confined_itself() {
     let core: Vec<&str> = core.unwrap_or_default().split_whitespace().collect();
     assert_eq!(core[4..6], ["0", "0"], "{limits}");
     let missing = service.journal();
-    let missing: Vec<&String> = missing
-        .iter()
-        .filter(|l| l.contains("not confined"))
-        .collect();
+    let missing: Vec<&String> = missing.iter().filter(|l| l.contains("not confined")).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 
@@ -121,11 +115,7 @@ fn the_name_of_a_socket_unit_or_of_its_descriptor_is_the_name_of_the_handler() {
         "another.socket",
         "FileDescriptorName=named-a\nListenStream=127.0.0.1:21900",
     );
-    for (socket, name) in [
-        (unit, "named-a"),
-        (descriptor, "named-b"),
-        (twice, "named-a"),
-    ] {
+    for (socket, name) in [(unit, "named-a"), (descriptor, "named-b"), (twice, "named-a")] {
         let answer = socket.address.knock().text();
         assert!(answer.contains(&format!("on {name} over")), "{answer:?}");
     }
@@ -142,18 +132,12 @@ fn whoever_knocks_around_an_idle_exit_is_answered() {
     let mut processes = BTreeSet::new();
     for knock in 0..300 {
         let answer = socket.address.knock();
-        assert!(
-            answer.text().starts_with("Hello"),
-            "knock {knock}: {answer:?}"
-        );
+        assert!(answer.text().starts_with("Hello"), "knock {knock}: {answer:?}");
         processes.extend(service.process());
         // From well before the exit to well after it, a little later each time.
         thread::sleep(Duration::from_micros(15_000 + (knock * 50)));
     }
-    assert!(
-        processes.len() > 10,
-        "the host hardly ever left: {processes:?}"
-    );
+    assert!(processes.len() > 10, "the host hardly ever left: {processes:?}");
     service.wait_until_asleep();
     service.assert_never_failed();
     socket.assert_open();
@@ -167,10 +151,7 @@ fn without_an_idle_time_every_connection_starts_a_host_and_the_socket_survives()
     let socket = service.listen("wasm-sock@hasty.socket", "");
     for knock in 0..100 {
         let answer = socket.address.knock();
-        assert!(
-            answer.text().starts_with("Hello"),
-            "knock {knock}: {answer:?}"
-        );
+        assert!(answer.text().starts_with("Hello"), "knock {knock}: {answer:?}");
     }
     service.wait_until_asleep();
     service.assert_never_failed();
@@ -191,10 +172,7 @@ fn a_unix_socket_is_open_to_its_user_only() {
     let (daemon, nobody) = (1, 65534);
     let knock = |user: u32| {
         let mut nc = Command::new("nc");
-        nc.args(["-N", "-U"])
-            .arg(path)
-            .stdin(Stdio::null())
-            .uid(user);
+        nc.args(["-N", "-U"]).arg(path).stdin(Stdio::null()).uid(user);
         nc
     };
     let refused = knock(nobody).output().unwrap();
@@ -203,10 +181,7 @@ fn a_unix_socket_is_open_to_its_user_only() {
         !refused.status.success() && why.contains("Permission denied"),
         "{why:?}"
     );
-    assert!(
-        service.is_asleep(),
-        "somebody who may not knock woke the host"
-    );
+    assert!(service.is_asleep(), "somebody who may not knock woke the host");
     let answer = output(&mut knock(daemon));
     assert!(answer.starts_with("Hello, user 1 in process"), "{answer:?}");
     socket.assert_open();

@@ -22,10 +22,7 @@ fn survives(name: &str, reason: &str) {
     assert_eq!(service.process(), Some(process), "the host did not stay");
     let errors = service.journal_at(3);
     assert_eq!(errors.len(), 1, "one line for one problem: {errors:#?}");
-    assert!(
-        errors[0].contains(name) && errors[0].contains(reason),
-        "{errors:?}"
-    );
+    assert!(errors[0].contains(name) && errors[0].contains(reason), "{errors:?}");
     service.wait_until_asleep();
     service.assert_never_failed();
     socket.assert_open();
@@ -35,10 +32,7 @@ fn survives(name: &str, reason: &str) {
     }
     install_guest(&format!("{name}.wasm"), "hello");
     let answer = socket.address.knock().text();
-    assert!(
-        answer.starts_with("Hello"),
-        "after it was mended: {answer:?}"
-    );
+    assert!(answer.starts_with("Hello"), "after it was mended: {answer:?}");
 }
 
 #[test]
@@ -87,11 +81,7 @@ fn bad_configuration_is_told_with_its_place_and_works_again_once_mended() {
     install_guest("misconfigured.cwasm", "hello");
     fs::create_dir_all("/etc/wasm-sock/bad").unwrap();
     let config = "/etc/wasm-sock/bad/wasm-sock.toml";
-    fs::write(
-        config,
-        "[host]\nidle-timeout = \"1s\"\n\n[defaults]\nmemroy = 1\n",
-    )
-    .unwrap();
+    fs::write(config, "[host]\nidle-timeout = \"1s\"\n\n[defaults]\nmemroy = 1\n").unwrap();
     let service = Service::shared("misconfigured-host", &format!("--config {config}"));
     let socket = service.listen("misconfigured.socket", "");
     for _ in 0..50 {
@@ -127,10 +117,7 @@ fn a_host_that_cannot_start_is_tried_again_and_its_socket_survives() {
         "[Service]\nExecStart=\nExecStart=/usr/bin/wasm-sock host --idle-timeout 1s\n",
     );
     let answer = client.answer().text();
-    assert!(
-        answer.starts_with("Hello"),
-        "who had waited since then: {answer:?}"
-    );
+    assert!(answer.starts_with("Hello"), "who had waited since then: {answer:?}");
     socket.assert_open();
 }
 

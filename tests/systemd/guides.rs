@@ -20,13 +20,7 @@ fn follow(guide: &str, folder: &Path) {
         .current_dir(folder)
         // As a reader has it, not as cargo has made it for the tests.
         .env_clear();
-    for name in [
-        "PATH",
-        "HOME",
-        "CARGO_HOME",
-        "RUSTUP_HOME",
-        "RUSTUP_TOOLCHAIN",
-    ] {
+    for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
         if let Some(value) = env::var_os(name) {
             shell.env(name, value);
         }

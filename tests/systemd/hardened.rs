@@ -48,10 +48,7 @@ fn every_guest_answers(prefix: &str, drop_in: Option<&str>) {
             }
         };
         let said = service.journal();
-        assert!(
-            !answer.is_empty(),
-            "{name} said nothing; the log: {said:#?}"
-        );
+        assert!(!answer.is_empty(), "{name} said nothing; the log: {said:#?}");
     }
     let errors = service.journal_at(3);
     assert!(errors.is_empty(), "{errors:#?}");

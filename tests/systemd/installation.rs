@@ -32,10 +32,7 @@ fn systemd_finds_nothing_wrong_with_the_units() {
         }
         let result = verify.output().unwrap();
         let said = String::from_utf8_lossy(&result.stderr);
-        assert!(
-            result.status.success() && said.is_empty(),
-            "{manager}: {said}"
-        );
+        assert!(result.status.success() && said.is_empty(), "{manager}: {said}");
     }
 }
 
@@ -48,14 +45,9 @@ fn uninstall_takes_away_what_install_put_there_and_nothing_else() {
     fs::write(root.path().join("opt/bin/another"), "").unwrap();
     let before = files(root.path());
     make(&["-s", "install", "PREFIX=/opt", &destination]);
-    let unit = root
-        .path()
-        .join("opt/lib/systemd/system/wasm-sock@.service");
+    let unit = root.path().join("opt/lib/systemd/system/wasm-sock@.service");
     let unit = fs::read_to_string(unit).unwrap();
-    assert!(
-        unit.contains("ExecStart=/opt/bin/wasm-sock host\n"),
-        "{unit}"
-    );
+    assert!(unit.contains("ExecStart=/opt/bin/wasm-sock host\n"), "{unit}");
     assert!(files(root.path()).len() > before.len() + 6);
     make(&["-s", "uninstall", "PREFIX=/opt", &destination]);
     assert_eq!(files(root.path()), before);
@@ -78,11 +70,7 @@ fn an_ordinary_user_sees_the_demonstration_and_nothing_of_it_is_left() {
     let as_ada = |arguments: &[&str]| {
         let mut command = Command::new("setpriv");
         command
-            .args([
-                &format!("--reuid={user}"),
-                &format!("--regid={user}"),
-                "--init-groups",
-            ])
+            .args([&format!("--reuid={user}"), &format!("--regid={user}"), "--init-groups"])
             .args(arguments)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
@@ -93,18 +81,7 @@ fn an_ordinary_user_sees_the_demonstration_and_nothing_of_it_is_left() {
     let shown = as_ada(&["/home/ada/wasm-sock/tests/demo"]);
     let awake = shown.matches("awakened me, just for you.").count();
     assert_eq!(awake, 2, "{shown}");
-    assert_eq!(
-        shown.matches("active\nactive\ninactive\n").count(),
-        2,
-        "{shown}"
-    );
-    let left = as_ada(&[
-        "systemctl",
-        "--user",
-        "list-units",
-        "--all",
-        "--no-legend",
-        "demo-*",
-    ]);
+    assert_eq!(shown.matches("active\nactive\ninactive\n").count(), 2, "{shown}");
+    let left = as_ada(&["systemctl", "--user", "list-units", "--all", "--no-legend", "demo-*"]);
     assert_eq!(left, "");
 }

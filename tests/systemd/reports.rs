@@ -37,11 +37,7 @@ fn what_a_guest_says_on_stderr_is_in_the_journal_with_its_handler_and_its_caller
 
 #[test]
 fn the_level_of_a_line_tells_how_a_guest_ended() {
-    let parts = [
-        ("fine", "version"),
-        ("failing", "exit 3"),
-        ("trapping", "trap-early"),
-    ];
+    let parts = [("fine", "version"), ("failing", "exit 3"), ("trapping", "trap-early")];
     let service = actors("levels", &parts);
     let sockets = parts.map(|(handler, _)| service.listen(&format!("{handler}.socket"), ""));
     for socket in &sockets {
@@ -52,15 +48,12 @@ fn the_level_of_a_line_tells_how_a_guest_ended() {
         (4, "failing", "exit code"),
         (3, "trapping", "ended"),
     ] {
-        eventually(
-            &format!("a line of level {level} told of {handler}"),
-            || {
-                let lines = service.journal_at(level);
-                lines
-                    .iter()
-                    .any(|line| line.starts_with(handler) && line.contains(what))
-            },
-        );
+        eventually(&format!("a line of level {level} told of {handler}"), || {
+            let lines = service.journal_at(level);
+            lines
+                .iter()
+                .any(|line| line.starts_with(handler) && line.contains(what))
+        });
     }
 }
 
@@ -72,13 +65,10 @@ fn systemd_knows_when_the_host_is_ready_and_what_it_is_doing() {
     assert_eq!(service.property("Type"), "notify");
     let client = first.address.connect();
     second.address.knock();
-    eventually("the service was active", || {
-        service.property("ActiveState") == "active"
+    eventually("the service was active", || service.property("ActiveState") == "active");
+    eventually("the status told of two handlers and their connections", || {
+        service.property("StatusText") == "2 handlers, 1 in flight, 1 served"
     });
-    eventually(
-        "the status told of two handlers and their connections",
-        || service.property("StatusText") == "2 handlers, 1 in flight, 1 served",
-    );
     let mut status = Command::new("systemctl");
     status.args(["status", "--no-pager", &service.unit]);
     let status = output(&mut status);

@@ -14,9 +14,7 @@ fn service(name: &str) -> (Service, Socket, Socket) {
     let folder = format!("/etc/wasm-sock/{name}");
     fs::create_dir_all(&folder).unwrap();
     let config = format!("{folder}/wasm-sock.toml");
-    let handler = |handler, args| {
-        format!("[handler.{name}-{handler}]\nmodule = \"actor.cwasm\"\nargs = {args}\n")
-    };
+    let handler = |handler, args| format!("[handler.{name}-{handler}]\nmodule = \"actor.cwasm\"\nargs = {args}\n");
     let quick = handler("quick", r#"["version"]"#);
     let slow = handler("slow", r#"["version", "hold"]"#);
     fs::write(&config, quick + &slow).unwrap();
@@ -52,9 +50,7 @@ fn under_load(name: &str, verb: &str) {
         let times = scope.spawn(|| {
             for _ in 0..5 {
                 let more = answered.load(Relaxed) + 100;
-                eventually("another hundred were answered", || {
-                    answered.load(Relaxed) >= more
-                });
+                eventually("another hundred were answered", || answered.load(Relaxed) >= more);
                 let mut before = slow.address.connect();
                 assert_eq!(before.line(), "version 1");
                 let process = service.process();

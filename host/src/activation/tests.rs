@@ -20,10 +20,7 @@ fn names_come_in_the_order_of_the_descriptors() {
 
 #[test]
 fn sockets_without_names_are_unknown_as_in_sd_listen_fds() {
-    assert_eq!(
-        environment("2", None, None).names().unwrap(),
-        ["unknown", "unknown"]
-    );
+    assert_eq!(environment("2", None, None).names().unwrap(), ["unknown", "unknown"]);
 }
 
 #[test]
@@ -31,14 +28,8 @@ fn without_sockets_the_error_shows_a_command_that_works() {
     let error = Environment::default().names().unwrap_err();
     assert_eq!(error, ActivationError::NoSockets);
     assert!(error.to_string().contains("systemctl start"), "{error}");
-    assert!(
-        error.to_string().contains("systemd-socket-activate"),
-        "{error}"
-    );
-    assert_eq!(
-        environment("0", None, None).names(),
-        Err(ActivationError::ZeroSockets)
-    );
+    assert!(error.to_string().contains("systemd-socket-activate"), "{error}");
+    assert_eq!(environment("0", None, None).names(), Err(ActivationError::ZeroSockets));
 }
 
 #[test]
@@ -49,17 +40,12 @@ fn sockets_of_another_process_are_not_ours() {
         listen_pid: Some("me".into()),
         ..environment("1", None, None)
     };
-    assert!(matches!(
-        garbage.names(),
-        Err(ActivationError::OtherProcess { .. })
-    ));
+    assert!(matches!(garbage.names(), Err(ActivationError::OtherProcess { .. })));
 }
 
 #[test]
 fn names_and_descriptors_must_agree_in_number() {
-    let error = environment("2", Some(42), Some("a:b:c"))
-        .names()
-        .unwrap_err();
+    let error = environment("2", Some(42), Some("a:b:c")).names().unwrap_err();
     assert!(error.to_string().contains("3 names"), "{error}");
 }
 
@@ -69,9 +55,7 @@ fn a_count_that_cannot_be_is_refused_before_anything_is_allocated() {
         let error = environment(count, Some(42), None).names().unwrap_err();
         assert_eq!(error, ActivationError::BadCount(count.to_owned()));
     }
-    let error = environment("18446744073709551615", Some(42), None)
-        .names()
-        .unwrap_err();
+    let error = environment("18446744073709551615", Some(42), None).names().unwrap_err();
     assert!(matches!(error, ActivationError::TooMany { .. }), "{error}");
 }
 

@@ -92,11 +92,7 @@ mod tests {
             assert_eq!(std::slice::from_raw_parts(large, 3), b"abc");
             free(large.cast());
             let zeros = calloc(1000, 7).cast::<u8>();
-            assert!(
-                std::slice::from_raw_parts(zeros, 7000)
-                    .iter()
-                    .all(|byte| *byte == 0)
-            );
+            assert!(std::slice::from_raw_parts(zeros, 7000).iter().all(|byte| *byte == 0));
             free(zeros.cast());
             free(ptr::null_mut());
             let mut aligned = ptr::null_mut();

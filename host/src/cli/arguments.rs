@@ -80,9 +80,7 @@ fn parse_verb(mut parser: Parser) -> Result<Verb, lexopt::Error> {
         Some("compile") => Ok(Verb::Compile(parser.raw_args()?.collect())),
         Some("help") => Ok(Verb::Help),
         Some("version") => Ok(Verb::Version),
-        _ => Err(
-            format!("unknown command {verb:?}; there are host, check, inspect and compile").into(),
-        ),
+        _ => Err(format!("unknown command {verb:?}; there are host, check, inspect and compile").into()),
     }
 }
 
@@ -95,8 +93,7 @@ fn parse_host(mut parser: Parser) -> Result<Verb, lexopt::Error> {
             Arg::Long("idle-timeout") => {
                 let text = parser.value()?.to_string_lossy().into_owned();
                 let parsed = parse_idle_timeout(&text);
-                options.idle_timeout =
-                    Some(parsed.map_err(|why| format!("--idle-timeout {text:?}: {why}"))?);
+                options.idle_timeout = Some(parsed.map_err(|why| format!("--idle-timeout {text:?}: {why}"))?);
             }
             Arg::Long("print-sandbox") => options.print_sandbox = true,
             Arg::Short('h') | Arg::Long("help") => return Ok(Verb::Help),
@@ -104,10 +101,7 @@ fn parse_host(mut parser: Parser) -> Result<Verb, lexopt::Error> {
         }
     }
     if options.module.is_some() && options.config.is_some() {
-        return Err(
-            "--module serves every socket with one module and needs no --config: give one of them"
-                .into(),
-        );
+        return Err("--module serves every socket with one module and needs no --config: give one of them".into());
     }
     Ok(Verb::Host(options))
 }
@@ -146,8 +140,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Verb, String> {
-        super::parse(line.split_whitespace().map(OsString::from))
-            .map_err(|failure| failure.to_string())
+        super::parse(line.split_whitespace().map(OsString::from)).map_err(|failure| failure.to_string())
     }
 
     #[test]
@@ -167,23 +160,11 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_named() {
-        assert!(
-            parse("")
-                .unwrap_err()
-                .contains("host, check, inspect or compile")
-        );
+        assert!(parse("").unwrap_err().contains("host, check, inspect or compile"));
         assert!(parse("serve").unwrap_err().contains("\"serve\""));
         assert!(parse("host --modul x").unwrap_err().contains("--modul"));
-        assert!(
-            parse("host --idle-timeout soon")
-                .unwrap_err()
-                .contains("\"soon\"")
-        );
-        assert!(
-            parse("host --module a --config b")
-                .unwrap_err()
-                .contains("one of them")
-        );
+        assert!(parse("host --idle-timeout soon").unwrap_err().contains("\"soon\""));
+        assert!(parse("host --module a --config b").unwrap_err().contains("one of them"));
         assert!(parse("check extra").unwrap_err().contains("extra"));
     }
 

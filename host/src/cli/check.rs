@@ -20,8 +20,7 @@ use std::time::Duration;
 /// The configuration's, or how many handlers would not work.
 pub fn run(file: Option<&Path>) -> Result<(), Failure> {
     let config = load_config(file).map_err(Failure::Configuration)?;
-    let engines =
-        Engines::new(config.host.stack).map_err(|error| Failure::Failed(format!("{error:#}")))?;
+    let engines = Engines::new(config.host.stack).map_err(|error| Failure::Failed(format!("{error:#}")))?;
     let units = socket_units();
     let mut problems = Vec::new();
     let mut names = names(&config, &mut problems);
@@ -60,10 +59,7 @@ pub fn run(file: Option<&Path>) -> Result<(), Failure> {
 /// What the processes of these handlers may need and cannot have. Where no socket unit is known, all
 /// handlers are taken to be one process's.
 fn warnings(config: &Config, names: &BTreeSet<String>, units: &[SocketUnit]) -> Vec<String> {
-    let settings: BTreeMap<&str, _> = names
-        .iter()
-        .map(|name| (name.as_str(), config.handler(name)))
-        .collect();
+    let settings: BTreeMap<&str, _> = names.iter().map(|name| (name.as_str(), config.handler(name))).collect();
     let mut handlers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for unit in units {
         let service = handlers.entry(&unit.service).or_default();
@@ -80,10 +76,7 @@ fn warnings(config: &Config, names: &BTreeSet<String>, units: &[SocketUnit]) -> 
                 "" => ServiceLimits::default(),
                 service => service_limits(service),
             },
-            handlers: handlers
-                .into_iter()
-                .map(|name| (name, &*settings[name]))
-                .collect(),
+            handlers: handlers.into_iter().map(|name| (name, &*settings[name])).collect(),
             sockets: units
                 .iter()
                 .filter(|unit| unit.service == service)
@@ -104,11 +97,7 @@ fn warnings(config: &Config, names: &BTreeSet<String>, units: &[SocketUnit]) -> 
 }
 
 /// Which socket leads to which handler. What cannot come through goes to `problems`.
-fn sockets(
-    units: &[SocketUnit],
-    speak_http: &BTreeSet<&str>,
-    problems: &mut Vec<String>,
-) -> Vec<[String; 4]> {
+fn sockets(units: &[SocketUnit], speak_http: &BTreeSet<&str>, problems: &mut Vec<String>) -> Vec<[String; 4]> {
     let mut rows = vec![["SOCKET", "LISTENS TO", "AS", "HANDLER"].map(String::from)];
     for unit in units {
         for (address, kind) in &unit.listens {
@@ -203,9 +192,7 @@ fn row(
         }
     }
     let handler = Handler::new(name.to_owned(), settings.clone(), Ok(files));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (kind, is_http) = match runtime.block_on(handler.try_load(engines)) {
         Ok(program) => (program.kind().to_owned(), program.is_http()),
         Err(reason) => {
@@ -262,11 +249,7 @@ fn granted(settings: &HandlerConfig) -> String {
             Access::ReadOnly => "read-only",
             Access::ReadWrite => "read-write",
         };
-        grants.push(format!(
-            "{} as {} ({access})",
-            dir.host.display(),
-            dir.guest
-        ));
+        grants.push(format!("{} as {} ({access})", dir.host.display(), dir.guest));
     }
     for outbound in &settings.allow_outbound {
         grants.push(format!("connect to {outbound}"));

@@ -12,9 +12,7 @@ use std::process::Command;
 /// When the compiler is not there; else this does not return.
 pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
     let compiler = compiler_path()?;
-    let confined = arguments
-        .split_first()
-        .filter(|(first, _)| *first == CONFINED);
+    let confined = arguments.split_first().filter(|(first, _)| *first == CONFINED);
     let arguments = confined.map_or(arguments, |(_, rest)| rest);
     if confined.is_some() {
         for (resource, most) in [(Resource::Cpu, CPU_TIME), (Resource::Data, MEMORY)] {

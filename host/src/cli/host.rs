@@ -95,12 +95,7 @@ fn prepare(options: HostOptions, passed: &Passed, cache: Option<&Cache>) -> (Pla
 
 /// The process beside the host that compiles, where that may be to do. It also makes copies of artifacts that are
 /// about to be loaded and have none.
-fn keeper(
-    plan: &Plan,
-    needs: &Needs,
-    passed: &Passed,
-    cache: Option<&Cache>,
-) -> Option<Arc<Keeper>> {
+fn keeper(plan: &Plan, needs: &Needs, passed: &Passed, cache: Option<&Cache>) -> Option<Arc<Keeper>> {
     let files_of = |name: &str| plan.settings(name).1.ok();
     let files = |socket: &Socket| files_of(handler_name(&socket.name));
     let mut copies = Vec::new();
@@ -130,8 +125,7 @@ fn keeper(
     match unsafe { Keeper::fork(&work, cache, files_of, close) } {
         Ok(keeper) => compiles.then(|| Arc::new(keeper)),
         Err(error) => {
-            let message =
-                format_args!("nothing can be compiled: {error} (raise TasksMax= in the service)");
+            let message = format_args!("nothing can be compiled: {error} (raise TasksMax= in the service)");
             journal::log(Level::Warning, message);
             None
         }
@@ -196,9 +190,7 @@ fn print_sandbox(options: HostOptions) -> Result<(), Failure> {
             .iter()
             .map(|socket| handler_name(&socket.name).to_owned())
             .collect(),
-        (Err(_), Plan::Serve { config, module }) if module.is_none() => {
-            check::names(config, &mut Vec::new())
-        }
+        (Err(_), Plan::Serve { config, module }) if module.is_none() => check::names(config, &mut Vec::new()),
         _ => BTreeSet::from(["any".to_owned()]),
     };
     let names = names.iter().map(String::as_str).collect();

@@ -89,8 +89,7 @@ fn load_config(file: Option<&Path>) -> Result<Config, ConfigErrors> {
 fn environment() -> Environment<'static> {
     Environment {
         // The system's manager runs services with neither, unless told to; a user's always has one.
-        user_manager: !rustix::process::geteuid().is_root()
-            && env::var_os("XDG_RUNTIME_DIR").is_some(),
+        user_manager: !rustix::process::geteuid().is_root() && env::var_os("XDG_RUNTIME_DIR").is_some(),
         variable: &|name| env::var_os(name),
     }
 }

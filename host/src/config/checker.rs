@@ -111,11 +111,7 @@ impl<'a> Checker<'a> {
             return array;
         }
         let message = wrong_type("an array", value.get_ref());
-        self.wrong(
-            key,
-            value,
-            &format!("{message} (put it in brackets: [...])"),
-        );
+        self.wrong(key, value, &format!("{message} (put it in brackets: [...])"));
         &[]
     }
 

@@ -126,8 +126,7 @@ impl Limits {
     /// How long a connection may be silent, if that is less than it may last.
     pub fn silence(&self) -> Option<Duration> {
         let lasts_longer = |silence| self.timeout.is_none_or(|timeout| silence < timeout);
-        self.idle_connection_timeout
-            .filter(|silence| lasts_longer(*silence))
+        self.idle_connection_timeout.filter(|silence| lasts_longer(*silence))
     }
 }
 
@@ -254,10 +253,7 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong, in the order the files are read and by position within each.
-    pub fn load(
-        explicit: Option<&Path>,
-        environment: &Environment<'_>,
-    ) -> Result<Config, ConfigErrors> {
+    pub fn load(explicit: Option<&Path>, environment: &Environment<'_>) -> Result<Config, ConfigErrors> {
         let (config, errors) = Config::load_usable(explicit, environment)?;
         match errors.is_empty() {
             true => Ok(config),
@@ -276,10 +272,7 @@ impl Config {
         environment: &Environment<'_>,
     ) -> Result<(Config, Vec<ConfigError>), ConfigErrors> {
         let mut config = Config::built_in(environment.modules_directory());
-        let Some(main_file) = explicit
-            .map(Path::to_owned)
-            .or_else(|| environment.main_file())
-        else {
+        let Some(main_file) = explicit.map(Path::to_owned).or_else(|| environment.main_file()) else {
             return Ok((config, Vec::new()));
         };
         let mut errors = Vec::new();
@@ -295,17 +288,11 @@ impl Config {
             Vec::new()
         });
         let concerns_all = errors.iter().any(|error| error.handler.is_none());
-        errors.extend(
-            files
-                .into_iter()
-                .flat_map(|file| config.apply_drop_in(file)),
-        );
+        errors.extend(files.into_iter().flat_map(|file| config.apply_drop_in(file)));
         if concerns_all {
             return Err(ConfigErrors(errors));
         }
-        let Config {
-            handlers, broken, ..
-        } = &mut config;
+        let Config { handlers, broken, .. } = &mut config;
         handlers.retain(|name, _| !broken.contains_key(name));
         Ok((config, errors))
     }
@@ -325,11 +312,7 @@ impl Config {
 
     /// The file with a mistake that keeps a handler from being served.
     pub fn mistake_about(&self, name: &str) -> Option<&Path> {
-        let doubtful = || {
-            self.doubtful
-                .as_ref()
-                .filter(|_| !self.handlers.contains_key(name))
-        };
+        let doubtful = || self.doubtful.as_ref().filter(|_| !self.handlers.contains_key(name));
         let file = self.broken.get(name).or_else(doubtful);
         file.map(PathBuf::as_path)
     }
@@ -440,9 +423,7 @@ pub fn drop_in_folder(main_file: &Path) -> PathBuf {
 pub fn valid_handler_name(name: &str) -> bool {
     let printable = |byte: u8| matches!(byte, b' '..=b'~');
     (1..=255).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| printable(byte) && byte != b':' && byte != b'/')
+        && name.bytes().all(|byte| printable(byte) && byte != b':' && byte != b'/')
         && name != "."
         && name != ".."
 }

@@ -109,18 +109,13 @@ fn sum(text: &str, units: &Units) -> Result<u64, String> {
     let mut total: u64 = 0;
     while !rest.is_empty() {
         let (number, after) = split_before(rest, |c| !c.is_ascii_digit());
-        let (unit, after) = split_before(after.trim_start(), |c| {
-            c.is_ascii_digit() || c.is_whitespace()
-        });
+        let (unit, after) = split_before(after.trim_start(), |c| c.is_ascii_digit() || c.is_whitespace());
         let known = units.factors.iter().find(|(name, _)| *name == unit);
         let (false, Some((_, factor))) = (number.is_empty(), known) else {
             return Err(malformed());
         };
         // Nothing but digits, so a number that does not parse is too large.
-        let part = number
-            .parse()
-            .ok()
-            .and_then(|n: u64| n.checked_mul(*factor));
+        let part = number.parse().ok().and_then(|n: u64| n.checked_mul(*factor));
         total = part
             .and_then(|part| total.checked_add(part))
             .ok_or_else(|| format!("{} is too large", quoted(text)))?;

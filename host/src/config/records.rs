@@ -26,9 +26,7 @@ impl Records {
             let limits = (handler.limits != config.defaults).then_some(handler.limits);
             let http = (handler.http != config.http).then_some(handler.http);
             let record: (_, Record<&HandlerConfig>) = (name, (limits, http, handler));
-            records
-                .starts
-                .push(u32::try_from(records.bytes.len()).ok()?);
+            records.starts.push(u32::try_from(records.bytes.len()).ok()?);
             records.bytes = postcard::to_extend(&record, records.bytes).ok()?;
         }
         Some(records)
@@ -36,12 +34,9 @@ impl Records {
 
     /// The handler of that name, if there is one. `config` has the defaults.
     pub(super) fn handler(&self, name: &str, config: &Config) -> Option<HandlerConfig> {
-        let found = self
-            .starts
-            .binary_search_by(|&at| self.split(at).0.cmp(name));
+        let found = self.starts.binary_search_by(|&at| self.split(at).0.cmp(name));
         let (_, record) = self.split(self.starts[found.ok()?]);
-        let record: (Record<HandlerConfig>, &[u8]) =
-            postcard::take_from_bytes(record).expect(INTACT);
+        let record: (Record<HandlerConfig>, &[u8]) = postcard::take_from_bytes(record).expect(INTACT);
         let (limits, http, handler) = record.0;
         Some(HandlerConfig {
             limits: limits.unwrap_or(config.defaults),

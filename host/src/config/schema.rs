@@ -19,9 +19,7 @@ use super::error::{ConfigError, Place, quoted};
 use super::source::SourceFile;
 use super::suggest::closest;
 use super::value;
-use super::{
-    Access, Config, DirGrant, HandlerConfig, HostConfig, Http, Limits, valid_handler_name,
-};
+use super::{Access, Config, DirGrant, HandlerConfig, HostConfig, Http, Limits, valid_handler_name};
 
 /// Which of the two kinds of file this is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,11 +90,7 @@ const HANDLER: Keys = &[
 const DIR: Keys = &["host", "guest", "access"];
 
 /// Where a key that is unknown here may belong; the first that knows it is named.
-const TABLES: [(&str, Keys); 3] = [
-    ("[host]", HOST),
-    ("[defaults]", DEFAULTS),
-    ("[handler.NAME]", HANDLER),
-];
+const TABLES: [(&str, Keys); 3] = [("[host]", HOST), ("[defaults]", DEFAULTS), ("[handler.NAME]", HANDLER)];
 
 /// Reads `source` into `config` and tells everything that is wrong with it, by position. After an
 /// error `config` is incomplete: what the error concerns must not be used.
@@ -142,9 +136,7 @@ impl Checker<'_> {
                 "stack" => self.set(&mut host.stack, key, value, value::stack),
                 "max-memory" => self.set(&mut host.max_memory, key, value, value::max_memory),
                 "max-connections" => self.set(&mut host.max_connections, key, value, value::bound),
-                "require-sandbox" => {
-                    self.set(&mut host.require_sandbox, key, value, value::boolean)
-                }
+                "require-sandbox" => self.set(&mut host.require_sandbox, key, value, value::boolean),
                 _ => self.unknown(key, HOST),
             }
         }
@@ -152,8 +144,7 @@ impl Checker<'_> {
 
     fn defaults(&mut self, key: &Key<'_>, value: &Value<'_>, config: &mut Config) {
         for (key, value) in self.table(key, value) {
-            let known = self.limit(key, value, &mut config.defaults)
-                || self.http(key, value, &mut config.http);
+            let known = self.limit(key, value, &mut config.defaults) || self.http(key, value, &mut config.http);
             if !known {
                 self.unknown(key, DEFAULTS);
             }
@@ -187,12 +178,7 @@ impl Checker<'_> {
                 self.set(&mut limits.max_connections, key, value, value::count);
             }
             "max-connections-per-source" => {
-                self.set(
-                    &mut limits.max_connections_per_source,
-                    key,
-                    value,
-                    value::bound,
-                );
+                self.set(&mut limits.max_connections_per_source, key, value, value::bound);
             }
             "max-log" => self.set(&mut limits.max_log, key, value, value::bound),
             _ => return false,

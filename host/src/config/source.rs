@@ -95,12 +95,7 @@ impl SourceFile {
             column if column > EXCERPT_WIDTH * 3 / 4 => column - EXCERPT_WIDTH / 2,
             _ => 0,
         };
-        let shown: String = line
-            .chars()
-            .skip(left)
-            .take(EXCERPT_WIDTH)
-            .map(printable)
-            .collect();
+        let shown: String = line.chars().skip(left).take(EXCERPT_WIDTH).map(printable).collect();
         let indent = position.column - 1 - left;
         let marked = self.text.get(span).unwrap_or_default();
         let marked = marked.lines().next().unwrap_or_default().chars().count();
@@ -130,10 +125,7 @@ fn not_utf8(path: &Path, bytes: &[u8]) -> ConfigError {
     // Everything before the first bad byte stays as it is, so the position is right.
     let valid = bytes.utf8_chunks().next().map_or(0, |c| c.valid().len());
     let source = SourceFile::new(path, String::from_utf8_lossy(bytes).into_owned());
-    source.error(
-        valid..valid,
-        "not UTF-8 text (save the file as UTF-8)".into(),
-    )
+    source.error(valid..valid, "not UTF-8 text (save the file as UTF-8)".into())
 }
 
 /// What a file holds must not steer the terminal it is shown on.

@@ -111,11 +111,7 @@ fn drop_ins_follow_in_the_order_of_their_names() {
     let config = world.load();
     let names: Vec<_> = config.handlers.keys().collect();
     assert_eq!(names, ["a", "b", "c"]);
-    let files = [
-        "wasm-sock.toml",
-        "handlers.d/10-c.toml",
-        "handlers.d/20-b.toml",
-    ];
+    let files = ["wasm-sock.toml", "handlers.d/10-c.toml", "handlers.d/20-b.toml"];
     assert_eq!(config.files, files.map(|name| world.path(name)));
 }
 
@@ -123,14 +119,8 @@ fn drop_ins_follow_in_the_order_of_their_names() {
 fn drop_ins_need_no_main_file_and_build_on_its_tables_if_there_is_one() {
     let world = World::new(&[("handlers.d/a.toml", "[handler.a]\nmodule = 'a.wasm'")]);
     let module = |world: &World| world.load().handler("a").module.clone();
-    assert_eq!(
-        module(&world),
-        Some("/var/lib/wasm-sock/modules/a.wasm".into())
-    );
-    world.write(
-        "wasm-sock.toml",
-        "[host]\nmodules = '/m'\n[defaults]\nmemory = '1MiB'",
-    );
+    assert_eq!(module(&world), Some("/var/lib/wasm-sock/modules/a.wasm".into()));
+    world.write("wasm-sock.toml", "[host]\nmodules = '/m'\n[defaults]\nmemory = '1MiB'");
     assert_eq!(module(&world), Some("/m/a.wasm".into()));
     assert_eq!(world.load().handler("a").limits.memory, 1 << 20);
 }
@@ -162,9 +152,7 @@ fn an_explicit_file_comes_with_the_drop_ins_beside_it_and_nothing_else() {
         ("other/my.toml", "[handler.a]"),
         ("other/handlers.d/b.toml", "[handler.b]"),
     ]);
-    let config = world
-        .load_file(Some(&world.path("other/my.toml")))
-        .expect("valid");
+    let config = world.load_file(Some(&world.path("other/my.toml"))).expect("valid");
     let names: Vec<_> = config.handlers.keys().collect();
     assert_eq!(names, ["a", "b"]);
 }
@@ -172,13 +160,8 @@ fn an_explicit_file_comes_with_the_drop_ins_beside_it_and_nothing_else() {
 #[test]
 fn an_explicit_file_must_exist() {
     let world = World::new(&[]);
-    let errors = world
-        .load_file(Some(&world.path("no.toml")))
-        .expect_err("an error");
-    assert_eq!(
-        world.without_folder(&errors),
-        "no.toml: no such file (see --config)"
-    );
+    let errors = world.load_file(Some(&world.path("no.toml"))).expect_err("an error");
+    assert_eq!(world.without_folder(&errors), "no.toml: no such file (see --config)");
 }
 
 #[test]
@@ -192,10 +175,7 @@ fn a_user_is_served_from_the_xdg_folders_or_from_home() {
     world.variables = vec![("HOME", home.clone())];
     let config = world.load();
     assert!(config.handlers.contains_key("home"));
-    assert_eq!(
-        config.host.modules,
-        home.join(".local/state/wasm-sock/modules")
-    );
+    assert_eq!(config.host.modules, home.join(".local/state/wasm-sock/modules"));
     world.variables.push(("XDG_CONFIG_HOME", home.join("xdg")));
     world.variables.push(("XDG_STATE_HOME", home.join("state")));
     let config = world.load();
@@ -216,10 +196,7 @@ fn the_folders_that_systemd_names_win_and_of_several_the_first_counts() {
         ];
         let config = world.load();
         assert!(config.handlers.contains_key("systemd"));
-        assert_eq!(
-            config.host.modules,
-            Path::new("/var/lib/private/mine/modules")
-        );
+        assert_eq!(config.host.modules, Path::new("/var/lib/private/mine/modules"));
     }
 }
 
@@ -251,10 +228,7 @@ fn a_user_without_a_home_runs_with_the_defaults() {
     let mut world = World::new(&[]);
     world.user_manager = true;
     world.variables.clear();
-    assert_eq!(
-        world.load().host.modules,
-        Path::new("/var/lib/wasm-sock/modules")
-    );
+    assert_eq!(world.load().host.modules, Path::new("/var/lib/wasm-sock/modules"));
 }
 
 #[test]
@@ -339,15 +313,9 @@ fn a_file_of_1_mib_is_read_and_a_larger_one_is_not() {
 
 #[test]
 fn a_byte_order_mark_and_windows_line_ends_are_no_matter() {
-    let world = World::new(&[(
-        "wasm-sock.toml",
-        "\u{feff}[handler.a]\r\nargs = ['x']\r\nz = 1\r\n",
-    )]);
+    let world = World::new(&[("wasm-sock.toml", "\u{feff}[handler.a]\r\nargs = ['x']\r\nz = 1\r\n")]);
     let errors = world.errors();
-    assert!(
-        errors.starts_with("wasm-sock.toml:3:1: unknown key \"z\""),
-        "{errors}"
-    );
+    assert!(errors.starts_with("wasm-sock.toml:3:1: unknown key \"z\""), "{errors}");
     assert!(errors.ends_with("\n  3 | z = 1\n    | ^"), "{errors:?}");
 }
 
@@ -377,18 +345,7 @@ fn a_handler_name_is_what_systemd_allows_and_safe_as_a_file_name() {
     ] {
         assert!(valid_handler_name(name), "{name}");
     }
-    for name in [
-        "",
-        ".",
-        "..",
-        "a/b",
-        "a:b",
-        "a\n",
-        "a\0",
-        "\x7f",
-        "ü",
-        &"n".repeat(256),
-    ] {
+    for name in ["", ".", "..", "a/b", "a:b", "a\n", "a\0", "\x7f", "ü", &"n".repeat(256)] {
         assert!(!valid_handler_name(name), "{name}");
     }
 }

@@ -163,9 +163,7 @@ pub(super) fn boolean(value: &DeValue<'_>) -> Reading<bool> {
 /// A string that can be handed to the guest or to the kernel: both end strings at NUL.
 pub(super) fn string(value: &DeValue<'_>) -> Reading<String> {
     match value {
-        DeValue::String(text) if text.contains('\0') => {
-            Err(format!("{} must not contain NUL", quoted(text)))
-        }
+        DeValue::String(text) if text.contains('\0') => Err(format!("{} must not contain NUL", quoted(text))),
         DeValue::String(text) => Ok(text.to_string()),
         // The usual slip: PORT = 80.
         DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
@@ -207,9 +205,7 @@ pub(super) fn absolute_path(value: &DeValue<'_>) -> Reading<PathBuf> {
 /// and none has `..` in it, which could never be opened.
 pub(super) fn guest_path(value: &DeValue<'_>) -> Reading<String> {
     let path = string(value)?;
-    let climbs = Path::new(&path)
-        .components()
-        .any(|part| part == Component::ParentDir);
+    let climbs = Path::new(&path).components().any(|part| part == Component::ParentDir);
     if path.is_empty() || climbs {
         return Err(format!(
             "cannot be {} (allowed: \".\", or a path without \"..\" such as \"/data\" or \"data\")",

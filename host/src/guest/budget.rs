@@ -65,13 +65,9 @@ pub struct Budget {
 pub enum Refused {
     #[error("ran out of memory (raise `memory` if it needs more)")]
     Memory,
-    #[error(
-        "its instance takes more than its memory before it begins (raise `memory` if it needs more)"
-    )]
+    #[error("its instance takes more than its memory before it begins (raise `memory` if it needs more)")]
     Start,
-    #[error(
-        "all guests together ran out of memory (raise `max-memory` in [host] if they may have more)"
-    )]
+    #[error("all guests together ran out of memory (raise `max-memory` in [host] if they may have more)")]
     MemoryOfAll,
     #[error("ran out of table elements (raise `table-elements` if it needs more)")]
     Elements,
@@ -98,12 +94,10 @@ impl Budget {
         if u64::from(cost.copied) > limits.memory {
             return Err(Refused::Start);
         }
-        budget
-            .grow(cost.held as usize, 0)
-            .map_err(|why| match why {
-                Refused::Memory => Refused::Start,
-                why => why,
-            })?;
+        budget.grow(cost.held as usize, 0).map_err(|why| match why {
+            Refused::Memory => Refused::Start,
+            why => why,
+        })?;
         Ok(budget)
     }
 
@@ -169,12 +163,7 @@ impl Drop for Budget {
 }
 
 impl ResourceLimiter for Budget {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         Ok(self.may_grow(desired.saturating_sub(current), 0))
     }
 
@@ -183,12 +172,7 @@ impl ResourceLimiter for Budget {
         64
     }
 
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let elements = desired.saturating_sub(current);
         Ok(self.may_grow(elements.saturating_mul(ELEMENT), elements))
     }

@@ -214,10 +214,7 @@ fn now(exact: bool) -> u64 {
 
 /// What a clock says, in nanoseconds.
 fn read(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: clock_gettime(2) writes the time it is given, and fails for a thread that is gone.
     unsafe {
         libc::clock_gettime(clock, &mut time);

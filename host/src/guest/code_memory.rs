@@ -47,8 +47,7 @@ impl Header {
         let mut table = [0; MOST_SECTIONS * SECTION_HEADER];
         let table = table.get_mut(..count * SECTION_HEADER)?;
         file.read_exact_at(table, sections).ok()?;
-        let is_code =
-            |section: &[u8]| number(section, 8, 8).is_some_and(|flags| flags & SHF_EXECINSTR != 0);
+        let is_code = |section: &[u8]| number(section, 8, 8).is_some_and(|flags| flags & SHF_EXECINSTR != 0);
         let mut sections = table.chunks_exact(SECTION_HEADER);
         let code = sections.find(|section| is_code(section));
         Some(Self {

@@ -106,8 +106,7 @@ impl Connection {
     /// What comes is HTTP: none of it is urgent (`tcp(7)`), which a read would stop at. Unix sockets have more
     /// that reads stop at, such as descriptors.
     pub fn carries_http(&self) {
-        self.short_is_all
-            .store(self.transport == Transport::Tcp, Relaxed);
+        self.short_is_all.store(self.transport == Transport::Tcp, Relaxed);
     }
 
     /// Waits until the guest tries to send more than it may.
@@ -233,8 +232,7 @@ impl Connection {
             // An empty one is taken, too, though it looks like the end.
             let mut packet = Vec::with_capacity(self.packet_size()?.max(1));
             self.attempt(Interest::READABLE, |fd| {
-                rustix::net::recv(fd, spare_capacity(&mut packet), RecvFlags::empty())
-                    .map(|(count, _)| count)
+                rustix::net::recv(fd, spare_capacity(&mut packet), RecvFlags::empty()).map(|(count, _)| count)
             })?;
             self.received.fetch_add(packet.len() as u64, Relaxed);
             *unread = packet.into();
@@ -266,8 +264,7 @@ impl Connection {
         }
         let room = buffer.capacity() - buffer.len();
         self.receive(room, |fd| {
-            rustix::net::recv(fd, spare_capacity(buffer), RecvFlags::empty())
-                .map(|(count, _)| count)
+            rustix::net::recv(fd, spare_capacity(buffer), RecvFlags::empty()).map(|(count, _)| count)
         })
     }
 
@@ -355,9 +352,7 @@ impl Connection {
     }
 
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.try_send_with(bytes.len(), |fd| {
-            rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)
-        })
+        self.try_send_with(bytes.len(), |fd| rustix::net::send(fd, bytes, SendFlags::NOSIGNAL))
     }
 
     /// Writes as much of `buffers` as goes without waiting, or all of them as one packet.
@@ -392,8 +387,7 @@ impl Connection {
             let _ = sockopt::set_tcp_nodelay(&*self.fd, true);
         }
         let sent = self.attempt(Interest::WRITABLE, send);
-        self.is_full
-            .store(sent.as_ref().is_err_and(would_block), Relaxed);
+        self.is_full.store(sent.as_ref().is_err_and(would_block), Relaxed);
         let count = sent?;
         trace::pass(Mark::FirstByte);
         self.sent.fetch_add(count as u64, Relaxed);
@@ -518,8 +512,8 @@ impl Connection {
             Ok(events) if events.contains(PollFlags::ERR) => true,
             // Who has said all has not gone.
             Ok(events) if events.contains(PollFlags::HUP) && !self.sends_no_more.load(Relaxed) => {
-                let has_unread = matches!(rustix::io::ioctl_fionread(&*self.fd), Ok(1..))
-                    || !lock(&self.unread).is_empty();
+                let has_unread =
+                    matches!(rustix::io::ioctl_fionread(&*self.fd), Ok(1..)) || !lock(&self.unread).is_empty();
                 self.transport == Transport::Tcp || !has_unread
             }
             Ok(_) | Err(Errno::INTR) => false,
@@ -552,10 +546,7 @@ impl Connection {
     /// What `poll(2)` says of the socket now.
     fn poll(&self, interest: PollFlags) -> rustix::io::Result<PollFlags> {
         let mut fds = [PollFd::new(&*self.fd, interest)];
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut fds, Some(&now))?;
         Ok(fds[0].revents())
     }
@@ -566,11 +557,7 @@ impl Connection {
 pub struct Stream(pub Arc<Connection>);
 
 impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         // Whoever always finds something to read must let the other tasks have their turn.
         let turn = ready!(poll_proceed(context));
         loop {
@@ -611,11 +598,7 @@ impl Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_with(context, |connection| connection.try_send(bytes))
     }
 

@@ -104,9 +104,7 @@ impl Context {
 fn make(mut builder: WasiCtxBuilder, who: &Arc<Who>, stdio: Option<&Stdio>) -> Box<Made> {
     let log = Lines::new(who.clone());
     match stdio {
-        Some(stdio) => builder
-            .stdin(Stdin(stdio.clone()))
-            .stdout(Stdout(stdio.clone())),
+        Some(stdio) => builder.stdin(Stdin(stdio.clone())).stdout(Stdout(stdio.clone())),
         None => builder.stdout(log.clone()),
     };
     let reach = Reach::new(who.clone());

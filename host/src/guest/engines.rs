@@ -66,11 +66,7 @@ const HOST_STACK: usize = 512 << 10;
 /// An engine, whose instances come from a pool if one is described.
 ///
 /// How much `stack` a guest has is no part of what is compiled: artifacts stay as they are.
-pub fn engine(
-    support: Support,
-    stack: u32,
-    pool: Option<PoolingAllocationConfig>,
-) -> wasmtime::Result<Engine> {
+pub fn engine(support: Support, stack: u32, pool: Option<PoolingAllocationConfig>) -> wasmtime::Result<Engine> {
     let mut config = wasm_sock_engine::config(support);
     config
         .with_custom_code_memory(Some(Arc::new(FromFile)))

@@ -23,9 +23,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
     self as filesystem, DescriptorFlags, ErrorCode, HostDescriptor, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::bindings::io::poll;
-use wasmtime_wasi::p2::bindings::sockets::network::{
-    ErrorCode as SocketErrorCode, Host as _, IpAddressFamily,
-};
+use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode as SocketErrorCode, Host as _, IpAddressFamily};
 use wasmtime_wasi::p2::bindings::sockets::{tcp_create_socket, udp_create_socket};
 use wasmtime_wasi::p2::{DynPollable, TcpSocket, UdpSocket};
 use wasmtime_wasi::sockets::WasiSocketsView;
@@ -181,9 +179,7 @@ pub fn limit(linker: &mut Linker<State>, interface: &str) -> Result<()> {
                 })?;
             }
             "wasi:io/poll" => {
-                instance.func_wrap_async("poll", |store, arguments| {
-                    Box::new(wait_for(store, arguments))
-                })?;
+                instance.func_wrap_async("poll", |store, arguments| Box::new(wait_for(store, arguments)))?;
             }
             _ => {}
         }
@@ -191,13 +187,7 @@ pub fn limit(linker: &mut Linker<State>, interface: &str) -> Result<()> {
     })
 }
 
-type Open = (
-    Resource<Descriptor>,
-    PathFlags,
-    String,
-    OpenFlags,
-    DescriptorFlags,
-);
+type Open = (Resource<Descriptor>, PathFlags, String, OpenFlags, DescriptorFlags);
 
 async fn open_at(
     mut store: Store<'_>,
@@ -229,12 +219,10 @@ fn create_tcp_socket(
         return Ok((Err(SocketErrorCode::NewSocketLimit),));
     }
     let mut view = state.sockets();
-    Ok((
-        match tcp_create_socket::Host::create_tcp_socket(&mut view, family) {
-            Ok(socket) => Ok(socket),
-            Err(error) => Err(view.convert_error_code(error)?),
-        },
-    ))
+    Ok((match tcp_create_socket::Host::create_tcp_socket(&mut view, family) {
+        Ok(socket) => Ok(socket),
+        Err(error) => Err(view.convert_error_code(error)?),
+    },))
 }
 
 async fn create_udp_socket(
@@ -254,10 +242,7 @@ async fn create_udp_socket(
     ))
 }
 
-async fn wait_for(
-    mut store: Store<'_>,
-    (handles,): (Vec<Resource<DynPollable>>,),
-) -> Result<(Vec<u32>,)> {
+async fn wait_for(mut store: Store<'_>, (handles,): (Vec<Resource<DynPollable>>,)) -> Result<(Vec<u32>,)> {
     if handles.len() > MOST_WAITED_FOR {
         wasmtime::bail!("waited for more than {MOST_WAITED_FOR} handles at once");
     }

@@ -30,10 +30,7 @@ pub fn define_body(linker: &mut Linker<State>) -> Result<()> {
     })
 }
 
-fn body(
-    mut store: StoreContextMut<'_, State>,
-    (response,): (Resource<HostOutgoingResponse>,),
-) -> Result<(Body,)> {
+fn body(mut store: StoreContextMut<'_, State>, (response,): (Resource<HostOutgoingResponse>,)) -> Result<(Body,)> {
     let answers_head = store.data().context.answers_head;
     let mut http = store.data_mut().http();
     if !answers_head {

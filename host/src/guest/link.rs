@@ -100,9 +100,7 @@ fn define_p2(l: &mut Linker<State>, interface: &str) -> wasmtime::Result<bool> {
         "wasi:clocks/monotonic-clock" => {
             clocks::monotonic_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
         }
-        "wasi:random/random" => {
-            random::random::add_to_linker::<State, WasiRandom>(l, State::random)?
-        }
+        "wasi:random/random" => random::random::add_to_linker::<State, WasiRandom>(l, State::random)?,
         "wasi:random/insecure" => {
             random::insecure::add_to_linker::<State, WasiRandom>(l, State::random)?;
         }
@@ -136,21 +134,11 @@ fn define_cli(l: &mut Linker<State>, interface: &str) -> wasmtime::Result<bool> 
         "wasi:cli/stdin" => cli::stdin::add_to_linker::<State, WasiCli>(l, State::cli)?,
         "wasi:cli/stdout" => cli::stdout::add_to_linker::<State, WasiCli>(l, State::cli)?,
         "wasi:cli/stderr" => cli::stderr::add_to_linker::<State, WasiCli>(l, State::cli)?,
-        "wasi:cli/terminal-input" => {
-            cli::terminal_input::add_to_linker::<State, WasiCli>(l, State::cli)?
-        }
-        "wasi:cli/terminal-output" => {
-            cli::terminal_output::add_to_linker::<State, WasiCli>(l, State::cli)?
-        }
-        "wasi:cli/terminal-stdin" => {
-            cli::terminal_stdin::add_to_linker::<State, WasiCli>(l, State::cli)?
-        }
-        "wasi:cli/terminal-stdout" => {
-            cli::terminal_stdout::add_to_linker::<State, WasiCli>(l, State::cli)?
-        }
-        "wasi:cli/terminal-stderr" => {
-            cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?
-        }
+        "wasi:cli/terminal-input" => cli::terminal_input::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/terminal-output" => cli::terminal_output::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/terminal-stdin" => cli::terminal_stdin::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/terminal-stdout" => cli::terminal_stdout::add_to_linker::<State, WasiCli>(l, State::cli)?,
+        "wasi:cli/terminal-stderr" => cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?,
         _ => return Ok(false),
     }
     Ok(true)

@@ -112,8 +112,7 @@ impl Writer {
     fn tell_dropped(&self, dropped: &mut u64) {
         let count = std::mem::take(dropped);
         if count > 0 {
-            let message =
-                format_args!("{count} lines dropped (raise `max-log` if it may log more)");
+            let message = format_args!("{count} lines dropped (raise `max-log` if it may log more)");
             self.who.log(Level::Warning, message);
         }
     }
@@ -168,11 +167,7 @@ impl OutputStream for Lines {
 }
 
 impl AsyncWrite for Lines {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(poll_proceed(context)).made_progress();
         self.0.write(bytes);
         Poll::Ready(Ok(bytes.len()))

@@ -58,9 +58,7 @@ pub fn define_p2(linker: &mut Linker<State>) -> Result<()> {
     )?;
     instance.func_wrap(
         "[method]resolve-address-stream.subscribe",
-        |mut store: Store<'_>,
-         (lookup,): (Resource<Lookup>,)|
-         -> Result<(Resource<DynPollable>,)> {
+        |mut store: Store<'_>, (lookup,): (Resource<Lookup>,)| -> Result<(Resource<DynPollable>,)> {
             Ok((subscribe(store.data_mut().ctx().table, lookup)?,))
         },
     )

@@ -123,9 +123,8 @@ impl Reach {
             drop(turn);
             addresses.map(|addresses| addresses.map(|a| a.ip().to_canonical()).collect())
         };
-        let addresses: io::Result<Vec<IpAddr>> = tokio::task::spawn_blocking(resolve)
-            .await
-            .map_err(io::Error::other)?;
+        let addresses: io::Result<Vec<IpAddr>> =
+            tokio::task::spawn_blocking(resolve).await.map_err(io::Error::other)?;
         let addresses = addresses.inspect_err(|error| {
             let message = format_args!("cannot look up {name}: {error}");
             self.who.log(Level::Warning, message);
@@ -144,10 +143,13 @@ impl Reach {
                     found.push(entry);
                 }
             } else if !self.is_granted(ip) {
-                self.who.log(Level::Warning, format_args!(
-                    "{name} is {ip}, which is not on the public internet, and was kept from it (if \
+                self.who.log(
+                    Level::Warning,
+                    format_args!(
+                        "{name} is {ip}, which is not on the public internet, and was kept from it (if \
                      that is where it belongs, allow-outbound needs the address as well)"
-                ));
+                    ),
+                );
                 continue;
             }
             admitted.push(ip);

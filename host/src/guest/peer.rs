@@ -86,11 +86,7 @@ impl Peer {
     /// `REMOTE_PORT`, and the variables of UCSPI (`tcp-environ(5)`, `ucspi-unix(5)`).
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::Internet {
-                names,
-                remote,
-                local,
-            } => {
+            Self::Internet { names, remote, local } => {
                 let mut environment = vec![("PROTO", names.protocol.to_owned())];
                 if let Some(local) = local.address() {
                     environment.push((names.local_ip, local.ip().to_string()));
@@ -131,8 +127,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Internet {
-                remote: Some(remote),
-                ..
+                remote: Some(remote), ..
             } => write_address(f, remote),
             Self::Unix(Some(Credentials { uid, pid, .. })) => write!(f, "uid {uid} pid {pid}"),
             Self::UnixSocket(name) => f.write_str(name),

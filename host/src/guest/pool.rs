@@ -165,11 +165,7 @@ impl Pool {
 
 impl Place {
     /// The guest of a program, as it is `linked` for the first time here.
-    pub fn guest(
-        &self,
-        program: u64,
-        linked: impl FnOnce(&Engine) -> Option<Guest>,
-    ) -> Option<Arc<Guest>> {
+    pub fn guest(&self, program: u64, linked: impl FnOnce(&Engine) -> Option<Guest>) -> Option<Arc<Guest>> {
         let guests = self.0.guests.lock();
         let mut guests = guests.unwrap_or_else(PoisonError::into_inner);
         let guest = guests.entry(program);

@@ -194,9 +194,7 @@ impl Guest {
     fn link(code: &Code) -> Result<Self, String> {
         let (engine, guest) = match &code.unit {
             Unit::Core(module) => (module.engine(), link_core(module)?),
-            Unit::Component(component) => {
-                (component.engine(), link_component(component, code.cost)?)
-            }
+            Unit::Component(component) => (component.engine(), link_component(component, code.cost)?),
         };
         if let Some(ticks) = clock::start(engine) {
             // The engine of the process, and not of a pool: it stays.
@@ -223,9 +221,7 @@ fn link_core(module: &Module) -> Result<Guest, String> {
         .and_then(|export| export.func().cloned())
         .is_none()
     {
-        return Err(
-            "exports no function `_start`: it was built as a library, not as a program".into(),
-        );
+        return Err("exports no function `_start`: it was built as a library, not as a program".into());
     }
     let mut linker = Linker::new(module.engine());
     // A module may import the same function any number of times: Go's and AssemblyScript's do.
@@ -277,7 +273,9 @@ fn world(exports: &[&str]) -> Result<World, String> {
         Some(name) => format!(
             "exports {name}, which cannot be served: wasi:cli/run and wasi:http/incoming-handler of WASI 0.2 can, and wasi:cli/run and wasi:http/handler of 0.3"
         ),
-        None => "exports neither wasi:cli/run nor an HTTP handler: it was built as a library, not as a program".into(),
+        None => {
+            "exports neither wasi:cli/run nor an HTTP handler: it was built as a library, not as a program".into()
+        }
     })
 }
 
@@ -296,9 +294,7 @@ fn link_component(component: &Component, cost: InstanceCost) -> Result<Guest, St
         }
         defined.push(interface);
         if !link::define(&mut linker, import).map_err(|e| format!("{e:#}"))? {
-            return Err(format!(
-                "imports {import}, which this host does not provide"
-            ));
+            return Err(format!("imports {import}, which this host does not provide"));
         }
     }
     let pre = linker.instantiate_pre(component);

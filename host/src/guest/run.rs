@@ -54,10 +54,7 @@ impl End {
     pub fn report(&self) -> (Level, Cow<'static, str>) {
         match self {
             Self::Exit(0) => (Level::Info, "served".into()),
-            Self::Exit(code) => (
-                Level::Warning,
-                format!("failed with exit code {code}").into(),
-            ),
+            Self::Exit(code) => (Level::Warning, format!("failed with exit code {code}").into()),
             Self::Trap(why) => (Level::Error, format!("ended: {why}").into()),
         }
     }
@@ -171,11 +168,7 @@ where
 
 /// Polls the guest, and ends it when it has used up its CPU time: while it waits for the host to do something for
 /// it, it is not interrupted.
-fn poll<F: Future<Output = End>>(
-    guest: &mut Metered<F>,
-    context: &mut Context<'_>,
-    meter: &Meter,
-) -> Poll<End> {
+fn poll<F: Future<Output = End>>(guest: &mut Metered<F>, context: &mut Context<'_>, meter: &Meter) -> Poll<End> {
     if let Poll::Ready(end) = Pin::new(guest).poll(context) {
         return Poll::Ready(end);
     }
@@ -284,8 +277,8 @@ pub fn end_of(result: wasmtime::Result<i32>, store: &Store<State>) -> End {
     }
     let mut why = describe(&error);
     // As many handles as its memory is enough for: the clock may not have come to count them.
-    let ran_out_of_handles = why.contains("store handle limit exceeded")
-        && store.max_component_handles() < handles::MOST;
+    let ran_out_of_handles =
+        why.contains("store handle limit exceeded") && store.max_component_handles() < handles::MOST;
     if ran_out_of_handles {
         why = format!("{}: {why}", Refused::Memory);
     } else if let Some(refused) = store.data().budget.refused {

@@ -195,9 +195,10 @@ impl Service {
         let outcome = async {
             match answered.await {
                 Ok(Ok(response)) => Ok(response),
-                Ok(Err(error)) if error.downcast_ref::<ErrorCode>().is_some() => Err(
-                    NoAnswer::Failed(format!("answered with the error {}", describe(&error))),
-                ),
+                Ok(Err(error)) if error.downcast_ref::<ErrorCode>().is_some() => Err(NoAnswer::Failed(format!(
+                    "answered with the error {}",
+                    describe(&error)
+                ))),
                 // Its instance came to an end, and is about to say why.
                 _ => Err(NoAnswer::Failed(match seat.instance.get() {
                     Some(instance) => instance.end.wait().await.clone(),
@@ -262,11 +263,7 @@ impl Service {
 
 impl Lane {
     /// The next request that waits. When there is none, the task is woken for the next.
-    fn poll_next_job<'a>(
-        &'a self,
-        context: &mut Context<'_>,
-        mut woken: Pin<&mut Notified<'a>>,
-    ) -> Option<Job> {
+    fn poll_next_job<'a>(&'a self, context: &mut Context<'_>, mut woken: Pin<&mut Notified<'a>>) -> Option<Job> {
         loop {
             woken.as_mut().enable();
             if let Some(job) = lock(&self.waiting).pop_front() {
@@ -335,22 +332,16 @@ impl Worker {
                             let store = store.as_context_mut();
                             Prepared::new(store, proxy, request, State::http, answer)
                         });
-                        calls.push(
-                            async move { prepared?.run(accessor, std::future::pending()).await },
-                        );
+                        calls.push(async move { prepared?.run(accessor, std::future::pending()).await });
                     }
                     match calls.poll_next_unpin(context) {
                         Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                         Poll::Ready(Some(Ok(_))) => continue,
                         Poll::Ready(None) | Poll::Pending => {}
                     }
-                    let is_ready = accessor
-                        .poll_ready_for_concurrent_call(function, context)
-                        .is_ready();
+                    let is_ready = accessor.poll_ready_for_concurrent_call(function, context).is_ready();
                     let may_take = is_ready && self.instance.may_take(&bounds);
-                    self.set_available(
-                        may_take && (calls.is_empty() || self.instance.waits.load(SeqCst)),
-                    );
+                    self.set_available(may_take && (calls.is_empty() || self.instance.waits.load(SeqCst)));
                     if self.is_available && taken == AT_ONCE {
                         // Other tasks come first.
                         context.waker().wake_by_ref();
@@ -453,9 +444,7 @@ impl Instance {
 
     fn may_take(&self, bounds: &Bounds) -> bool {
         let taken = self.taken.load(SeqCst);
-        taken < bounds.reuse
-            && !self.condemned.load(SeqCst)
-            && lock(&self.seats).len() < bounds.concurrency as usize
+        taken < bounds.reuse && !self.condemned.load(SeqCst) && lock(&self.seats).len() < bounds.concurrency as usize
     }
 
     /// Forgets the requests that have left or expired. A request that expired condemns the instance,
@@ -465,9 +454,7 @@ impl Instance {
         let mut seats = lock(&self.seats);
         let before = seats.len();
         seats.retain(|seat| {
-            let expired = seat
-                .deadline
-                .is_some_and(|deadline| deadline + SLACK <= now);
+            let expired = seat.deadline.is_some_and(|deadline| deadline + SLACK <= now);
             if expired {
                 self.condemned.store(true, SeqCst);
             }

@@ -40,11 +40,7 @@ impl State {
     ///
     /// # Errors
     /// When a granted directory cannot be opened, or its instance takes more than it may have.
-    pub fn new(
-        who: Arc<Who>,
-        cost: InstanceCost,
-        stdio: Option<Stdio>,
-    ) -> Result<Self, StateError> {
+    pub fn new(who: Arc<Who>, cost: InstanceCost, stdio: Option<Stdio>) -> Result<Self, StateError> {
         Ok(Self {
             fate: None,
             budget: Budget::new(&who.config.limits, cost)?,

@@ -128,12 +128,12 @@ pub fn define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bo
         return Ok(true);
     }
     match name {
-        "fd_read" => linker.func_wrap_async(module, name, |caller, arguments| {
-            Box::new(fd_read(caller, arguments))
-        })?,
-        "fd_write" => linker.func_wrap_async(module, name, |caller, arguments| {
-            Box::new(fd_write(caller, arguments))
-        })?,
+        "fd_read" => {
+            linker.func_wrap_async(module, name, |caller, arguments| Box::new(fd_read(caller, arguments)))?
+        }
+        "fd_write" => {
+            linker.func_wrap_async(module, name, |caller, arguments| Box::new(fd_write(caller, arguments)))?
+        }
         "fd_fdstat_get" => linker.func_wrap_async(module, name, |caller, arguments| {
             Box::new(fd_fdstat_get(caller, arguments))
         })?,
@@ -148,33 +148,27 @@ pub fn define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bo
             Box::new(socket::sock_send(caller, arguments))
         })?,
         "sock_shutdown" => linker.func_wrap(module, name, socket::sock_shutdown)?,
-        "fd_close" => linker.func_wrap_async(
-            module,
-            name,
-            |mut caller: Caller<'_, State>, (fd,): (i32,)| {
-                Box::new(async move {
-                    if is_stdio(fd) {
-                        caller.data_mut().stdio = None;
-                    }
-                    call!(caller, p1::fd_close(fd).await)
-                })
-            },
-        )?,
-        "fd_renumber" => linker.func_wrap_async(
-            module,
-            name,
-            |mut caller: Caller<'_, State>, (fd, to): (i32, i32)| {
+        "fd_close" => linker.func_wrap_async(module, name, |mut caller: Caller<'_, State>, (fd,): (i32,)| {
+            Box::new(async move {
+                if is_stdio(fd) {
+                    caller.data_mut().stdio = None;
+                }
+                call!(caller, p1::fd_close(fd).await)
+            })
+        })?,
+        "fd_renumber" => {
+            linker.func_wrap_async(module, name, |mut caller: Caller<'_, State>, (fd, to): (i32, i32)| {
                 Box::new(async move {
                     if is_stdio(fd) || is_stdio(to) {
                         caller.data_mut().stdio = None;
                     }
                     call!(caller, p1::fd_renumber(fd, to).await)
                 })
-            },
-        )?,
-        "path_open" => linker.func_wrap_async(module, name, |caller, arguments| {
-            Box::new(path_open(caller, arguments))
-        })?,
+            })?
+        }
+        "path_open" => {
+            linker.func_wrap_async(module, name, |caller, arguments| Box::new(path_open(caller, arguments)))?
+        }
         "poll_oneoff" => {
             let is_unstable = module != MODULE;
             linker.func_wrap_async(module, name, move |caller, arguments| {
@@ -211,10 +205,7 @@ fn is_stdio(fd: i32) -> bool {
 }
 
 /// `fd_read`: from the connection, if that is what the descriptor is.
-async fn fd_read(
-    mut caller: Caller<'_, State>,
-    (fd, iovs, count, result): (i32, i32, i32, i32),
-) -> Result<i32> {
+async fn fd_read(mut caller: Caller<'_, State>, (fd, iovs, count, result): (i32, i32, i32, i32)) -> Result<i32> {
     match socket::of(&caller, fd) {
         Some(stdio) => {
             let arguments = (fd, iovs, count, result);
@@ -225,10 +216,7 @@ async fn fd_read(
 }
 
 /// `fd_write`: to the connection, if that is what the descriptor is.
-async fn fd_write(
-    mut caller: Caller<'_, State>,
-    (fd, iovs, count, result): (i32, i32, i32, i32),
-) -> Result<i32> {
+async fn fd_write(mut caller: Caller<'_, State>, (fd, iovs, count, result): (i32, i32, i32, i32)) -> Result<i32> {
     match socket::of(&caller, fd) {
         Some(stdio) => socket::send(&mut caller, &stdio, (fd, iovs, count, result)).await,
         None => call!(caller, p1::fd_write(fd, iovs, count, result).await),
@@ -268,8 +256,7 @@ async fn random_get(mut caller: Caller<'_, State>, (buf, len): (i32, i32)) -> Re
     for chunk in buffer.chunks_mut(CHUNK) {
         let mut filled = 0;
         while filled < chunk.len() {
-            filled += getrandom(&mut chunk[filled..], GetRandomFlags::empty())
-                .map_err(io::Error::from)?;
+            filled += getrandom(&mut chunk[filled..], GetRandomFlags::empty()).map_err(io::Error::from)?;
         }
         consume_budget().await;
     }
@@ -288,10 +275,7 @@ async fn path_open(
     }
     call!(
         caller,
-        p1::path_open(
-            fd, dirflags, path, len, oflags, base, inheriting, flags, result
-        )
-        .await
+        p1::path_open(fd, dirflags, path, len, oflags, base, inheriting, flags, result).await
     )
 }
 
@@ -306,14 +290,8 @@ async fn poll_oneoff(
         return Ok(errno(Errno::Inval));
     }
     match is_unstable {
-        true => call!(
-            caller,
-            p0::poll_oneoff(subscriptions, events, count, result).await
-        ),
-        false => call!(
-            caller,
-            p1::poll_oneoff(subscriptions, events, count, result).await
-        ),
+        true => call!(caller, p0::poll_oneoff(subscriptions, events, count, result).await),
+        false => call!(caller, p1::poll_oneoff(subscriptions, events, count, result).await),
     }
 }
 
@@ -335,8 +313,7 @@ fn vectors(memory: &[u8], iovs: i32, count: i32, fuel: usize) -> Result<Option<V
     let list = &memory[range(memory, start, count * 8)?];
     let mut buffers = Vec::with_capacity((count as usize).min(MOST_VECTORS));
     for pair in list.chunks_exact(8).take(MOST_VECTORS) {
-        let word =
-            |at: usize| u32::from_le_bytes([pair[at], pair[at + 1], pair[at + 2], pair[at + 3]]);
+        let word = |at: usize| u32::from_le_bytes([pair[at], pair[at + 1], pair[at + 2], pair[at + 3]]);
         let (address, length) = (word(0), word(4));
         if length as usize > fuel {
             return Ok(None);
@@ -402,9 +379,7 @@ fn arguments(who: &Who) -> Vec<String> {
 
 fn variables(who: &Who) -> Vec<String> {
     let variables = who.variables().into_iter();
-    variables
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect()
+    variables.map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 /// `args_sizes_get`, `environ_sizes_get`: how many there are, and how many bytes they take, each with
@@ -415,11 +390,7 @@ fn sizes(told: Told) -> impl Fn(Caller<'_, State>, i32, i32) -> Result<i32> + Se
         let memory = memory(&mut caller)?.data_mut(&mut caller);
         let bytes: usize = strings.iter().map(|string| string.len() + 1).sum();
         put(memory, aligned(size)?, &(bytes as u32).to_le_bytes())?;
-        put(
-            memory,
-            aligned(count)?,
-            &(strings.len() as u32).to_le_bytes(),
-        )?;
+        put(memory, aligned(count)?, &(strings.len() as u32).to_le_bytes())?;
         Ok(SUCCESS)
     }
 }
@@ -435,10 +406,7 @@ fn strings(told: Told) -> impl Fn(Caller<'_, State>, i32, i32) -> Result<i32> + 
             put(memory, slot, &start.to_le_bytes())?;
             put(memory, start, &text)?;
             // What would be beyond the end of all addresses is beyond that of memory.
-            (slot, start) = (
-                slot.saturating_add(4),
-                start.saturating_add(text.len() as u32),
-            );
+            (slot, start) = (slot.saturating_add(4), start.saturating_add(text.len() as u32));
         }
         Ok(SUCCESS)
     }

@@ -70,15 +70,9 @@ pub fn check_trust(file: &File, name: &Path, is_straight: bool) -> Result<(), Di
             fs::read_link(&link).map_err(|error| unknown(Path::new(&link), error))?
         }
     };
-    check(
-        &path,
-        &file.metadata().map_err(|error| unknown(&path, error))?,
-    )?;
+    check(&path, &file.metadata().map_err(|error| unknown(&path, error))?)?;
     for folder in path.ancestors().skip(1) {
-        check(
-            folder,
-            &fs::metadata(folder).map_err(|error| unknown(folder, error))?,
-        )?;
+        check(folder, &fs::metadata(folder).map_err(|error| unknown(folder, error))?)?;
     }
     match path == name {
         true => Ok(()),
@@ -119,9 +113,7 @@ fn check(path: &Path, metadata: &Metadata) -> Result<(), Distrust> {
     }
     let shared_folder = metadata.is_dir() && metadata.mode() & STICKY != 0;
     if metadata.mode() & OTHERS_WRITE != 0 && !shared_folder {
-        return Err(Distrust::Writable {
-            path: path.to_owned(),
-        });
+        return Err(Distrust::Writable { path: path.to_owned() });
     }
     Ok(())
 }

@@ -34,11 +34,7 @@ impl Cache {
     /// `$XDG_CACHE_HOME/wasm-sock`, `~/.cache/wasm-sock`. `None` when there is neither: then every
     /// start compiles.
     pub fn from_environment() -> Option<Self> {
-        let variable = |name| {
-            env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let directory = variable("CACHE_DIRECTORY")
             .or_else(|| variable("XDG_CACHE_HOME").map(|home| home.join("wasm-sock")))
             .or_else(|| variable("HOME").map(|home| home.join(".cache/wasm-sock")))?;
@@ -69,17 +65,13 @@ impl Cache {
         if access(&self.directory, Access::EXISTS).is_ok() {
             return Ok(());
         }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.directory)
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)
     }
 
     /// Where the artifact for this module's content lies, or would.
     pub fn entry(&self, wasm: &[u8]) -> PathBuf {
         let engine = wasm_sock_engine::fingerprint();
-        self.directory
-            .join(format!("{}-{engine}.cwasm", hexadecimal(wasm)))
+        self.directory.join(format!("{}-{engine}.cwasm", hexadecimal(wasm)))
     }
 
     /// Where the copy of an artifact lies, or would; `None` while it may still be written to.
@@ -165,11 +157,7 @@ impl Cache {
         self.write(entry, |file| file.write_all(content))
     }
 
-    fn write(
-        &self,
-        entry: &Path,
-        write: impl FnOnce(&mut File) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn write(&self, entry: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
         self.make()?;
         let unfinished = unfinished(entry);
         let written = File::options()
@@ -193,11 +181,7 @@ fn unfinished(entry: &Path) -> PathBuf {
     let moment = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
-    let name = format!(
-        ".unfinished-{}-{number}-{}",
-        std::process::id(),
-        moment.as_nanos()
-    );
+    let name = format!(".unfinished-{}-{number}-{}", std::process::id(), moment.as_nanos());
     entry.with_file_name(name)
 }
 

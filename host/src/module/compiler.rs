@@ -65,12 +65,7 @@ pub fn compile_confined(wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, String>
 }
 
 /// Runs the compiler, which is called `name`.
-fn run(
-    compiler: &mut Command,
-    name: &Path,
-    wasm: &[u8],
-    slow: &dyn Fn(),
-) -> Result<Vec<u8>, String> {
+fn run(compiler: &mut Command, name: &Path, wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, String> {
     let mut child = compiler
         .args(["-", "-o", "-"])
         // It needs nothing of what we were told, the sockets least of all.
@@ -96,9 +91,9 @@ fn run(
         return Ok(output.stdout);
     }
     Err(match output.status.signal() {
-        Some(libc::SIGXCPU) => format!(
-            "compiling it takes more than {CPU_TIME} s of CPU time (`wasm-sock compile` has no such limit)"
-        ),
+        Some(libc::SIGXCPU) => {
+            format!("compiling it takes more than {CPU_TIME} s of CPU time (`wasm-sock compile` has no such limit)")
+        }
         // What Rust does when there is no memory.
         Some(libc::SIGABRT) if said.is_empty() || said.contains("memory allocation") => format!(
             "compiling it takes more than {} GiB of memory (`wasm-sock compile` has no such limit)",

@@ -105,9 +105,7 @@ impl FileStamp {
 
     /// Was it changed last before this moment?
     pub fn is_older_than(&self, moment: SystemTime) -> bool {
-        let moment = moment
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+        let moment = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.change() < moment
     }
 
@@ -116,8 +114,7 @@ impl FileStamp {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
-        now.checked_sub(self.change())
-            .is_some_and(|passed| passed < age)
+        now.checked_sub(self.change()).is_some_and(|passed| passed < age)
     }
 
     /// When it was changed last, since 1970.
@@ -199,10 +196,7 @@ mod tests {
         // Another module, built long ago, takes its place, a little later.
         let deadline = SystemTime::now() + Duration::from_secs(10);
         while files.stamp().prefers_cwasm() {
-            assert!(
-                SystemTime::now() < deadline,
-                "the artifact is still preferred"
-            );
+            assert!(SystemTime::now() < deadline, "the artifact is still preferred");
             let old = dir.path().join("old");
             write(&old, Duration::from_secs(1000));
             fs::rename(&old, &files.wasm).unwrap();

@@ -108,11 +108,7 @@ impl Handler {
     ///
     /// # Errors
     /// [`Unavailable`] when there is none. The reason goes to the log when it is a new one.
-    pub async fn program(
-        &self,
-        engines: &Engines,
-        compiled: Option<&Compiled>,
-    ) -> Result<Arc<Program>, Unavailable> {
+    pub async fn program(&self, engines: &Engines, compiled: Option<&Compiled>) -> Result<Arc<Program>, Unavailable> {
         if let Some(program) = self.glanced() {
             return Ok(program);
         }
@@ -137,9 +133,7 @@ impl Handler {
         // Boxed, because they would be part of every connection's task.
         let (stamp, loaded) = match &slot.outcome {
             Some(Ok(former)) => match Box::pin(self.load(files, stamp, engines, compiled)).await {
-                Err(error)
-                    if error.is_about_content() && files.stamp().is_younger_than(TAKEOVER) =>
-                {
+                Err(error) if error.is_about_content() && files.stamp().is_younger_than(TAKEOVER) => {
                     return Ok(self.keep_for(UNFINISHED, former.clone()));
                 }
                 loaded => (stamp, loaded),
@@ -228,10 +222,7 @@ impl Handler {
     /// # Errors
     /// What is wrong with the module, and what to do.
     pub async fn try_load(&self, engines: &Engines) -> Result<Program, LoadError> {
-        let files = self
-            .files
-            .as_ref()
-            .map_err(|why| LoadError::NoFile(why.clone()))?;
+        let files = self.files.as_ref().map_err(|why| LoadError::NoFile(why.clone()))?;
         self.load(files, files.stamp(), engines, None).await
     }
 
@@ -271,9 +262,8 @@ impl Handler {
             }
         } else if stamp.has_both() {
             let (cwasm, wasm) = (files.cwasm.display(), files.wasm.display());
-            let message = format!(
-                "{cwasm} is older than {wasm}; using the latter (`wasm-sock compile {wasm}` makes it anew)"
-            );
+            let message =
+                format!("{cwasm} is older than {wasm}; using the latter (`wasm-sock compile {wasm}` makes it anew)");
             journal::log_handler(Level::Warning, &self.name, message);
         } else if !stamp.has_wasm() {
             return Err(LoadError::Missing(files.clone()));

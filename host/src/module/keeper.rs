@@ -14,9 +14,8 @@ use crate::journal::shortened;
 use crate::sync::lock;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, recv, recvmsg, send,
-    sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, Shutdown, SocketFlags, SocketType, recv, recvmsg, send, sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -112,12 +111,7 @@ impl Keeper {
         files_of: impl Fn(&str) -> Option<Files> + Sync,
         close: impl FnOnce(),
     ) -> io::Result<Self> {
-        let (ours, theirs) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         // SAFETY: there is one thread, so nothing is locked by another, and all may be used in the child.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
@@ -150,19 +144,13 @@ impl Keeper {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub fn artifact(
-        &self,
-        handler: &str,
-        anew: bool,
-        warn: &dyn Fn(String),
-    ) -> Result<File, Failure> {
+    pub fn artifact(&self, handler: &str, anew: bool, warn: &dyn Fn(String)) -> Result<File, Failure> {
         let lost = |error: &dyn std::fmt::Display| Failure::Lost(error.to_string());
         self.receive().map_err(|error| lost(&error))?;
         let number = self.next.fetch_add(1, Relaxed);
         let (sender, said) = mpsc::channel();
         lock(&self.asked.waiting).insert(number, sender);
-        self.ask(number, handler, anew)
-            .map_err(|error| lost(&error))?;
+        self.ask(number, handler, anew).map_err(|error| lost(&error))?;
         for said in said {
             match said {
                 Said::Warning(message) => warn(message),
@@ -179,11 +167,7 @@ impl Keeper {
     }
 
     fn ask(&self, number: u32, handler: &str, anew: bool) -> io::Result<()> {
-        let request = Request {
-            number,
-            handler,
-            anew,
-        };
+        let request = Request { number, handler, anew };
         let request = postcard::to_extend(&request, Vec::new()).map_err(io::Error::other)?;
         if request.len() > MESSAGE {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -214,9 +198,7 @@ impl Keeper {
             let _ = rustix::net::shutdown(&*socket, Shutdown::Both);
             lock(&asked.waiting).clear();
         };
-        thread::Builder::new()
-            .name("compiled".into())
-            .spawn(receive)?;
+        thread::Builder::new().name("compiled".into()).spawn(receive)?;
         *is_received = true;
         Ok(())
     }
@@ -270,11 +252,7 @@ fn let_go() {
 const AT_ONCE: usize = 8;
 
 /// Compiles what is asked for, several modules at a time, until the host is gone.
-fn serve(
-    socket: &OwnedFd,
-    cache: Option<&Cache>,
-    files_of: &(impl Fn(&str) -> Option<Files> + Sync),
-) {
+fn serve(socket: &OwnedFd, cache: Option<&Cache>, files_of: &(impl Fn(&str) -> Option<Files> + Sync)) {
     let (running, ended) = (&Mutex::new(0), &Condvar::new());
     thread::scope(|scope| {
         let mut message = vec![0; MESSAGE];
@@ -318,17 +296,10 @@ fn say(socket: &OwnedFd, number: u32, what: What<'_>, artifact: Option<&File>) {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if let Some(descriptor) = &descriptors {
-        control.push(SendAncillaryMessage::ScmRights(std::slice::from_ref(
-            descriptor,
-        )));
+        control.push(SendAncillaryMessage::ScmRights(std::slice::from_ref(descriptor)));
     }
     // A host that is gone has no use for it.
-    let _ = sendmsg(
-        socket,
-        &[IoSlice::new(&message)],
-        &mut control,
-        SendFlags::NOSIGNAL,
-    );
+    let _ = sendmsg(socket, &[IoSlice::new(&message)], &mut control, SendFlags::NOSIGNAL);
 }
 
 fn answer(socket: &OwnedFd, number: u32, cache: Option<&Cache>, files: &Files, anew: bool) {
@@ -350,12 +321,7 @@ fn answer(socket: &OwnedFd, number: u32, cache: Option<&Cache>, files: &Files, a
 }
 
 /// Compiles a module, unless that has been done before and is not to be done `anew`.
-fn make(
-    cache: Option<&Cache>,
-    files: &Files,
-    anew: bool,
-    warn: &dyn Fn(String),
-) -> Result<File, Failure> {
+fn make(cache: Option<&Cache>, files: &Files, anew: bool, warn: &dyn Fn(String)) -> Result<File, Failure> {
     let read = || {
         let mut file = File::open(&files.wasm)?;
         let (before, mut wasm) = (FileStamp::of(&file.metadata()?), Vec::new());

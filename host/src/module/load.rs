@@ -65,11 +65,7 @@ impl LoadError {
 ///
 /// # Errors
 /// See [`LoadError`].
-pub fn artifact(
-    engines: &Engines,
-    path: &Path,
-    cache: Option<&Cache>,
-) -> Result<(Code, File), LoadError> {
+pub fn artifact(engines: &Engines, path: &Path, cache: Option<&Cache>) -> Result<(Code, File), LoadError> {
     let file = open_trusted(path)?;
     let stamp = || Some(FileStamp::of(&file.metadata().ok()?));
     if let Some(copy) = cache.and_then(|cache| cache.copy_of(path, stamp()?))
@@ -139,8 +135,7 @@ pub fn source(engines: &Engines, path: &Path) -> Result<(Code, File), LoadError>
     let wasm = read_module(path)?;
     let bytes = compiler::compile(&wasm, &|| ()).map_err(|reason| not_compiled(path, &reason))?;
     // SAFETY: these are the very bytes our compiler just made.
-    unsafe { native::load_bytes(engines, &bytes) }
-        .map_err(|e| not_compiled(path, &format!("{e:#}")))
+    unsafe { native::load_bytes(engines, &bytes) }.map_err(|e| not_compiled(path, &format!("{e:#}")))
 }
 
 /// Loads the `.wasm` of a handler from the cache, or lets it be compiled into it. A problem that did not keep it
@@ -196,7 +191,9 @@ pub fn compiled(
         Failure::Refused(reason) => not_compiled(path, &reason),
         Failure::Lost(reason) => {
             sandbox::leave_soon();
-            let reason = format!("the process that compiles is lost ({reason}): this host leaves, and the next one may compile it");
+            let reason = format!(
+                "the process that compiles is lost ({reason}): this host leaves, and the next one may compile it"
+            );
             not_compiled(path, &reason)
         }
     })?;

@@ -2,8 +2,8 @@
 
 use super::needs::{Needs, Use};
 use ::landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd,
-    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use std::io;
 use std::path::Path;
@@ -23,15 +23,16 @@ pub fn restrict(needs: &Needs) -> Option<String> {
     };
     match (status.ruleset, status.landlock) {
         (RulesetStatus::FullyEnforced, _) => None,
-        (RulesetStatus::PartiallyEnforced, LandlockStatus::Available { effective_abi, .. }) => {
-            Some(format!(
-                "Landlock is of ABI {}, and {} knows more ({})",
-                effective_abi as i32,
-                KNOWN as i32,
-                lacking(effective_abi)
-            ))
-        }
-        _ => Some("files and ports are not confined: no Landlock (Linux 5.13, and `landlock` in the kernel's lsm=)".to_owned()),
+        (RulesetStatus::PartiallyEnforced, LandlockStatus::Available { effective_abi, .. }) => Some(format!(
+            "Landlock is of ABI {}, and {} knows more ({})",
+            effective_abi as i32,
+            KNOWN as i32,
+            lacking(effective_abi)
+        )),
+        _ => Some(
+            "files and ports are not confined: no Landlock (Linux 5.13, and `landlock` in the kernel's lsm=)"
+                .to_owned(),
+        ),
     }
 }
 
@@ -41,14 +42,7 @@ const VERSION: u32 = 1;
 /// What the kernel has, in words.
 pub fn found() -> String {
     // SAFETY: landlock_create_ruleset(2) reads nothing when it is asked for its version.
-    let version = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            std::ptr::null::<()>(),
-            0,
-            VERSION,
-        )
-    };
+    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<()>(), 0, VERSION) };
     if version < 0 {
         return format!("not in this kernel ({})", io::Error::last_os_error());
     }
@@ -92,11 +86,7 @@ fn ruleset(needs: &Needs) -> Result<RulesetCreated, RulesetError> {
 }
 
 /// What is not there cannot be granted; it is reported when somebody asks for it.
-fn beneath(
-    ruleset: RulesetCreated,
-    path: &Path,
-    rights: BitFlags<AccessFs>,
-) -> Result<RulesetCreated, RulesetError> {
+fn beneath(ruleset: RulesetCreated, path: &Path, rights: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
     match PathFd::new(path) {
         Ok(fd) => ruleset.add_rule(PathBeneath::new(fd, rights)),
         Err(_) => Ok(ruleset),

@@ -43,8 +43,7 @@ pub fn enter(needs: &Needs) -> Vec<String> {
         current: Some(0),
         maximum: Some(0),
     };
-    let private = setrlimit(Resource::Core, none)
-        .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    let private = setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
     if let Err(error) = private {
         missing.push(format!("memory may be dumped ({error})"));
     }

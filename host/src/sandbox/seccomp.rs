@@ -5,8 +5,7 @@ use super::syscalls::VARIANTS;
 use libc::{sock_filter, sock_fprog};
 use std::io;
 
-static FILTERS: [&[sock_filter]; VARIANTS.len()] =
-    include!(concat!(env!("OUT_DIR"), "/filters.rs"));
+static FILTERS: [&[sock_filter]; VARIANTS.len()] = include!(concat!(env!("OUT_DIR"), "/filters.rs"));
 
 const fn step(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter { code, jt, jf, k }
@@ -33,14 +32,7 @@ pub fn restrict(needs: &Needs) -> Result<(), String> {
         filter: filter.as_ptr().cast_mut(),
     };
     // SAFETY: seccomp(2) reads the program, which is as long as it says.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            0,
-            &raw const program,
-        )
-    };
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
     match result {
         0 => Ok(()),
         _ => Err(format!(

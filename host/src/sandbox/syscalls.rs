@@ -274,9 +274,4 @@ pub const RESOLVE: &[Call] = calls![
 pub const COMPILE: &[Call] = calls![execve, arch_prctl];
 
 /// The kinds of network, and the compiler.
-pub const VARIANTS: [&[&[Call]]; 4] = [
-    &[ALWAYS],
-    &[ALWAYS, CONNECT],
-    &[ALWAYS, RESOLVE],
-    &[ALWAYS, COMPILE],
-];
+pub const VARIANTS: [&[&[Call]]; 4] = [&[ALWAYS], &[ALWAYS, CONNECT], &[ALWAYS, RESOLVE], &[ALWAYS, COMPILE]];

@@ -137,10 +137,7 @@ impl Listener {
 
     fn has_somebody(&self) -> bool {
         let mut fds = [PollFd::new(self.fd.get_ref(), PollFlags::IN)];
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         matches!(poll(&mut fds, Some(&now)), Ok(1..))
     }
 
@@ -157,9 +154,8 @@ fn turn_away(handler: &Handler, fd: OwnedFd, from: Option<IpAddr>, TooMany(most)
     let _ = sockopt::set_socket_linger(fd, Some(Duration::ZERO));
     let from = from.map_or_else(String::new, |from| format!(" {from}"));
     let who = format_args!("{}{from}", handler.name);
-    let message = format_args!(
-        "reset: it has {most} connections (raise `max-connections-per-source` if it may have more)"
-    );
+    let message =
+        format_args!("reset: it has {most} connections (raise `max-connections-per-source` if it may have more)");
     handler.sources.refusals.warn(who, message);
 }
 
@@ -220,16 +216,12 @@ pub struct Trouble {
 
 impl Trouble {
     pub fn report(&mut self, handler: &Handler, why: &dyn Display) {
-        if self
-            .reported
-            .is_some_and(|reported| reported.elapsed() < REPORT)
-        {
+        if self.reported.is_some_and(|reported| reported.elapsed() < REPORT) {
             return;
         }
         self.reported = Some(Instant::now());
-        let message = format!(
-            "cannot accept for now: {why}; clients wait (LimitNOFILE= in the service bounds descriptors)"
-        );
+        let message =
+            format!("cannot accept for now: {why}; clients wait (LimitNOFILE= in the service bounds descriptors)");
         journal::log_handler(Level::Warning, &handler.name, message);
     }
 }

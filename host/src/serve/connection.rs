@@ -40,8 +40,7 @@ pub fn spawn(
         serve(&serving, &served, &connection, peer, in_flight).await;
         drop(permits);
     });
-    host.threads
-        .spawn(|| handler.is_known_as_http(), connection);
+    host.threads.spawn(|| handler.is_known_as_http(), connection);
 }
 
 async fn serve(

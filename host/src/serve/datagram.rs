@@ -165,29 +165,20 @@ impl Mailbox {
 
     /// Runs the guest for one datagram, and sends its answer.
     async fn serve(&self, host: &Host, handler: &Handler, received: Received, peer: Peer) {
-        let Received {
-            bytes,
-            whole,
-            sender,
-        } = received;
+        let Received { bytes, whole, sender } = received;
         let log = |level, message: fmt::Arguments<'_>| {
             journal::log_connection(level, &handler.name, &peer, message);
         };
         if !whole {
             let most = handler.config.limits.max_datagram;
-            let message = format_args!(
-                "dropped: it has more than {most} bytes (raise `max-datagram` if it may)"
-            );
-            return handler
-                .too_large
-                .warn(format_args!("{} {peer}", handler.name), message);
+            let message = format_args!("dropped: it has more than {most} bytes (raise `max-datagram` if it may)");
+            return handler.too_large.warn(format_args!("{} {peer}", handler.name), message);
         }
         let Ok(program) = handler.program(&host.engines, Some(&host.compiled)).await else {
             return;
         };
         if program.is_http() {
-            let why =
-                "an HTTP guest cannot answer datagrams (use ListenStream= in the .socket unit)";
+            let why = "an HTTP guest cannot answer datagrams (use ListenStream= in the .socket unit)";
             return handler.report_unfit(why).await;
         }
         let (began, size) = (Instant::now(), bytes.len());
@@ -199,17 +190,9 @@ impl Mailbox {
             Err(error) => End::Trap(error.to_string()),
             Ok(state) => {
                 let limits = handler.config.limits;
-                let guest = guest::run(
-                    &host.engines,
-                    program,
-                    state,
-                    limits.cpu_time,
-                    meter.clone(),
-                );
+                let guest = guest::run(&host.engines, program, state, limits.cpu_time, meter.clone());
                 match limits.timeout {
-                    Some(limit) => timeout(limit, guest)
-                        .await
-                        .unwrap_or_else(|_| End::timed_out(limit)),
+                    Some(limit) => timeout(limit, guest).await.unwrap_or_else(|_| End::timed_out(limit)),
                     None => guest.await,
                 }
             }
@@ -219,17 +202,11 @@ impl Mailbox {
             (End::Exit(_), Ok(answer)) => match self.socket.reply(&answer, &sender).await {
                 Ok(sent) => sent,
                 Err(why) => {
-                    return log(
-                        Level::Warning,
-                        format_args!("its answer was not sent: {why}"),
-                    );
+                    return log(Level::Warning, format_args!("its answer was not sent: {why}"));
                 }
             },
             (End::Exit(_), Err(too_long)) => {
-                return log(
-                    Level::Warning,
-                    format_args!("its answer was not sent: {too_long}"),
-                );
+                return log(Level::Warning, format_args!("its answer was not sent: {too_long}"));
             }
         };
         let (level, what) = end.report();

@@ -121,9 +121,7 @@ pub async fn is_spoken(connection: &Connection) -> bool {
     ];
     let mut words = [0; 4];
     let heard = timeout(FIRST_WORDS, connection.readable()).await;
-    matches!(heard, Ok(Ok(())))
-        && matches!(connection.peek(&mut words), Ok(4))
-        && METHODS.contains(&&words[..])
+    matches!(heard, Ok(Ok(()))) && matches!(connection.peek(&mut words), Ok(4)) && METHODS.contains(&&words[..])
 }
 
 /// Runs the requests of HTTP/2 connections, each for so long at most: a client that does not take its answer
@@ -135,9 +133,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, request: F) {
         match self.0 {
             // What is dropped is reset.
-            Some(limit) => drop(tokio::spawn(
-                async move { drop(timeout(limit, request).await) },
-            )),
+            Some(limit) => drop(tokio::spawn(async move { drop(timeout(limit, request).await) })),
             None => drop(tokio::spawn(request)),
         }
     }

@@ -104,11 +104,7 @@ pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> 
         compiled,
         activity: Activity::new(),
         threads: Threads::default(),
-        places: Places::new(
-            settings
-                .max_connections
-                .map_or(usize::MAX, |most| most as usize),
-        ),
+        places: Places::new(settings.max_connections.map_or(usize::MAX, |most| most as usize)),
         descriptors: Arc::new(Semaphore::new(descriptors)),
         descriptor_limit: descriptors,
     });
@@ -126,8 +122,7 @@ async fn run(host: &Arc<Host>, passed: Passed, plan: &Plan) -> io::Result<()> {
     let mut handlers = Handlers::new(plan);
     let mut listening = JoinSet::new();
     // Whoever waits is answered first; a thousand other sockets are looked at afterwards.
-    let (first, later): (Vec<_>, Vec<_>) =
-        passed.sockets.into_iter().partition(|socket| socket.ready);
+    let (first, later): (Vec<_>, Vec<_>) = passed.sockets.into_iter().partition(|socket| socket.ready);
     for socket in first {
         listen(host, &mut handlers, &mut listening, socket);
     }
@@ -142,10 +137,7 @@ async fn run(host: &Arc<Host>, passed: Passed, plan: &Plan) -> io::Result<()> {
     }
     lifecycle::notify(&[NotifyState::Ready]);
     let mut reports = JoinSet::new();
-    reports.spawn(lifecycle::report_status(
-        host.activity.clone(),
-        handlers.count(),
-    ));
+    reports.spawn(lifecycle::report_status(host.activity.clone(), handlers.count()));
     reports.spawn(lifecycle::answer_watchdog());
     reports.spawn(give_back(host.clone()));
     until_done(host, &signals, listening, plan).await;
@@ -206,9 +198,7 @@ async fn mended(plan: &Plan) {
             return Vec::new();
         };
         let files = config.mistaken().into_iter();
-        files
-            .map(|file| FileStamp::at(file).ok().flatten())
-            .collect()
+        files.map(|file| FileStamp::at(file).ok().flatten()).collect()
     };
     let before = stamps();
     if before.is_empty() {
@@ -233,20 +223,14 @@ async fn drain(host: &Host, signals: &Signals, plan: &Plan) {
     host.activity.give_up();
     let left = host.activity.in_flight();
     if left > 0 {
-        let message = format_args!(
-            "connections still in flight are reset, after the drain timeout or a second signal: {left}"
-        );
+        let message =
+            format_args!("connections still in flight are reset, after the drain timeout or a second signal: {left}");
         journal::log(Level::Warning, message);
     }
 }
 
 /// Starts serving one socket. One that cannot be served is reported; the others are.
-fn listen(
-    host: &Arc<Host>,
-    handlers: &mut Handlers<'_>,
-    listening: &mut JoinSet<()>,
-    socket: Socket,
-) {
+fn listen(host: &Arc<Host>, handlers: &mut Handlers<'_>, listening: &mut JoinSet<()>, socket: Socket) {
     let handler = handlers.of(&socket);
     let (name, fd) = (socket.name, socket.fd);
     let kind = match activation::kind(&fd) {
@@ -296,8 +280,5 @@ async fn discard(fd: OwnedFd) {
 }
 
 fn report_unserved(name: &str, why: impl std::fmt::Display) {
-    journal::log(
-        Level::Error,
-        format_args!("socket {name:?} is not served: {why}"),
-    );
+    journal::log(Level::Error, format_args!("socket {name:?} is not served: {why}"));
 }

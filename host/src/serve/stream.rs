@@ -30,13 +30,7 @@ enum Outcome {
 }
 
 /// Serves one connection, from its acceptance to its end.
-pub async fn serve(
-    host: &Host,
-    handler: &Handler,
-    program: Arc<Program>,
-    connection: &Arc<Connection>,
-    peer: Peer,
-) {
+pub async fn serve(host: &Host, handler: &Handler, program: Arc<Program>, connection: &Arc<Connection>, peer: Peer) {
     let broken = ResetOnDrop(connection);
     let began = Instant::now();
     let who = handler.who(Some(peer.clone()));
@@ -47,13 +41,7 @@ pub async fn serve(
         Ok(state) => {
             let limits = handler.config.limits;
             connection.limit_output(limits.max_output.unwrap_or(u64::MAX));
-            let guest = guest::run(
-                &host.engines,
-                program,
-                state,
-                limits.cpu_time,
-                meter.clone(),
-            );
+            let guest = guest::run(&host.engines, program, state, limits.cpu_time, meter.clone());
             within(&limits, Box::pin(guest), connection).await
         }
     };
@@ -82,11 +70,7 @@ impl Drop for ResetOnDrop<'_> {
 }
 
 /// Lets the guest run until it ends, its time is up, or its client is gone or silent.
-async fn within(
-    limits: &Limits,
-    guest: Pin<Box<impl Future<Output = End>>>,
-    connection: &Connection,
-) -> Outcome {
+async fn within(limits: &Limits, guest: Pin<Box<impl Future<Output = End>>>, connection: &Connection) -> Outcome {
     let overran = || End::overran(limits.max_output.unwrap_or(u64::MAX));
     let whole = async {
         let end = guest.await;
@@ -187,22 +171,12 @@ pub async fn linger(connection: &Connection) {
 }
 
 /// One line for each connection.
-fn record(
-    handler: &Handler,
-    peer: &Peer,
-    connection: &Connection,
-    outcome: &Outcome,
-    took: Took,
-    cpu: Took,
-) {
+fn record(handler: &Handler, peer: &Peer, connection: &Connection, outcome: &Outcome, took: Took, cpu: Took) {
     let (level, what) = match outcome {
         Outcome::Guest(end) => end.report(),
         Outcome::Vanished => (Level::Info, "client left".into()),
     };
-    let (received, sent) = (
-        connection.received.load(Relaxed),
-        connection.sent.load(Relaxed),
-    );
+    let (received, sent) = (connection.received.load(Relaxed), connection.sent.load(Relaxed));
     let message = format_args!("{what} ({took}, cpu {cpu}, {received} bytes in, {sent} out)");
     journal::log_connection(level, &handler.name, peer, message);
 }

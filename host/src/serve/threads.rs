@@ -50,11 +50,7 @@ struct Thread {
 impl Threads {
     /// Runs `connection` to its end. Called in the first thread. One that `lasts` may have a lot to do when
     /// it is too late to give it to another thread.
-    pub fn spawn(
-        &self,
-        lasts: impl FnOnce() -> bool,
-        connection: impl Future<Output = ()> + Send + 'static,
-    ) {
+    pub fn spawn(&self, lasts: impl FnOnce() -> bool, connection: impl Future<Output = ()> + Send + 'static) {
         let is_crowded = || self.first.load(Relaxed) >= CROWD;
         let needs_help = || lock(&self.waited).is_some_and(|began| began.elapsed() < HELP);
         if !(is_crowded() && (needs_help() || lasts())) {

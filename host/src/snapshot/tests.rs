@@ -24,10 +24,7 @@ impl World {
         let mut text = format!("[host]\nmodules = {modules:?}\n");
         for index in 0..handlers {
             fs::write(modules.join(format!("h{index}.cwasm")), "").unwrap();
-            text += &format!(
-                "[handler.h{index}]\nargs = [\"{index}\"]\nmax-log = {}\n",
-                index + 1
-            );
+            text += &format!("[handler.h{index}]\nargs = [\"{index}\"]\nmax-log = {}\n", index + 1);
         }
         let cache = Cache::at(&folder.path().join("cache"));
         let world = Self { folder, cache };
@@ -45,12 +42,8 @@ impl World {
 
     /// As a start some time from now has them.
     fn snapshots(&self) -> Snapshots<'_> {
-        let mut snapshots = Snapshots::new(
-            Some(&self.cache),
-            Some(&self.main_file()),
-            &environment(&|_| None),
-        )
-        .unwrap();
+        let mut snapshots =
+            Snapshots::new(Some(&self.cache), Some(&self.main_file()), &environment(&|_| None)).unwrap();
         snapshots.started += Duration::from_secs(60);
         snapshots
     }

@@ -39,8 +39,7 @@ impl Process<'_> {
             let count = u64::from(limits.max_connections).min(left);
             left -= count;
             memory = memory.saturating_add(limits.memory.saturating_mul(count));
-            descriptors =
-                descriptors.saturating_add(count.saturating_mul(handler.descriptors() as u64));
+            descriptors = descriptors.saturating_add(count.saturating_mul(handler.descriptors() as u64));
             sum.push(format!("{name} {count} × {}", about(limits.memory)));
         }
         Promised {
@@ -142,10 +141,7 @@ mod tests {
         }
     }
 
-    fn process<'a>(
-        limits: ServiceLimits,
-        handlers: &[(&'a str, &'a HandlerConfig)],
-    ) -> Process<'a> {
+    fn process<'a>(limits: ServiceLimits, handlers: &[(&'a str, &'a HandlerConfig)]) -> Process<'a> {
         Process {
             name: "wasm-sock.service",
             limits,
@@ -170,10 +166,7 @@ mod tests {
     #[test]
     fn what_all_may_have_is_the_sum_within_the_limits_of_the_host() {
         let (small, large) = (handler(GIB, 10), handler(4 * GIB, 3));
-        let process = process(
-            ServiceLimits::default(),
-            &[("small", &small), ("large", &large)],
-        );
+        let process = process(ServiceLimits::default(), &[("small", &small), ("large", &large)]);
         let promised = |host: &HostConfig| process.promised(host, 64 * GIB).memory;
         assert_eq!(promised(&infinite()), 22 * GIB);
         assert_eq!(
@@ -209,28 +202,11 @@ mod tests {
             memory: Some(GIB),
             descriptors: Some(64),
         };
-        let warnings = exceeded(
-            &[process(limits, &[("large", &large)])],
-            &infinite(),
-            8 * GIB,
-            8 * GIB,
-        );
+        let warnings = exceeded(&[process(limits, &[("large", &large)])], &infinite(), 8 * GIB, 8 * GIB);
         let expected = [
-            [
-                "guests may have 400GiB",
-                "large 100 × 4GiB",
-                "MemoryMax= is 1GiB",
-            ],
-            [
-                "may need 126 descriptors",
-                "LimitNOFILE= is 64",
-                "`max-connections`",
-            ],
-            [
-                "together may have 400GiB",
-                "this machine has 8GiB",
-                "`max-memory`",
-            ],
+            ["guests may have 400GiB", "large 100 × 4GiB", "MemoryMax= is 1GiB"],
+            ["may need 126 descriptors", "LimitNOFILE= is 64", "`max-connections`"],
+            ["together may have 400GiB", "this machine has 8GiB", "`max-memory`"],
         ];
         assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
         for (warning, words) in warnings.iter().zip(expected) {

@@ -57,9 +57,7 @@ fn show(arguments: &[&str]) -> String {
         systemctl.arg("--user");
     }
     match systemctl.arg("show").args(arguments).output() {
-        Ok(output) if output.status.success() => {
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        }
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
         _ => String::new(),
     }
 }
@@ -74,9 +72,7 @@ fn parse(text: &str) -> Vec<SocketUnit> {
         for line in paragraph.lines() {
             match line.split_once('=') {
                 Some(("Id", name)) => unit.name = name.to_owned(),
-                Some(("FileDescriptorName", name)) => {
-                    handler_name(name).clone_into(&mut unit.handler)
-                }
+                Some(("FileDescriptorName", name)) => handler_name(name).clone_into(&mut unit.handler),
                 Some(("Triggers", service)) => {
                     is_ours = service == "wasm-sock.service" || service.starts_with("wasm-sock@");
                     service.clone_into(&mut unit.service);
@@ -103,9 +99,7 @@ fn parse(text: &str) -> Vec<SocketUnit> {
 pub fn obstacle(kind: &str, is_http: bool) -> Option<&'static str> {
     match kind {
         "Stream" => None,
-        "Datagram" | "SequentialPacket" if is_http => {
-            Some("an HTTP guest needs a stream: use ListenStream=")
-        }
+        "Datagram" | "SequentialPacket" if is_http => Some("an HTTP guest needs a stream: use ListenStream="),
         "Datagram" | "SequentialPacket" => None,
         _ => Some(
             "it has neither connections nor datagrams: use ListenStream=, ListenDatagram= or ListenSequentialPacket=",
@@ -132,10 +126,7 @@ mod tests {
                 name: "dns.socket".into(),
                 handler: "dns".into(),
                 service: "wasm-sock.service".into(),
-                listens: vec![
-                    listen("192.0.2.53:53", "Datagram"),
-                    listen("192.0.2.53:53", "Stream"),
-                ],
+                listens: vec![listen("192.0.2.53:53", "Datagram"), listen("192.0.2.53:53", "Stream")],
                 has_trigger_limit: false,
             },
             SocketUnit {

@@ -18,8 +18,7 @@ const SHARED: &str = "memory, table-elements, timeout, cpu-time, idle-connection
     head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for";
 
 /// Those of `[host]`.
-const OF_HOST: &str =
-    "idle-timeout, drain-timeout, modules, stack, max-memory, max-connections, require-sandbox";
+const OF_HOST: &str = "idle-timeout, drain-timeout, modules, stack, max-memory, max-connections, require-sandbox";
 
 fn errors(text: &str) -> Vec<String> {
     errors_as(Role::Main, text)
@@ -107,15 +106,9 @@ fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
 
 #[test]
 fn a_drop_in_holds_handlers_only() {
+    assert_eq!(errors_as(Role::DropIn, "[handler.a]\nmemory = '1MiB'"), [""; 0]);
     assert_eq!(
-        errors_as(Role::DropIn, "[handler.a]\nmemory = '1MiB'"),
-        [""; 0]
-    );
-    assert_eq!(
-        errors_as(
-            Role::DropIn,
-            "[host]\nnonsense = 1\n[handler.a]\n[defaults]"
-        ),
+        errors_as(Role::DropIn, "[host]\nnonsense = 1\n[handler.a]\n[defaults]"),
         [
             "1:2: [host] belongs in wasm-sock.toml (allowed in handlers.d: [handler.NAME])",
             "4:2: [defaults] belongs in wasm-sock.toml (allowed in handlers.d: [handler.NAME])",
@@ -154,10 +147,7 @@ fn a_wrong_type_is_told_at_the_value() {
         wrong("args = ['a', 2]"),
         ["2:14: args: expected a string, found an integer (write it in quotes)"]
     );
-    assert_eq!(
-        wrong("env = ['A=b']"),
-        ["2:7: env: expected a table, found an array"]
-    );
+    assert_eq!(wrong("env = ['A=b']"), ["2:7: env: expected a table, found an array"]);
     assert_eq!(
         wrong("env = { PORT = 80 }"),
         ["2:16: PORT: expected a string, found an integer (write it in quotes)"]
@@ -174,14 +164,8 @@ fn a_wrong_type_is_told_at_the_value() {
         errors("handler = 1"),
         ["1:11: handler: expected a table, found an integer"]
     );
-    assert_eq!(
-        errors("handler.a = 1"),
-        ["1:13: a: expected a table, found an integer"]
-    );
-    assert_eq!(
-        errors("[[host]]"),
-        ["1:1: host: expected a table, found an array"]
-    );
+    assert_eq!(errors("handler.a = 1"), ["1:13: a: expected a table, found an integer"]);
+    assert_eq!(errors("[[host]]"), ["1:1: host: expected a table, found an array"]);
     assert_eq!(
         errors("defaults = ''"),
         ["1:12: defaults: expected a table, found a string"]
@@ -201,10 +185,8 @@ fn an_impossible_value_is_told_with_what_is_allowed() {
     );
     assert_eq!(
         wrong("idle-connection-timeout = 0"),
-        [
-            "2:27: idle-connection-timeout: no connection can be served in 0s \
-             (allowed: more, or \"infinity\" for no limit)"
-        ]
+        ["2:27: idle-connection-timeout: no connection can be served in 0s \
+             (allowed: more, or \"infinity\" for no limit)"]
     );
     assert_eq!(
         wrong("max-connections = 0"),
@@ -333,14 +315,8 @@ fn a_syntax_error_is_told_with_its_place() {
         errors("[host]\nidle-timeout = 30s"),
         ["2:16: not valid TOML: string values must be quoted, expected literal string"]
     );
-    assert_eq!(
-        errors("[host"),
-        ["1:6: not valid TOML: unclosed table, expected `]`"]
-    );
-    assert_eq!(
-        errors("[host]\n[host]"),
-        ["2:2: not valid TOML: duplicate key"]
-    );
+    assert_eq!(errors("[host"), ["1:6: not valid TOML: unclosed table, expected `]`"]);
+    assert_eq!(errors("[host]\n[host]"), ["2:2: not valid TOML: duplicate key"]);
 }
 
 #[test]
@@ -349,10 +325,8 @@ fn a_syntax_error_hides_neither_its_neighbours_nor_is_it_told_twice() {
     assert_eq!(
         errors(text),
         [
-            "2:10: not valid TOML: string values must be quoted, expected literal string"
-                .to_owned(),
-            "3:11: not valid TOML: string values must be quoted, expected literal string"
-                .to_owned(),
+            "2:10: not valid TOML: string values must be quoted, expected literal string".to_owned(),
+            "3:11: not valid TOML: string values must be quoted, expected literal string".to_owned(),
             format!(
                 "4:1: unknown key \"cpu-tim\" (did you mean \"cpu-time\"? \
          allowed: {SHARED})"

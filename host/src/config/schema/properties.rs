@@ -14,17 +14,9 @@ fn survives(text: &str) -> Result<(), TestCaseError> {
         let positions: Vec<_> = errors.iter().map(|error| error.position).collect();
         prop_assert!(positions.iter().flatten().is_sorted());
         let last_line = source.position(text.len()).line;
-        prop_assert!(
-            positions
-                .iter()
-                .flatten()
-                .all(|position| position.line <= last_line)
-        );
+        prop_assert!(positions.iter().flatten().all(|position| position.line <= last_line));
         let shown = ConfigErrors(errors).to_string();
-        prop_assert!(
-            !shown.chars().any(|c| c.is_control() && c != '\n'),
-            "{shown:?}"
-        );
+        prop_assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
     }
     Ok(())
 }

@@ -133,10 +133,7 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
     let hello = HandlerConfig {
         module: Some("/srv/modules/hello.wasm".into()),
         args: vec!["--shout".into(), "".into()],
-        env: vec![
-            ("EMPTY".into(), "".into()),
-            ("GREETING".into(), "hi".into()),
-        ],
+        env: vec![("EMPTY".into(), "".into()), ("GREETING".into(), "hi".into())],
         dirs: vec![
             grant("/srv/hello", "/data", Access::ReadOnly),
             grant("/var/tmp", ".", Access::ReadWrite),
@@ -155,20 +152,14 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
         http,
         place: Some(source(ALL_KEYS).place(10)),
     };
-    assert_eq!(
-        hello.place.as_ref().expect("a place").to_string(),
-        "t.toml:2:10"
-    );
+    assert_eq!(hello.place.as_ref().expect("a place").to_string(), "t.toml:2:10");
     assert_eq!(config.handlers, [("hello".to_owned(), hello)].into());
 }
 
 #[test]
 fn an_empty_file_changes_nothing() {
     assert_eq!(config(""), fresh());
-    assert_eq!(
-        config("# nothing\n[host]\n[defaults]\n[handler]\n"),
-        fresh()
-    );
+    assert_eq!(config("# nothing\n[host]\n[defaults]\n[handler]\n"), fresh());
 }
 
 #[test]
@@ -196,11 +187,7 @@ fn a_handler_may_override_every_default() {
 
 #[test]
 fn a_connection_may_be_kept_for_ever_or_not_at_all() {
-    let keep_alive = |value| {
-        handler(&format!("[handler.a]\nkeep-alive = {value}"))
-            .http
-            .keep_alive
-    };
+    let keep_alive = |value| handler(&format!("[handler.a]\nkeep-alive = {value}")).http.keep_alive;
     assert_eq!(keep_alive("'infinity'"), None);
     assert_eq!(keep_alive("'0s'"), Some(Duration::ZERO));
 }
@@ -209,10 +196,7 @@ fn a_connection_may_be_kept_for_ever_or_not_at_all() {
 fn an_idle_timeout_may_be_infinite_or_zero() {
     let idle_timeout = |text| config(text).host.idle_timeout;
     assert_eq!(idle_timeout("[host]\nidle-timeout = 'infinity'"), None);
-    assert_eq!(
-        idle_timeout("[host]\nidle-timeout = 0"),
-        Some(Duration::ZERO)
-    );
+    assert_eq!(idle_timeout("[host]\nidle-timeout = 0"), Some(Duration::ZERO));
 }
 
 #[test]
@@ -220,10 +204,7 @@ fn all_guests_may_have_what_the_machine_has_or_more_or_less() {
     let max_memory = |text| config(text).host.max_memory;
     assert_eq!(max_memory(""), None);
     assert_eq!(max_memory("[host]\nmax-memory = '1GiB'"), Some(1 << 30));
-    assert_eq!(
-        max_memory("[host]\nmax-memory = 'infinity'"),
-        Some(u64::MAX)
-    );
+    assert_eq!(max_memory("[host]\nmax-memory = 'infinity'"), Some(u64::MAX));
 }
 
 #[test]

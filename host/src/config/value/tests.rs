@@ -22,15 +22,9 @@ fn network(address: &str, prefix: u8, port: u16) -> Reading<Outbound> {
 #[test]
 fn an_outbound_destination_is_a_name_or_an_address_with_a_port() {
     let read = |text| read(text, outbound);
-    assert_eq!(
-        read("'api.telegram.org:443'"),
-        name("api.telegram.org", 443)
-    );
+    assert_eq!(read("'api.telegram.org:443'"), name("api.telegram.org", 443));
     assert_eq!(read("'localhost:1'"), name("localhost", 1));
-    assert_eq!(
-        read("'_dns.x-1.example:65535'"),
-        name("_dns.x-1.example", 65535)
-    );
+    assert_eq!(read("'_dns.x-1.example:65535'"), name("_dns.x-1.example", 65535));
     assert_eq!(read("'1.2.3.4:443'"), network("1.2.3.4", 32, 443));
     assert_eq!(read("'[::1]:80'"), network("::1", 128, 80));
     assert_eq!(read("'[2001:db8::1]:80'"), network("2001:db8::1", 128, 80));
@@ -43,10 +37,7 @@ fn an_outbound_destination_may_be_a_network() {
     assert_eq!(read("'10.0.0.0/8:80'"), network("10.0.0.0", 8, 80));
     assert_eq!(read("'10.1.2.3/8:80'"), network("10.0.0.0", 8, 80));
     assert_eq!(read("'[fd00::/8]:80'"), network("fd00::", 8, 80));
-    assert_eq!(
-        read("'[::ffff:10.0.0.0/104]:80'"),
-        network("10.0.0.0", 8, 80)
-    );
+    assert_eq!(read("'[::ffff:10.0.0.0/104]:80'"), network("10.0.0.0", 8, 80));
     let contains = |network: &str, ip: &str| match read(&format!("'{network}:80'")) {
         Ok(Outbound {
             host: Host::Network(network),
@@ -77,10 +68,7 @@ fn an_outbound_destination_may_have_many_ports() {
     let ports = |text| read(text, outbound).map(|outbound| outbound.ports);
     assert_eq!(ports("'a:80,443'"), Ok(vec![80..=80, 443..=443]));
     assert_eq!(ports("'a:1-65535'"), Ok(vec![1..=65535]));
-    assert_eq!(
-        ports("'[::1]:22,8000-8010'"),
-        Ok(vec![22..=22, 8000..=8010])
-    );
+    assert_eq!(ports("'[::1]:22,8000-8010'"), Ok(vec![22..=22, 8000..=8010]));
 }
 
 #[test]
@@ -162,11 +150,7 @@ fn memory_lies_between_one_page_and_the_address_space() {
     assert_eq!(read("'4GiB'", memory), Ok(4 << 30));
     assert_eq!(read("65_536", memory), Ok(64 << 10));
     assert_eq!(read("0x10000", memory), Ok(64 << 10));
-    for (text, bytes) in [
-        ("65535", 65535_u64),
-        ("'0'", 0),
-        ("'4294967297'", (4 << 30) + 1),
-    ] {
+    for (text, bytes) in [("65535", 65535_u64), ("'0'", 0), ("'4294967297'", (4 << 30) + 1)] {
         let expected = format!("cannot be {bytes} bytes (allowed: 64KiB to 4GiB)");
         assert_eq!(read(text, memory), Err(expected));
     }
@@ -216,10 +200,7 @@ fn a_time_limit_may_be_infinite_but_not_zero() {
 #[test]
 fn the_time_for_a_head_may_be_infinite_but_not_zero() {
     assert_eq!(read("'infinity'", head_timeout), Ok(None));
-    assert_eq!(
-        read("'1ms'", head_timeout),
-        Ok(Some(Duration::from_millis(1)))
-    );
+    assert_eq!(read("'1ms'", head_timeout), Ok(Some(Duration::from_millis(1))));
     let expected = "no client can send a request in 0s \
                     (allowed: more, or \"infinity\" for no limit)";
     assert_eq!(read("'0s'", head_timeout), Err(expected.to_owned()));

@@ -84,10 +84,7 @@ mod tests {
             "3fff::1",
             "4000::1",
         ] {
-            assert!(
-                !is_public(address.parse().expect("an address")),
-                "{address}"
-            );
+            assert!(!is_public(address.parse().expect("an address")), "{address}");
         }
         for address in [
             "1.1.1.1",

@@ -53,9 +53,7 @@ fn a_name_leads_to_what_it_was_found_to_be_and_at_its_port_only() {
     let found = reach.admit("a.example", vec![ip("8.8.8.8"), ip("8.8.4.4")]);
     assert_eq!(found.expect("found"), [ip("8.8.8.8"), ip("8.8.4.4")]);
     // The next answer does not take back the one before.
-    reach
-        .admit("a.example", vec![ip("8.8.8.1")])
-        .expect("found");
+    reach.admit("a.example", vec![ip("8.8.8.1")]).expect("found");
     for address in ["8.8.8.8:80", "8.8.4.4:80", "8.8.8.1:80"] {
         assert!(reaches(&reach, address), "{address}");
     }
@@ -94,19 +92,9 @@ fn only_a_name_that_was_granted_is_looked_up() {
         runtime.expect("a runtime").block_on(reach.look_up(name))
     };
     let some = reach(&[named("localhost", 80), network("127.0.0.1", 32, 80)]);
-    for name in [
-        "example.org",
-        "secret.localhost",
-        "localhost.example",
-        "",
-        "127.1",
-        "*",
-    ] {
+    for name in ["example.org", "secret.localhost", "localhost.example", "", "127.1", "*"] {
         let denied = look_up(&some, name);
-        assert!(
-            matches!(denied, Err(LookupError::Denied)),
-            "{name}: {denied:?}"
-        );
+        assert!(matches!(denied, Err(LookupError::Denied)), "{name}: {denied:?}");
     }
     for name in ["localhost", "LocalHost", "localhost."] {
         assert!(

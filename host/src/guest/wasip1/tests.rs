@@ -35,10 +35,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
         "fd_write 1 of several buffers",
         "all of them are written at once, as writev(2) does it: on a socket of packets that is one packet",
     ),
-    (
-        "fd_write 1 of overlapping buffers",
-        "all of them are written at once",
-    ),
+    ("fd_write 1 of overlapping buffers", "all of them are written at once"),
     (
         "proc_exit 126",
         "codes are what exit(3) makes of them; Wasmtime's traps from 126 on",
@@ -58,10 +55,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
 
 /// These, too, whatever is read or written.
 const BOTH_WAYS: &[(&str, &str)] = &[
-    (
-        "fd_read 1 of ",
-        "both descriptors are the socket; Wasmtime's is EBADF",
-    ),
+    ("fd_read 1 of ", "both descriptors are the socket; Wasmtime's is EBADF"),
     ("fd_write 0 of ", "as fd_read 1"),
 ];
 
@@ -135,31 +129,15 @@ fn lists() -> Vec<List> {
     vec![
         ("one buffer", LIST, vec![(BUFFERS, 5)]),
         ("no buffers", LIST, vec![]),
-        (
-            "nothing but empty buffers",
-            LIST,
-            vec![(BUFFERS, 0), (BUFFERS + 9, 0)],
-        ),
-        (
-            "an empty buffer first",
-            LIST,
-            vec![(BUFFERS, 0), (BUFFERS + 4, 5)],
-        ),
+        ("nothing but empty buffers", LIST, vec![(BUFFERS, 0), (BUFFERS + 9, 0)]),
+        ("an empty buffer first", LIST, vec![(BUFFERS, 0), (BUFFERS + 4, 5)]),
         (
             "an empty buffer that lies nowhere",
             LIST,
             vec![(-1, 0), (BUFFERS + 4, 5)],
         ),
-        (
-            "several buffers",
-            LIST,
-            vec![(BUFFERS, 3), (BUFFERS + 10, 2)],
-        ),
-        (
-            "overlapping buffers",
-            LIST,
-            vec![(BUFFERS, 6), (BUFFERS + 2, 6)],
-        ),
+        ("several buffers", LIST, vec![(BUFFERS, 3), (BUFFERS + 10, 2)]),
+        ("overlapping buffers", LIST, vec![(BUFFERS, 6), (BUFFERS + 2, 6)]),
         ("a buffer over the list itself", LIST, vec![(LIST, 8)]),
         ("a buffer up to the end", LIST, vec![(END - 4, 4)]),
         ("a buffer beyond the end", LIST, vec![(END - 4, 5)]),
@@ -172,18 +150,12 @@ fn lists() -> Vec<List> {
 
 fn transfers() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (function, fds) in [
-        ("fd_read", [0, 1, 2, 3, -1]),
-        ("fd_write", [1, 0, 3, 77, -1]),
-    ] {
+    for (function, fds) in [("fd_read", [0, 1, 2, 3, -1]), ("fd_write", [1, 0, 3, 77, -1])] {
         for fd in fds {
             for (odd, at, list) in lists() {
                 let count = list.len() as i32;
                 let arguments = int(&[fd, at, count, RESULT]);
-                let mut case = case(
-                    format!("{function} {fd} of {odd}"),
-                    vec![(function, arguments)],
-                );
+                let mut case = case(format!("{function} {fd} of {odd}"), vec![(function, arguments)]);
                 for (number, (address, length)) in list.into_iter().enumerate() {
                     let entry = [address.to_le_bytes(), length.to_le_bytes()].concat();
                     case.memory.push((at as u32 + 8 * number as u32, entry));
@@ -202,10 +174,7 @@ fn transfers() -> Vec<Case> {
             ("a result that is not aligned", LIST, 1, RESULT + 1),
         ] {
             let arguments = int(&[fd, at, count, result]);
-            let mut case = case(
-                format!("{function} {fd} with {odd}"),
-                vec![(function, arguments)],
-            );
+            let mut case = case(format!("{function} {fd} with {odd}"), vec![(function, arguments)]);
             case.memory.push((LIST as u32, entry.clone()));
             cases.push(case);
         }
@@ -226,43 +195,22 @@ fn moved_descriptors() -> Vec<Case> {
         ("both closed", vec![close(0), close(1), read(0), write(1)]),
         ("closed twice", vec![close(1), close(1), close(0), close(0)]),
         ("errors closed", vec![close(2), write(2), write(1), read(0)]),
-        (
-            "closed that was never open",
-            vec![close(9), close(-1), read(0)],
-        ),
+        ("closed that was never open", vec![close(9), close(-1), read(0)]),
         ("closed between reads", vec![read(0), close(0), read(0)]),
         (
             "input as another number",
             vec![renumber(0, 5), read(5), read(0), write(1)],
         ),
-        (
-            "output as another number",
-            vec![renumber(1, 7), write(7), write(1)],
-        ),
-        (
-            "input over output",
-            vec![renumber(0, 1), read(1), write(1), read(0)],
-        ),
-        (
-            "output over input",
-            vec![renumber(1, 0), write(0), read(0), write(1)],
-        ),
-        (
-            "output over errors",
-            vec![renumber(1, 2), write(2), write(1)],
-        ),
-        (
-            "to itself",
-            vec![renumber(0, 0), read(0), renumber(1, 1), write(1)],
-        ),
+        ("output as another number", vec![renumber(1, 7), write(7), write(1)]),
+        ("input over output", vec![renumber(0, 1), read(1), write(1), read(0)]),
+        ("output over input", vec![renumber(1, 0), write(0), read(0), write(1)]),
+        ("output over errors", vec![renumber(1, 2), write(2), write(1)]),
+        ("to itself", vec![renumber(0, 0), read(0), renumber(1, 1), write(1)]),
         (
             "what is not open",
             vec![renumber(9, 0), read(0), renumber(0, 9), read(9)],
         ),
-        (
-            "read to the end and beyond",
-            vec![read(0), read(0), read(0), read(0)],
-        ),
+        ("read to the end and beyond", vec![read(0), read(0), read(0), read(0)]),
         (
             "what it is",
             vec![
@@ -286,12 +234,7 @@ fn moved_descriptors() -> Vec<Case> {
 /// Arguments and variables, at places of all kinds.
 fn words() -> Vec<Case> {
     let mut cases = Vec::new();
-    for function in [
-        "args_sizes_get",
-        "environ_sizes_get",
-        "args_get",
-        "environ_get",
-    ] {
+    for function in ["args_sizes_get", "environ_sizes_get", "args_get", "environ_get"] {
         for (place, first, second) in [
             ("here and there", RESULT, BUFFERS),
             ("the same", RESULT, RESULT),
@@ -331,20 +274,14 @@ fn others() -> Vec<Case> {
     for clock in [0, 1, 2, 3, 4, -1] {
         for result in [RESULT, RESULT + 1, END - 4, -8] {
             let time = vec![Val::I32(clock), Val::I64(0), Val::I32(result)];
-            let calls = vec![
-                ("clock_time_get", time),
-                ("clock_res_get", int(&[clock, result])),
-            ];
+            let calls = vec![("clock_time_get", time), ("clock_res_get", int(&[clock, result]))];
             let mut case = case(format!("clocks {clock} {result}"), calls);
             case.is_random = true;
             cases.push(case);
         }
     }
     for code in [0, 1, 125, 126, 255, -1, 256] {
-        cases.push(case(
-            format!("proc_exit {code}"),
-            vec![("proc_exit", int(&[code]))],
-        ));
+        cases.push(case(format!("proc_exit {code}"), vec![("proc_exit", int(&[code]))]));
     }
     for (name, count) in [("no timers", 0), ("3 timers", 3), ("5000 timers", 5000)] {
         // A subscription of zeroes is one to a clock whose time has come.
@@ -367,21 +304,16 @@ fn others() -> Vec<Case> {
 /// A module with a function for each import, which calls it.
 fn thunks(folder: &Path) -> (Engines, Module) {
     let mut text = String::from("(module\n");
-    let all = FUNCTIONS
-        .iter()
-        .map(|(name, types)| (*name, *types, "(result i32)"));
+    let all = FUNCTIONS.iter().map(|(name, types)| (*name, *types, "(result i32)"));
     let all: Vec<_> = all.chain([("proc_exit", "i32", "")]).collect();
     for (name, types, result) in &all {
-        text +=
-            &format!("(import \"{MODULE}\" \"{name}\" (func ${name} (param {types}) {result}))\n");
+        text += &format!("(import \"{MODULE}\" \"{name}\" (func ${name} (param {types}) {result}))\n");
     }
     text += "(memory (export \"memory\") 8)\n";
     for (name, types, result) in &all {
         let count = types.split_whitespace().count();
         let arguments: String = (0..count).map(|n| format!("(local.get {n})")).collect();
-        text += &format!(
-            "(func (export \"{name}\") (param {types}) {result} (call ${name} {arguments}))\n"
-        );
+        text += &format!("(func (export \"{name}\") (param {types}) {result} (call ${name} {arguments}))\n");
     }
     text += ")";
     let (wasm, artifact) = (folder.join("thunks.wasm"), folder.join("thunks.cwasm"));
@@ -389,11 +321,7 @@ fn thunks(folder: &Path) -> (Engines, Module) {
     let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../build");
     let build = env::var_os("WASM_SOCK_BUILD").map_or(build, Into::into);
     let compiler = build.join("wasm-sock-compile");
-    let status = Command::new(&compiler)
-        .arg(&wasm)
-        .arg("-o")
-        .arg(&artifact)
-        .status();
+    let status = Command::new(&compiler).arg(&wasm).arg("-o").arg(&artifact).status();
     let status = status.unwrap_or_else(|e| panic!("{}: {e}: run `make` first", compiler.display()));
     assert!(status.success());
     let engines = Engines::new(HostConfig::default().stack).unwrap();
@@ -507,14 +435,9 @@ fn our_functions_do_what_wasmtimes_do() {
     let cases = [transfers(), moved_descriptors(), words(), others()];
     let mut found = BTreeSet::new();
     for case in cases.into_iter().flatten() {
-        let (ours, theirs) =
-            runtime.block_on(async { (ours(&module, &case).await, theirs(&module, &case).await) });
+        let (ours, theirs) = runtime.block_on(async { (ours(&module, &case).await, theirs(&module, &case).await) });
         if ours != theirs {
-            let first = ours
-                .memory
-                .iter()
-                .zip(&theirs.memory)
-                .position(|(a, b)| a != b);
+            let first = ours.memory.iter().zip(&theirs.memory).position(|(a, b)| a != b);
             eprintln!(
                 "{}: {:?} {:?} and not {:?} {:?}; memory differs from {first:?} on",
                 case.name,

@@ -44,7 +44,8 @@ fn a_handler_without_grants_needs_its_modules_only() {
 
 #[test]
 fn directories_are_granted_as_they_are_configured() {
-    let dirs = r#"dirs = [{ host = "/srv/a", guest = "/a" }, { host = "/srv/b", guest = "/b", access = "read-write" }]"#;
+    let dirs =
+        r#"dirs = [{ host = "/srv/a", guest = "/a" }, { host = "/srv/b", guest = "/b", access = "read-write" }]"#;
     let (_dir, needs) = needs(&["it.cwasm"], dirs);
     assert_eq!(needs.paths[Path::new("/srv/a")], Use::List);
     assert_eq!(needs.paths[Path::new("/srv/b")], Use::Write);
@@ -69,10 +70,7 @@ fn ports_are_those_of_the_addresses_and_names_need_a_resolver() {
 
 #[test]
 fn more_ports_than_the_kernel_takes_one_by_one_are_all_of_them() {
-    let (_dir, some) = needs(
-        &["it.cwasm"],
-        r#"allow-outbound = ["192.0.2.7:80,8000-8002"]"#,
-    );
+    let (_dir, some) = needs(&["it.cwasm"], r#"allow-outbound = ["192.0.2.7:80,8000-8002"]"#);
     assert_eq!((some.ports.len(), some.any_port), (4, false));
     let (_dir, many) = needs(&["it.cwasm"], r#"allow-outbound = ["192.0.2.7:1-65535"]"#);
     assert!(many.any_port && many.ports.len() <= MOST_PORTS);

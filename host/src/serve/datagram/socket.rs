@@ -6,8 +6,8 @@ use bytes::Bytes;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, getsockname, getsockopt,
-    recvmsg, sendmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, getsockname, getsockopt, recvmsg, sendmsg,
+    setsockopt, sockopt,
 };
 use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix};
 use std::collections::{HashMap, HashSet};
@@ -186,9 +186,7 @@ impl DatagramSocket {
 
     pub fn peer(&self, sender: &Sender) -> Peer {
         match sender {
-            Sender::Internet { from, to } => {
-                Peer::of_udp(*from, to.zip(self.port).map(SocketAddr::from))
-            }
+            Sender::Internet { from, to } => Peer::of_udp(*from, to.zip(self.port).map(SocketAddr::from)),
             Sender::Unix(name) => Peer::of_unix_datagram(&client(name)),
             Sender::Nobody => Peer::of_unix_datagram(b"unnamed"),
         }
@@ -259,9 +257,7 @@ impl DatagramSocket {
                 let reply = self.try_reply_udp(answer, *from, *to);
                 match reply {
                     // What was sent to several machines was not sent to an address of ours.
-                    Err(Errno::ENETUNREACH | Errno::EADDRNOTAVAIL | Errno::EINVAL)
-                        if to.is_some() =>
-                    {
+                    Err(Errno::ENETUNREACH | Errno::EADDRNOTAVAIL | Errno::EINVAL) if to.is_some() => {
                         Ok(self.try_reply_udp(answer, *from, None)?)
                     }
                     reply => Ok(reply?),
@@ -275,12 +271,7 @@ impl DatagramSocket {
         }
     }
 
-    fn try_reply_udp(
-        &self,
-        answer: &[u8],
-        to: SocketAddr,
-        from: Option<IpAddr>,
-    ) -> nix::Result<usize> {
+    fn try_reply_udp(&self, answer: &[u8], to: SocketAddr, from: Option<IpAddr>) -> nix::Result<usize> {
         let fd = self.fd.get_ref().as_raw_fd();
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let (answer, to) = ([IoSlice::new(answer)], SockaddrStorage::from(to));
@@ -296,9 +287,7 @@ impl DatagramSocket {
             }
             Some(IpAddr::V6(ip)) => {
                 let info = libc::in6_pktinfo {
-                    ipi6_addr: libc::in6_addr {
-                        s6_addr: ip.octets(),
-                    },
+                    ipi6_addr: libc::in6_addr { s6_addr: ip.octets() },
                     ipi6_ifindex: 0,
                 };
                 let from = [ControlMessage::Ipv6PacketInfo(&info)];
@@ -339,11 +328,7 @@ fn ipv4_of(info: &libc::in_pktinfo) -> IpAddr {
     let destination = ip(info.ipi_addr);
     let local = ip(info.ipi_spec_dst);
     // One that came before we asked for this carries no second address.
-    IpAddr::V4(if local.is_unspecified() {
-        destination
-    } else {
-        local
-    })
+    IpAddr::V4(if local.is_unspecified() { destination } else { local })
 }
 
 fn in_addr(ip: Ipv4Addr) -> libc::in_addr {
@@ -353,15 +338,7 @@ fn in_addr(ip: Ipv4Addr) -> libc::in_addr {
 }
 
 fn internet(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = || {
-        address
-            .as_sockaddr_in()
-            .map(|a| SocketAddrV4::from(*a).into())
-    };
-    let v6 = || {
-        address
-            .as_sockaddr_in6()
-            .map(|a| SocketAddrV6::from(*a).into())
-    };
+    let v4 = || address.as_sockaddr_in().map(|a| SocketAddrV4::from(*a).into());
+    let v6 = || address.as_sockaddr_in6().map(|a| SocketAddrV6::from(*a).into());
     v4().or_else(v6)
 }

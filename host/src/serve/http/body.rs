@@ -36,10 +36,7 @@ pub struct Coming {
 }
 
 impl Coming {
-    fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         self.is_asked_for = true;
         match (self.first.take(), &mut self.body) {
             (Some(first), _) => Poll::Ready(Some(first)),
@@ -137,10 +134,7 @@ impl Body for Upload {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = lock(&self.exchange.body).poll_frame(context);
         let frame = match ready!(frame) {
             Some(Ok(frame)) => frame,
@@ -196,11 +190,7 @@ pub enum Source {
     /// The host itself.
     Text(Option<Bytes>),
     /// A guest of its own, which goes on in a task if it has not ended.
-    Guest {
-        body: Begun,
-        fate: Arc<Fate>,
-        task: Task,
-    },
+    Guest { body: Begun, fate: Arc<Fate>, task: Task },
     /// A guest that answers others, too.
     Shared { body: Begun, attended: Attended },
 }
@@ -235,9 +225,7 @@ impl Source {
     /// How many bytes came, if nothing else comes.
     pub fn whole_length(&self) -> Option<u64> {
         match self {
-            Self::Guest { body, .. } | Self::Shared { body, .. } if body.is_whole() => {
-                body.length()
-            }
+            Self::Guest { body, .. } | Self::Shared { body, .. } if body.is_whole() => body.length(),
             _ => None,
         }
     }
@@ -288,10 +276,7 @@ pub async fn begun(mut body: WasiBody, is_broken: impl Fn() -> bool) -> Begun {
 }
 
 impl Begun {
-    fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if let Some(frame) = self.first.take() {
             return Poll::Ready(Some(Ok(frame)));
         }
@@ -321,9 +306,7 @@ impl Begun {
         };
         let second = self.second.as_ref().and_then(|frame| frame.as_ref().ok());
         let mut here = self.first.iter().chain(second);
-        here.try_fold(rest, |length, frame| {
-            Some(length + frame.data_ref()?.len() as u64)
-        })
+        here.try_fold(rest, |length, frame| Some(length + frame.data_ref()?.len() as u64))
     }
 }
 
@@ -384,8 +367,7 @@ impl Download {
             return Some(Err(self.break_off()));
         }
         if let Some(left @ 1..) = self.left {
-            let why =
-                format!("ended: its answer has {left} bytes less than its content-length promises");
+            let why = format!("ended: its answer has {left} bytes less than its content-length promises");
             self.exchange.report(Level::Error, why);
             return Some(Err(self.break_off()));
         }

@@ -103,9 +103,7 @@ impl Drop for Exchange {
         let (level, why) = match problem {
             Some((level, why)) => (level, Cow::Owned(why)),
             None if *self.is_answered.get_mut() => (Level::Info, "".into()),
-            None if self.session.host.activity.gave_up() => {
-                (Level::Warning, "ended: the host leaves".into())
-            }
+            None if self.session.host.activity.gave_up() => (Level::Warning, "ended: the host leaves".into()),
             None if self.session.is_silent.load(Relaxed) => {
                 let limit = self.session.handler.config.limits.silence();
                 End::silent(limit.unwrap_or_default()).report()

@@ -25,10 +25,7 @@ use tokio::time::timeout;
 type Answered = Result<(::http::response::Parts, Source), Refusal>;
 
 /// Answers one request. Never fails: whatever goes wrong has its status.
-pub async fn answer(
-    session: Arc<Session>,
-    request: Request<Incoming>,
-) -> Result<Response<Download>, Infallible> {
+pub async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Result<Response<Download>, Infallible> {
     let version = request.version();
     let mut busy = session.wire.begin(version == Version::HTTP_2);
     let (permit, refused) = match place(&session, &mut busy) {
@@ -45,13 +42,10 @@ pub async fn answer(
             Err(refusal)
         }
     };
-    let has_body =
-        |status| !is_head && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED;
+    let has_body = |status| !is_head && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED;
     let answered = match answered {
         _ if exchange.is_too_large.load(Relaxed) => Err(too_large(&exchange)),
-        Err(_) if exchange.is_cut.load(Relaxed) => {
-            Err(Refusal::bad(StatusCode::BAD_REQUEST, "client left"))
-        }
+        Err(_) if exchange.is_cut.load(Relaxed) => Err(Refusal::bad(StatusCode::BAD_REQUEST, "client left")),
         // Another may follow a head with a status of 1xx, and none is larger (RFC 9110, 15).
         Ok((head, _)) if !(200..600).contains(&head.status.as_u16()) => Err(internal(format!(
             "answered with the status {}, which ends no request",
@@ -61,8 +55,7 @@ pub async fn answer(
         answered => answered,
     };
     // What comes after a body that is not taken to its end cannot be told from it.
-    let is_last = version < Version::HTTP_2
-        && !is_taken_to_its_end(&exchange, answered.is_ok(), asks_first).await;
+    let is_last = version < Version::HTTP_2 && !is_taken_to_its_end(&exchange, answered.is_ok(), asks_first).await;
     let mut response = match answered {
         Err(refusal) => refusal.respond(exchange, busy),
         Ok((head, source)) => {
@@ -123,10 +116,7 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 
 async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answered {
     let Session {
-        host,
-        handler,
-        peer,
-        ..
+        host, handler, peer, ..
     } = &*exchange.session;
     let (mut parts, body) = request.into_parts();
     let upload = Upload::new(body, exchange.clone());
@@ -151,11 +141,7 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answere
             let mut state = state.map_err(|e| internal(e.to_string()))?;
             state.place = place;
             let cpu_time = handler.config.limits.cpu_time;
-            by_one(
-                exchange,
-                guest::answer(pre, state, request, cpu_time, meter),
-            )
-            .await
+            by_one(exchange, guest::answer(pre, state, request, cpu_time, meter)).await
         }
         Guest::Service(service) => {
             let (http, limits) = (handler.config.http, handler.config.limits);
@@ -185,10 +171,7 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answere
 }
 
 /// An answer of a guest that has this request only.
-async fn by_one(
-    exchange: &Arc<Exchange>,
-    answer: Answer<impl Future<Output = End> + Send + 'static>,
-) -> Answered {
+async fn by_one(exchange: &Arc<Exchange>, answer: Answer<impl Future<Output = End> + Send + 'static>) -> Answered {
     let Answer {
         guest,
         mut response,
@@ -250,10 +233,7 @@ fn too_large(exchange: &Exchange) -> Refusal {
 
 fn timed_out(exchange: &Exchange, limit: Option<Duration>) -> Refusal {
     if !exchange.is_received.load(Relaxed) {
-        let why = format!(
-            "its body did not come within {:?}",
-            limit.unwrap_or_default()
-        );
+        let why = format!("its body did not come within {:?}", limit.unwrap_or_default());
         return Refusal::bad(StatusCode::REQUEST_TIMEOUT, why);
     }
     let (_, why) = End::timed_out(limit.unwrap_or_default()).report();
@@ -272,11 +252,10 @@ impl Session {
         let authority = match (parts.uri.authority(), hosts.next(), hosts.next()) {
             (_, _, Some(_)) => return Err(bad("it has several Host headers")),
             (Some(authority), ..) => authority.clone(),
-            (None, Some(host), None) => Authority::try_from(host.as_bytes())
-                .map_err(|_| bad("its Host header is no host"))?,
-            (None, None, None) if parts.version <= Version::HTTP_10 => {
-                Authority::from_static("localhost")
+            (None, Some(host), None) => {
+                Authority::try_from(host.as_bytes()).map_err(|_| bad("its Host header is no host"))?
             }
+            (None, None, None) if parts.version <= Version::HTTP_10 => Authority::from_static("localhost"),
             (None, None, None) => return Err(bad("it has no Host header")),
         };
         let mode = self.handler.config.http.forwarded_for;
@@ -288,8 +267,7 @@ impl Session {
         let mut uri = std::mem::take(&mut parts.uri).into_parts();
         uri.scheme = Some(scheme);
         uri.authority = Some(authority);
-        uri.path_and_query
-            .get_or_insert_with(|| PathAndQuery::from_static("/"));
+        uri.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
         parts.uri = Uri::from_parts(uri).map_err(|_| bad("its target is no path"))?;
         Ok(())
     }
@@ -299,14 +277,9 @@ impl Session {
         if mode == ForwardedFor::Trust {
             return;
         }
-        let claims = |name: &HeaderName| {
-            name.as_str().starts_with("x-forwarded-") || name == FORWARDED || name == X_REAL_IP
-        };
-        let claimed: Vec<HeaderName> = headers
-            .keys()
-            .filter(|name| claims(name))
-            .cloned()
-            .collect();
+        let claims =
+            |name: &HeaderName| name.as_str().starts_with("x-forwarded-") || name == FORWARDED || name == X_REAL_IP;
+        let claimed: Vec<HeaderName> = headers.keys().filter(|name| claims(name)).cloned().collect();
         for name in claimed {
             headers.remove(name);
         }
@@ -334,11 +307,7 @@ impl Session {
 
 /// Do the headers of a proxy say that the client spoke HTTPS? The first of several proxies knows.
 fn came_by_https(headers: &HeaderMap) -> bool {
-    let value = |name: &HeaderName| {
-        headers
-            .get(name)
-            .map(|value| value.to_str().unwrap_or_default())
-    };
+    let value = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let is_https = |scheme: &str| scheme.trim().eq_ignore_ascii_case("https");
     if let Some(proto) = value(&X_FORWARDED_PROTO) {
         return is_https(split(proto, ',').next().unwrap_or_default());
@@ -347,9 +316,7 @@ fn came_by_https(headers: &HeaderMap) -> bool {
     let first = split(value(&FORWARDED).unwrap_or_default(), ',').next();
     let parts = split(first.unwrap_or_default(), ';');
     let mut parts = parts.filter_map(|part| part.split_once('='));
-    parts.any(|(name, value)| {
-        name.trim().eq_ignore_ascii_case("proto") && is_https(value.trim().trim_matches('"'))
-    })
+    parts.any(|(name, value)| name.trim().eq_ignore_ascii_case("proto") && is_https(value.trim().trim_matches('"')))
 }
 
 /// The parts of a header between separators that are not quoted (RFC 9110, 5.6.4).

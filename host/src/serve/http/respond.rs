@@ -40,12 +40,7 @@ impl Refusal {
         exchange.set_status(self.status);
         exchange.report(self.level, self.why);
         let text = Bytes::from(text(self.status));
-        let mut response = Response::new(Download::new(
-            Source::Text(Some(text)),
-            None,
-            exchange,
-            busy,
-        ));
+        let mut response = Response::new(Download::new(Source::Text(Some(text)), None, exchange, busy));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));

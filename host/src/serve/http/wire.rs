@@ -100,9 +100,7 @@ impl Silence {
             self.moved = moved;
             self.since = None;
         }
-        self.since
-            .get_or_insert_with(Instant::now)
-            .checked_add(limit)
+        self.since.get_or_insert_with(Instant::now).checked_add(limit)
     }
 }
 
@@ -253,11 +251,7 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

@@ -43,12 +43,7 @@ fn read(way: &str) -> io::Result<()> {
     let key = format!("{way}/key");
     tell("read", &key, fs::read_to_string(&key))?;
     tell("look at", &key, fs::metadata(&key))?;
-    let list = |way: &str| {
-        Ok(fs::read_dir(way)?
-            .next()
-            .transpose()?
-            .map(|e| e.file_name()))
-    };
+    let list = |way: &str| Ok(fs::read_dir(way)?.next().transpose()?.map(|e| e.file_name()));
     tell("list", way, list(way))?;
     tell("write to", &key, fs::write(&key, "changed"))?;
     let append = OpenOptions::new().append(true).open(&key);
@@ -83,16 +78,8 @@ fn below_an_open_folder() -> io::Result<()> {
         io::read_to_string(file)
     };
     let folder = File::open("/rw/sub")?;
-    for path in [
-        c"../../secret/key",
-        c"../relative/key",
-        c"../own/../../secret/key",
-    ] {
-        tell(
-            "open below /rw/sub",
-            path.to_str().unwrap(),
-            below(&folder, path),
-        )?;
+    for path in [c"../../secret/key", c"../relative/key", c"../own/../../secret/key"] {
+        tell("open below /rw/sub", path.to_str().unwrap(), below(&folder, path))?;
     }
     Ok(())
 }
@@ -156,11 +143,7 @@ fn read_only() -> io::Result<()> {
         OpenOptions::new().write(true).open("/rw/alias"),
     )?;
     tell("remove", file, fs::remove_file(file))?;
-    tell(
-        "remove the folder",
-        "/ro/empty",
-        fs::remove_dir("/ro/empty"),
-    )
+    tell("remove the folder", "/ro/empty", fs::remove_dir("/ro/empty"))
 }
 
 /// Opens a path again and again, and says how often it read which word.
@@ -198,25 +181,12 @@ pub fn network(address: &str, name: &str) -> io::Result<()> {
         "255.255.255.255:67",
         datagram("0.0.0.0:0", "255.255.255.255:67"),
     )?;
-    for own in [
-        "0.0.0.0:0",
-        "127.0.0.1:0",
-        "[::]:0",
-        "[::1]:0",
-        "0.0.0.0:8080",
-    ] {
+    for own in ["0.0.0.0:0", "127.0.0.1:0", "[::]:0", "[::1]:0", "0.0.0.0:8080"] {
         tell("listen", own, TcpListener::bind(own))?;
         tell("bind", own, UdpSocket::bind(own))?;
     }
-    for name in [
-        name,
-        "localhost",
-        "example.org",
-        "exfiltrated-secret.example.org",
-    ] {
-        let found = (name, 80)
-            .to_socket_addrs()
-            .map(Iterator::collect::<Vec<_>>);
+    for name in [name, "localhost", "example.org", "exfiltrated-secret.example.org"] {
+        let found = (name, 80).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
         tell("look up", name, found)?;
     }
     Ok(())

@@ -17,9 +17,7 @@ pub fn clock() -> io::Result<()> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let seconds = since.map_or(0, |since| since.as_secs());
     let nanoseconds = start.elapsed().as_nanos();
-    say(format_args!(
-        "realtime {seconds}\nmonotonic {nanoseconds}\n"
-    ))
+    say(format_args!("realtime {seconds}\nmonotonic {nanoseconds}\n"))
 }
 
 /// Connects out, reads until the other side closes, and passes it on after `connected`.
@@ -38,9 +36,7 @@ pub fn connect(address: &str) -> io::Result<()> {
 /// The addresses of a name, one a line.
 pub fn resolve(name: &str) -> io::Result<()> {
     match (name, 0).to_socket_addrs() {
-        Ok(addresses) => say(addresses
-            .map(|a| format!("{}\n", a.ip()))
-            .collect::<String>()),
+        Ok(addresses) => say(addresses.map(|a| format!("{}\n", a.ip())).collect::<String>()),
         Err(error) => say(format_args!("resolve: {error}\n")),
     }
 }

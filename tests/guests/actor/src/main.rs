@@ -60,10 +60,7 @@ fn main() -> io::Result<()> {
         // Attacks on the host and on its neighbours.
         "calls" => attack::calls(&argument::<String>(2, "WAY")),
         "escape" => escape::escape(&argument::<String>(2, "FOLDER")),
-        "network" => escape::network(
-            &argument::<String>(2, "HOST:PORT"),
-            &argument::<String>(3, "NAME"),
-        ),
+        "network" => escape::network(&argument::<String>(2, "HOST:PORT"), &argument::<String>(3, "NAME")),
         "open-files" => attack::open_files(argument(2, "COUNT")),
         "peek" => escape::peek(&argument::<String>(2, "FILE"), argument(3, "TIMES")),
         "recurse-for-ever" => say(attack::recurse(0)),

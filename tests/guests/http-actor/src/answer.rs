@@ -2,9 +2,7 @@
 
 use std::io::{self, Result, Write};
 
-use wasip2::http::types::{
-    Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
-};
+use wasip2::http::types::{Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use wasip2::io::streams::{InputStream, OutputStream};
 
 /// An answer whose head is on its way. Dropped before its end, it is cut off.

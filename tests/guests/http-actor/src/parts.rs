@@ -6,8 +6,7 @@ use std::time::Duration;
 use wasip2::cli::environment::get_environment;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingRequest, OutgoingRequest, OutgoingResponse,
-    ResponseOutparam,
+    ErrorCode, Fields, IncomingBody, IncomingRequest, OutgoingRequest, OutgoingResponse, ResponseOutparam,
 };
 use wasip2::io::streams::{InputStream, StreamError};
 
@@ -32,21 +31,13 @@ pub fn echo(out: ResponseOutparam, request: &IncomingRequest) -> Result<()> {
 }
 
 /// Reads nothing for a while, then copies the body of the request.
-pub fn echo_after(
-    out: ResponseOutparam,
-    request: &IncomingRequest,
-    milliseconds: u64,
-) -> Result<()> {
+pub fn echo_after(out: ResponseOutparam, request: &IncomingRequest, milliseconds: u64) -> Result<()> {
     thread::sleep(Duration::from_millis(milliseconds));
     echo(out, request)
 }
 
 /// Says something, and copies the body of the request a while later.
-pub fn echo_begun(
-    out: ResponseOutparam,
-    request: &IncomingRequest,
-    milliseconds: u64,
-) -> Result<()> {
+pub fn echo_begun(out: ResponseOutparam, request: &IncomingRequest, milliseconds: u64) -> Result<()> {
     let mut answer = Answer::start(out, content_type(request));
     answer.bytes.write_all(b"before\n")?;
     answer.bytes.blocking_flush().map_err(io::Error::other)?;
@@ -67,8 +58,7 @@ pub fn echo_late(out: ResponseOutparam, request: &IncomingRequest) -> Result<()>
 pub fn endless(out: ResponseOutparam, code: u64) -> Result<()> {
     let response = OutgoingResponse::new(plain());
     let set = u16::try_from(code).map_err(drop);
-    set.and_then(|code| response.set_status_code(code))
-        .expect("a status");
+    set.and_then(|code| response.set_status_code(code)).expect("a status");
     let mut answer = Answer::send(out, response);
     loop {
         answer.bytes.write_all(&[b'x'; 4096])?;
@@ -215,9 +205,7 @@ pub fn trailers(out: ResponseOutparam, request: &IncomingRequest) -> Result<()> 
     let announced = headers.append("trailer", script::TRAILER.as_bytes());
     announced.map_err(io::Error::other)?;
     let mut answer = Answer::start(out, headers);
-    answer
-        .bytes
-        .write_all(told.unwrap_or_default().as_bytes())?;
+    answer.bytes.write_all(told.unwrap_or_default().as_bytes())?;
     answer.end(Some(one(script::TRAILER, &sum.to_string())))
 }
 

@@ -64,9 +64,7 @@ pub fn counter() -> String {
 pub fn env(mut variables: Vec<(String, String)>) -> String {
     variables.sort();
     let lines = variables.into_iter();
-    lines
-        .map(|(name, value)| format!("{name}={value}\n"))
-        .collect()
+    lines.map(|(name, value)| format!("{name}={value}\n")).collect()
 }
 
 /// Headers or trailers, sorted, each a line `name: value`.

@@ -73,8 +73,7 @@ pub fn endless(code: u64) -> Result<Response> {
         }
     });
     let set = u16::try_from(code).map_err(drop);
-    set.and_then(|code| response.set_status_code(code))
-        .expect("a status");
+    set.and_then(|code| response.set_status_code(code)).expect("a status");
     Ok(response)
 }
 
@@ -206,9 +205,7 @@ pub async fn stderr(line: &str) -> Result<Response> {
 pub async fn trailers(request: Request) -> Result<Response> {
     let (bytes, trailers) = body(request);
     let sum = sum(bytes).await;
-    let told = trailers
-        .await?
-        .map(|fields| script::fields(fields.copy_all()));
+    let told = trailers.await?.map(|fields| script::fields(fields.copy_all()));
 
     let headers = plain();
     let announced = headers.append("trailer", script::TRAILER.as_bytes());
