@@ -4,10 +4,8 @@
 //! loaded by [`module`]) together as [`config`] says, [`lifecycle`] decides when to leave, and
 //! [`sandbox`] holds all of it. A snapshot spares the next start to find out what this one did.
 
-pub mod activation;
 pub mod allocator;
 pub mod cli;
-pub mod config;
 pub mod guest;
 pub mod journal;
 pub mod lifecycle;
@@ -18,3 +16,6 @@ pub mod serve;
 mod snapshot;
 mod sync;
 pub mod trace;
+
+pub use wasm_sock_activation as activation;
+pub use wasm_sock_config as config;

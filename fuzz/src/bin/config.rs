@@ -2,16 +2,11 @@
 
 #![no_main]
 
-#[allow(dead_code, unused_imports, reason = "the host has more uses for it")]
-#[rustfmt::skip]
-#[path = "../../../host/src/config/mod.rs"]
-mod config;
-
-use config::{Config, Environment, valid_handler_name};
 use libfuzzer_sys::fuzz_target;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use wasm_sock_config::{Config, Environment, valid_handler_name};
 
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = PathBuf::from(format!("/dev/shm/wasm-sock-fuzz-{}", std::process::id()));

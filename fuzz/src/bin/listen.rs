@@ -3,13 +3,8 @@
 
 #![no_main]
 
-#[allow(dead_code, reason = "the host has more uses for it")]
-#[rustfmt::skip]
-#[path = "../../../host/src/activation.rs"]
-mod activation;
-
-use activation::{Environment, handler_name};
 use libfuzzer_sys::fuzz_target;
+use wasm_sock_activation::{Environment, handler_name};
 
 fuzz_target!(|text: &str| {
     let mut lines = text.split('\n').map(str::to_owned);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Host, Network};
+use crate::{Host, Network};
 
 /// Parses `text` as one TOML value and reads it.
 fn read<T>(text: &str, read: impl Fn(&DeValue<'_>) -> Reading<T>) -> Reading<T> {
