@@ -294,7 +294,11 @@ fn a_bad_configuration_ends_with_78_and_tells_all_mistakes_with_their_places() {
     let world = World::new(Kind::P1);
     world.configure("[host]\nidle-timeout = 1.5\n[defaults]\nmemry = \"1MiB\"\n[handlr.a]\n");
     let dropped = world.path("config/handlers.d/a.toml");
-    fs::write(&dropped, "[handler.a]\ncpu-time = \"0\"\nargs = \"x\"\n[host]\n").unwrap();
+    fs::write(
+        &dropped,
+        "[handler.a]\ncpu-time = \"0\"\nargs = \"x\"\n[host]\n[handler.b]\n",
+    )
+    .unwrap();
     let words = [
         "wasm-sock.toml:2:16: ",
         "wasm-sock.toml:4:1: ",
@@ -304,6 +308,8 @@ fn a_bad_configuration_ends_with_78_and_tells_all_mistakes_with_their_places() {
         "a.toml:2:12: ",
         "a.toml:3:8: ",
         "a.toml:4:2: [host] belongs in wasm-sock.toml",
+        "a.toml:5:10: handler \"b\" is in the file of handler \"a\"",
+        "move it to handlers.d/b.toml, or to wasm-sock.toml",
     ];
     expect(&check(&world), 78, &words);
     let file = world.path("config/wasm-sock.toml");

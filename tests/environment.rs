@@ -281,12 +281,11 @@ fn with_a_bad_configuration_clients_are_reset_for_a_while_and_all_mistakes_are_t
 #[test]
 fn a_mistake_about_one_handler_costs_that_handler_until_it_is_mended() {
     let world = World::new(Kind::P1);
-    // Of the last one nothing is said: a file that is not understood may be about it.
-    let bad = ["syntax", "key", "twice", "hidden", "table", "plain"];
-    for name in ["good", "other"].iter().chain(&bad) {
+    let bad = ["syntax", "key", "twice", "hidden", "table", "foreign"];
+    for name in ["good", "other", "plain"].iter().chain(&bad) {
         world.install(name, "hello");
     }
-    let good = ["good", "other"].map(|name| world.tcp(name));
+    let good = ["good", "other", "plain"].map(|name| world.tcp(name));
     let bad = bad.map(|name| world.tcp(name));
     world.configure("[handler.other]\n[handler.twice]\n[handler.table]\nmemry = 1\n");
     let folder = world.path("config/handlers.d");
@@ -297,6 +296,9 @@ fn a_mistake_about_one_handler_costs_that_handler_until_it_is_mended() {
     write("twice.toml", b"[handler.twice]\n");
     // It is about the handler that it is named after, whatever it says.
     write("hidden.toml", b"[handler.hidden]\nargs = ['\xff']\n");
+    write("foreign.toml", b"[handler.plain]\nmemory = 1\n");
+    // No socket has this name.
+    write("unread.toml", b"[");
     let mut host = world.start(&[]);
     for address in &good {
         answers(address);
@@ -310,10 +312,12 @@ fn a_mistake_about_one_handler_costs_that_handler_until_it_is_mended() {
         "key.toml:2:1",
         "twice.toml:1:",
         "hidden.toml:2:",
+        "foreign.toml:1:10: handler \"plain\" is in the file of handler \"foreign\"",
     ] {
         assert!(host.log.text().contains(file), "{file}: {}", host.log.text());
     }
     host.log.expect("it is not served: there is a mistake in");
+    assert!(!host.log.text().contains("unread.toml"), "{}", host.log.text());
 
     // Mending the file is all that it takes.
     write("syntax.toml", b"[handler.syntax]\nmemory = '8MiB'\n");

@@ -2,7 +2,7 @@
 //!
 //! Data flows downward only: [`serve`] brings sockets ([`activation`]) and guests ([`guest`],
 //! loaded by [`module`]) together as [`config`] says, [`lifecycle`] decides when to leave, and
-//! [`sandbox`] holds all of it. A snapshot spares the next start to find out what this one did.
+//! [`sandbox`] holds all of it.
 
 pub mod allocator;
 pub mod cli;
@@ -13,7 +13,6 @@ mod memory;
 pub mod module;
 pub mod sandbox;
 pub mod serve;
-mod snapshot;
 mod sync;
 pub mod trace;
 

@@ -3,6 +3,9 @@
 //! [`Config::load`] finds the files, reads them and reports everything that is wrong with them at
 //! once. No file is needed: without any, every handler runs with the built-in defaults.
 //!
+//! `handlers.d/NAME.toml` holds `[handler.NAME]` and nothing else. So a host reads the files of those handlers only
+//! whose sockets it was passed ([`Config::load_for`]): one file each, however many there are.
+//!
 //! Everything outside the files (the command line, the environment, which service manager started
 //! us) comes in as arguments, so that the same call serves `host`, `check` and the tests.
 
@@ -11,7 +14,6 @@ mod error;
 mod locate;
 mod outbound;
 mod quantity;
-mod records;
 mod schema;
 mod source;
 mod suggest;
@@ -20,9 +22,8 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,37 +32,28 @@ pub use locate::Environment;
 pub use outbound::{Host, Network, Outbound};
 pub use quantity::{parse_duration, parse_idle_timeout, parse_size};
 
-use records::Records;
 use schema::Role;
 use source::SourceFile;
 
 /// The whole configuration, checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub host: HostConfig,
     /// What every handler starts from.
     pub defaults: Limits,
     /// What every handler starts from, if its guest answers HTTP.
     pub http: Http,
-    /// The `[handler.NAME]` tables. A handler needs none; see [`Config::handler`]. Empty in a configuration
-    /// that is [`packed`](Config::packed).
-    #[serde(skip)]
+    /// The `[handler.NAME]` tables that were read. A handler needs none; see [`Config::handler`].
     pub handlers: BTreeMap<String, HandlerConfig>,
-    /// The same in a packed one.
-    records: Option<Records>,
     /// Handlers that are not served because of a mistake, and the file that it is in. None of them is
     /// in `handlers`.
-    #[serde(skip)]
     pub broken: BTreeMap<String, PathBuf>,
-    /// A file with a mistake that may be about any handler which has no table elsewhere.
-    #[serde(skip)]
-    pub doubtful: Option<PathBuf>,
     /// The files that were read, in the order they were read. Empty without any configuration.
     pub files: Vec<PathBuf>,
 }
 
 /// `[host]`: how the process itself lives and dies.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostConfig {
     /// How long the host stays with no connection in flight. Zero: it leaves with the last one.
     /// `None`: it never leaves by itself.
@@ -96,7 +88,7 @@ impl Default for HostConfig {
 }
 
 /// What one connection may use, and how many a handler may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Linear memory of one guest instance, in bytes.
     pub memory: u64,
@@ -148,7 +140,7 @@ impl Default for Limits {
 }
 
 /// How a handler speaks HTTP with its clients. Of no effect on guests that do not answer HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Http {
     /// How long a client may take to send the head of a request, never zero. `None`: for ever.
     pub head_timeout: Option<Duration>,
@@ -183,7 +175,7 @@ impl Default for Http {
 
 /// What becomes of the request headers that tell whom a proxy speaks for: `Forwarded` (RFC 7239)
 /// and `X-Forwarded-*`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ForwardedFor {
     /// What the client claims is replaced by what the host sees, so that nobody can pose as
     /// another.
@@ -196,7 +188,7 @@ pub enum ForwardedFor {
 }
 
 /// `[handler.NAME]`: a handler's guest and settings.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HandlerConfig {
     /// The module's absolute path. `None`: `NAME.cwasm` or `NAME.wasm` in [`HostConfig::modules`].
     pub module: Option<PathBuf>,
@@ -209,14 +201,10 @@ pub struct HandlerConfig {
     /// Whom the guest may connect to. Empty: nobody.
     pub allow_outbound: Vec<Outbound>,
     /// The defaults, with what this handler overrides.
-    #[serde(skip)] // See `Records`.
     pub limits: Limits,
     /// As [`Config::http`], with what this handler overrides.
-    #[serde(skip)]
     pub http: Http,
-    /// Where the handler is configured, for messages. `None`: nowhere, it runs with the defaults; or
-    /// the configuration is packed.
-    #[serde(skip)]
+    /// Where the handler is configured, for messages. `None`: nowhere, it runs with the defaults.
     pub place: Option<Place>,
 }
 
@@ -228,7 +216,7 @@ impl HandlerConfig {
 }
 
 /// A folder of the host that a guest may open.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirGrant {
     /// Absolute path on the host. Not looked at here: it need not exist yet.
     pub host: PathBuf,
@@ -237,7 +225,7 @@ pub struct DirGrant {
     pub access: Access,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Access {
     #[default]
     ReadOnly,
@@ -245,7 +233,7 @@ pub enum Access {
 }
 
 impl Config {
-    /// Finds, reads and checks the configuration.
+    /// Finds, reads and checks the whole configuration.
     ///
     /// With `explicit` (`--config FILE`) that file must exist; otherwise `wasm-sock.toml` in the
     /// configuration directory (see [`Environment`]) is read if it exists. Then, either way, the
@@ -254,22 +242,31 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, in the order the files are read and by position within each.
     pub fn load(explicit: Option<&Path>, environment: &Environment<'_>) -> Result<Config, ConfigErrors> {
-        let (config, errors) = Config::load_usable(explicit, environment)?;
+        let (config, errors) = Config::read(explicit, environment, locate::drop_ins)?;
         match errors.is_empty() {
             true => Ok(config),
             false => Err(ConfigErrors(errors)),
         }
     }
 
-    /// As [`Config::load`], where a mistake that concerns some handlers costs those only: they are
-    /// [`broken`](Config::broken). Also returns the mistakes.
+    /// As [`Config::load`], for the handlers of these names: of `handlers.d` their files are read only. A mistake
+    /// that concerns one handler costs that one: it is [`broken`](Config::broken). Also returns the mistakes.
     ///
     /// # Errors
     /// Everything that is wrong, when some of it concerns all handlers: what is outside of the
-    /// `[handler.NAME]` tables of `wasm-sock.toml`, and a folder that cannot be listed.
-    pub fn load_usable(
+    /// `[handler.NAME]` tables of `wasm-sock.toml`.
+    pub fn load_for(
+        names: &BTreeSet<&str>,
         explicit: Option<&Path>,
         environment: &Environment<'_>,
+    ) -> Result<(Config, Vec<ConfigError>), ConfigErrors> {
+        Config::read(explicit, environment, |folder| Ok(locate::drop_ins_of(names, folder)))
+    }
+
+    fn read(
+        explicit: Option<&Path>,
+        environment: &Environment<'_>,
+        drop_ins: impl FnOnce(&Path) -> Result<Vec<PathBuf>, ConfigError>,
     ) -> Result<(Config, Vec<ConfigError>), ConfigErrors> {
         let mut config = Config::built_in(environment.modules_directory());
         let Some(main_file) = explicit.map(Path::to_owned).or_else(|| environment.main_file()) else {
@@ -282,13 +279,12 @@ impl Config {
             Ok(None) => errors.push(ConfigError::missing(&main_file, "see --config")),
             Err(error) => errors.push(error),
         }
-        let folder = drop_in_folder(&main_file);
-        let files = locate::drop_ins(&folder).unwrap_or_else(|error| {
+        let files = drop_ins(&main_file.with_file_name("handlers.d")).unwrap_or_else(|error| {
             errors.push(error);
             Vec::new()
         });
         let concerns_all = errors.iter().any(|error| error.handler.is_none());
-        errors.extend(files.into_iter().flat_map(|file| config.apply_drop_in(file)));
+        errors.extend(files.into_iter().flat_map(|file| config.apply_drop_in(&file)));
         if concerns_all {
             return Err(ConfigErrors(errors));
         }
@@ -302,55 +298,26 @@ impl Config {
     pub fn handler(&self, name: &str) -> Cow<'_, HandlerConfig> {
         match self.handlers.get(name) {
             Some(handler) => Cow::Borrowed(handler),
-            None => Cow::Owned(self.packed_handler(name).unwrap_or(HandlerConfig {
+            None => Cow::Owned(HandlerConfig {
                 limits: self.defaults,
                 http: self.http,
                 ..HandlerConfig::default()
-            })),
+            }),
         }
     }
 
     /// The file with a mistake that keeps a handler from being served.
     pub fn mistake_about(&self, name: &str) -> Option<&Path> {
-        let doubtful = || self.doubtful.as_ref().filter(|_| !self.handlers.contains_key(name));
-        let file = self.broken.get(name).or_else(doubtful);
-        file.map(PathBuf::as_path)
+        self.broken.get(name).map(PathBuf::as_path)
     }
 
     /// The files and folders of which one changes when a mistake is mended; none where there is no mistake.
     pub fn mistaken(&self) -> Vec<&Path> {
-        let bad = || self.broken.values().chain(&self.doubtful);
-        if bad().next().is_none() {
+        if self.broken.is_empty() {
             return Vec::new();
         }
-        let files = || bad().chain(&self.files).map(PathBuf::as_path);
+        let files = || self.broken.values().chain(&self.files).map(PathBuf::as_path);
         files().chain(files().filter_map(Path::parent)).collect()
-    }
-
-    /// The same configuration in a form that can be kept in a file, and of which only those handlers are
-    /// read later that somebody asks for. `None`: it has something that is not UTF-8.
-    pub fn packed(&self) -> Option<Config> {
-        Some(Config {
-            host: self.host.clone(),
-            defaults: self.defaults,
-            http: self.http,
-            handlers: BTreeMap::new(),
-            broken: BTreeMap::new(),
-            doubtful: None,
-            records: match &self.records {
-                Some(records) => Some(records.clone()),
-                None => Some(Records::of(self)?),
-            },
-            files: self.files.clone(),
-        })
-    }
-
-    pub fn is_packed(&self) -> bool {
-        self.records.is_some()
-    }
-
-    fn packed_handler(&self, name: &str) -> Option<HandlerConfig> {
-        self.records.as_ref()?.handler(name, self)
     }
 
     fn built_in(modules: PathBuf) -> Config {
@@ -363,58 +330,39 @@ impl Config {
             http: Http::default(),
             handlers: BTreeMap::new(),
             broken: BTreeMap::new(),
-            doubtful: None,
-            records: None,
             files: Vec::new(),
         }
     }
 
-    fn apply(&mut self, source: SourceFile, role: Role) -> Vec<ConfigError> {
+    fn apply(&mut self, source: SourceFile, role: Role<'_>) -> Vec<ConfigError> {
         let errors = schema::check(&source, role, self);
-        for error in &errors {
-            match &error.handler {
-                Some(name) => self.broken(name.clone(), &source.path),
-                // Which of its handlers are as they are meant to be?
-                None => {
-                    let is_here = |handler: &HandlerConfig| {
-                        let place = handler.place.as_ref();
-                        place.is_some_and(|place| place.file == source.path)
-                    };
-                    let here = self.handlers.iter().filter(|(_, handler)| is_here(handler));
-                    let here: Vec<String> = here.map(|(name, _)| name.clone()).collect();
-                    for name in here {
-                        self.broken(name, &source.path);
-                    }
-                }
-            }
+        for name in errors.iter().filter_map(|error| error.handler.as_ref()) {
+            self.broken(name, &source.path);
         }
         self.files.push(source.path);
         errors
     }
 
-    /// A file that is not understood may be about any handler: skipping it would run that with the defaults, which
-    /// may grant it more than the file does.
-    fn apply_drop_in(&mut self, file: PathBuf) -> Vec<ConfigError> {
-        let errors = match SourceFile::read(&file) {
-            Ok(Some(source)) => self.apply(source, Role::DropIn),
+    /// All that is wrong with `handlers.d/NAME.toml` concerns handler `NAME`. Without the file it would run with
+    /// the defaults, which may grant it more.
+    fn apply_drop_in(&mut self, file: &Path) -> Vec<ConfigError> {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let mut errors = match SourceFile::read(file) {
+            Ok(Some(source)) => self.apply(source, Role::DropIn(&name)),
             // It was listed a moment ago, so this is a link to nowhere.
-            Ok(None) => vec![ConfigError::missing(&file, "a dangling link? remove it")],
+            Ok(None) => vec![ConfigError::missing(file, "a dangling link? remove it")],
             Err(error) => vec![error],
         };
-        if errors.iter().any(|error| error.handler.is_none()) {
-            self.doubtful.get_or_insert(file);
+        for error in &mut errors {
+            error.handler.get_or_insert_with(|| name.to_string());
+            self.broken(&name, file);
         }
         errors
     }
 
-    fn broken(&mut self, name: String, file: &Path) {
-        self.broken.entry(name).or_insert_with(|| file.to_owned());
+    fn broken(&mut self, name: &str, file: &Path) {
+        self.broken.entry(name.to_owned()).or_insert_with(|| file.to_owned());
     }
-}
-
-/// The folder of the files that belong to this `wasm-sock.toml`.
-pub fn drop_in_folder(main_file: &Path) -> PathBuf {
-    main_file.with_file_name("handlers.d")
 }
 
 /// Whether `name` can name a handler: what systemd allows as `FileDescriptorName=`

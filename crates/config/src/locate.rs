@@ -1,5 +1,6 @@
 //! Where the configuration and the modules are looked for.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -7,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
+use super::valid_handler_name;
 
 /// What decides where files are looked for.
 ///
@@ -67,6 +69,16 @@ impl Environment<'_> {
 fn absolute(path: &OsStr) -> Option<PathBuf> {
     let path = Path::new(path);
     path.is_absolute().then(|| path.to_owned())
+}
+
+/// The `NAME.toml` in `folder` that are there for these names. One that is hidden is left out, as in [`drop_ins`].
+pub(super) fn drop_ins_of(names: &BTreeSet<&str>, folder: &Path) -> Vec<PathBuf> {
+    let visible = names
+        .iter()
+        .filter(|name| valid_handler_name(name) && !name.starts_with('.'));
+    let files = visible.map(|name| folder.join(format!("{name}.toml")));
+    // A link to nowhere is a mistake, and is told.
+    files.filter(|file| file.symlink_metadata().is_ok()).collect()
 }
 
 /// The `*.toml` in `folder`, sorted by name; none if there is no such folder.

@@ -1,6 +1,5 @@
 //! `allow-outbound`: whom a guest may connect to.
 
-use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -10,14 +9,14 @@ use std::str::FromStr;
 const MAPPED: u32 = 96;
 
 /// Destinations that a guest may connect to: some ports of some hosts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outbound {
     pub host: Host,
     /// Never empty, and none has 0 in it.
     pub ports: Vec<RangeInclusive<u16>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
     Network(Network),
     /// A host name in lower case, without a final dot.
@@ -26,7 +25,7 @@ pub enum Host {
 
 /// The addresses that begin as `address` does, in its first `prefix` bits; the others are 0. An IPv4
 /// address that is written as one of IPv6 (RFC 4291, section 2.5.5.2) is the IPv4 address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
     prefix: u8,

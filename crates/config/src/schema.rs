@@ -23,11 +23,11 @@ use super::{Access, Config, DirGrant, HandlerConfig, HostConfig, Http, Limits, v
 
 /// Which of the two kinds of file this is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum Role<'a> {
     /// `wasm-sock.toml`: everything may stand in it.
     Main,
-    /// A file in `handlers.d`: handlers only, so that dropping one in changes no other.
-    DropIn,
+    /// `handlers.d/NAME.toml`: the table of this handler only, so that it is found by its name.
+    DropIn(&'a str),
 }
 
 /// The keys that a table knows.
@@ -94,7 +94,7 @@ const TABLES: [(&str, Keys); 3] = [("[host]", HOST), ("[defaults]", DEFAULTS), (
 
 /// Reads `source` into `config` and tells everything that is wrong with it, by position. After an
 /// error `config` is incomplete: what the error concerns must not be used.
-pub(super) fn check(source: &SourceFile, role: Role, config: &mut Config) -> Vec<ConfigError> {
+pub(super) fn check(source: &SourceFile, role: Role<'_>, config: &mut Config) -> Vec<ConfigError> {
     let (document, syntax_errors) = DeTable::parse_recoverable(&source.text);
     let mut checker = Checker::new(source, &syntax_errors);
     checker.document(document.get_ref(), role, config);
@@ -103,13 +103,13 @@ pub(super) fn check(source: &SourceFile, role: Role, config: &mut Config) -> Vec
 
 impl Checker<'_> {
     /// `[host]` and `[defaults]` come first, wherever they stand: handlers build on them.
-    fn document(&mut self, document: &DeTable<'_>, role: Role, config: &mut Config) {
+    fn document(&mut self, document: &DeTable<'_>, role: Role<'_>, config: &mut Config) {
         for (key, value) in document {
             match (key.get_ref().as_ref(), role) {
                 ("handler", _) => {}
                 ("host", Role::Main) => self.host(key, value, &mut config.host),
                 ("defaults", Role::Main) => self.defaults(key, value, config),
-                ("host" | "defaults", Role::DropIn) => {
+                ("host" | "defaults", Role::DropIn(_)) => {
                     let message = format!(
                         "[{}] belongs in wasm-sock.toml (allowed in handlers.d: [handler.NAME])",
                         key.get_ref()
@@ -117,11 +117,11 @@ impl Checker<'_> {
                     self.error(key.span(), message);
                 }
                 (_, Role::Main) => self.unknown(key, MAIN_FILE),
-                (_, Role::DropIn) => self.unknown(key, DROP_IN),
+                (_, Role::DropIn(_)) => self.unknown(key, DROP_IN),
             }
         }
         if let Some((key, value)) = document.get_key_value("handler") {
-            self.handlers(key, value, config);
+            self.handlers(key, value, role, config);
         }
     }
 
@@ -201,9 +201,15 @@ impl Checker<'_> {
         true
     }
 
-    fn handlers(&mut self, key: &Key<'_>, value: &Value<'_>, config: &mut Config) {
+    fn handlers(&mut self, key: &Key<'_>, value: &Value<'_>, role: Role<'_>, config: &mut Config) {
         for (key, value) in self.table(key, value) {
             let name = key.get_ref().as_ref();
+            if let Role::DropIn(own) = role
+                && own != name
+            {
+                self.misplaced(key, own);
+                continue;
+            }
             self.handler = Some(name.to_owned());
             if !valid_handler_name(name) {
                 let message = format!(
@@ -222,6 +228,18 @@ impl Checker<'_> {
             }
             self.handler = None;
         }
+    }
+
+    /// A handler in the file of another.
+    fn misplaced(&mut self, key: &Key<'_>, own: &str) {
+        let name = key.get_ref();
+        let message = format!(
+            "handler {} is in the file of handler {}, and is not found there (move it to handlers.d/{name}.toml, or to \
+             wasm-sock.toml)",
+            quoted(name),
+            quoted(own)
+        );
+        self.error(key.span(), message);
     }
 
     fn defined_twice(&mut self, key: &Key<'_>, first: Option<&Place>) {

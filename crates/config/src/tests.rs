@@ -40,6 +40,18 @@ impl World {
     }
 
     fn load_file(&self, explicit: Option<&Path>) -> Result<Config, ConfigErrors> {
+        self.in_environment(|environment| Config::load(explicit, environment))
+    }
+
+    /// What a host reads whose sockets have these names.
+    fn load_for(&self, names: &[&str]) -> (Config, String) {
+        let names = names.iter().copied().collect();
+        let read = self.in_environment(|environment| Config::load_for(&names, None, environment));
+        let (config, mistakes) = read.expect("a usable configuration");
+        (config, self.without_folder(&ConfigErrors(mistakes)))
+    }
+
+    fn in_environment<T>(&self, load: impl FnOnce(&Environment<'_>) -> T) -> T {
         let variable = |name: &str| {
             let found = self.variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| OsString::from(value))
@@ -48,7 +60,7 @@ impl World {
             user_manager: self.user_manager,
             variable: &variable,
         };
-        Config::load(explicit, &environment)
+        load(&environment)
     }
 
     fn load(&self) -> Config {
@@ -104,15 +116,76 @@ fn a_handler_without_a_table_gets_the_configured_defaults() {
 #[test]
 fn drop_ins_follow_in_the_order_of_their_names() {
     let world = World::new(&[
-        ("handlers.d/20-b.toml", "[handler.b]"),
-        ("handlers.d/10-c.toml", "[handler.c]"),
+        ("handlers.d/c.toml", "[handler.c]"),
+        ("handlers.d/b.toml", "[handler.b]"),
         ("wasm-sock.toml", "[handler.a]"),
     ]);
     let config = world.load();
     let names: Vec<_> = config.handlers.keys().collect();
     assert_eq!(names, ["a", "b", "c"]);
-    let files = ["wasm-sock.toml", "handlers.d/10-c.toml", "handlers.d/20-b.toml"];
+    let files = ["wasm-sock.toml", "handlers.d/b.toml", "handlers.d/c.toml"];
     assert_eq!(config.files, files.map(|name| world.path(name)));
+}
+
+#[test]
+fn a_host_reads_the_files_of_its_own_handlers_only() {
+    let world = World::new(&[
+        ("wasm-sock.toml", "[handler.m]\nmemory = '1MiB'"),
+        ("handlers.d/a.toml", "[handler.a]\nmemory = '1MiB'"),
+        ("handlers.d/api.v2.toml", "[handler.\"api.v2\"]\nmemory = '1MiB'"),
+        ("handlers.d/broken.toml", "["),
+        ("handlers.d/.hidden.toml", "["),
+    ]);
+    let (config, mistakes) = world.load_for(&["a", "api.v2", "m", "none", ".hidden", "../wasm-sock", "x/y"]);
+    assert_eq!(mistakes, "");
+    let files = ["wasm-sock.toml", "handlers.d/a.toml", "handlers.d/api.v2.toml"];
+    assert_eq!(config.files, files.map(|name| world.path(name)));
+    for name in ["a", "api.v2", "m"] {
+        assert_eq!(config.handler(name).limits.memory, 1 << 20, "{name}");
+    }
+}
+
+#[test]
+fn a_mistake_in_a_file_of_one_handler_costs_that_one() {
+    let world = World::new(&[
+        ("handlers.d/a.toml", "[handler.a]\nmemory = 1.5"),
+        ("handlers.d/b.toml", "["),
+        ("handlers.d/c.toml", "[handler.c]\n[handler.good]"),
+        ("handlers.d/d.toml/x", ""),
+        ("handlers.d/good.toml", "[handler.good]"),
+    ]);
+    std::os::unix::fs::symlink("/nowhere", world.path("handlers.d/e.toml")).expect("to link");
+    let (config, mistakes) = world.load_for(&["a", "b", "c", "d", "e", "good"]);
+    let about = |name| config.mistake_about(name).map(Path::to_owned);
+    for name in ["a", "b", "c", "d", "e"] {
+        assert_eq!(about(name), Some(world.path(&format!("handlers.d/{name}.toml"))));
+        assert!(
+            mistakes.contains(&format!("handlers.d/{name}.toml:")),
+            "{name}: {mistakes}"
+        );
+        assert!(!config.handlers.contains_key(name), "{name}");
+    }
+    assert_eq!(about("good"), None);
+    assert!(config.mistaken().contains(&world.path("handlers.d").as_path()));
+}
+
+#[test]
+fn a_handler_in_the_file_of_another_is_told_with_the_file_it_belongs_in() {
+    let world = World::new(&[("handlers.d/10-hello.toml", "[handler.hello]\nmemory = 1")]);
+    let expected = "\
+handlers.d/10-hello.toml:1:10: handler \"hello\" is in the file of handler \"10-hello\", and is not found there \
+(move it to handlers.d/hello.toml, or to wasm-sock.toml)
+  1 | [handler.hello]
+    |          ^^^^^";
+    assert_eq!(world.errors(), expected);
+}
+
+#[test]
+fn a_mistake_about_all_handlers_is_an_error_whatever_the_names() {
+    let world = World::new(&[("wasm-sock.toml", "[host]\nnonsense = 1"), ("handlers.d/a.toml", "[")]);
+    let names = BTreeSet::from(["a"]);
+    let errors = world.in_environment(|environment| Config::load_for(&names, None, environment));
+    assert_eq!(errors.expect_err("errors").0.len(), 2);
 }
 
 #[test]

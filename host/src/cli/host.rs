@@ -10,7 +10,6 @@ use crate::lifecycle;
 use crate::module::{Cache, Compiled, Keeper, Work};
 use crate::sandbox::{self, Needs};
 use crate::serve::{self, Plan};
-use crate::snapshot::Snapshots;
 use crate::trace::{self, Mark};
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
@@ -41,31 +40,23 @@ pub fn run(options: HostOptions) -> Result<(), Failure> {
     }
 }
 
-/// What is to be done, and what that needs: found out now, or by a start before.
+/// What is to be done, and what that needs.
 fn prepare(options: HostOptions, passed: &Passed, cache: Option<&Cache>) -> (Plan, Needs) {
-    let sockets = &passed.sockets;
-    let file = options.config.as_deref();
-    let snapshots = match options.module {
-        // All sockets have the same settings.
-        Some(_) => None,
-        None => Snapshots::new(cache, file, &environment()),
-    };
-    let snapshot = snapshots.as_ref().and_then(Snapshots::open);
-    let kept_needs = snapshot.as_ref().and_then(|kept| kept.needs(sockets));
-    let config = match snapshot {
-        Some(snapshot) => Ok((snapshot.config, Vec::new())),
-        None => Config::load_usable(file, &environment()),
-    };
+    let names = passed.sockets.iter().map(|socket| handler_name(&socket.name)).collect();
+    let config = Config::load_for(&names, options.config.as_deref(), &environment());
     trace::pass(Mark::Configuration);
     let report = |errors: ConfigErrors| {
         for line in errors.to_string().lines() {
             journal::log(Level::Error, line);
         }
     };
-    let mut plan = match config {
-        Ok((config, mistakes)) => {
+    let plan = match config {
+        Ok((mut config, mistakes)) => {
             if !mistakes.is_empty() {
                 report(ConfigErrors(mistakes));
+            }
+            if let Some(idle_timeout) = options.idle_timeout {
+                config.host.idle_timeout = idle_timeout;
             }
             Plan::Serve {
                 config: Box::new(config),
@@ -77,19 +68,7 @@ fn prepare(options: HostOptions, passed: &Passed, cache: Option<&Cache>) -> (Pla
             Plan::TurnAway
         }
     };
-    let needs = kept_needs.unwrap_or_else(|| {
-        let names = sockets.iter().map(|socket| handler_name(&socket.name));
-        let needs = needs_of_handlers(&plan, &names.collect());
-        if let (Some(snapshots), Plan::Serve { config, .. }) = (&snapshots, &plan)
-            && config.mistaken().is_empty()
-        {
-            snapshots.keep(config, &needs, sockets);
-        }
-        needs
-    });
-    if let (Plan::Serve { config, .. }, Some(idle_timeout)) = (&mut plan, options.idle_timeout) {
-        config.host.idle_timeout = idle_timeout;
-    }
+    let needs = needs_of_handlers(&plan, &names);
     (plan, needs_of_host(needs, cache))
 }
 
@@ -162,7 +141,7 @@ fn needs_of_handlers(plan: &Plan, names: &BTreeSet<&str>) -> Needs {
     let mut needs = Needs::default();
     for name in names {
         if let (settings, Ok(files)) = plan.settings(name) {
-            needs.add(&settings, &files);
+            needs.add(&settings, &files.cwasm, &files.wasm);
         }
     }
     needs

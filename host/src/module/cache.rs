@@ -18,8 +18,7 @@ use std::time::SystemTime;
 /// Tells apart what this process stores at the same time.
 static STORED: AtomicU32 = AtomicU32::new(0);
 
-/// The folder of compiled modules in the directory, which a host that has confined itself reads. What decides
-/// about how it confines itself lies beside it.
+/// The folder of compiled modules in the directory, which a host that has confined itself reads.
 const MODULES: &str = "modules";
 
 /// The directory of compiled modules. An entry's name says all that the entry depends on, so
@@ -46,11 +45,6 @@ impl Cache {
         Self {
             directory: directory.join(MODULES),
         }
-    }
-
-    /// A file of this name that only a host can change which has not confined itself yet.
-    pub fn beside(&self, name: &str) -> PathBuf {
-        self.directory.with_file_name(name)
     }
 
     pub fn directory(&self) -> &Path {
@@ -142,22 +136,6 @@ impl Cache {
     /// # Errors
     /// Those of the file system. Nothing is lost but time.
     pub fn store(&self, entry: &Path, artifact: &[u8]) -> io::Result<()> {
-        self.write(entry, |file| {
-            file.write_all(artifact)?;
-            // Or a machine that loses power may come back with the name and without the content.
-            file.sync_data()
-        })
-    }
-
-    /// The same without waiting for the disk, for what has a checksum.
-    ///
-    /// # Errors
-    /// As [`Self::store`].
-    pub fn store_hastily(&self, entry: &Path, content: &[u8]) -> io::Result<()> {
-        self.write(entry, |file| file.write_all(content))
-    }
-
-    fn write(&self, entry: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
         self.make()?;
         let unfinished = unfinished(entry);
         let written = File::options()
@@ -165,7 +143,11 @@ impl Cache {
             .create_new(true)
             .mode(0o600)
             .open(&unfinished)
-            .and_then(|mut file| write(&mut file))
+            .and_then(|mut file| {
+                file.write_all(artifact)?;
+                // Or a machine that loses power may come back with the name and without the content.
+                file.sync_data()
+            })
             .and_then(|()| fs::rename(&unfinished, entry));
         if written.is_err() {
             // It may not be there at all.
@@ -196,7 +178,7 @@ fn path_of(copy: &Path) -> Option<&str> {
 }
 
 /// A hash for names, which takes less than asking the processor whether it knows SHA-256 does.
-pub fn hash_of(value: impl Hash) -> u64 {
+fn hash_of(value: impl Hash) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(value)
 }
 

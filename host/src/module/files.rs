@@ -1,7 +1,6 @@
 //! Which file a handler is loaded from, and whether it has been replaced since.
 
 use crate::config::HandlerConfig;
-use serde::{Deserialize, Serialize};
 use std::fmt::{self, Formatter, LowerHex};
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
@@ -26,7 +25,7 @@ pub struct Files {
 
 /// Tells one content of a file from the next without reading it. The change time cannot be set
 /// back, so a file of the same size and modification time is still seen to be another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStamp {
     device: u64,
     inode: u64,
@@ -101,12 +100,6 @@ impl FileStamp {
             modified: (file.mtime(), file.mtime_nsec()),
             changed: (file.ctime(), file.ctime_nsec()),
         }
-    }
-
-    /// Was it changed last before this moment?
-    pub fn is_older_than(&self, moment: SystemTime) -> bool {
-        let moment = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.change() < moment
     }
 
     /// Was it changed so recently?

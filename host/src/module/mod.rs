@@ -11,11 +11,11 @@ mod places;
 mod sources;
 
 pub use artifact::Distrust;
-pub use cache::{Cache, hash_of};
+pub use cache::Cache;
 pub use compiler::{CONFINED, CPU_TIME, MEMORY, compiler_path, missing as compiler_missing};
-pub use files::{FRESH, FileStamp, Files, Stamp};
+pub use files::{FileStamp, Files};
 pub use handler::{Handler, Unavailable};
 pub use keeper::{Keeper, Work};
-pub use load::{Compiled, LoadError, load_file, open_trusted};
+pub use load::{Compiled, load_file};
 pub use places::{Place, Places};
 pub use sources::{Counted, Sources, TooMany};

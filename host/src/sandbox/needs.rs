@@ -1,15 +1,13 @@
 //! What a host needs for its handlers, found out from what they were granted.
 
 use crate::config::{self, HandlerConfig, Host};
-use crate::module::Files;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What a path is needed for, below it, too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Use {
     /// Its files are read by those who know their names.
     Read,
@@ -20,7 +18,7 @@ pub enum Use {
 }
 
 /// What the process may do beyond serving the sockets it has.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Needs {
     pub paths: BTreeMap<PathBuf, Use>,
     /// TCP ports that it connects to.
@@ -33,10 +31,6 @@ pub struct Needs {
     pub compiles: bool,
     /// The compiler, for the process that becomes it.
     pub compiler: Option<PathBuf>,
-    /// Folders in which modules were looked for: while what they hold does not change, the needs do not.
-    pub looked_in: BTreeSet<PathBuf>,
-    /// Was a module found by a symbolic link? Where that leads depends on more than those folders.
-    pub linked: bool,
 }
 
 /// What names are resolved with. Each may be a link: systemd-resolved's is.
@@ -54,8 +48,8 @@ impl Needs {
         self.grant(directory, Use::Read);
     }
 
-    /// What a handler needs whose module is one of `files`.
-    pub fn add(&mut self, handler: &HandlerConfig, files: &Files) {
+    /// What a handler needs whose module is an artifact or a `.wasm`: one of these files.
+    pub fn add(&mut self, handler: &HandlerConfig, artifact: &Path, wasm: &Path) {
         for dir in &handler.dirs {
             let access = match dir.access {
                 config::Access::ReadOnly => Use::List,
@@ -74,8 +68,8 @@ impl Needs {
             self.ports.insert(DOMAIN);
         }
         self.any_port |= self.ports.len() > MOST_PORTS;
-        let is_compiled = self.module(&files.cwasm);
-        let is_source = self.module(&files.wasm);
+        let is_compiled = self.module(artifact);
+        let is_source = self.module(wasm);
         // What is not there yet may come in either form.
         self.compiles |= is_source || !is_compiled;
     }
@@ -92,13 +86,11 @@ impl Needs {
     /// A file that may be replaced by another one of the same name. Tells whether it is there.
     fn module(&mut self, file: &Path) -> bool {
         self.folder_of(file);
-        self.look_in(file.parent());
         let target = match fs::read_link(file) {
             Ok(_) => fs::canonicalize(file),
             // This is what readlink(2) says of a file that is no link.
             Err(error) => return error.kind() == ErrorKind::InvalidInput,
         };
-        self.linked = true;
         if let Ok(target) = &target {
             self.folder_of(target);
         }
@@ -120,14 +112,6 @@ impl Needs {
             && let Ok(target) = fs::canonicalize(file)
         {
             self.folder_of(&target);
-        }
-    }
-
-    fn look_in(&mut self, folder: Option<&Path>) {
-        if let Some(folder) = folder
-            && !self.looked_in.contains(folder)
-        {
-            self.looked_in.insert(folder.to_owned());
         }
     }
 

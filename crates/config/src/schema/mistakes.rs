@@ -99,16 +99,16 @@ fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
         )]
     );
     assert_eq!(
-        errors_as(Role::DropIn, "module = 'a.wasm'"),
+        errors_as(Role::DropIn("a"), "module = 'a.wasm'"),
         ["1:1: unknown key \"module\" (it belongs in [handler.NAME]; allowed: handler)"]
     );
 }
 
 #[test]
 fn a_drop_in_holds_handlers_only() {
-    assert_eq!(errors_as(Role::DropIn, "[handler.a]\nmemory = '1MiB'"), [""; 0]);
+    assert_eq!(errors_as(Role::DropIn("a"), "[handler.a]\nmemory = '1MiB'"), [""; 0]);
     assert_eq!(
-        errors_as(Role::DropIn, "[host]\nnonsense = 1\n[handler.a]\n[defaults]"),
+        errors_as(Role::DropIn("a"), "[host]\nnonsense = 1\n[handler.a]\n[defaults]"),
         [
             "1:2: [host] belongs in wasm-sock.toml (allowed in handlers.d: [handler.NAME])",
             "4:2: [defaults] belongs in wasm-sock.toml (allowed in handlers.d: [handler.NAME])",

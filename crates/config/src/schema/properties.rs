@@ -8,7 +8,7 @@ use super::*;
 
 /// Runs the checker the way `load` does and reads everything it says.
 fn survives(text: &str) -> Result<(), TestCaseError> {
-    for role in [Role::Main, Role::DropIn] {
+    for role in [Role::Main, Role::DropIn("a")] {
         let source = source(text);
         let errors = check(&source, role, &mut fresh());
         let positions: Vec<_> = errors.iter().map(|error| error.position).collect();

@@ -26,7 +26,11 @@ fn of(modules: &Path, settings: &str) -> Needs {
     let config = Config::load(Some(&file), &environment).unwrap();
     let settings = config.handler("it");
     let mut needs = Needs::default();
-    needs.add(&settings, &Files::of("it", &settings, modules));
+    let path = |extension| match &settings.module {
+        Some(module) => module.with_extension(extension),
+        None => modules.join("it").with_extension(extension),
+    };
+    needs.add(&settings, &path("cwasm"), &path("wasm"));
     needs.add_resolver();
     needs
 }
@@ -36,7 +40,6 @@ fn a_handler_without_grants_needs_its_modules_only() {
     let (dir, needs) = needs(&["it.cwasm"], "");
     let expected = Needs {
         paths: BTreeMap::from([(dir.path().join("modules"), Use::Read)]),
-        looked_in: [dir.path().join("modules")].into(),
         ..Needs::default()
     };
     assert_eq!(needs, expected);
@@ -101,7 +104,6 @@ fn a_module_elsewhere_is_granted_with_its_folder_and_that_of_the_file_it_links_t
     let module = format!("module = {:?}", dir.join("app/it.cwasm"));
     let needs = of(&dir.join("modules"), &module);
     let expected = [dir.join("app"), dir.join("builds")];
-    assert!(needs.linked);
     assert_eq!(needs.paths.into_keys().collect::<Vec<_>>(), expected);
     assert!(!needs.compiles);
 }
