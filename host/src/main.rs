@@ -1,11 +1,29 @@
-//! `wasm-sock`: see `wasm-sock help`.
+//! `wasm-sock`, inetd for WebAssembly: see `wasm-sock help`.
+//!
+//! Data flows downward only: [`serve`] brings sockets ([`activation`]) and guests ([`guest`],
+//! loaded by [`module`]) together as [`config`] says, [`lifecycle`] decides when to leave, and
+//! [`sandbox`] holds all of it.
+
+mod allocator;
+mod cli;
+mod guest;
+mod journal;
+mod lifecycle;
+mod memory;
+mod module;
+mod sandbox;
+mod serve;
+mod sync;
+mod trace;
+
+use wasm_sock_activation as activation;
+use wasm_sock_config as config;
 
 use std::process::ExitCode;
-use wasm_sock::allocator::Allocator;
 
 #[global_allocator]
-static ALLOCATOR: Allocator = Allocator;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
-    wasm_sock::cli::main()
+    cli::main()
 }

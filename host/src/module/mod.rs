@@ -10,12 +10,11 @@ mod load;
 mod places;
 mod sources;
 
-pub use artifact::Distrust;
 pub use cache::Cache;
 pub use compiler::{CONFINED, CPU_TIME, MEMORY, compiler_path, missing as compiler_missing};
 pub use files::{FileStamp, Files};
-pub use handler::{Handler, Unavailable};
+pub use handler::Handler;
 pub use keeper::{Keeper, Work};
 pub use load::{Compiled, load_file};
 pub use places::{Place, Places};
-pub use sources::{Counted, Sources, TooMany};
+pub use sources::{Counted, TooMany};

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::sync::Notify;
 
-pub use needs::{Needs, RESOLVER, Use};
+pub use needs::{Needs, RESOLVER};
 
 /// Has this process confined itself?
 static CONFINED: AtomicBool = AtomicBool::new(false);
