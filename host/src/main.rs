@@ -6,15 +6,18 @@
 
 mod allocator;
 mod cli;
-mod guest;
 mod journal;
 mod lifecycle;
+mod limits;
 mod memory;
 mod module;
+mod net;
+mod runtime;
 mod sandbox;
 mod serve;
 mod sync;
 mod trace;
+mod wasi;
 
 use wasm_sock_activation as activation;
 use wasm_sock_config as config;

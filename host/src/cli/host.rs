@@ -4,13 +4,14 @@ use super::arguments::HostOptions;
 use super::{Failure, check, environment, load_config, print};
 use crate::activation::{self, ActivationError, Passed, Socket, handler_name};
 use crate::config::{Config, ConfigErrors};
-use crate::guest;
 use crate::journal::{self, Level};
 use crate::lifecycle;
 use crate::module::{Cache, Compiled, Keeper, Work};
+use crate::runtime;
 use crate::sandbox::{self, Needs};
 use crate::serve::{self, Plan};
 use crate::trace::{self, Mark};
+use crate::wasi;
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -115,7 +116,7 @@ fn keeper(plan: &Plan, needs: &Needs, passed: &Passed, cache: Option<&Cache>) ->
 /// that, nothing is served.
 fn confine(plan: Plan, needs: &Needs) -> Plan {
     lifecycle::reach_manager();
-    guest::open_pagemap();
+    runtime::open_pagemap();
     let missing = sandbox::enter(needs);
     #[cfg(debug_assertions)]
     sandbox::attempt::from_environment();
@@ -141,7 +142,8 @@ fn needs_of_handlers(plan: &Plan, names: &BTreeSet<&str>) -> Needs {
     let mut needs = Needs::default();
     for name in names {
         if let (settings, Ok(files)) = plan.settings(name) {
-            needs.add(&settings, &files.cwasm, &files.wasm);
+            wasi::add_needs(&settings, &mut needs);
+            needs.add_module(&files.cwasm, &files.wasm);
         }
     }
     needs

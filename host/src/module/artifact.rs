@@ -1,6 +1,6 @@
 //! A `.cwasm` is native code: whether it may be loaded, and loading it.
 
-use crate::guest::{Code, Engines};
+use crate::runtime::{Code, Engines};
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, ResolveFlags, memfd_create, openat2, sendfile};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};

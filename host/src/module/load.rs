@@ -5,7 +5,7 @@ use super::cache::Cache;
 use super::compiler;
 use super::files::{FileStamp, Files};
 use super::keeper::{Failure, Keeper};
-use crate::guest::{Code, Engines};
+use crate::runtime::{Code, Engines};
 use crate::sandbox::{self, OUTDATED_REASON};
 use std::fs::{self, File};
 use std::io;

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::sync::Notify;
 
-pub use needs::{Needs, RESOLVER};
+pub use needs::{Needs, RESOLVER, Use};
 
 /// Has this process confined itself?
 static CONFINED: AtomicBool = AtomicBool::new(false);

@@ -1,9 +1,9 @@
-//! What a host needs for its handlers, found out from what they were granted.
+//! What a host needs for its handlers, as the sandbox sees it: paths, ports, a compiler.
 
-use crate::config::{self, HandlerConfig, Host};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// What a path is needed for, below it, too.
@@ -48,26 +48,26 @@ impl Needs {
         self.grant(directory, Use::Read);
     }
 
-    /// What a handler needs whose module is an artifact or a `.wasm`: one of these files.
-    pub fn add(&mut self, handler: &HandlerConfig, artifact: &Path, wasm: &Path) {
-        for dir in &handler.dirs {
-            let access = match dir.access {
-                config::Access::ReadOnly => Use::List,
-                config::Access::ReadWrite => Use::Write,
-            };
-            self.grant(&dir.host, access);
-        }
-        for outbound in &handler.allow_outbound {
-            for range in &outbound.ports {
-                self.any_port |= range.len() > MOST_PORTS;
-                self.ports.extend(range.clone().take(MOST_PORTS));
-            }
-            self.names |= matches!(outbound.host, Host::Name(_));
-        }
-        if self.names {
-            self.ports.insert(DOMAIN);
-        }
+    /// A directory that a guest may open.
+    pub fn add_path(&mut self, path: &Path, access: Use) {
+        self.grant(path, access);
+    }
+
+    /// TCP ports that a guest may connect to.
+    pub fn add_ports(&mut self, ports: RangeInclusive<u16>) {
+        self.any_port |= ports.len() > MOST_PORTS;
+        self.ports.extend(ports.take(MOST_PORTS));
         self.any_port |= self.ports.len() > MOST_PORTS;
+    }
+
+    /// The addresses of names.
+    pub fn add_names(&mut self) {
+        self.names = true;
+        self.add_ports(DOMAIN..=DOMAIN);
+    }
+
+    /// A handler's module: an artifact or a `.wasm`, one of these files.
+    pub fn add_module(&mut self, artifact: &Path, wasm: &Path) {
         let is_compiled = self.module(artifact);
         let is_source = self.module(wasm);
         // What is not there yet may come in either form.

@@ -3,9 +3,9 @@
 use super::Host;
 use super::connection;
 use crate::activation::Protocol;
-use crate::guest::internet;
 use crate::journal::{self, Level};
 use crate::module::{Counted, Handler, Place, TooMany};
+use crate::net::internet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, sockopt};

@@ -5,10 +5,13 @@ mod socket;
 
 use super::Host;
 use super::accept::{BACK_OFF, Permits, Trouble, permits, try_permits};
-use crate::guest::{self, Datagram, End, Meter, Peer, State, Stdio};
 use crate::journal::{self, Level, Took};
 use crate::lifecycle::InFlight;
+use crate::limits::Meter;
 use crate::module::{Handler, TooMany};
+use crate::net::{Datagram, Peer, Stdio};
+use crate::runtime::{self, End};
+use crate::wasi;
 use futures::FutureExt;
 use socket::{DatagramSocket, Received};
 use std::collections::VecDeque;
@@ -186,11 +189,11 @@ impl Mailbox {
         let meter = Meter::new(who.history.clone(), program.cost);
         let datagram = Arc::new(Datagram::new(bytes, handler.config.limits.max_output));
         let stdio = Stdio::Datagram(datagram.clone());
-        let end = match State::new(who, program.cost, Some(stdio)) {
+        let end = match wasi::state(who, program.cost, Some(stdio)) {
             Err(error) => End::Trap(error.to_string()),
             Ok(state) => {
                 let limits = handler.config.limits;
-                let guest = guest::run(&host.engines, program, state, limits.cpu_time, meter.clone());
+                let guest = runtime::run(&host.engines, program, state, limits.cpu_time, meter.clone());
                 match limits.timeout {
                     Some(limit) => timeout(limit, guest).await.unwrap_or_else(|_| End::timed_out(limit)),
                     None => guest.await,

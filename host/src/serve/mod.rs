@@ -11,10 +11,11 @@ mod threads;
 use crate::activation::{self, Kind, Passed, Socket};
 use crate::allocator;
 use crate::config::{Config, HostConfig};
-use crate::guest::{self, Engines};
 use crate::journal::{self, Level};
 use crate::lifecycle::{self, Activity, Signals};
+use crate::limits;
 use crate::module::{Compiled, FileStamp, Places};
+use crate::runtime::{self, Engines};
 use crate::sandbox;
 use crate::trace::{self, Mark};
 use rustix::process::{Resource, getrlimit};
@@ -96,7 +97,7 @@ pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> 
     let limit = getrlimit(Resource::Nofile)
         .current
         .map_or(usize::MAX, |limit| limit as usize);
-    guest::limit_memory(settings.max_memory.unwrap_or_else(guest::machine_memory));
+    limits::limit_memory(settings.max_memory.unwrap_or_else(limits::machine_memory));
     let taken = passed.sockets.len() + RESERVED_DESCRIPTORS;
     let descriptors = limit.saturating_sub(taken).clamp(1, Semaphore::MAX_PERMITS);
     let host = Arc::new(Host {
@@ -111,7 +112,7 @@ pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> 
     trace::pass(Mark::Engine);
     let served = runtime.block_on(run(&host, passed, plan));
     // What is left are guests that outlived the drain, and threads that wait for a file system.
-    guest::stop_turns();
+    runtime::stop_turns();
     host.threads.stop();
     runtime.shutdown_background();
     journal::flush();

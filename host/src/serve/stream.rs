@@ -2,9 +2,12 @@
 
 use super::Host;
 use crate::config::Limits;
-use crate::guest::{self, Connection, End, Meter, Peer, Program, State, Stdio};
 use crate::journal::{self, Level, Took};
+use crate::limits::Meter;
 use crate::module::Handler;
+use crate::net::{Connection, Peer, Stdio};
+use crate::runtime::{self, End, Program};
+use crate::wasi;
 use std::future;
 use std::mem;
 use std::pin::Pin;
@@ -36,12 +39,12 @@ pub async fn serve(host: &Host, handler: &Handler, program: Arc<Program>, connec
     let who = handler.who(Some(peer.clone()));
     let meter = Meter::new(who.history.clone(), program.cost);
     let stdio = Stdio::Connection(connection.clone());
-    let outcome = match State::new(who, program.cost, Some(stdio)) {
+    let outcome = match wasi::state(who, program.cost, Some(stdio)) {
         Err(error) => Outcome::Guest(End::Trap(error.to_string())),
         Ok(state) => {
             let limits = handler.config.limits;
             connection.limit_output(limits.max_output.unwrap_or(u64::MAX));
-            let guest = guest::run(&host.engines, program, state, limits.cpu_time, meter.clone());
+            let guest = runtime::run(&host.engines, program, state, limits.cpu_time, meter.clone());
             within(&limits, Box::pin(guest), connection).await
         }
     };

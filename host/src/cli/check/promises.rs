@@ -2,7 +2,7 @@
 
 use super::units::ServiceLimits;
 use crate::config::{HandlerConfig, HostConfig};
-use crate::guest::machine_memory;
+use crate::limits::machine_memory;
 use crate::serve::RESERVED_DESCRIPTORS;
 use std::cmp::Reverse;
 use std::fs;

@@ -30,7 +30,8 @@ fn of(modules: &Path, settings: &str) -> Needs {
         Some(module) => module.with_extension(extension),
         None => modules.join("it").with_extension(extension),
     };
-    needs.add(&settings, &path("cwasm"), &path("wasm"));
+    crate::wasi::add_needs(&settings, &mut needs);
+    needs.add_module(&path("cwasm"), &path("wasm"));
     needs.add_resolver();
     needs
 }

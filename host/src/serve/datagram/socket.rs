@@ -1,6 +1,6 @@
 //! A socket of datagrams: whom one came from, where it was sent to, and sending its answer from there.
 
-use crate::guest::Peer;
+use crate::net::Peer;
 use crate::sync::lock;
 use bytes::Bytes;
 use nix::cmsg_space;

@@ -2,9 +2,10 @@
 
 use super::exchange::Exchange;
 use super::wire::{Busy, UnderWay};
-use crate::guest::{Attended, End, Fate};
 use crate::journal::Level;
+use crate::runtime::{Attended, End};
 use crate::sync::lock;
+use crate::wasi::Fate;
 use bytes::Bytes;
 use futures::FutureExt;
 use http_body::{Body, Frame, SizeHint};

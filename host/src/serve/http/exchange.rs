@@ -2,9 +2,10 @@
 
 use super::Session;
 use super::body::Coming;
-use crate::guest::{End, Meter};
 use crate::journal::{self, Level, Took};
 use crate::lifecycle::InFlight;
+use crate::limits::Meter;
+use crate::runtime::End;
 use ::http::{Request, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;

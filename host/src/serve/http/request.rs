@@ -6,9 +6,11 @@ use super::exchange::Exchange;
 use super::respond::Refusal;
 use super::wire::Busy;
 use crate::config::ForwardedFor;
-use crate::guest::{self, Answer, Bounds, End, Guest, Meter, NoAnswer, State};
 use crate::journal::{self, Level};
+use crate::limits::Meter;
 use crate::module::TooMany;
+use crate::runtime::{self, Answer, Bounds, End, Guest, NoAnswer};
+use crate::wasi;
 use ::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap};
 use ::http::request::Parts;
 use ::http::uri::{Authority, PathAndQuery, Scheme, Uri};
@@ -129,7 +131,7 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answere
         return Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, why));
     };
     let request = Request::from_parts(parts, upload.boxed_unsync());
-    let (guest, place) = program.guest(&host.engines);
+    let (guest, slot) = program.guest(&host.engines);
     match &*guest {
         Guest::Proxy(pre) => {
             let who = handler.who(Some(peer.clone()));
@@ -137,11 +139,10 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answere
                 .meter
                 .get_or_init(|| Meter::new(who.history.clone(), program.cost))
                 .clone();
-            let state = State::new(who, program.cost, None);
-            let mut state = state.map_err(|e| internal(e.to_string()))?;
-            state.place = place;
+            let state = wasi::state(who, program.cost, None);
+            let state = state.map_err(|e| internal(e.to_string()))?;
             let cpu_time = handler.config.limits.cpu_time;
-            by_one(exchange, guest::answer(pre, state, request, cpu_time, meter)).await
+            by_one(exchange, runtime::answer((pre, slot), state, request, cpu_time, meter)).await
         }
         Guest::Service(service) => {
             let (http, limits) = (handler.config.http, handler.config.limits);
@@ -213,7 +214,7 @@ async fn by_one(exchange: &Arc<Exchange>, answer: Answer<impl Future<Output = En
             Ok((head, Source::Guest { body, fate, task }))
         }
         Err(error) => {
-            let error = journal::shortened(format_args!("{error:?}"), guest::WORDS);
+            let error = journal::shortened(format_args!("{error:?}"), runtime::WORDS);
             Err(internal(format!("answered with the error {error}")))
         }
     }

@@ -1,8 +1,8 @@
 //! What comes over the wire, noticed on its way to hyper: whether a request is under way.
 
-use crate::guest::{Connection, Stream};
 use crate::lifecycle::InFlight;
 use crate::module::Counted;
+use crate::net::{Connection, Stream};
 use futures::task::AtomicWaker;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};

@@ -1,0 +1,241 @@
+//! Memory: how much a guest may have, and all guests of the process together.
+
+use crate::config::Limits;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use thiserror::Error;
+use wasm_sock_engine::InstanceCost;
+use wasmtime::ResourceLimiter;
+
+/// The most files, directories and sockets that a guest may have open at a time.
+pub const MOST_DESCRIPTORS: usize = 256;
+
+/// Bytes that all guests together may have; the largest number: nobody counts.
+static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Bytes that they have.
+static USED: AtomicU64 = AtomicU64::new(0);
+
+/// Lets all guests that are made from here on have so many bytes together.
+pub fn limit_all(bytes: u64) {
+    LIMIT.store(bytes, Relaxed);
+}
+
+/// What this machine has, in bytes; where it does not tell, as much as one likes.
+pub fn machine_memory() -> u64 {
+    // SAFETY: a zeroed sysinfo is valid, and sysinfo(2) only writes it.
+    let (info, told) = unsafe {
+        let mut info: libc::sysinfo = std::mem::zeroed();
+        let told = libc::sysinfo(&mut info) == 0;
+        (info, told)
+    };
+    match told {
+        true => info.totalram.saturating_mul(info.mem_unit.into()),
+        false => u64::MAX,
+    }
+}
+
+/// Takes `bytes` of what all guests may have, if so many are left.
+fn take(bytes: u64, limit: u64) -> bool {
+    let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= limit);
+    USED.try_update(Relaxed, Relaxed, more).is_ok()
+}
+
+/// What a table element takes, in bytes.
+const ELEMENT: usize = size_of::<usize>();
+
+/// Counts the linear memories and tables of a guest against its limits.
+///
+/// All of them together: a component has several, and ten tables of a million elements are memory,
+/// too.
+pub struct Budget {
+    /// Bytes that are left of its `memory`.
+    memory: usize,
+    /// What is left of its `table-elements`.
+    elements: usize,
+    /// Bytes of it that are what the host holds for the guest.
+    held: usize,
+    /// Ticks of the clock until that is looked at again.
+    ticks: usize,
+    /// Bytes that it took of what all guests may have.
+    taken: u64,
+    /// What was refused last. A guest that ends badly then probably ends because of it.
+    pub refused: Option<Refused>,
+}
+
+/// The limit that a guest met; what the log says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Refused {
+    #[error("ran out of memory (raise `memory` if it needs more)")]
+    Memory,
+    #[error("its instance takes more than its memory before it begins (raise `memory` if it needs more)")]
+    Start,
+    #[error("all guests together ran out of memory (raise `max-memory` in [host] if they may have more)")]
+    MemoryOfAll,
+    #[error("ran out of table elements (raise `table-elements` if it needs more)")]
+    Elements,
+    #[error("has more than {MOST_DESCRIPTORS} files and sockets open")]
+    Descriptors,
+}
+
+impl Budget {
+    /// The budget of a guest whose instance takes so much.
+    ///
+    /// # Errors
+    /// When that is more than it may have.
+    pub fn new(limits: &Limits, cost: InstanceCost) -> Result<Self, Refused> {
+        let mut budget = Self {
+            memory: usize::try_from(limits.memory).unwrap_or(usize::MAX),
+            elements: limits.table_elements as usize,
+            held: 0,
+            ticks: 0,
+            taken: 0,
+            refused: None,
+        };
+        // What is copied goes to memories and tables that it has; but no other guest has a turn until it is
+        // there.
+        if u64::from(cost.copied) > limits.memory {
+            return Err(Refused::Start);
+        }
+        budget.grow(cost.held as usize, 0).map_err(|why| match why {
+            Refused::Memory => Refused::Start,
+            why => why,
+        })?;
+        Ok(budget)
+    }
+
+    fn grow(&mut self, bytes: usize, elements: usize) -> Result<(), Refused> {
+        let elements = self.elements.checked_sub(elements);
+        let elements = elements.ok_or(Refused::Elements)?;
+        let memory = self.memory.checked_sub(bytes).ok_or(Refused::Memory)?;
+        let limit = LIMIT.load(Relaxed);
+        if limit != u64::MAX {
+            let bytes = bytes as u64;
+            if !take(bytes, limit) {
+                return Err(Refused::MemoryOfAll);
+            }
+            self.taken += bytes;
+        }
+        (self.memory, self.elements) = (memory, elements);
+        Ok(())
+    }
+
+    /// The clock ticks: is it time to look at what the host holds for the guest?
+    pub fn tick(&mut self) -> bool {
+        let ticks = self.ticks;
+        self.ticks = ticks.saturating_sub(1);
+        ticks == 0
+    }
+
+    /// Counts `bytes` as what the host holds for the guest, instead of what was counted before; for so many
+    /// `ticks` that is good enough.
+    ///
+    /// # Errors
+    /// When that is more than is left.
+    pub fn hold(&mut self, bytes: usize, ticks: usize) -> Result<(), Refused> {
+        self.ticks = ticks;
+        if bytes > self.held {
+            let more = bytes - self.held;
+            self.grow(more, 0)
+                .inspect_err(|refused| self.refused = Some(*refused))?;
+        } else {
+            let less = self.held - bytes;
+            self.memory += less;
+            let given_back = self.taken.min(less as u64);
+            self.taken -= given_back;
+            USED.fetch_sub(given_back, Relaxed);
+        }
+        self.held = bytes;
+        Ok(())
+    }
+
+    /// May it have so many more bytes, and table elements in them?
+    fn may_grow(&mut self, bytes: usize, elements: usize) -> bool {
+        let refused = self.grow(bytes, elements).err();
+        self.refused = refused.or(self.refused);
+        refused.is_none()
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        if self.taken > 0 {
+            USED.fetch_sub(self.taken, Relaxed);
+        }
+    }
+}
+
+impl ResourceLimiter for Budget {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.may_grow(desired.saturating_sub(current), 0))
+    }
+
+    /// Each takes 4 GiB of addresses, and a few of the mappings that a process may have.
+    fn memories(&self) -> usize {
+        64
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let elements = desired.saturating_sub(current);
+        Ok(self.may_grow(elements.saturating_mul(ELEMENT), elements))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(memory: u64, table_elements: u32) -> Budget {
+        let limits = Limits {
+            memory,
+            table_elements,
+            ..Limits::default()
+        };
+        Budget::new(&limits, InstanceCost::default()).unwrap()
+    }
+
+    #[test]
+    fn what_an_instance_takes_counts_from_the_start() {
+        let limits = Limits {
+            memory: 1000,
+            ..Limits::default()
+        };
+        let cost = |held, copied| InstanceCost { held, copied };
+        let mut budget = Budget::new(&limits, cost(900, 1000)).unwrap();
+        assert!(!budget.memory_growing(0, 101, None).unwrap());
+        assert!(budget.memory_growing(0, 100, None).unwrap());
+        for too_much in [cost(1001, 0), cost(0, 1001)] {
+            assert_eq!(Budget::new(&limits, too_much).err(), Some(Refused::Start));
+        }
+    }
+
+    #[test]
+    fn memories_and_tables_share_one_limit() {
+        let mut budget = budget(1000, 1000);
+        assert!(budget.memory_growing(0, 600, None).unwrap());
+        assert!(budget.table_growing(0, 50, None).unwrap());
+        assert_eq!(budget.refused, None);
+        assert!(!budget.memory_growing(600, 601, None).unwrap());
+        assert_eq!(budget.refused, Some(Refused::Memory));
+    }
+
+    #[test]
+    fn what_the_host_holds_counts_as_long_as_it_does() {
+        let mut budget = budget(1000, 1000);
+        assert_eq!(budget.hold(900, 0), Ok(()));
+        assert!(!budget.memory_growing(0, 200, None).unwrap());
+        assert_eq!(budget.hold(1001, 0), Err(Refused::Memory));
+        assert_eq!(budget.hold(100, 0), Ok(()));
+        assert!(budget.memory_growing(0, 900, None).unwrap());
+        assert_eq!(budget.hold(101, 0), Err(Refused::Memory));
+    }
+
+    #[test]
+    fn all_tables_share_one_limit_and_what_is_refused_is_not_counted() {
+        let mut budget = budget(10_000, 100);
+        assert!(budget.table_growing(0, 60, None).unwrap());
+        assert!(!budget.table_growing(0, 41, None).unwrap());
+        assert_eq!(budget.refused, Some(Refused::Elements));
+        assert!(budget.table_growing(60, 100, None).unwrap());
+        assert!(budget.memory_growing(0, 9200, None).unwrap());
+    }
+}

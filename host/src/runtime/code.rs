@@ -1,0 +1,67 @@
+//! Loaded code: an artifact that was deserialized, not linked to anything yet.
+
+use super::code_memory::{Header, loading};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use wasm_sock_engine::InstanceCost;
+use wasmtime::component::Component;
+use wasmtime::{Engine, Module, Precompiled};
+
+/// Loaded code, not linked to anything yet.
+#[derive(Clone)]
+pub struct Code {
+    pub unit: Unit,
+    /// What an instance of it takes.
+    pub cost: InstanceCost,
+}
+
+/// What was compiled.
+#[derive(Clone)]
+pub enum Unit {
+    Core(Module),
+    Component(Component),
+}
+
+impl Code {
+    /// # Safety
+    /// The file must hold what the compiler made, unchanged, and stay so: see [`Module::deserialize`].
+    ///
+    /// # Errors
+    /// When it was made by another engine, with other settings, or is damaged.
+    pub unsafe fn load(engine: &Engine, file: &File) -> wasmtime::Result<Self> {
+        let Some(header) = Header::read(file) else {
+            wasmtime::bail!("not a compiled WebAssembly module, or only the beginning of one");
+        };
+        if header.cost.held == 0 {
+            wasmtime::bail!("made by an earlier version");
+        }
+        let unit = loading(file, &header, || match header.kind {
+            Precompiled::Module => {
+                // SAFETY: the caller upholds it.
+                unsafe { Module::deserialize_open_file(engine, file.try_clone()?) }.map(Unit::Core)
+            }
+            Precompiled::Component => {
+                let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+                // SAFETY: the caller upholds it.
+                unsafe { Component::deserialize_file(engine, path) }.map(Unit::Component)
+            }
+        })?;
+        let cost = header.cost;
+        Ok(Self { unit, cost })
+    }
+
+    /// What it imports: functions of WASI 0.1, or interfaces.
+    pub fn imports(&self) -> Vec<String> {
+        match &self.unit {
+            Unit::Core(module) => module
+                .imports()
+                .map(|import| format!("{}.{}", import.module(), import.name()))
+                .collect(),
+            Unit::Component(component) => component
+                .component_type()
+                .imports(component.engine())
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! One engine of Wasmtime, as its guests need it.
+
+use super::code_memory::FromFile;
+use std::sync::Arc;
+use wasm_sock_engine::Support;
+use wasmtime::{Engine, PoolingAllocationConfig};
+
+/// Stack for the host functions that a guest calls, in bytes. Reserved, not used.
+const HOST_STACK: usize = 512 << 10;
+
+/// An engine, whose instances come from a pool if one is described.
+///
+/// How much `stack` a guest has is no part of what is compiled: artifacts stay as they are.
+pub fn engine(support: Support, stack: u32, pool: Option<PoolingAllocationConfig>) -> wasmtime::Result<Engine> {
+    let mut config = wasm_sock_engine::config(support);
+    config
+        .with_custom_code_memory(Some(Arc::new(FromFile)))
+        .max_wasm_stack(stack as usize)
+        .async_stack_size(stack as usize + HOST_STACK);
+    if let Some(pool) = pool {
+        config.allocation_strategy(pool);
+    }
+    Engine::new(&config)
+}

@@ -1,0 +1,106 @@
+//! How a guest ended, and what the log says of it.
+
+use crate::journal::{self, Level};
+use crate::limits::{Refused, sent_more, took_longer};
+use crate::wasi::{MOST_HANDLES, State};
+use std::borrow::Cow;
+use std::time::Duration;
+use wasmtime::{FrameInfo, Store, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+/// How a guest ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this exit code.
+    Exit(i32),
+    /// It did what a program must not do, or met a limit; why.
+    Trap(String),
+}
+
+impl End {
+    /// The end of a guest that took longer than its `limit`.
+    pub fn timed_out(limit: Duration) -> Self {
+        Self::Trap(took_longer(limit))
+    }
+
+    /// The end of a guest and a client who had nothing to say to each other for longer than `limit`.
+    pub fn silent(limit: Duration) -> Self {
+        Self::Trap(format!(
+            "not a byte came or went for {limit:?} (raise `idle-connection-timeout` if it may be silent for longer)"
+        ))
+    }
+
+    /// The end of a guest that sent more than `most` bytes.
+    pub fn overran(most: u64) -> Self {
+        Self::Trap(sent_more(most))
+    }
+
+    /// What the log says of it, and how loudly.
+    pub fn report(&self) -> (Level, Cow<'static, str>) {
+        match self {
+            Self::Exit(0) => (Level::Info, "served".into()),
+            Self::Exit(code) => (Level::Warning, format!("failed with exit code {code}").into()),
+            Self::Trap(why) => (Level::Error, format!("ended: {why}").into()),
+        }
+    }
+}
+
+/// The CPU time it was allowed is used up.
+#[derive(Debug, thiserror::Error)]
+#[error("used more than {limit:?} of CPU time (raise `cpu-time` if it needs more)")]
+pub struct CpuTimeExceeded {
+    pub limit: Duration,
+}
+
+/// How a guest ended whose call came to `result`.
+pub fn end_of(result: wasmtime::Result<i32>, store: &Store<State>) -> End {
+    let error = match result {
+        Ok(code) => return End::Exit(code),
+        Err(error) => error,
+    };
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return End::Exit(*code);
+    }
+    if let Some(exceeded) = error.downcast_ref::<CpuTimeExceeded>() {
+        return End::Trap(exceeded.to_string());
+    }
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        return End::Trap(refused.to_string());
+    }
+    let mut why = describe(&error);
+    // As many handles as its memory is enough for: the clock may not have come to count them.
+    let ran_out_of_handles =
+        why.contains("store handle limit exceeded") && store.max_component_handles() < MOST_HANDLES;
+    if ran_out_of_handles {
+        why = format!("{}: {why}", Refused::Memory);
+    } else if let Some(refused) = store.data().budget.refused {
+        why = format!("{refused}: {why}");
+    } else if let Some(Trap::StackOverflow) = error.downcast_ref() {
+        why = format!("ran out of stack (raise `stack` in [host] if it needs more): {why}");
+    }
+    End::Trap(why)
+}
+
+/// The functions of a backtrace that are worth a place in the log line.
+const FRAMES: usize = 4;
+
+/// What is shown of a guest's words, and of the name of one of its functions, in bytes.
+pub const WORDS: usize = 500;
+const NAME: usize = 100;
+
+/// What went wrong, and where in the guest, in one line.
+pub fn describe(error: &wasmtime::Error) -> String {
+    let why = journal::shortened(error.root_cause(), WORDS);
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return why;
+    };
+    let name = |frame: &FrameInfo| match frame.func_name() {
+        Some(name) => journal::shortened(name, NAME),
+        None => format!("function {}", frame.func_index()),
+    };
+    let frames: Vec<String> = backtrace.frames().iter().take(FRAMES).map(name).collect();
+    match frames.len() {
+        0 => why,
+        _ => format!("{why}, in {}", frames.join(" called by ")),
+    }
+}

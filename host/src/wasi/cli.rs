@@ -1,0 +1,115 @@
+//! `wasi:cli`: what a guest is told at its start, its standard streams, and its end.
+
+use super::environment::Who;
+use super::interface::{Interface, p2, p3};
+use super::state::State;
+use wasmtime::Result;
+use wasmtime::component::HasData;
+use wasmtime_wasi::cli::{WasiCli, WasiCliView};
+use wasmtime_wasi::p2::bindings::cli as cli2;
+use wasmtime_wasi::p3::bindings::cli as cli3;
+
+const ENVIRONMENT: &str = "args and env, for what is yours";
+
+pub const INTERFACES: &[Interface] = &[
+    p2("wasi:cli/environment", |l| {
+        cli2::environment::add_to_linker::<State, Who>(l, who)
+    })
+    .needs(ENVIRONMENT),
+    p2("wasi:cli/exit", |l| {
+        cli2::exit::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p2("wasi:cli/stdin", |l| {
+        cli2::stdin::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p2("wasi:cli/stdout", |l| {
+        cli2::stdout::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p2("wasi:cli/stderr", |l| {
+        cli2::stderr::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p2("wasi:cli/terminal-input", |l| {
+        cli2::terminal_input::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p2("wasi:cli/terminal-output", |l| {
+        cli2::terminal_output::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p2("wasi:cli/terminal-stdin", |l| {
+        cli2::terminal_stdin::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p2("wasi:cli/terminal-stdout", |l| {
+        cli2::terminal_stdout::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p2("wasi:cli/terminal-stderr", |l| {
+        cli2::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    // Only types: there is nothing to define.
+    p3("wasi:cli/types", |_| Ok(())),
+    p3("wasi:cli/environment", |l| {
+        cli3::environment::add_to_linker::<State, Who>(l, who)
+    })
+    .needs(ENVIRONMENT),
+    p3("wasi:cli/exit", |l| {
+        cli3::exit::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p3("wasi:cli/stdin", |l| {
+        cli3::stdin::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p3("wasi:cli/stdout", |l| {
+        cli3::stdout::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p3("wasi:cli/stderr", |l| {
+        cli3::stderr::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p3("wasi:cli/terminal-input", |l| {
+        cli3::terminal_input::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p3("wasi:cli/terminal-output", |l| {
+        cli3::terminal_output::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p3("wasi:cli/terminal-stdin", |l| {
+        cli3::terminal_stdin::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p3("wasi:cli/terminal-stdout", |l| {
+        cli3::terminal_stdout::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+    p3("wasi:cli/terminal-stderr", |l| {
+        cli3::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)
+    }),
+];
+
+fn who(state: &mut State) -> &Who {
+    &state.context.who
+}
+
+impl HasData for Who {
+    type Data<'a> = &'a Who;
+}
+
+impl cli2::environment::Host for &Who {
+    fn get_environment(&mut self) -> Result<Vec<(String, String)>> {
+        Ok(self.variables())
+    }
+
+    fn get_arguments(&mut self) -> Result<Vec<String>> {
+        Ok(self.arguments())
+    }
+
+    fn initial_cwd(&mut self) -> Result<Option<String>> {
+        Ok(None)
+    }
+}
+
+impl cli3::environment::Host for &Who {
+    fn get_environment(&mut self) -> Result<Vec<(String, String)>> {
+        Ok(self.variables())
+    }
+
+    fn get_arguments(&mut self) -> Result<Vec<String>> {
+        Ok(self.arguments())
+    }
+
+    fn get_initial_cwd(&mut self) -> Result<Option<String>> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,84 @@
+//! WASI for one guest: what it may touch besides its connection.
+
+use super::environment::Who;
+use super::handles::{self, Opened};
+use super::outbound::Reach;
+use super::stderr::Lines;
+use crate::net::{Stdin, Stdio, Stdout};
+use std::sync::Arc;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView};
+
+/// The most random bytes that a component may ask for at once: they are made while others wait.
+const MOST_RANDOM: u64 = 1 << 20;
+
+/// The WASI context of a guest. It is made when the guest first needs it: a core module that only
+/// reads and writes its connection never does.
+pub struct Context {
+    pub who: Arc<Who>,
+    stdio: Option<Stdio>,
+    made: Option<Box<Made>>,
+    /// Are a core module's descriptors 0 and 1 not to wait (`O_NONBLOCK`)?
+    pub nonblocking: [bool; 2],
+    /// The request that it answers is HEAD.
+    pub answers_head: bool,
+    /// What a component has opened.
+    pub opened: Opened,
+}
+
+struct Made {
+    /// Serves all worlds: a component sees the context in it, a core module all of it.
+    wasi: WasiP1Ctx,
+    /// Whom it may connect to.
+    reach: Arc<Reach>,
+}
+
+impl Context {
+    /// The context of a guest that works for `who`. One without `stdio` has nothing to read; what it
+    /// prints is logged. `granted` has the directories that it may open.
+    pub fn new(who: Arc<Who>, stdio: Option<Stdio>, granted: Option<WasiCtxBuilder>) -> Self {
+        let made = granted.map(|builder| make(builder, &who, stdio.as_ref()));
+        let opened = Opened::default();
+        Self {
+            who,
+            stdio,
+            made,
+            nonblocking: [false; 2],
+            answers_head: false,
+            opened,
+        }
+    }
+
+    pub fn wasi(&mut self) -> &mut WasiP1Ctx {
+        &mut self.made().wasi
+    }
+
+    pub fn reach(&mut self) -> Arc<Reach> {
+        self.made().reach.clone()
+    }
+
+    /// The handles of the guest; `None` as long as it has none.
+    pub fn handles(&mut self) -> Option<&mut ResourceTable> {
+        Some(self.made.as_mut()?.wasi.ctx().table)
+    }
+
+    fn made(&mut self) -> &mut Made {
+        let make = || make(WasiCtx::builder(), &self.who, self.stdio.as_ref());
+        self.made.get_or_insert_with(make)
+    }
+}
+
+fn make(mut builder: WasiCtxBuilder, who: &Arc<Who>, stdio: Option<&Stdio>) -> Box<Made> {
+    let log = Lines::new(who.clone());
+    match stdio {
+        Some(stdio) => builder.stdin(Stdin(stdio.clone())).stdout(Stdout(stdio.clone())),
+        None => builder.stdout(log.clone()),
+    };
+    let reach = Reach::new(who.clone());
+    reach.allow(&mut builder);
+    builder.stderr(log).max_random_size(MOST_RANDOM);
+    let mut wasi = builder.build_p1();
+    wasi.ctx().table.set_max_capacity(handles::MOST);
+    Box::new(Made { wasi, reach })
+}

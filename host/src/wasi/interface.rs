@@ -1,0 +1,75 @@
+//! What an interface of WASI is to the host: a name, and the functions that a linker is given for it.
+
+use super::state::State;
+use wasmtime::component::{Linker, LinkerInstance};
+
+/// An interface of WASI that components may import.
+pub struct Interface {
+    /// Without its version: `wasi:cli/stdin`.
+    pub name: &'static str,
+    pub minor: Minor,
+    pub define: fn(&mut Linker<State>) -> wasmtime::Result<()>,
+    /// The setting without which it is of no use, and for what; `-`: none.
+    pub needs: &'static str,
+}
+
+/// The minor versions of WASI that components are linked to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Minor {
+    Two,
+    Three,
+}
+
+/// The interface that a name means (`wasi:cli/stdin@0.2.6`), and its minor version: all of one minor version
+/// are compatible, so a component gets the one there is. `None`: it is not of WASI 0.2 or 0.3.
+pub fn parse(import: &str) -> Option<(&str, Minor)> {
+    let (interface, version) = import.split_once('@')?;
+    if version.starts_with("0.2.") {
+        Some((interface, Minor::Two))
+    } else if version.starts_with("0.3.") {
+        Some((interface, Minor::Three))
+    } else {
+        None
+    }
+}
+
+/// An interface of WASI 0.2.
+pub const fn p2(name: &'static str, define: fn(&mut Linker<State>) -> wasmtime::Result<()>) -> Interface {
+    Interface {
+        name,
+        minor: Minor::Two,
+        define,
+        needs: "-",
+    }
+}
+
+/// An interface of WASI 0.3.
+pub const fn p3(name: &'static str, define: fn(&mut Linker<State>) -> wasmtime::Result<()>) -> Interface {
+    Interface {
+        minor: Minor::Three,
+        ..p2(name, define)
+    }
+}
+
+impl Interface {
+    /// The same, which is of no use without that setting.
+    pub const fn needs(self, needs: &'static str) -> Self {
+        Self { needs, ..self }
+    }
+}
+
+/// Defines functions anew of an interface of WASI 0.2 that is defined.
+///
+/// # Errors
+/// When the interface is not there.
+pub fn redefine(
+    linker: &mut Linker<State>,
+    interface: &str,
+    define: impl FnOnce(&mut LinkerInstance<'_, State>) -> wasmtime::Result<()>,
+) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    // The version that Wasmtime defines; a component may ask for another.
+    define(&mut linker.instance(&format!("{interface}@0.2.12"))?)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! Connections out of the sandbox: `allow-outbound`.
+//!
+//! An address is reached because it was granted, or because this guest has looked up a name that was
+//! granted and this was the answer. What a name resolves to is somebody else's to say, so a name alone
+//! leads to the public internet only (DNS rebinding); and a name that was not granted is never
+//! asked for, or it could carry what the guest knows to whoever answers for it.
+
+mod public;
+#[cfg(test)]
+mod tests;
+
+use super::environment::Who;
+use crate::config::{HandlerConfig, Host, Outbound};
+use crate::journal::Level;
+use crate::sandbox::{self, Needs, OUTDATED_REASON, RESOLVER};
+use public::is_public;
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use thiserror::Error;
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::sockets::SocketAddrUse;
+
+/// What the sandbox has to allow for it.
+pub fn add_needs(handler: &HandlerConfig, needs: &mut Needs) {
+    for outbound in &handler.allow_outbound {
+        for range in &outbound.ports {
+            needs.add_ports(range.clone());
+        }
+        if let Host::Name(_) = outbound.host {
+            needs.add_names();
+        }
+    }
+}
+
+/// What one guest may reach.
+pub struct Reach {
+    who: Arc<Who>,
+    /// What this guest has looked up: names, and the public addresses that they had.
+    found: Mutex<Vec<(String, IpAddr)>>,
+    /// Held while a name is looked up, which takes a thread: a guest has one, even if it no longer
+    /// waits for the answer.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Why a name has no address for a guest.
+#[derive(Debug, Error)]
+pub enum LookupError {
+    #[error("not granted")]
+    Denied,
+    #[error("{0}")]
+    Failed(#[from] io::Error),
+}
+
+/// Looks whether the files can be read that names are looked up with. Every client of DHCP replaces them, which
+/// takes them away from a host that has confined itself; without them, this machine would be asked.
+///
+/// # Errors
+/// What to wait for.
+fn readable_files() -> io::Result<()> {
+    for path in RESOLVER.map(Path::new) {
+        if let Err(error) = File::open(path)
+            && sandbox::refuses(path, &error)
+        {
+            let why = format!("cannot read {}: {OUTDATED_REASON}", path.display());
+            return Err(io::Error::other(why));
+        }
+    }
+    Ok(())
+}
+
+impl Reach {
+    pub fn new(who: Arc<Who>) -> Arc<Self> {
+        Arc::new(Self {
+            who,
+            found: Mutex::default(),
+            turn: Arc::default(),
+        })
+    }
+
+    fn granted(&self) -> &[Outbound] {
+        &self.who.config.allow_outbound
+    }
+
+    /// Lets the guest connect, by TCP, and use sockets for nothing else. Without a grant there is no
+    /// network at all.
+    pub fn allow(self: &Arc<Self>, wasi: &mut WasiCtxBuilder) {
+        wasi.allow_udp(false).allow_tcp(!self.granted().is_empty());
+        if self.granted().is_empty() {
+            return;
+        }
+        let reach = self.clone();
+        wasi.socket_addr_check(move |address, usage| {
+            let is_allowed = match usage {
+                // Before it connects, a socket may be bound to any address of ours; not to a port.
+                SocketAddrUse::TcpBind => address.port() == 0 && address.ip().is_unspecified(),
+                SocketAddrUse::TcpConnect => reach.may_connect(address),
+                _ => false,
+            };
+            Box::pin(std::future::ready(is_allowed))
+        });
+    }
+
+    fn may_connect(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let leads_to = |outbound: &&Outbound| match &outbound.host {
+            Host::Network(network) => network.contains(ip),
+            Host::Name(name) => found.iter().any(|(n, found)| n == name && *found == ip),
+        };
+        let mut granted = self.granted().iter().filter(leads_to);
+        granted.any(|outbound| outbound.has_port(address.port()))
+    }
+
+    /// The addresses of a host, as far as they are the guest's to know.
+    ///
+    /// # Errors
+    /// When the name was not granted, has no address, or only ones that it must not lead to.
+    pub async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
+        if let Ok(ip) = name.parse() {
+            return Ok(vec![ip]);
+        }
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let is_it = |outbound: &Outbound| matches!(&outbound.host, Host::Name(n) if *n == name);
+        if !self.granted().iter().any(is_it) {
+            return Err(LookupError::Denied);
+        }
+        let turn = self.turn.clone().lock_owned().await;
+        let asked = name.clone();
+        let resolve = move || {
+            readable_files()?;
+            let addresses = (asked.as_str(), 0).to_socket_addrs();
+            drop(turn);
+            addresses.map(|addresses| addresses.map(|a| a.ip().to_canonical()).collect())
+        };
+        let addresses: io::Result<Vec<IpAddr>> =
+            tokio::task::spawn_blocking(resolve).await.map_err(io::Error::other)?;
+        let addresses = addresses.inspect_err(|error| {
+            let message = format_args!("cannot look up {name}: {error}");
+            self.who.log(Level::Warning, message);
+        })?;
+        self.admit(&name, addresses)
+    }
+
+    /// What `name` may lead to, of what it resolved to.
+    fn admit(&self, name: &str, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, LookupError> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut admitted = Vec::new();
+        for ip in addresses {
+            if is_public(ip) {
+                let entry = (name.to_owned(), ip);
+                if !found.contains(&entry) {
+                    found.push(entry);
+                }
+            } else if !self.is_granted(ip) {
+                self.who.log(
+                    Level::Warning,
+                    format_args!(
+                        "{name} is {ip}, which is not on the public internet, and was kept from it (if \
+                     that is where it belongs, allow-outbound needs the address as well)"
+                    ),
+                );
+                continue;
+            }
+            admitted.push(ip);
+        }
+        match admitted.is_empty() {
+            true => Err(LookupError::Denied),
+            false => Ok(admitted),
+        }
+    }
+
+    fn is_granted(&self, ip: IpAddr) -> bool {
+        let has = |outbound: &Outbound| match &outbound.host {
+            Host::Network(network) => network.contains(ip),
+            Host::Name(_) => false,
+        };
+        self.granted().iter().any(has)
+    }
+}

@@ -1,0 +1,434 @@
+//! WASI 0.1 for core modules, one function at a time: a module gets those that it imports.
+//!
+//! Registering a function takes about 5 µs and there are 46, while `hello` imports six. The
+//! functions are `wasmtime-wasi`'s. Done here are reading from and writing to the connection, between
+//! the socket and the guest's memory with no copy in between; what a guest is told at its start, which is
+//! not put together for those that do not ask; exit codes; and limits of what can be opened and waited for.
+
+mod socket;
+
+use super::environment::Who;
+use super::filesystem;
+use super::handles::{self, held};
+use super::io::MOST_WAITED_FOR;
+use super::state::State;
+use crate::limits::MOST_DESCRIPTORS;
+use rustix::rand::{GetRandomFlags, getrandom};
+use std::io;
+use std::ops::Range;
+use tokio::task::coop::consume_budget;
+use wasmtime::{AsContextMut, Caller, Extern, Linker, Memory, Result};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p0::wasi_unstable as p0;
+use wasmtime_wasi::p1::types::{Errno, Riflags};
+use wasmtime_wasi::p1::wasi_snapshot_preview1 as p1;
+use wiggle::GuestMemory;
+
+/// The modules that WASI 0.1 functions are imported from: that of 0.1, and that of the snapshot before it,
+/// of which four functions are different (`p0`).
+pub const MODULES: [&str; 2] = [MODULE, "wasi_unstable"];
+const MODULE: &str = "wasi_snapshot_preview1";
+
+/// What `fd_read` returns when all went well (`__WASI_ERRNO_SUCCESS`).
+const SUCCESS: i32 = 0;
+
+/// Evaluates a call of one of `wasmtime-wasi`'s functions with the context and memory it takes.
+macro_rules! call {
+    ($caller:ident, $snapshot:ident::$function:ident($($argument:ident),*) $(.$await:tt)?) => {{
+        let memory = memory(&mut $caller)?;
+        let fuel = $caller.as_context_mut().hostcall_fuel();
+        let (memory, state) = memory.data_and_store_mut(&mut $caller);
+        let wasi = state.context.wasi();
+        p1::WasiSnapshotPreview1::set_hostcall_fuel(wasi, fuel);
+        let mut memory = GuestMemory::Unshared(memory);
+        $snapshot::$function(wasi, &mut memory $(, $argument)*) $(.$await)?
+    }};
+}
+
+/// Generates a function that defines those of a snapshot, with the types of their parameters in the order of
+/// the specification; where a function returns a value, the last ones are pointers to it.
+macro_rules! functions {
+    (
+        fn $define:ident, $snapshot:ident,
+        sync { $($sync:ident($($sync_arg:ident: $sync_ty:ty),*);)* }
+        async { $($async:ident($($async_arg:ident: $async_ty:ty),*);)* }
+    ) => {
+        fn $define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bool> {
+            match name {
+                $(stringify!($sync) => linker.func_wrap(
+                    module,
+                    name,
+                    |mut caller: Caller<'_, State> $(, $sync_arg: $sync_ty)*| -> Result<i32> {
+                        call!(caller, $snapshot::$sync($($sync_arg),*))
+                    },
+                )?,)*
+                $(stringify!($async) => linker.func_wrap_async(
+                    module,
+                    name,
+                    |mut caller: Caller<'_, State>, ($($async_arg,)*): ($($async_ty,)*)| {
+                        Box::new(async move { call!(caller, $snapshot::$async($($async_arg),*).await) })
+                    },
+                )?,)*
+                _ => return Ok(false),
+            };
+            Ok(true)
+        }
+    };
+}
+
+functions! {
+    fn define_unstable, p0,
+    sync {}
+    async {
+        fd_filestat_get(fd: i32, result: i32);
+        fd_seek(fd: i32, offset: i64, whence: i32, result: i32);
+        path_filestat_get(fd: i32, flags: i32, path: i32, len: i32, result: i32);
+    }
+}
+
+functions! {
+    fn define_plain, p1,
+    sync {
+        clock_res_get(id: i32, result: i32);
+        clock_time_get(id: i32, precision: i64, result: i32);
+        fd_allocate(fd: i32, offset: i64, len: i64);
+        fd_fdstat_set_rights(fd: i32, base: i64, inheriting: i64);
+        fd_prestat_get(fd: i32, result: i32);
+        fd_prestat_dir_name(fd: i32, path: i32, len: i32);
+        fd_tell(fd: i32, result: i32);
+        proc_raise(signal: i32);
+        sched_yield();
+        sock_accept(fd: i32, flags: i32, result: i32);
+    }
+    async {
+        fd_advise(fd: i32, offset: i64, len: i64, advice: i32);
+        fd_datasync(fd: i32);
+        fd_filestat_set_size(fd: i32, size: i64);
+        fd_filestat_set_times(fd: i32, atim: i64, mtim: i64, flags: i32);
+        fd_pread(fd: i32, iovs: i32, count: i32, offset: i64, result: i32);
+        fd_pwrite(fd: i32, iovs: i32, count: i32, offset: i64, result: i32);
+        fd_readdir(fd: i32, buf: i32, len: i32, cookie: i64, result: i32);
+        fd_seek(fd: i32, offset: i64, whence: i32, result: i32);
+        fd_sync(fd: i32);
+        path_create_directory(fd: i32, path: i32, len: i32);
+        path_filestat_get(fd: i32, flags: i32, path: i32, len: i32, result: i32);
+        path_filestat_set_times(fd: i32, flags: i32, path: i32, len: i32, atim: i64, mtim: i64, which: i32);
+        path_link(fd: i32, flags: i32, path: i32, len: i32, new_fd: i32, new_path: i32, new_len: i32);
+        path_readlink(fd: i32, path: i32, len: i32, buf: i32, buf_len: i32, result: i32);
+        path_remove_directory(fd: i32, path: i32, len: i32);
+        path_rename(fd: i32, path: i32, len: i32, new_fd: i32, new_path: i32, new_len: i32);
+        path_symlink(path: i32, len: i32, fd: i32, new_path: i32, new_len: i32);
+        path_unlink_file(fd: i32, path: i32, len: i32);
+    }
+}
+
+/// Defines the function `name` of one of the [`MODULES`]. Returns whether there is such a function.
+///
+/// # Errors
+/// When it is there already.
+pub fn define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bool> {
+    if module != MODULE && define_unstable(linker, module, name)? {
+        return Ok(true);
+    }
+    match name {
+        "fd_read" => {
+            linker.func_wrap_async(module, name, |caller, arguments| Box::new(fd_read(caller, arguments)))?
+        }
+        "fd_write" => {
+            linker.func_wrap_async(module, name, |caller, arguments| Box::new(fd_write(caller, arguments)))?
+        }
+        "fd_fdstat_get" => linker.func_wrap_async(module, name, |caller, arguments| {
+            Box::new(fd_fdstat_get(caller, arguments))
+        })?,
+        "fd_filestat_get" => linker.func_wrap_async(module, name, |caller, arguments| {
+            Box::new(fd_filestat_get(caller, arguments))
+        })?,
+        "fd_fdstat_set_flags" => linker.func_wrap(module, name, fd_fdstat_set_flags)?,
+        "sock_recv" => linker.func_wrap_async(module, name, |caller, arguments| {
+            Box::new(socket::sock_recv(caller, arguments))
+        })?,
+        "sock_send" => linker.func_wrap_async(module, name, |caller, arguments| {
+            Box::new(socket::sock_send(caller, arguments))
+        })?,
+        "sock_shutdown" => linker.func_wrap(module, name, socket::sock_shutdown)?,
+        "fd_close" => linker.func_wrap_async(module, name, |mut caller: Caller<'_, State>, (fd,): (i32,)| {
+            Box::new(async move {
+                if is_stdio(fd) {
+                    caller.data_mut().stdio = None;
+                }
+                call!(caller, p1::fd_close(fd).await)
+            })
+        })?,
+        "fd_renumber" => {
+            linker.func_wrap_async(module, name, |mut caller: Caller<'_, State>, (fd, to): (i32, i32)| {
+                Box::new(async move {
+                    if is_stdio(fd) || is_stdio(to) {
+                        caller.data_mut().stdio = None;
+                    }
+                    call!(caller, p1::fd_renumber(fd, to).await)
+                })
+            })?
+        }
+        "path_open" => {
+            linker.func_wrap_async(module, name, |caller, arguments| Box::new(path_open(caller, arguments)))?
+        }
+        "poll_oneoff" => {
+            let is_unstable = module != MODULE;
+            linker.func_wrap_async(module, name, move |caller, arguments| {
+                Box::new(poll_oneoff(caller, is_unstable, arguments))
+            })?
+        }
+        "random_get" => linker.func_wrap_async(module, name, |caller, arguments| {
+            Box::new(random_get(caller, arguments))
+        })?,
+        "args_sizes_get" => linker.func_wrap(module, name, sizes(arguments))?,
+        "args_get" => linker.func_wrap(module, name, strings(arguments))?,
+        "environ_sizes_get" => linker.func_wrap(module, name, sizes(variables))?,
+        "environ_get" => linker.func_wrap(module, name, strings(variables))?,
+        // Returns nothing, and never does. Of a code the parent of a process sees eight bits (`exit(3)`), so
+        // C's `exit(-1)` is 255. Wasmtime's own makes a trap of those from 126 on.
+        "proc_exit" => linker.func_wrap(module, name, |code: i32| -> Result<()> {
+            Err(I32Exit(code & 0xff).into())
+        })?,
+        _ => return define_plain(linker, module, name),
+    };
+    Ok(true)
+}
+
+/// The setting without which a function is of no use, for people; `-`: none.
+pub fn needs_of(function: &str) -> &'static str {
+    match function {
+        _ if function.starts_with("path_") || function.starts_with("fd_prestat") => filesystem::NEEDS,
+        _ if function.starts_with("args_") => "args, for arguments of yours",
+        _ if function.starts_with("environ_") => "env, for variables of yours",
+        _ if function.starts_with("sock_") => "none helps: it opens no sockets",
+        _ => "-",
+    }
+}
+
+/// The memory that addresses in arguments mean.
+fn memory(caller: &mut Caller<'_, State>) -> Result<Memory> {
+    match caller.get_export("memory") {
+        Some(Extern::Memory(memory)) => Ok(memory),
+        _ => wasmtime::bail!("the module exports no memory"),
+    }
+}
+
+fn is_stdio(fd: i32) -> bool {
+    fd == 0 || fd == 1
+}
+
+/// `fd_read`: from the connection, if that is what the descriptor is.
+async fn fd_read(mut caller: Caller<'_, State>, (fd, iovs, count, result): (i32, i32, i32, i32)) -> Result<i32> {
+    match socket::of(&caller, fd) {
+        Some(stdio) => {
+            let arguments = (fd, iovs, count, result);
+            socket::receive(&mut caller, &stdio, arguments, Riflags::empty()).await
+        }
+        None => call!(caller, p1::fd_read(fd, iovs, count, result).await),
+    }
+}
+
+/// `fd_write`: to the connection, if that is what the descriptor is.
+async fn fd_write(mut caller: Caller<'_, State>, (fd, iovs, count, result): (i32, i32, i32, i32)) -> Result<i32> {
+    match socket::of(&caller, fd) {
+        Some(stdio) => socket::send(&mut caller, &stdio, (fd, iovs, count, result)).await,
+        None => call!(caller, p1::fd_write(fd, iovs, count, result).await),
+    }
+}
+
+/// `fd_fdstat_get`: of the connection, if that is what the descriptor is.
+async fn fd_fdstat_get(mut caller: Caller<'_, State>, (fd, result): (i32, i32)) -> Result<i32> {
+    match socket::of(&caller, fd) {
+        Some(stdio) => socket::fdstat(caller, &stdio, fd, result),
+        None => call!(caller, p1::fd_fdstat_get(fd, result).await),
+    }
+}
+
+/// `fd_filestat_get`, likewise.
+async fn fd_filestat_get(mut caller: Caller<'_, State>, (fd, result): (i32, i32)) -> Result<i32> {
+    match socket::of(&caller, fd) {
+        Some(stdio) => socket::filestat(caller, &stdio, result),
+        None => call!(caller, p1::fd_filestat_get(fd, result).await),
+    }
+}
+
+/// `fd_fdstat_set_flags`, likewise.
+fn fd_fdstat_set_flags(mut caller: Caller<'_, State>, fd: i32, flags: i32) -> Result<i32> {
+    match socket::of(&caller, fd) {
+        Some(_) => Ok(socket::set_flags(&mut caller, fd, flags)),
+        None => call!(caller, p1::fd_fdstat_set_flags(fd, flags)),
+    }
+}
+
+/// `random_get`: from the kernel into the guest's memory, and others may have their turn in between.
+async fn random_get(mut caller: Caller<'_, State>, (buf, len): (i32, i32)) -> Result<i32> {
+    const CHUNK: usize = 16 * 1024;
+    let memory = memory(&mut caller)?.data_mut(&mut caller);
+    let range = range(memory, buf as u32, len as u32)?;
+    let buffer = &mut memory[range];
+    for chunk in buffer.chunks_mut(CHUNK) {
+        let mut filled = 0;
+        while filled < chunk.len() {
+            filled += getrandom(&mut chunk[filled..], GetRandomFlags::empty()).map_err(io::Error::from)?;
+        }
+        consume_budget().await;
+    }
+    Ok(SUCCESS)
+}
+
+/// `path_open`, as long as there are not too many descriptors (`EMFILE`).
+async fn path_open(
+    mut caller: Caller<'_, State>,
+    (fd, dirflags, path, len, oflags, base, inheriting, flags, result): Open,
+) -> Result<i32> {
+    let handles = caller.data_mut().context.handles();
+    let is_full = handles.is_some_and(|table| held(table).descriptors >= MOST_DESCRIPTORS);
+    if is_full || !handles::are_left() {
+        return Ok(errno(Errno::Mfile));
+    }
+    call!(
+        caller,
+        p1::path_open(fd, dirflags, path, len, oflags, base, inheriting, flags, result).await
+    )
+}
+
+/// `poll_oneoff` of 0.1 or of the snapshot before it, as long as it waits for no more than `poll(2)` would
+/// (`EINVAL`).
+async fn poll_oneoff(
+    mut caller: Caller<'_, State>,
+    is_unstable: bool,
+    (subscriptions, events, count, result): (i32, i32, i32, i32),
+) -> Result<i32> {
+    if count as u32 as usize > MOST_WAITED_FOR {
+        return Ok(errno(Errno::Inval));
+    }
+    match is_unstable {
+        true => call!(caller, p0::poll_oneoff(subscriptions, events, count, result).await),
+        false => call!(caller, p1::poll_oneoff(subscriptions, events, count, result).await),
+    }
+}
+
+type Open = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
+
+/// The most buffers that one call may name: `IOV_MAX` of Linux.
+const MOST_VECTORS: usize = 1024;
+
+/// The buffers that a list of `count` (address, length) pairs at `iovs` names; `None` when they are more than a
+/// call may move, which is what `fuel` is for.
+///
+/// # Errors
+/// A trap, when one of them, or the list, does not lie in the guest's memory.
+fn vectors(memory: &[u8], iovs: i32, count: i32, fuel: usize) -> Result<Option<Vec<Range<usize>>>> {
+    let (start, count) = (aligned(iovs)?, count as u32);
+    if count as usize > fuel / 8 {
+        return Ok(None);
+    }
+    let list = &memory[range(memory, start, count * 8)?];
+    let mut buffers = Vec::with_capacity((count as usize).min(MOST_VECTORS));
+    for pair in list.chunks_exact(8).take(MOST_VECTORS) {
+        let word = |at: usize| u32::from_le_bytes([pair[at], pair[at + 1], pair[at + 2], pair[at + 3]]);
+        let (address, length) = (word(0), word(4));
+        if length as usize > fuel {
+            return Ok(None);
+        }
+        buffers.push(range(memory, address, length)?);
+    }
+    Ok(Some(buffers))
+}
+
+/// The bytes at an address. Nothing is everywhere.
+fn range(memory: &[u8], address: u32, length: u32) -> Result<Range<usize>> {
+    let (start, length) = (address as usize, length as usize);
+    if length == 0 {
+        return Ok(0..0);
+    }
+    let range = start..start + length;
+    if range.end > memory.len() {
+        wasmtime::bail!("a pointer leads out of memory: {length} bytes at {start:#x}");
+    }
+    Ok(range)
+}
+
+/// An address of words.
+fn aligned(address: i32) -> Result<u32> {
+    let address = address as u32;
+    if !address.is_multiple_of(4) {
+        wasmtime::bail!("a pointer is not aligned: {address:#x}");
+    }
+    Ok(address)
+}
+
+/// Tells the guest how many bytes were moved, or why none were.
+fn complete(memory: &mut [u8], result: i32, moved: io::Result<usize>) -> Result<i32> {
+    let count = match moved {
+        Ok(count) => count as u32,
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(errno(Errno::Again)),
+        Err(e) => {
+            return Ok(errno(match rustix::io::Errno::from_io_error(&e) {
+                Some(rustix::io::Errno::PIPE) => Errno::Pipe,
+                Some(rustix::io::Errno::CONNRESET) => Errno::Connreset,
+                Some(rustix::io::Errno::MSGSIZE) => Errno::Msgsize,
+                _ => Errno::Io,
+            }));
+        }
+    };
+    put(memory, aligned(result)?, &count.to_le_bytes())?;
+    Ok(SUCCESS)
+}
+
+/// Writes `bytes` at an address.
+fn put(memory: &mut [u8], address: u32, bytes: &[u8]) -> Result<()> {
+    let range = range(memory, address, bytes.len() as u32)?;
+    memory[range].copy_from_slice(bytes);
+    Ok(())
+}
+
+/// What a guest is told at its start, a string each.
+type Told = fn(&Who) -> Vec<String>;
+
+fn arguments(who: &Who) -> Vec<String> {
+    who.arguments()
+}
+
+fn variables(who: &Who) -> Vec<String> {
+    let variables = who.variables().into_iter();
+    variables.map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+/// `args_sizes_get`, `environ_sizes_get`: how many there are, and how many bytes they take, each with
+/// a zero at its end.
+fn sizes(told: Told) -> impl Fn(Caller<'_, State>, i32, i32) -> Result<i32> + Send + Sync {
+    move |mut caller, count, size| {
+        let strings = told(&caller.data().context.who);
+        let memory = memory(&mut caller)?.data_mut(&mut caller);
+        let bytes: usize = strings.iter().map(|string| string.len() + 1).sum();
+        put(memory, aligned(size)?, &(bytes as u32).to_le_bytes())?;
+        put(memory, aligned(count)?, &(strings.len() as u32).to_le_bytes())?;
+        Ok(SUCCESS)
+    }
+}
+
+/// `args_get`, `environ_get`: the strings into `buffer`, and where each begins into `list`.
+fn strings(told: Told) -> impl Fn(Caller<'_, State>, i32, i32) -> Result<i32> + Send + Sync {
+    move |mut caller, list, buffer| {
+        let strings = told(&caller.data().context.who);
+        let memory = memory(&mut caller)?.data_mut(&mut caller);
+        let (mut slot, mut start) = (aligned(list)?, buffer as u32);
+        for string in strings {
+            let text = [string.as_bytes(), &[0]].concat();
+            put(memory, slot, &start.to_le_bytes())?;
+            put(memory, start, &text)?;
+            // What would be beyond the end of all addresses is beyond that of memory.
+            (slot, start) = (slot.saturating_add(4), start.saturating_add(text.len() as u32));
+        }
+        Ok(SUCCESS)
+    }
+}
+
+fn errno(errno: Errno) -> i32 {
+    errno as i32
+}
+
+#[cfg(test)]
+mod tests;
