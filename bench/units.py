@@ -44,8 +44,8 @@ def main():
         median, p10 = medians[what], sorted(taken)[len(taken) // 10]
         print(f"{what:28} {p10:6.1f} {median:10.1f} {median / medians[BARE_C]:11.2f}")
     measured = {
-        "shipped unit, from a knock to the first byte": medians[SHIPPED] / medians[SHIPPED_C],
-        "memory of a sleeping socket": asleep,
+        "shipped unit, from connect to the first byte": medians[SHIPPED] / medians[SHIPPED_C],
+        "memory of an idle socket": asleep,
     }
     sys.exit(0 if keeps(measured) else 1)
 
