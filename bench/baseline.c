@@ -1,4 +1,4 @@
-/* The least that a socket-activated service can do: accept one connection, write, leave.
+/* The least that a socket-activated service can do: accept one connection, write, exit.
    musl-gcc -static -O2 -o baseline baseline.c */
 #include <string.h>
 #include <sys/socket.h>

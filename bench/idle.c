@@ -1,4 +1,4 @@
-/* A guest with nothing of its own: what an idle connection costs here, it costs the host.
+/* A guest without data of its own: the cost of its idle connection is the cost of the host.
    clang --target=wasm32-wasi -Os -s -o idle.wasm idle.c */
 #include <unistd.h>
 

@@ -1,4 +1,4 @@
-"""The usual service in Python: it was socket-activated, and stays."""
+"""The usual service in Python: socket-activated, and it keeps running."""
 import socket
 
 from systemd import daemon

@@ -1,6 +1,6 @@
 """What systemd adds, under a real one: run it in tests/systemd-box (`make bench-units`).
 
-From a knock to the first byte: each service is started cold, in turn with the others: a static C program in
+From connect to the first byte: each service is started cold, in alternation with the others: a static C program in
 a unit with nothing in it, and in the shipped unit; the host in both, and with units/hardened.conf. Median and
 p10 in milliseconds. And what a socket costs that sleeps, of a thousand. Exits with 1 if a promise of
 SPECIFICATION.md is broken.
@@ -19,7 +19,7 @@ SYSTEM = Path("/etc/systemd/system")
 MODULES = Path("/var/lib/wasm-sock/modules")
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 30
 HOST = "/usr/bin/wasm-sock host --idle-timeout 0"
-SLEEPERS = 1000
+IDLE_SOCKETS = 1000
 
 BARE_C, SHIPPED_C, SHIPPED = "static C, bare unit", "static C, shipped unit", "wasm-sock, shipped unit"
 
@@ -36,22 +36,22 @@ def main():
     run("make", "install", "PREFIX=/usr")
     # Where every user may run it.
     run("install", "-m", "755", "build/baseline", "/usr/bin/baseline")
-    asleep = sleeping_socket()
+    idle = idle_socket()
     times = cold_starts()
-    print(f"{'knock to first byte':28} p10 ms  median ms  x static C")
+    print(f"{'connect to first byte':28} p10 ms  median ms  x static C")
     medians = {what: statistics.median(taken) for what, taken in times.items()}
     for what, taken in times.items():
         median, p10 = medians[what], sorted(taken)[len(taken) // 10]
         print(f"{what:28} {p10:6.1f} {median:10.1f} {median / medians[BARE_C]:11.2f}")
     measured = {
-        "shipped unit, from a knock to the first byte": medians[SHIPPED] / medians[SHIPPED_C],
-        "memory of a sleeping socket": asleep,
+        "shipped unit, from connect to the first byte": medians[SHIPPED] / medians[SHIPPED_C],
+        "memory of an idle socket": idle,
     }
     sys.exit(0 if keeps(measured) else 1)
 
 
 def keeps(measured):
-    """Whether all promises under systemd are kept, each of which it prints."""
+    """Prints each promise under systemd; whether all are kept."""
     text = Path("SPECIFICATION.md").read_text()
     table = text.split("| promise, under systemd |", 1)[1].split("\n\n")[0]
     kept = True
@@ -74,11 +74,11 @@ def memory():
     return own, kernel
 
 
-def sleeping_socket():
-    """KiB of each of a thousand sockets that listen and of which nobody has heard."""
+def idle_socket():
+    """KiB of each of a thousand listening sockets to which no client has connected."""
     time.sleep(1)
     own, kernel = memory()
-    names = [f"asleep{number}.socket" for number in range(SLEEPERS)]
+    names = [f"idle{number}.socket" for number in range(IDLE_SOCKETS)]
     for number, name in enumerate(names):
         (SYSTEM / name).write_text(
             f"[Socket]\nListenStream=127.0.0.1:{20000 + number}\nService=wasm-sock.service\n"
@@ -87,8 +87,8 @@ def sleeping_socket():
     run("systemctl", "start", *names)
     time.sleep(1)
     new_own, new_kernel = memory()
-    own, kernel = (new_own - own) / SLEEPERS, (new_kernel - kernel) / SLEEPERS
-    print(f"a sleeping socket: no process; {own:.1f} KiB in systemd, {kernel:.1f} KiB in the kernel")
+    own, kernel = (new_own - own) / IDLE_SOCKETS, (new_kernel - kernel) / IDLE_SOCKETS
+    print(f"an idle socket: no process; {own:.1f} KiB in systemd, {kernel:.1f} KiB in the kernel")
     run("systemctl", "stop", *names)
     for name in names:
         (SYSTEM / name).unlink()
@@ -100,7 +100,7 @@ def cold_starts():
     MODULES.mkdir(parents=True, exist_ok=True)
     shipped = Path("/usr/lib/systemd/system/wasm-sock.service").read_text()
     start = f"\n[Service]\nExecStart=\nExecStart={HOST}\n"
-    # The same unit, but for what a program has to do for its manager.
+    # The same unit, without the directives that need support in the program.
     instead = "\n[Service]\nExecStart=\nExecStart=/usr/bin/baseline\nType=simple\nRestart=no\nWatchdogSec=0\n"
     hardened = Path("units/hardened.conf").read_text()
     bare = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart={}\n"
@@ -125,10 +125,10 @@ def cold_starts():
     for name, _ in ports.values():
         run("systemctl", "start", f"{name}.socket")
     times = {what: [] for what in services}
-    # The first of them fills the cache, and does not count.
+    # The first round fills the cache, and does not count.
     for number in range(ROUNDS + 1):
         for what, (name, port) in ports.items():
-            taken = knock(port)
+            taken = connect(port)
             if number:
                 times[what].append(taken)
             settle(name)
@@ -136,7 +136,7 @@ def cold_starts():
 
 
 def settle(name):
-    """Waits until the service is gone, and systemd has taken away what it had made for it."""
+    """Waits until the service has exited, and systemd has cleaned up after it."""
     give_up = time.monotonic() + 30
     while subprocess.run(["systemctl", "is-active", "-q", f"{name}.service"]).returncode == 0:
         if time.monotonic() > give_up:
@@ -145,12 +145,12 @@ def settle(name):
     time.sleep(0.2)
 
 
-def knock(port):
+def connect(port):
     began = time.perf_counter()
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         client.shutdown(socket.SHUT_WR)
         if not client.recv(1):
-            sys.exit(f"nobody answered at port {port}")
+            sys.exit(f"no answer at port {port}")
     return (time.perf_counter() - began) * 1000
 
 

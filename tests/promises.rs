@@ -8,12 +8,12 @@ use std::path::Path;
 
 const TESTS: &str = env!("CARGO_MANIFEST_DIR");
 
-/// What those rows want that name no test.
+/// The threats of the rows that name no test.
 const WITHOUT_TESTS: [&str; 2] = [
     // Wasmtime's own tests show it.
-    "the memory of the host, or of another guest",
+    "Reads or writes the memory of the host or of another guest",
     // It is out of scope, as the row says.
-    "to fill the disk with files",
+    "Fills the disk with files",
 ];
 
 /// A row of a table of promises.
@@ -30,14 +30,14 @@ struct Named<'a> {
     test: &'a str,
 }
 
-/// The rows of all tables that have a column *Shown by*.
+/// The rows of all tables that have a column *Test*.
 fn rows(document: &str) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
     let mut is_inside = false;
     for line in document.lines() {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
         match cells[..] {
-            ["", _, _, "Shown by", ""] => is_inside = true,
+            ["", _, _, "Test", ""] => is_inside = true,
             ["", _, _, "---", ""] if is_inside => {}
             ["", wanted, _, shown_by, ""] if is_inside => rows.push(Row { wanted, shown_by }),
             [""] => is_inside = false,
@@ -165,7 +165,7 @@ fn a_test_that_is_missing_or_not_run_is_noticed() {
 #[test]
 fn tests_are_read_as_the_threat_model_names_them() {
     let document = "| a | b |\n|---|---|\n| no | `row` |\n\n\
-        | It wants | It meets | Shown by |\n|---|---|---|\n\
+        | Threat | Mitigation | Test |\n|---|---|---|\n\
         | x | y | `one`: `first_test`, `more::second`; `two`: `third` |\n\nText.\n";
     let rows = rows(document);
     assert_eq!((rows.len(), rows[0].wanted), (1, "x"));

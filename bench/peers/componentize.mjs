@@ -1,4 +1,4 @@
-// Makes a component of a program in JavaScript: node componentize.mjs SOURCE WIT WORLD COMPONENT
+// Makes a component from a JavaScript program: node componentize.mjs SOURCE WIT WORLD COMPONENT
 import { readFile, writeFile } from "node:fs/promises";
 import { componentize } from "@bytecodealliance/componentize-js";
 

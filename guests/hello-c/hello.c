@@ -1,6 +1,6 @@
-/* Greets whoever knocks, then hangs up: ../hello in C.
+/* Greets each client by its address, then closes the connection: ../hello in C.
  *
- * GREETING in the environment replaces the word, the argument --shout says it louder. */
+ * GREETING in the environment replaces the word, the argument --shout prints capitals. */
 
 #include <ctype.h>
 #include <stdio.h>
@@ -14,28 +14,28 @@ static const char *var_or(const char *name, const char *fallback)
     return value ? value : fallback;
 }
 
-/* Who knocked, as far as the socket tells: TCP knows an address, a Unix socket a process. */
-static void name_caller(char *caller, size_t size)
+/* Who is connected: TCP and UDP have an address, a Unix socket has a process. */
+static void name_client(char *client, size_t size)
 {
     const char *address = getenv("REMOTE_ADDR"), *port = getenv("REMOTE_PORT");
     const char *uid = getenv("UNIXREMOTEUID"), *pid = getenv("UNIXREMOTEPID");
 
     if (address && port)
-        snprintf(caller, size, "%s port %s", address, port);
+        snprintf(client, size, "%s port %s", address, port);
     else if (uid && pid)
-        snprintf(caller, size, "user %s in process %s", uid, pid);
+        snprintf(client, size, "user %s in process %s", uid, pid);
     else
-        snprintf(caller, size, "stranger");
+        snprintf(client, size, "stranger");
 }
 
 int main(int argc, char **argv)
 {
-    char caller[128], text[1024];
+    char client[128], text[1024];
 
-    name_caller(caller, sizeof caller);
+    name_client(client, sizeof client);
     snprintf(text, sizeof text,
              "%s, %s! Your knock on %s over %s awakened me, just for you.\n",
-             var_or("GREETING", "Hello"), caller,
+             var_or("GREETING", "Hello"), client,
              var_or("WASM_SOCK_NAME", "hello-c"), var_or("PROTO", "stdin"));
 
     if (argc > 1 && strcmp(argv[1], "--shout") == 0)
@@ -43,7 +43,7 @@ int main(int argc, char **argv)
             *c = toupper((unsigned char)*c);
 
     /* One text, one write, as each write is a call out of the sandbox. It fails only if the
-     * caller has hung up already, and then there is nobody to greet. */
+     * client has left. */
     write(STDOUT_FILENO, text, strlen(text));
     return 0;
 }

@@ -1,6 +1,6 @@
 # C++ with exceptions, for WebAssembly.
 #
-# Zig's C++ library for WASI is built without exceptions, but Zig brings its source: LLVM's libc++, libc++abi and
+# Zig's C++ library for WASI is built without exceptions, but Zig ships its source: LLVM's libc++, libc++abi and
 # libunwind. This builds them with the exceptions of WebAssembly 3.0 (`exnref`), and links with them instead.
 # (-wasm-use-legacy-eh=true, clang's default, would use instructions that Wasmtime does not have.)
 BUILD = ../../build
@@ -16,7 +16,7 @@ EXCEPTIONS = -target wasm32-wasi -mcpu=lime1+exception_handling+reference_types 
   -fwasm-exceptions -mllvm -wasm-enable-eh -mllvm -wasm-use-legacy-eh=false
 CXXFLAGS = $(EXCEPTIONS) -std=c++23 -Os
 
-# Threads are what WASI 0.1 does not have.
+# Without threads, which WASI 0.1 does not have.
 without = $(filter-out $(addprefix %/,$(addsuffix .cpp,$(1))),$(2))
 THREADS = atomic barrier condition_variable condition_variable_destructor future mutex mutex_destructor shared_mutex thread
 CXX_OBJECTS = $(patsubst $(SOURCES)/%.cpp,$(OUT)/%.o,$(call without,$(THREADS) new, \
@@ -24,7 +24,7 @@ CXX_OBJECTS = $(patsubst $(SOURCES)/%.cpp,$(OUT)/%.o,$(call without,$(THREADS) n
 ABI_OBJECTS = $(patsubst $(SOURCES)/%.cpp,$(OUT)/%.o,$(call without,cxa_noexception cxa_thread_atexit, \
   $(wildcard $(SOURCES)/libcxxabi/src/*.cpp)))
 
-# `zig c++` would link its own library as well.
+# Not `zig c++`, which would link its own library as well.
 $(TARGET): $(OBJECT) $(OUT)/libc++.a
 	mkdir -p $(@D)
 	$(ZIG) cc $(EXCEPTIONS) -s -o $@ $^

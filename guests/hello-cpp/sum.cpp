@@ -1,5 +1,5 @@
-// Adds up the numbers that the client sends, one a line, and answers each with the sum so far. Lines that are no
-// numbers are answered, too: what std::stoll throws is caught.
+// Adds up the numbers that the client sends, one in each line, and answers each with the sum so far. A line that is
+// not a number is answered with the error: exceptions of std::stoll are caught.
 
 #include <exception>
 #include <iostream>

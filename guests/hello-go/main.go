@@ -15,7 +15,7 @@ import (
 )
 
 func main() {
-	log.SetFlags(0) // the journal has the time already
+	log.SetFlags(0) // the journal adds the time
 	shout := flag.Bool("shout", false, "print capitals")
 	flag.Parse()
 
@@ -27,17 +27,17 @@ func main() {
 	}
 	fmt.Print(text) // not buffered: each Print is one write
 
-	// While this waits, no other goroutine runs: WASI 0.1 has one thread, and stdin cannot be made non-blocking.
-	// How long a client may say nothing is for the handler's `timeout` to limit.
+	// While this waits, no other goroutine runs: WASI 0.1 has one thread, and Go reads stdin in blocking mode.
+	// The handler's `timeout` limits how long the client may take.
 	lines := bufio.NewScanner(os.Stdin)
 	if !lines.Scan() {
 		log.Print("the client told no name: ", cmp.Or(lines.Err(), io.EOF))
-		os.Exit(1) // what was written arrives all the same
+		os.Exit(1) // the output is delivered in any case
 	}
 	fmt.Printf("Goodbye, %s!\n", lines.Text())
 }
 
-// client tells who is connected: TCP and UDP have an address, a Unix socket has a process.
+// client returns who is connected: TCP and UDP have an address, a Unix socket has a process.
 func client() string {
 	if address, ok := os.LookupEnv("REMOTE_ADDR"); ok {
 		return address + " port " + os.Getenv("REMOTE_PORT")

@@ -1,5 +1,5 @@
-// Answers HTTP requests as a service worker does. GET tells who asked for what; POST takes an object in JSON and
-// gives its keys back in order.
+// Answers HTTP requests as a service worker does. GET returns the path and the client's address; POST takes an object
+// as JSON and returns it with its keys sorted.
 addEventListener("fetch", (event) => event.respondWith(answer(event.request)));
 
 async function answer(request) {

@@ -1,4 +1,4 @@
-"""Tells in JSON what it was asked, whatever that was, and by whom."""
+"""Answers every request with a description of it, as JSON."""
 
 import json
 import os
@@ -28,13 +28,13 @@ class IncomingHandler(exports.IncomingHandler):
             "headers": len(request.headers().entries()),
             "address": os.environ.get("REMOTE_ADDR"),
         }
-        # The answer to HEAD is a head. Nobody would read a body, and to write it would fail.
+        # The answer to HEAD has no body: writing one would fail.
         text = "" if method == "HEAD" else json.dumps(answer) + "\n"
         reply(response_out, text.encode())
 
 
 def method_name(method: Method) -> str:
-    """GET for a Method_Get: each method that HTTP defines has a class of its own."""
+    """GET for a Method_Get: each method of HTTP has a class of its own."""
     if isinstance(method, Method_Other):
         return method.value
     return type(method).__name__.removeprefix("Method_").upper()
@@ -46,6 +46,6 @@ def reply(response_out: ResponseOutparam, content: bytes) -> None:
     body = response.body()
     ResponseOutparam.set(response_out, Ok(response))
     with body.write() as stream:
-        for start in range(0, len(content), 4096):  # the most that one write takes
+        for start in range(0, len(content), 4096):  # the maximum of one write
             stream.blocking_write_and_flush(content[start : start + 4096])
     OutgoingBody.finish(body, None)

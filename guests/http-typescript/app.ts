@@ -1,4 +1,4 @@
-// Adds up an order that is posted in JSON, and says precisely what is wrong with one that is none.
+// Adds up an order that is posted as JSON, and reports what is wrong with an invalid one.
 
 type Item = { name: string; price: number; quantity: number };
 
@@ -30,7 +30,7 @@ async function result(request: Request): Promise<Result> {
   }
 }
 
-/** What came from outside is `unknown` until it was looked at. */
+/** Input is `unknown` until it has been validated. */
 function order(value: unknown): Item[] {
   if (!Array.isArray(value)) throw new Mistake('an order is a list');
   return value.map((item: unknown, at) => {

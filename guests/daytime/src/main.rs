@@ -1,4 +1,4 @@
-//! Tells the date and time in UTC, in one line, and hangs up (RFC 867).
+//! Sends the date and time in UTC, in one line, and closes the connection (RFC 867).
 
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,13 +29,13 @@ const MONTHS: [&str; 12] = [
 ];
 
 fn main() -> io::Result<()> {
-    // A clock set before 1970 is told as 1970.
+    // A clock that is set before 1970 counts as 1970.
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let seconds = now.map_or(0, |since| since.as_secs());
     io::stdout().write_all(daytime(seconds).as_bytes())
 }
 
-/// The line for a moment, in seconds since 1970, in the shape that RFC 867 suggests.
+/// The line for a time in seconds since 1970, in the format that RFC 867 suggests.
 fn daytime(seconds: u64) -> String {
     let (days, clock) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil_date(days);

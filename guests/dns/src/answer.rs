@@ -1,5 +1,5 @@
-//! One message in, one message out: whether a query can be answered, and how long the reply may
-//! be.
+//! One message in, one message out: decides whether a query can be answered, and how long the
+//! reply may be.
 
 use domain::base::iana::{Class, Opcode, OptRcode, Rtype};
 use domain::base::message_builder::PushError;
@@ -10,10 +10,10 @@ use domain::base::{Header, Message, MessageBuilder, StaticCompressor, ToName};
 use crate::lookup::{Answer, look_up};
 use crate::zone::Zone;
 
-/// In bytes. What a caller without EDNS can take in a datagram (RFC 1035, section 4.2.1).
+/// In bytes. What a client without EDNS accepts in a datagram (RFC 1035, section 4.2.1).
 const MIN_DATAGRAM: u16 = 512;
 
-/// In bytes. Longer datagrams may have to travel in fragments, which get lost and can be forged
+/// In bytes. Longer datagrams may be fragmented, and fragments get lost and can be forged
 /// (RFC 9715; the number is that of DNS Flag Day 2020).
 const MAX_DATAGRAM: u16 = 1232;
 
@@ -24,10 +24,10 @@ pub enum Transport {
 
 type Edns<'a> = OptRecord<&'a [u8]>;
 
-/// `None` if the message is no query, and so gets no reply: two servers that reply to each
-/// other's replies would never end.
+/// `None` if the message is not a query. It gets no reply, or two servers would reply to each
+/// other's replies for ever.
 ///
-/// Without a zone, whatever asks for one is answered with SERVFAIL.
+/// Without a zone, queries are answered with SERVFAIL.
 pub fn answer(zone: Option<&Zone>, message: &[u8], transport: Transport) -> Option<Vec<u8>> {
     let query = Message::from_octets(message).ok()?;
     if query.header().qr() {
@@ -52,7 +52,7 @@ pub fn answer(zone: Option<&Zone>, message: &[u8], transport: Transport) -> Opti
         .ok()
 }
 
-/// The caller's OPT record, of which there may be one at most (RFC 6891, section 6.1.1).
+/// The client's OPT record, of which there may be one at most (RFC 6891, section 6.1.1).
 fn find_edns<'a>(query: &Message<&'a [u8]>) -> Result<Option<Edns<'a>>, ParseError> {
     let mut found = None;
     for record in query.additional()?.limit_to::<Opt<_>>() {
@@ -77,7 +77,7 @@ fn resolve(
         return Err(OptRcode::BADVERS);
     }
     let question = query.sole_question().map_err(|_| OptRcode::FORMERR)?;
-    // The whole zone is not for everybody.
+    // Zone transfers are refused.
     let is_transfer = matches!(question.qtype(), Rtype::AXFR | Rtype::IXFR);
     if question.qclass() != Class::IN || is_transfer {
         return Err(OptRcode::REFUSED);

@@ -1,4 +1,4 @@
-//! What the zone says about a name (RFC 1034, section 4.3.2).
+//! Looks up a name in the zone (RFC 1034, section 4.3.2).
 
 use domain::base::ToName;
 use domain::base::iana::{Class, OptRcode, Rtype};
@@ -6,7 +6,7 @@ use domain::rdata::ZoneRecordData;
 
 use crate::zone::{Name, Record, Zone};
 
-/// What a reply says, apart from the question.
+/// The contents of a reply, apart from the question.
 pub struct Answer {
     pub rcode: OptRcode,
     pub authoritative: bool,
@@ -29,7 +29,7 @@ impl Answer {
         }
     }
 
-    /// What is said instead of an answer that is too long: "ask again by TCP".
+    /// The reply instead of one that is too long: "ask again over TCP".
     pub fn cut_short(&self) -> Answer {
         Answer {
             authoritative: self.authoritative,
@@ -66,7 +66,7 @@ pub fn look_up(zone: &Zone, mut name: Name, wanted: Rtype) -> Answer {
         let Some(target) = alias(&found, wanted) else {
             return answer;
         };
-        // A target elsewhere is for the caller to ask about; a circle is for nobody to follow.
+        // The client has to ask about a target in another zone. A loop of aliases is not followed.
         let been_there = answer.answer.iter().any(|record| *record.owner() == target);
         if been_there || !target.ends_with(zone.apex()) {
             return answer;
@@ -75,8 +75,8 @@ pub fn look_up(zone: &Zone, mut name: Name, wanted: Rtype) -> Answer {
     }
 }
 
-/// Sends the caller on to the servers of a part of the zone that has been delegated, with the
-/// addresses of those that are in the zone themselves.
+/// Refers the client to the servers of a delegated part of the zone, with the addresses of those
+/// that are in the zone themselves (glue).
 fn refer(zone: &Zone, cut: &[Record], answer: &mut Answer) {
     // Unless an alias in the zone led here.
     answer.authoritative = !answer.answer.is_empty();
@@ -93,8 +93,8 @@ fn refer(zone: &Zone, cut: &[Record], answer: &mut Answer) {
     }
 }
 
-/// An alias stands for records of every type. When the caller wants ANY type, those of one are
-/// enough (RFC 8482, section 4.1): all of them would be what an amplification attack asks for.
+/// An alias stands for records of every type. When the client asks for ANY type, those of one are
+/// enough (RFC 8482, section 4.1): all of them would serve an amplification attack.
 fn of_type(records: &[Record], wanted: Rtype) -> Vec<&Record> {
     let rtype = match records.first().map(Record::rtype) {
         Some(first) if first == Rtype::CNAME || wanted == Rtype::ANY => first,
@@ -104,7 +104,7 @@ fn of_type(records: &[Record], wanted: Rtype) -> Vec<&Record> {
     of_type.collect()
 }
 
-/// Where to look on, if an alias was found but not asked for.
+/// Where to continue, if an alias was found but not asked for.
 fn alias(found: &[&Record], wanted: Rtype) -> Option<Name> {
     match found.first()?.data() {
         ZoneRecordData::Cname(alias) if !matches!(wanted, Rtype::CNAME | Rtype::ANY) => {

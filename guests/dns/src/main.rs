@@ -1,11 +1,11 @@
 //! Answers DNS queries about one zone, from its zone file (RFC 1034, RFC 1035, EDNS of RFC 6891).
 //!
 //! The zone file is the first argument, `/zones/zone` if there is none; `example.zone` shows what
-//! can be in it. Serves datagrams and streams: a resolver asks by UDP first, and again by TCP when
-//! the reply was too long for that.
+//! can be in it. Serves datagrams and streams: a resolver asks over UDP first, and again over TCP
+//! when the reply was too long.
 //!
-//! The file is read for every datagram and every connection, at some 4 µs a record: good for hundreds
-//! of records. There is no DNSSEC, no zone transfer and no recursion.
+//! The file is read for every datagram and every connection, which takes about 4 µs for each
+//! record: fast enough for hundreds of records. No DNSSEC, no zone transfer, no recursion.
 
 mod answer;
 mod lookup;
@@ -20,7 +20,7 @@ use zone::Zone;
 
 fn main() -> io::Result<()> {
     let path = args().nth(1).unwrap_or("/zones/zone".into());
-    // Without a zone there are answers still: that the server has failed.
+    // Without a zone, queries are answered with SERVFAIL.
     let zone = Zone::load(&path).inspect_err(|error| eprintln!("{error}"));
     let zone = zone.as_ref().ok();
 
@@ -62,7 +62,7 @@ fn serve_stream(
     Ok(())
 }
 
-/// `None` when the caller has no more to say, or broke off in the middle of a message.
+/// `None` when the client has closed its side, also in the middle of a message.
 fn read_message(input: &mut impl Read) -> Option<Vec<u8>> {
     let mut length = [0; 2];
     input.read_exact(&mut length).ok()?;

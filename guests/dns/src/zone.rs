@@ -1,4 +1,4 @@
-//! The zone, as its file (RFC 1035, section 5) tells it.
+//! The zone, from its file (RFC 1035, section 5).
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,13 +16,13 @@ pub type Record = base::Record<Name, Data>;
 
 pub struct Zone {
     soa: Record,
-    /// What is not in here does not exist. A name that only has names under it does, without any
-    /// records (RFC 4592, section 2.2.2).
+    /// A name that is not in here does not exist. A name that only has names below it exists,
+    /// without records (RFC 4592, section 2.2.2).
     names: HashMap<Name, Vec<Record>>,
 }
 
 impl Zone {
-    /// The error is a line for the log: the file, the line in it, and what is wrong there.
+    /// The error is a line for the log: the file, the line in it, and the mistake.
     pub fn load(path: &str) -> Result<Zone, String> {
         let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
         Zone::parse(&text).map_err(|error| format!("{path}:{error}"))
@@ -73,7 +73,7 @@ impl Zone {
         self.soa.owner()
     }
 
-    /// The SOA for an answer that says "no". Its TTL is how long that may be remembered (RFC 2308,
+    /// The SOA for a negative answer. Its TTL is how long that may be cached (RFC 2308,
     /// section 3).
     pub fn negative_soa(&self) -> Record {
         let mut soa = self.soa.clone();
@@ -103,7 +103,7 @@ impl Zone {
         self.at(&wildcard.ok()?.to_vec())
     }
 
-    /// The records of the name at or above this one whose NS records hand it on to other servers.
+    /// The records of the name at or above this one whose NS records delegate it to other servers.
     ///
     /// DS records are about the delegation, and stay on this side of it (RFC 4035, section 3.1.4.1).
     pub fn delegation(&self, name: &Name, wanted: Rtype) -> Option<&[Record]> {

@@ -13,7 +13,7 @@ use domain::rdata::{A, Aaaa, Cname, Mx, Ns, Ptr, Soa, Srv};
 use crate::zone::{Data, Name, Record};
 
 /// The records in a text, each with the number of its line, counted from 1. The error begins with
-/// such a number, too.
+/// the number of a line as well.
 pub fn read(text: &str) -> Result<Vec<(usize, Record)>, String> {
     let mut reader = Reader::default();
     let mut records = Vec::new();
@@ -28,7 +28,7 @@ pub fn read(text: &str) -> Result<Vec<(usize, Record)>, String> {
 /// One line of the file, or several that parentheses join.
 struct Entry<'a> {
     line: usize,
-    /// Its first word is not a name: the name is that of the entry before.
+    /// Whether the entry has no name of its own, but that of the entry before.
     is_indented: bool,
     words: Vec<&'a str>,
     in_parentheses: bool,
@@ -56,7 +56,7 @@ fn entries(text: &str) -> Result<Vec<Entry<'_>>, String> {
 }
 
 impl<'a> Entry<'a> {
-    /// Splits a line into words. What is quoted is one word, and a comment is none.
+    /// Splits a line into words. A quoted string is one word; comments are skipped.
     fn add(&mut self, line: &'a str) -> Result<(), String> {
         let mut rest = line.trim_start();
         while let Some(first) = rest.chars().next() {
@@ -85,7 +85,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Where the first such character is that no backslash takes the meaning from.
+/// The position of the first such character that is not escaped by a backslash.
 fn find(text: &str, is_wanted: impl Fn(char) -> bool) -> Option<usize> {
     let mut is_escaped = false;
     text.find(|next| {
@@ -95,7 +95,7 @@ fn find(text: &str, is_wanted: impl Fn(char) -> bool) -> Option<usize> {
     })
 }
 
-/// What an entry may leave out, because one before it has said it.
+/// What an entry may omit, because an entry before it has it.
 #[derive(Default)]
 struct Reader {
     origin: Option<Name>,
@@ -129,7 +129,7 @@ impl Reader {
     }
 }
 
-/// What is still to be read of an entry.
+/// The rest of an entry that is not yet read.
 struct Words<'a> {
     words: std::slice::Iter<'a, &'a str>,
     origin: Option<Name>,
@@ -189,7 +189,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// A name that does not end with a dot goes on with the origin, and `@` is the origin.
+    /// A name that does not end with a dot is relative to the origin, and `@` is the origin.
     fn name(&mut self) -> Result<Name, String> {
         let name = match self.next()? {
             "@" => UncertainName::empty_vec(),

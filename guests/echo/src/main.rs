@@ -1,7 +1,6 @@
-//! Echo (RFC 862): sends back whatever arrives, until the client has no more to say.
+//! Echo (RFC 862): sends back all that it receives, until the client closes its side.
 //!
-//! Every chunk goes back as soon as it is there, and nothing is kept: any number of bytes passes
-//! through in constant memory.
+//! Every chunk is sent back as soon as it arrives: any number of bytes in constant memory.
 
 use std::io::{BufRead, Result, Write, stdin, stdout};
 

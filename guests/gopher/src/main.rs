@@ -1,7 +1,7 @@
 //! Serves a directory over Gopher (RFC 1436): one selector in, one menu or file out.
 //!
-//! The directory is the first argument, `/data` if there is none. It is all this guest can see:
-//! the sandbox, not this program, is what keeps a caller from the rest of the machine.
+//! The directory is the first argument, `/data` if there is none. This guest can see nothing else:
+//! the sandbox, not this program, protects the rest of the machine.
 
 mod menu;
 mod selector;
@@ -22,8 +22,8 @@ fn main() -> io::Result<()> {
 }
 
 impl Server {
-    /// Where menus send the caller: the address that was called, unless the administrator knows
-    /// a better name for it.
+    /// The server in menus: the address that the client connected to, unless the administrator
+    /// configures a name.
     fn from_env() -> Server {
         let host = var("GOPHER_HOST").or_else(|_| var("TCPLOCALIP"));
         let port = var("GOPHER_PORT").or_else(|_| var("TCPLOCALPORT"));
@@ -34,8 +34,8 @@ impl Server {
     }
 }
 
-/// Reads one selector and writes what it stands for. Whatever is wrong with the request is told
-/// to the caller, as a menu with an error in it; the only error here is a caller who has gone.
+/// Reads one selector and writes its menu or file. A mistake in the request is answered with a
+/// menu that has the error; this function fails only if the client has left.
 fn answer(
     root: &Path,
     server: &Server,
@@ -53,8 +53,8 @@ fn answer(
     reply.flush()
 }
 
-/// The selector is what stands before the line's end, or before a tab: there a search or a
-/// Gopher+ request goes on.
+/// The selector ends at the end of the line, or at a tab, after which a search or a Gopher+
+/// request continues.
 fn read_selector(request: impl BufRead) -> Result<String, Refusal> {
     let mut line = Vec::new();
     let limit = selector::MAX_LENGTH + "\r\n".len();
@@ -71,8 +71,8 @@ enum Found {
     Bytes(File),
 }
 
-/// Opens what a selector stands for. The sandbox refuses a link that leads out of the directory,
-/// so that is not found either.
+/// Opens the file or directory of a selector. The sandbox refuses a link out of the directory, so
+/// that is not found either.
 fn find(root: &Path, selector: &str, server: &Server) -> Result<Found, Refusal> {
     let path = root.join(selector.trim_start_matches('/'));
     let not_found = |_| Refusal::NotFound;
@@ -81,7 +81,7 @@ fn find(root: &Path, selector: &str, server: &Server) -> Result<Found, Refusal> 
         let menu = menu::of_directory(&path, selector, server).map_err(not_found)?;
         return Ok(Found::Menu(menu));
     }
-    // Not a pipe or a device, where reading might never end.
+    // Not a FIFO or a device, where reading may never end.
     if !metadata.is_file() {
         return Err(Refusal::NotFound);
     }

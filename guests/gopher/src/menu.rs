@@ -1,4 +1,4 @@
-//! Menus: what a directory holds, one item a line (RFC 1436, section 2).
+//! Menus: the contents of a directory, one item in each line (RFC 1436, section 2).
 
 use std::fs;
 use std::io;
@@ -6,18 +6,18 @@ use std::path::Path;
 
 use crate::selector::{ItemType, Refusal, is_public};
 
-/// Where the items of a menu are to be fetched from.
+/// The server from which the items of a menu are fetched.
 pub struct Server {
     pub host: String,
     pub port: String,
 }
 
-/// Where an item leads that leads nowhere.
+/// Host and port of an item that is text only.
 const NOWHERE: &str = "error.host\t1";
 
 const END: &str = ".\r\n";
 
-/// The menu that a `gophermap` in the directory describes, else a list of what is in it.
+/// The menu that a `gophermap` in the directory describes, or else a list of its files.
 pub fn of_directory(path: &Path, selector: &str, server: &Server) -> io::Result<String> {
     match fs::read(path.join("gophermap")) {
         Ok(map) => {

@@ -1,9 +1,9 @@
-//! What a caller may ask for, and what kind of thing it is.
+//! What a client may ask for, and of what type it is.
 
 /// In bytes. RFC 1436 asks for selectors of no more than 255 characters.
 pub const MAX_LENGTH: usize = 255;
 
-/// Why a caller gets an error instead of what was asked for.
+/// Why a client gets an error instead of a menu or a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Refusal {
     Malformed,
@@ -19,10 +19,9 @@ impl Refusal {
     }
 }
 
-/// Checks a selector and brings it to one form: `""` for the root, else `"/a/b"`.
+/// Checks and normalizes a selector: `""` for the root, else `"/a/b"`.
 ///
-/// A part that begins with a dot is refused: that is `.` and `..`, and it keeps `.git` and the
-/// like to their owner.
+/// A part that begins with a dot is refused: `.` and `..`, and hidden files such as `.git`.
 pub fn resolve(selector: &str) -> Result<String, Refusal> {
     if selector.len() > MAX_LENGTH || selector.contains(char::is_control) {
         return Err(Refusal::Malformed);
@@ -43,7 +42,7 @@ pub fn is_public(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && !name.contains(char::is_control)
 }
 
-/// RFC 1436, section 3.8, and the two that came into use after it: `I` and `h`.
+/// RFC 1436, section 3.8, and two later ones: `I` and `h`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(u8)]
 pub enum ItemType {

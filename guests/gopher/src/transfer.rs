@@ -1,11 +1,11 @@
-//! How a text file travels: lines end with CR LF, and a line with only a dot ends the text.
+//! Sends text files: lines end with CR LF, and a line with only a dot ends the text.
 
 use std::io::{self, BufRead, Write};
 
 /// Sends a text of any size, with lines of any length, in the memory that `from` buffers.
 ///
-/// A line that begins with a dot gets one more, so that no line of the text can be taken for
-/// its end (RFC 1436, section 2).
+/// A line that begins with a dot gets another one, so that no line of the text is taken for its
+/// end (RFC 1436, section 2).
 pub fn text(mut from: impl BufRead, to: &mut impl Write) -> io::Result<()> {
     let mut last = b'\n';
     loop {

@@ -1,4 +1,4 @@
-//! Greets whoever asks over HTTP: `GET /`, or `GET /?name=Ada`.
+//! Greets the client over HTTP: `GET /`, or `GET /?name=Ada`.
 //!
 //! `GREETING` in the environment replaces the word.
 
@@ -14,7 +14,7 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         .status(status)
         .header("allow", "GET, HEAD")
         .header("content-type", "text/plain; charset=utf-8");
-    // Nobody reads a body after HEAD, and to write one can fail, even the one of no bytes that
+    // The answer to HEAD has no body: writing one can fail, even the body of zero bytes that
     // `Body::empty()` is.
     if request.method() == Method::HEAD {
         let nothing = Body::from_http_body(Empty::<Bytes>::new());
@@ -36,7 +36,7 @@ fn answer(request: &Request<Body>) -> (StatusCode, String) {
     (StatusCode::OK, format!("{greeting}, {name}!\n"))
 }
 
-/// Who is to be greeted, by a query such as `name=Ada+Lovelace`.
+/// The name to greet, from a query such as `name=Ada+Lovelace`.
 fn name_in(query: &str) -> String {
     let mut fields = form_urlencoded::parse(query.as_bytes());
     let name = fields.find(|(key, value)| key == "name" && !value.is_empty());

@@ -1,4 +1,4 @@
-//! What is understood of an event. GitHub sends far more: what is not named here is skipped.
+//! The parts of an event that are read. GitHub sends far more: other fields are ignored.
 
 use serde::Deserialize;
 use serde_json::{Result, Value, json};
@@ -20,8 +20,8 @@ struct Sender {
     login: String,
 }
 
-/// What `X-GitHub-Event` calls `name`, with what this body says of it. This is where your own
-/// work would begin.
+/// A summary of the event `name` (from `X-GitHub-Event`) with this body. Replace it with your own
+/// code.
 pub fn summary(name: &str, body: &[u8]) -> Result<Value> {
     let payload: Payload = serde_json::from_slice(body)?;
     let mut summary = json!({
@@ -30,7 +30,7 @@ pub fn summary(name: &str, body: &[u8]) -> Result<Value> {
         "repository": payload.repository.map(|it| it.full_name),
         "sender": payload.sender.map(|it| it.login),
     });
-    // GitHub sends it once, when the webhook is made.
+    // GitHub sends it once, when the webhook is created.
     if name == "ping" {
         summary["answer"] = "pong".into();
     }

@@ -1,7 +1,7 @@
-//! Receives webhooks as GitHub sends them: `POST`, in JSON, signed.
+//! Receives webhooks as GitHub sends them: `POST`, JSON, signed.
 //!
-//! `WEBHOOK_SECRET` in the environment is the secret that GitHub was given. Every event that is
-//! accepted leaves a line in the log.
+//! `WEBHOOK_SECRET` in the environment is the secret that GitHub was given. Every accepted event
+//! is logged.
 
 mod event;
 mod signature;
@@ -13,7 +13,7 @@ use wstd::http::body::util::{BodyExt, Empty, LengthLimitError, Limited};
 use wstd::http::body::{Body, Bytes};
 use wstd::http::{Error, HeaderMap, Method, Request, Response, StatusCode};
 
-/// The longest body that is read, in bytes, as all of it is held in memory. GitHub sends up to
+/// The largest body that is read, in bytes, because all of it is held in memory. GitHub sends up to
 /// 25 MB; this is enough for most events.
 const MAX_BODY: usize = 1024 * 1024;
 
@@ -36,7 +36,7 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
 }
 
 fn only_post() -> Result<Response<Body>, Error> {
-    // Nobody reads a body after HEAD, and to write one can fail, even the one of no bytes that
+    // The answer to HEAD has no body: writing one can fail, even the body of zero bytes that
     // `Body::empty()` is.
     let nothing = Body::from_http_body(Empty::<Bytes>::new());
     let response = Response::builder()
@@ -46,7 +46,7 @@ fn only_post() -> Result<Response<Body>, Error> {
     Ok(response)
 }
 
-/// Why an event is not accepted: the status of the answer, and what it says.
+/// Why an event is not accepted: the status and the text of the answer.
 type Refusal = (StatusCode, &'static str);
 
 async fn receive(request: Request<Body>) -> Result<Value, Refusal> {
@@ -60,7 +60,7 @@ async fn receive(request: Request<Body>) -> Result<Value, Refusal> {
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "only application/json"));
     }
     let body = read(body).await?;
-    // Verified before anything is made of it.
+    // Verified before it is parsed.
     if !signature::is_valid(header(&head.headers, "x-hub-signature-256"), &secret, &body) {
         return Err((StatusCode::UNAUTHORIZED, "no valid signature"));
     }
@@ -76,7 +76,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     value.unwrap_or_default()
 }
 
-/// `application/json`, however it is written, with or without parameters.
+/// Whether it is `application/json`, in any case, with or without parameters.
 fn is_json(content_type: &str) -> bool {
     let media_type = content_type.split(';').next().unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("application/json")

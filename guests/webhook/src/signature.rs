@@ -1,4 +1,4 @@
-//! Whether a request comes from somebody who knows the secret.
+//! Verifies that the sender of a request knows the secret.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -13,8 +13,8 @@ pub fn is_valid(signature: &str, secret: &str, body: &[u8]) -> bool {
     };
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length will do");
     mac.update(body);
-    // Not `==`, which stops at the first difference: the time it takes would tell a forger how
-    // much of a guess was right.
+    // Not `==`, which stops at the first difference: an attacker could measure how much of a guess
+    // was right.
     mac.verify_slice(&code).is_ok()
 }
 
