@@ -2,10 +2,10 @@
 
 use super::Failure;
 use crate::config::parse_idle_timeout;
+use crate::startup::Options;
 use lexopt::{Arg, Parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 pub const HELP: &str = "\
 wasm-sock: inetd for WebAssembly. systemd holds the sockets; when somebody knocks it starts
@@ -52,10 +52,7 @@ pub enum Verb {
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct HostOptions {
-    pub module: Option<PathBuf>,
-    pub config: Option<PathBuf>,
-    /// Overrides the configuration; `Some(None)` is never.
-    pub idle_timeout: Option<Option<Duration>>,
+    pub startup: Options,
     pub print_sandbox: bool,
 }
 
@@ -88,19 +85,19 @@ fn parse_host(mut parser: Parser) -> Result<Verb, lexopt::Error> {
     let mut options = HostOptions::default();
     while let Some(arg) = parser.next()? {
         match arg {
-            Arg::Long("module") => options.module = Some(absolute(parser.value()?)?),
-            Arg::Long("config") => options.config = Some(absolute(parser.value()?)?),
+            Arg::Long("module") => options.startup.module = Some(absolute(parser.value()?)?),
+            Arg::Long("config") => options.startup.config = Some(absolute(parser.value()?)?),
             Arg::Long("idle-timeout") => {
                 let text = parser.value()?.to_string_lossy().into_owned();
                 let parsed = parse_idle_timeout(&text);
-                options.idle_timeout = Some(parsed.map_err(|why| format!("--idle-timeout {text:?}: {why}"))?);
+                options.startup.idle_timeout = Some(parsed.map_err(|why| format!("--idle-timeout {text:?}: {why}"))?);
             }
             Arg::Long("print-sandbox") => options.print_sandbox = true,
             Arg::Short('h') | Arg::Long("help") => return Ok(Verb::Help),
             other => return Err(other.unexpected()),
         }
     }
-    if options.module.is_some() && options.config.is_some() {
+    if options.startup.module.is_some() && options.startup.config.is_some() {
         return Err("--module serves every socket with one module and needs no --config: give one of them".into());
     }
     Ok(Verb::Host(options))
@@ -138,6 +135,7 @@ fn absolute(path: OsString) -> Result<PathBuf, lexopt::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn parse(line: &str) -> Result<Verb, String> {
         super::parse(line.split_whitespace().map(OsString::from)).map_err(|failure| failure.to_string())
@@ -147,15 +145,18 @@ mod tests {
     fn host_takes_a_module_and_an_idle_timeout() {
         let verb = parse("host --module /m/hello.wasm --idle-timeout=5min").unwrap();
         let expected = HostOptions {
-            module: Some("/m/hello.wasm".into()),
-            idle_timeout: Some(Some(Duration::from_secs(300))),
+            startup: Options {
+                module: Some("/m/hello.wasm".into()),
+                idle_timeout: Some(Some(Duration::from_secs(300))),
+                ..Options::default()
+            },
             ..HostOptions::default()
         };
         assert_eq!(verb, Verb::Host(expected));
         let Verb::Host(never) = parse("host --idle-timeout infinity").unwrap() else {
             panic!()
         };
-        assert_eq!(never.idle_timeout, Some(None));
+        assert_eq!(never.startup.idle_timeout, Some(None));
     }
 
     #[test]

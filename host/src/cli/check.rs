@@ -7,7 +7,7 @@ use self::promises::Process;
 use self::units::{ServiceLimits, SocketUnit, obstacle, service_limits, socket_units};
 use super::{Failure, load_config, print};
 use crate::config::{Access, Config, HandlerConfig, Http, Limits};
-use crate::module::{Files, Handler};
+use crate::module::{CurrentProgram, Files};
 use crate::runtime::Engines;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -191,9 +191,9 @@ fn row(
             problems.push(format!("{name}: dirs: {}: {error}", dir.host.display()));
         }
     }
-    let handler = Handler::new(name.to_owned(), settings.clone(), Ok(files));
+    let program = CurrentProgram::new(name.into(), Ok(files));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let (kind, is_http) = match runtime.block_on(handler.try_load(engines)) {
+    let (kind, is_http) = match runtime.block_on(program.try_load(engines)) {
         Ok(program) => (program.kind().to_owned(), program.is_http()),
         Err(reason) => {
             problems.push(format!("{name}: {reason}"));

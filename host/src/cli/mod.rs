@@ -7,7 +7,8 @@ mod host;
 mod inspect;
 
 use crate::activation::ActivationError;
-use crate::config::{Config, ConfigErrors, Environment};
+use crate::config::{Config, ConfigErrors};
+use crate::startup;
 use crate::trace;
 use std::path::Path;
 use std::process::ExitCode;
@@ -82,14 +83,5 @@ fn print(text: &str) -> Result<(), Failure> {
 
 /// The configuration that a command works with.
 fn load_config(file: Option<&Path>) -> Result<Config, ConfigErrors> {
-    Config::load(file, &environment())
-}
-
-/// What decides where the configuration is looked for.
-fn environment() -> Environment<'static> {
-    Environment {
-        // The system's manager runs services with neither, unless told to; a user's always has one.
-        user_manager: !rustix::process::geteuid().is_root() && env::var_os("XDG_RUNTIME_DIR").is_some(),
-        variable: &|name| env::var_os(name),
-    }
+    Config::load(file, &startup::environment())
 }

@@ -3,18 +3,14 @@
 mod artifact;
 mod cache;
 mod compiler;
+mod current;
 mod files;
-mod handler;
 mod keeper;
 mod load;
-mod places;
-mod sources;
 
 pub use cache::Cache;
 pub use compiler::{CONFINED, CPU_TIME, MEMORY, compiler_path, missing as compiler_missing};
+pub use current::{CurrentProgram, Unavailable};
 pub use files::{FileStamp, Files};
-pub use handler::Handler;
 pub use keeper::{Keeper, Work};
 pub use load::{Compiled, load_file};
-pub use places::{Place, Places};
-pub use sources::{Counted, TooMany};

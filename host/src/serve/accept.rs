@@ -1,49 +1,23 @@
 //! One listening socket: the accept loop, its back-pressure and its back-off.
 
-use super::Host;
+use super::admission::{AcceptWarnings, BACK_OFF, TooMany, admit};
 use super::connection;
+use super::handler::Handler;
+use super::shared::Shared;
 use crate::activation::Protocol;
-use crate::journal::{self, Level};
-use crate::module::{Counted, Handler, Place, TooMany};
 use crate::net::internet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
-use std::fmt::Display;
 use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::yield_now;
 use tokio::time::sleep;
-
-/// How long accepting rests when it does not work, as when the system has no descriptors left.
-pub const BACK_OFF: Duration = Duration::from_millis(100);
-
-/// How often clients that have to wait are worth a line in the log.
-const REPORT: Duration = Duration::from_secs(60);
-
-/// What a connection holds while it lasts.
-pub struct Permits {
-    _places: [Place; 2],
-    _descriptors: OwnedSemaphorePermit,
-    /// Its place among those of its source, once that is known.
-    pub counted: Option<Counted>,
-}
-
-impl Permits {
-    fn new(places: [Place; 2], descriptors: OwnedSemaphorePermit) -> Self {
-        Self {
-            _places: places,
-            _descriptors: descriptors,
-            counted: None,
-        }
-    }
-}
 
 /// A socket that connections come from.
 pub struct Listener {
@@ -64,13 +38,13 @@ impl Listener {
 
     /// Accepts connections for ever, at most `max-connections` of the handler at a time. What is
     /// beyond that waits in the kernel's queue, and so does what comes after this is dropped.
-    pub async fn accept_all(self, host: Arc<Host>, handler: Arc<Handler>) {
-        let mut trouble = Trouble::default();
+    pub async fn accept_all(self, shared: Arc<Shared>, handler: Arc<Handler>) {
+        let mut warnings = AcceptWarnings::default();
         let mut is_first = true;
         loop {
-            // Held for a connection, never while waiting for one: a handler's sockets share them.
-            let knock = self.knock_in_vain(&host, &handler);
-            let Some(mut permits) = permits(&host, &handler, &mut trouble, knock).await else {
+            // Held for a connection, never while waiting for one: a handler's sockets share the slots.
+            let pending = self.warn_if_full(&shared, &handler);
+            let Some(mut admitted) = admit(&shared, &handler, &mut warnings, pending).await else {
                 return;
             };
             match self.try_accept() {
@@ -78,11 +52,11 @@ impl Listener {
                     let from = remote.map(|remote| remote.ip());
                     match handler.sources.admit(from) {
                         Ok(counted) => {
-                            permits.counted = Some(counted);
-                            let permits = Some(permits);
-                            connection::spawn(&host, &handler, fd, self.protocol, remote, permits);
+                            admitted.counted = Some(counted);
+                            let admitted = Some(admitted);
+                            connection::spawn(&shared, &handler, fd, self.protocol, remote, admitted);
                             if mem::take(&mut is_first) {
-                                // Whoever awoke the host is answered before others are asked in.
+                                // The client that the host was started for is answered before others are accepted.
                                 yield_now().await;
                             }
                         }
@@ -90,9 +64,9 @@ impl Listener {
                     }
                 }
                 Err(Errno::AGAIN) => {
-                    drop(permits);
+                    drop(admitted);
                     if let Ok(mut ready) = self.fd.readable().await {
-                        // The queue is emptied before the next wait, so nobody in it is forgotten.
+                        // The queue is emptied before the next wait, so no client in it is forgotten.
                         ready.clear_ready();
                     }
                 }
@@ -100,42 +74,41 @@ impl Listener {
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 // No descriptors or memory left, or something that may last.
                 Err(error) => {
-                    drop(permits);
-                    trouble.report(&handler, &error);
+                    drop(admitted);
+                    warnings.report(&handler, &error);
                     sleep(BACK_OFF).await;
                 }
             }
         }
     }
 
-    /// Waits until somebody waits to be accepted. The event loop need not know of it: it tells only
-    /// what is new, and remembers who was accepted since.
-    async fn knock(&self) {
-        while !self.has_somebody() {
+    /// Waits until a client is pending. Readiness is edge-triggered and may be stale, so `poll(2)` is asked.
+    async fn pending(&self) {
+        while !self.has_pending() {
             let Ok(mut ready) = self.fd.readable().await else {
                 return;
             };
-            if !self.has_somebody() {
+            if !self.has_pending() {
                 ready.clear_ready();
             }
         }
     }
 
-    /// Waits until somebody waits who cannot be accepted, and tells why.
-    async fn knock_in_vain(&self, host: &Host, handler: &Handler) {
-        self.knock().await;
-        let (whose, most, place) = match (handler.places.full(), host.places.full()) {
+    /// Waits until a client is pending that cannot be accepted, and tells why.
+    async fn warn_if_full(&self, shared: &Shared, handler: &Handler) {
+        self.pending().await;
+        let (whose, most, section) = match (handler.slots.full(), shared.slots.full()) {
             (Some(most), _) => ("it has", most, ""),
             (None, Some(most)) => ("the host has", most, " in [host]"),
             (None, None) => return,
         };
         let message = format_args!(
-            "clients wait: {whose} {most} connections (raise `max-connections`{place} if there may be more)"
+            "clients wait: {whose} {most} connections (raise `max-connections`{section} if there may be more)"
         );
-        handler.crowd.warn(&handler.name, message);
+        handler.waits.warn(&handler.name, message);
     }
 
-    fn has_somebody(&self) -> bool {
+    fn has_pending(&self) -> bool {
         let mut fds = [PollFd::new(self.fd.get_ref(), PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         matches!(poll(&mut fds, Some(&now)), Ok(1..))
@@ -157,71 +130,4 @@ fn turn_away(handler: &Handler, fd: OwnedFd, from: Option<IpAddr>, TooMany(most)
     let message =
         format_args!("reset: it has {most} connections (raise `max-connections-per-source` if it may have more)");
     handler.sources.refusals.warn(who, message);
-}
-
-/// Waits until the handler and the host may have one more connection; when they may not, until there is
-/// a `knock` and one of the connections has ended, or was idle and gave way. `None` never happens: nobody
-/// closes the semaphores.
-pub async fn permits(
-    host: &Host,
-    handler: &Handler,
-    trouble: &mut Trouble,
-    knock: impl Future<Output = ()>,
-) -> Option<Permits> {
-    let places = match try_places(host, handler) {
-        Some(places) => places,
-        // Nobody has a place while nobody knocks.
-        None => {
-            knock.await;
-            [handler.places.take().await?, host.places.take().await?]
-        }
-    };
-    let descriptors = match try_descriptors(host, handler) {
-        Some(descriptors) => descriptors,
-        None => {
-            trouble.report(handler, &"all descriptors are in use");
-            let descriptors = host.descriptors.clone();
-            let needed = descriptors_needed(host, handler);
-            descriptors.acquire_many_owned(needed).await.ok()?
-        }
-    };
-    Some(Permits::new(places, descriptors))
-}
-
-/// What [`permits`] gives, if nobody has to wait for it.
-pub fn try_permits(host: &Host, handler: &Handler) -> Option<Permits> {
-    let places = try_places(host, handler)?;
-    Some(Permits::new(places, try_descriptors(host, handler)?))
-}
-
-fn try_places(host: &Host, handler: &Handler) -> Option<[Place; 2]> {
-    Some([handler.places.try_take()?, host.places.try_take()?])
-}
-
-fn try_descriptors(host: &Host, handler: &Handler) -> Option<OwnedSemaphorePermit> {
-    let needed = descriptors_needed(host, handler);
-    let descriptors = host.descriptors.clone();
-    descriptors.try_acquire_many_owned(needed).ok()
-}
-
-fn descriptors_needed(host: &Host, handler: &Handler) -> u32 {
-    handler.config.descriptors().min(host.descriptor_limit) as u32
-}
-
-/// Why a socket is not served for now, told now and then.
-#[derive(Default)]
-pub struct Trouble {
-    reported: Option<Instant>,
-}
-
-impl Trouble {
-    pub fn report(&mut self, handler: &Handler, why: &dyn Display) {
-        if self.reported.is_some_and(|reported| reported.elapsed() < REPORT) {
-            return;
-        }
-        self.reported = Some(Instant::now());
-        let message =
-            format!("cannot accept for now: {why}; clients wait (LimitNOFILE= in the service bounds descriptors)");
-        journal::log_handler(Level::Warning, &handler.name, message);
-    }
 }

@@ -1,12 +1,12 @@
 //! One connection: what its handler's guest is decides how it is served.
 
-use super::Host;
-use super::accept::Permits;
+use super::admission::Admitted;
+use super::handler::Handler;
 use super::http;
+use super::shared::Shared;
 use super::stream::{self, ResetOnDrop};
 use crate::activation::Protocol;
 use crate::lifecycle::InFlight;
-use crate::module::Handler;
 use crate::net::{Connection, Peer, Transport};
 use crate::trace::{self, Mark};
 use std::mem;
@@ -15,17 +15,17 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Serves a connection in a task of its own, in one of the threads. `remote` is where an internet socket
-/// said that it comes from; `permits` are held until it ends.
+/// said that it comes from; `admitted` are held until it ends.
 pub fn spawn(
-    host: &Arc<Host>,
+    shared: &Arc<Shared>,
     handler: &Arc<Handler>,
     fd: OwnedFd,
     protocol: Protocol,
     remote: Option<SocketAddr>,
-    permits: Option<Permits>,
+    admitted: Option<Admitted>,
 ) {
     trace::pass(Mark::Accept);
-    let in_flight = host.activity.begin();
+    let in_flight = shared.activity.begin();
     let fd = Arc::new(fd);
     let peer = Peer::of(&fd, protocol, remote);
     let transport = match protocol {
@@ -34,17 +34,17 @@ pub fn spawn(
         Protocol::UnixPackets => Transport::Packets,
     };
     let connection = Arc::new(Connection::new(fd, transport));
-    let (serving, served) = (host.clone(), handler.clone());
+    let (serving, served) = (shared.clone(), handler.clone());
     // On the heap at once: it has two kilobytes, and would be moved from one stack frame to the next.
     let connection = Box::pin(async move {
         serve(&serving, &served, &connection, peer, in_flight).await;
-        drop(permits);
+        drop(admitted);
     });
-    host.threads.spawn(|| handler.is_known_as_http(), connection);
+    shared.threads.spawn(|| handler.is_known_as_http(), connection);
 }
 
 async fn serve(
-    host: &Arc<Host>,
+    shared: &Arc<Shared>,
     handler: &Arc<Handler>,
     connection: &Arc<Connection>,
     peer: Peer,
@@ -52,7 +52,7 @@ async fn serve(
 ) {
     // Also when the host leaves before the guest is loaded.
     let broken = ResetOnDrop(connection);
-    let program = handler.program(&host.engines, Some(&host.compiled)).await;
+    let program = handler.program(&shared.engines, Some(&shared.compiled)).await;
     let is_http = match &program {
         Ok(program) => program.is_http(),
         Err(_) => http::is_spoken(connection).await,
@@ -64,11 +64,11 @@ async fn serve(
         }
         _ if is_http => {
             mem::forget(broken);
-            Box::pin(http::serve(host, handler, connection, peer, in_flight)).await;
+            Box::pin(http::serve(shared, handler, connection, peer, in_flight)).await;
         }
         Ok(program) => {
             mem::forget(broken);
-            stream::serve(host, handler, program, connection, peer).await;
+            stream::serve(shared, handler, program, connection, peer).await;
             drop(in_flight);
         }
         Err(_) => {}

@@ -3,12 +3,12 @@
 
 mod socket;
 
-use super::Host;
-use super::accept::{BACK_OFF, Permits, Trouble, permits, try_permits};
+use super::admission::{AcceptWarnings, Admitted, BACK_OFF, TooMany, admit, try_admit};
+use super::handler::Handler;
+use super::shared::Shared;
 use crate::journal::{self, Level, Took};
 use crate::lifecycle::InFlight;
 use crate::limits::Meter;
-use crate::module::{Handler, TooMany};
 use crate::net::{Datagram, Peer, Stdio};
 use crate::runtime::{self, End};
 use crate::wasi;
@@ -44,7 +44,7 @@ pub struct Mailbox {
 struct Job {
     received: Received,
     peer: Peer,
-    permits: Permits,
+    admitted: Admitted,
     in_flight: InFlight,
 }
 
@@ -61,30 +61,30 @@ impl Mailbox {
 
     /// Receives datagrams for ever, and runs at most `max-connections` guests of the handler at a
     /// time. What is beyond that waits in the kernel, and so does what comes after this is dropped.
-    pub async fn receive_all(self, host: Arc<Host>, handler: Arc<Handler>) {
+    pub async fn receive_all(self, shared: Arc<Shared>, handler: Arc<Handler>) {
         let mailbox = Arc::new(self);
-        let mut trouble = Trouble::default();
+        let mut warnings = AcceptWarnings::default();
         let mut buffer = vec![0; handler.config.limits.max_datagram as usize];
         let mut is_assisted = false;
         loop {
             // Guests that answer at once never let the others have their turn.
             consume_budget().await;
             let at_once = future::ready(());
-            let Some(permits) = permits(&host, &handler, &mut trouble, at_once).await else {
+            let Some(admitted) = admit(&shared, &handler, &mut warnings, at_once).await else {
                 return;
             };
             // From here on nothing waits: whoever drops this loses no datagram.
-            let received = mailbox.receive_batch(&host, &handler, permits, &mut buffer);
+            let received = mailbox.receive_batch(&shared, &handler, admitted, &mut buffer);
             let size = mailbox.batch().len();
             if size > CROWD {
                 if !is_assisted {
                     is_assisted = true;
-                    let assist = || mailbox.clone().assist(host.clone(), handler.clone());
-                    host.threads.spawn_in_others(assist);
+                    let assist = || mailbox.clone().assist(shared.clone(), handler.clone());
+                    shared.threads.spawn_in_others(assist);
                 }
                 mailbox.crowd.notify_waiters();
             }
-            mailbox.serve_batch(&host, &handler);
+            mailbox.serve_batch(&shared, &handler);
             match received {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -92,30 +92,30 @@ impl Mailbox {
                 }
                 Err(e) if is_passing(&e) => {}
                 Err(error) => {
-                    trouble.report(&handler, &error);
+                    warnings.report(&handler, &error);
                     sleep(BACK_OFF).await;
                 }
             }
         }
     }
 
-    /// Receives what there is, as far as there are permits for it beyond the first.
+    /// Receives what there is, as far as there are admitted for it beyond the first.
     fn receive_batch(
         &self,
-        host: &Arc<Host>,
+        shared: &Arc<Shared>,
         handler: &Handler,
-        first: Permits,
+        first: Admitted,
         buffer: &mut [u8],
     ) -> io::Result<()> {
-        let mut permits = Some(first);
+        let mut admitted = Some(first);
         for _ in 0..BATCH {
-            let Some(mut permits) = permits.take().or_else(|| try_permits(host, handler)) else {
+            let Some(mut admitted) = admitted.take().or_else(|| try_admit(shared, handler)) else {
                 return Ok(());
             };
             let received = self.socket.try_receive(buffer)?;
             let peer = self.socket.peer(&received.sender);
             match handler.sources.admit(peer.address()) {
-                Ok(counted) => permits.counted = Some(counted),
+                Ok(counted) => admitted.counted = Some(counted),
                 Err(TooMany(most)) => {
                     let message = format_args!(
                         "dropped: it has {most} datagrams that are being answered (raise `max-connections-per-source` if it may have more)"
@@ -125,11 +125,11 @@ impl Mailbox {
                     continue;
                 }
             }
-            let in_flight = host.activity.begin();
+            let in_flight = shared.activity.begin();
             self.batch().push_back(Job {
                 received,
                 peer,
-                permits,
+                admitted,
                 in_flight,
             });
         }
@@ -137,14 +137,14 @@ impl Mailbox {
     }
 
     /// Serves what is in the batch, together with whoever else does.
-    fn serve_batch(self: &Arc<Self>, host: &Arc<Host>, handler: &Arc<Handler>) {
+    fn serve_batch(self: &Arc<Self>, shared: &Arc<Shared>, handler: &Arc<Handler>) {
         // The lock is free while a guest runs.
         let next = || self.batch().pop_front();
         while let Some(job) = next() {
-            let (mailbox, host, handler) = (self.clone(), host.clone(), handler.clone());
+            let (mailbox, shared, handler) = (self.clone(), shared.clone(), handler.clone());
             let mut serve = Box::pin(async move {
-                mailbox.serve(&host, &handler, job.received, job.peer).await;
-                drop((job.permits, job.in_flight));
+                mailbox.serve(&shared, &handler, job.received, job.peer).await;
+                drop((job.admitted, job.in_flight));
             });
             // Most guests answer at once, and need no task of their own.
             if serve.as_mut().now_or_never().is_none() {
@@ -154,10 +154,10 @@ impl Mailbox {
     }
 
     /// Serves batches that are too much for one thread, in another.
-    async fn assist(self: Arc<Self>, host: Arc<Host>, handler: Arc<Handler>) {
+    async fn assist(self: Arc<Self>, shared: Arc<Shared>, handler: Arc<Handler>) {
         loop {
             let crowd = self.crowd.notified();
-            self.serve_batch(&host, &handler);
+            self.serve_batch(&shared, &handler);
             crowd.await;
         }
     }
@@ -167,7 +167,7 @@ impl Mailbox {
     }
 
     /// Runs the guest for one datagram, and sends its answer.
-    async fn serve(&self, host: &Host, handler: &Handler, received: Received, peer: Peer) {
+    async fn serve(&self, shared: &Shared, handler: &Handler, received: Received, peer: Peer) {
         let Received { bytes, whole, sender } = received;
         let log = |level, message: fmt::Arguments<'_>| {
             journal::log_connection(level, &handler.name, &peer, message);
@@ -177,7 +177,7 @@ impl Mailbox {
             let message = format_args!("dropped: it has more than {most} bytes (raise `max-datagram` if it may)");
             return handler.too_large.warn(format_args!("{} {peer}", handler.name), message);
         }
-        let Ok(program) = handler.program(&host.engines, Some(&host.compiled)).await else {
+        let Ok(program) = handler.program(&shared.engines, Some(&shared.compiled)).await else {
             return;
         };
         if program.is_http() {
@@ -193,7 +193,7 @@ impl Mailbox {
             Err(error) => End::Trap(error.to_string()),
             Ok(state) => {
                 let limits = handler.config.limits;
-                let guest = runtime::run(&host.engines, program, state, limits.cpu_time, meter.clone());
+                let guest = runtime::run(&shared.engines, program, state, limits.cpu_time, meter.clone());
                 match limits.timeout {
                     Some(limit) => timeout(limit, guest).await.unwrap_or_else(|_| End::timed_out(limit)),
                     None => guest.await,

@@ -10,10 +10,10 @@ mod respond;
 mod wire;
 
 use self::wire::{Phase, Silence, Wire};
-use super::Host;
+use super::handler::Handler;
+use super::shared::Shared;
 use super::stream::{ResetOnDrop, linger, vanished};
 use crate::lifecycle::InFlight;
-use crate::module::Handler;
 use crate::net::{Connection, Peer};
 use ::http::StatusCode;
 use hyper::rt::Executor;
@@ -55,7 +55,7 @@ const FIRST_WORDS: Duration = Duration::from_millis(200);
 
 /// What the requests of a connection share.
 pub struct Session {
-    host: Arc<Host>,
+    host: Arc<Shared>,
     handler: Arc<Handler>,
     connection: Arc<Connection>,
     peer: Peer,
@@ -80,7 +80,7 @@ enum End {
 /// Serves one connection, from its acceptance to its end. It counts as in flight until its first
 /// request has come, and then with each request.
 pub async fn serve(
-    host: &Arc<Host>,
+    host: &Arc<Shared>,
     handler: &Arc<Handler>,
     connection: &Arc<Connection>,
     peer: Peer,
@@ -284,16 +284,16 @@ impl Session {
 
     /// Wakes whoever polls it each time that a client has to wait for a place.
     async fn crowds(&self) {
-        let (handler, host) = (&self.handler.places, &self.host.places);
+        let (handler, host) = (&self.handler.slots, &self.host.slots);
         loop {
             tokio::select! {
-                () = handler.crowded() => {}
-                () = host.crowded() => {}
+                () = handler.waited_for() => {}
+                () = host.waited_for() => {}
             }
         }
     }
 
     fn is_crowded(&self) -> bool {
-        self.handler.places.is_crowded() || self.host.places.is_crowded()
+        self.handler.slots.has_waiting_clients() || self.host.slots.has_waiting_clients()
     }
 }

@@ -1,27 +1,30 @@
-//! Sockets meet guests.
+//! The server: accept loops, per-connection tasks, shutdown.
 
 mod accept;
+mod admission;
 mod connection;
 mod datagram;
+mod handler;
 mod handlers;
 mod http;
+mod shared;
 mod stream;
 mod threads;
 
 use crate::activation::{self, Kind, Passed, Socket};
 use crate::allocator;
-use crate::config::{Config, HostConfig};
+use crate::config::HostConfig;
 use crate::journal::{self, Level};
 use crate::lifecycle::{self, Activity, Signals};
 use crate::limits;
-use crate::module::{Compiled, FileStamp, Places};
+use crate::module::{Compiled, FileStamp};
 use crate::runtime::{self, Engines};
 use crate::sandbox;
+use crate::startup::Plan;
 use crate::trace::{self, Mark};
 use rustix::process::{Resource, getrlimit};
 use sd_notify::NotifyState;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{future, io};
@@ -31,8 +34,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use accept::Listener;
+use admission::ConnectionSlots;
 use datagram::Mailbox;
 use handlers::Handlers;
+use shared::Shared;
 use threads::Threads;
 
 /// Descriptors that are not for connections: standard streams, event loop, signals, the journal,
@@ -46,36 +51,6 @@ const EVENTS: usize = 128;
 /// How long connections are turned away before the configuration is read anew; how often files with
 /// mistakes are looked at.
 const TURN_AWAY: Duration = Duration::from_secs(5);
-
-/// What all connections of the process share.
-pub struct Host {
-    pub engines: Engines,
-    /// Where compiled modules come from.
-    pub compiled: Compiled,
-    pub activity: Arc<Activity>,
-    pub threads: Threads,
-    /// One for each connection that all handlers together may have (`max-connections`).
-    pub places: Places,
-    /// One permit for each descriptor that connections may have. A client waits in the kernel until
-    /// there are enough for it; were it accepted, it would be for nothing.
-    pub descriptors: Arc<Semaphore>,
-    /// How many there are.
-    pub descriptor_limit: usize,
-}
-
-/// What is to be done with connections.
-pub enum Plan {
-    Serve {
-        config: Box<Config>,
-        /// The module of every socket, whatever its name (`--module`).
-        module: Option<PathBuf>,
-    },
-    /// Reset them for a while, because the configuration is bad, or asks for what cannot be had.
-    ///
-    /// Leaving at once would make systemd start us again for the client that waits, until it gives
-    /// the sockets up (`TriggerLimitBurst=`). Staying would hide that the configuration was mended.
-    TurnAway,
-}
 
 /// Serves the sockets until the host is idle or told to stop.
 ///
@@ -100,67 +75,67 @@ pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> 
     limits::limit_memory(settings.max_memory.unwrap_or_else(limits::machine_memory));
     let taken = passed.sockets.len() + RESERVED_DESCRIPTORS;
     let descriptors = limit.saturating_sub(taken).clamp(1, Semaphore::MAX_PERMITS);
-    let host = Arc::new(Host {
+    let shared = Arc::new(Shared {
         engines: Engines::new(settings.stack).map_err(io::Error::other)?,
         compiled,
         activity: Activity::new(),
         threads: Threads::default(),
-        places: Places::new(settings.max_connections.map_or(usize::MAX, |most| most as usize)),
+        slots: ConnectionSlots::new(settings.max_connections.map_or(usize::MAX, |most| most as usize)),
         descriptors: Arc::new(Semaphore::new(descriptors)),
         descriptor_limit: descriptors,
     });
     trace::pass(Mark::Engine);
-    let served = runtime.block_on(run(&host, passed, plan));
+    let served = runtime.block_on(run(&shared, passed, plan));
     // What is left are guests that outlived the drain, and threads that wait for a file system.
     runtime::stop_turns();
-    host.threads.stop();
+    shared.threads.stop();
     runtime.shutdown_background();
     journal::flush();
     served
 }
 
-async fn run(host: &Arc<Host>, passed: Passed, plan: &Plan) -> io::Result<()> {
+async fn run(shared: &Arc<Shared>, passed: Passed, plan: &Plan) -> io::Result<()> {
     let mut handlers = Handlers::new(plan);
     let mut listening = JoinSet::new();
     // Whoever waits is answered first; a thousand other sockets are looked at afterwards.
     let (first, later): (Vec<_>, Vec<_>) = passed.sockets.into_iter().partition(|socket| socket.ready);
     for socket in first {
-        listen(host, &mut handlers, &mut listening, socket);
+        listen(shared, &mut handlers, &mut listening, socket);
     }
     tokio::task::yield_now().await;
     // Those that came meanwhile were held.
     let signals = Signals::new()?;
     for socket in later {
-        listen(host, &mut handlers, &mut listening, socket);
+        listen(shared, &mut handlers, &mut listening, socket);
     }
     for (name, error) in passed.not_open {
         report_unserved(&name, error);
     }
     lifecycle::notify(&[NotifyState::Ready]);
     let mut reports = JoinSet::new();
-    reports.spawn(lifecycle::report_status(host.activity.clone(), handlers.count()));
+    reports.spawn(lifecycle::report_status(shared.activity.clone(), handlers.count()));
     reports.spawn(lifecycle::answer_watchdog());
-    reports.spawn(give_back(host.clone()));
-    until_done(host, &signals, listening, plan).await;
+    reports.spawn(give_back(shared.clone()));
+    until_done(shared, &signals, listening, plan).await;
     Ok(())
 }
 
 /// Gives back the memory that a crowd needed, whenever it has gone.
-async fn give_back(host: Arc<Host>) {
+async fn give_back(shared: Arc<Shared>) {
     loop {
-        host.engines.give_back_pools().await;
-        host.threads.spawn_in_each(async || allocator::give_back());
+        shared.engines.give_back_pools().await;
+        shared.threads.spawn_in_each(async || allocator::give_back());
         allocator::give_back();
     }
 }
 
 /// Serves until it is time to leave, or until a signal; then finishes what is in flight.
-async fn until_done(host: &Host, signals: &Signals, mut listening: JoinSet<()>, plan: &Plan) {
+async fn until_done(shared: &Shared, signals: &Signals, mut listening: JoinSet<()>, plan: &Plan) {
     let idle = async {
         match plan {
             Plan::TurnAway => sleep(TURN_AWAY).await,
             Plan::Serve { config, .. } => match config.host.idle_timeout {
-                Some(timeout) => host.activity.idle(timeout).await,
+                Some(timeout) => shared.activity.idle(timeout).await,
                 None => future::pending().await,
             },
         }
@@ -174,7 +149,7 @@ async fn until_done(host: &Host, signals: &Signals, mut listening: JoinSet<()>, 
     let nothing_left = async {
         match listening.is_empty() {
             // All there was were connections, accepted by whoever started us.
-            true => host.activity.quiet().await,
+            true => shared.activity.quiet().await,
             false => future::pending().await,
         }
     };
@@ -188,8 +163,8 @@ async fn until_done(host: &Host, signals: &Signals, mut listening: JoinSet<()>, 
     }
     lifecycle::notify(&[NotifyState::Stopping]);
     listening.abort_all();
-    host.activity.close();
-    drain(host, signals, plan).await;
+    shared.activity.close();
+    drain(shared, signals, plan).await;
 }
 
 /// Waits until one of the files has changed that keep a handler from being served.
@@ -210,19 +185,19 @@ async fn mended(plan: &Plan) {
     }
 }
 
-async fn drain(host: &Host, signals: &Signals, plan: &Plan) {
+async fn drain(shared: &Shared, signals: &Signals, plan: &Plan) {
     let drain_timeout = match plan {
         Plan::Serve { config, .. } => config.host.drain_timeout,
         Plan::TurnAway => Duration::ZERO,
     };
     tokio::select! {
         biased;
-        () = host.activity.quiet() => return,
+        () = shared.activity.quiet() => return,
         () = signals.ending() => {}
         () = sleep(drain_timeout) => {}
     }
-    host.activity.give_up();
-    let left = host.activity.in_flight();
+    shared.activity.give_up();
+    let left = shared.activity.in_flight();
     if left > 0 {
         let message =
             format_args!("connections still in flight are reset, after the drain timeout or a second signal: {left}");
@@ -231,7 +206,7 @@ async fn drain(host: &Host, signals: &Signals, plan: &Plan) {
 }
 
 /// Starts serving one socket. One that cannot be served is reported; the others are.
-fn listen(host: &Arc<Host>, handlers: &mut Handlers<'_>, listening: &mut JoinSet<()>, socket: Socket) {
+fn listen(shared: &Arc<Shared>, handlers: &mut Handlers<'_>, listening: &mut JoinSet<()>, socket: Socket) {
     let handler = handlers.of(&socket);
     let (name, fd) = (socket.name, socket.fd);
     let kind = match activation::kind(&fd) {
@@ -242,16 +217,16 @@ fn listen(host: &Arc<Host>, handlers: &mut Handlers<'_>, listening: &mut JoinSet
             return;
         }
     };
-    let host = host.clone();
+    let shared = shared.clone();
     let served = match kind {
         Kind::Listener(protocol) => Listener::new(fd, protocol).map(|listener| {
-            listening.spawn(listener.accept_all(host, handler));
+            listening.spawn(listener.accept_all(shared, handler));
         }),
         Kind::Udp | Kind::UnixDatagrams => Mailbox::new(fd).map(|mailbox| {
-            listening.spawn(mailbox.receive_all(host, handler));
+            listening.spawn(mailbox.receive_all(shared, handler));
         }),
         Kind::Connection(protocol) => rustix::io::ioctl_fionbio(&fd, true)
-            .map(|()| connection::spawn(&host, &handler, fd, protocol, None, None))
+            .map(|()| connection::spawn(&shared, &handler, fd, protocol, None, None))
             .map_err(io::Error::from),
     };
     if let Err(error) = served {

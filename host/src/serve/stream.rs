@@ -1,10 +1,10 @@
 //! One connection of a stream socket: a guest runs, and the connection ends as the guest did.
 
-use super::Host;
+use super::handler::Handler;
+use super::shared::Shared;
 use crate::config::Limits;
 use crate::journal::{self, Level, Took};
 use crate::limits::Meter;
-use crate::module::Handler;
 use crate::net::{Connection, Peer, Stdio};
 use crate::runtime::{self, End, Program};
 use crate::wasi;
@@ -33,7 +33,13 @@ enum Outcome {
 }
 
 /// Serves one connection, from its acceptance to its end.
-pub async fn serve(host: &Host, handler: &Handler, program: Arc<Program>, connection: &Arc<Connection>, peer: Peer) {
+pub async fn serve(
+    host: &Shared,
+    handler: &Handler,
+    program: Arc<Program>,
+    connection: &Arc<Connection>,
+    peer: Peer,
+) {
     let broken = ResetOnDrop(connection);
     let began = Instant::now();
     let who = handler.who(Some(peer.clone()));

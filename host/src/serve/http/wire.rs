@@ -1,8 +1,8 @@
 //! What comes over the wire, noticed on its way to hyper: whether a request is under way.
 
 use crate::lifecycle::InFlight;
-use crate::module::Counted;
 use crate::net::{Connection, Stream};
+use crate::serve::admission::Counted;
 use futures::task::AtomicWaker;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};

@@ -1,30 +1,40 @@
-//! A handler: a name with its settings, and its program once somebody asked for it.
+//! The program that a handler runs now: loaded when it is first asked for, and again when its file was replaced.
+//!
+//! Which of the files decides, over the time since one of them last changed:
+//!
+//! ```text
+//!   change          FRESH (0.5 s)                      TAKEOVER (5 s)
+//!     |---------------|-----------------------------------|------------------------->
+//!     the file is read and loaded as soon as a connection comes
+//!     it makes no sense, and there is no former program:
+//!       tried again every UNFINISHED (50 ms)   | then the connection fails
+//!     it makes no sense, and there is a former program:
+//!       the former serves on; looked at again every UNFINISHED  | then connections fail
+//!     (a failure is tried again after RETRY, 1 s, though nothing changed)
+//! ```
+//!
+//! Where nothing changes, the files are looked at (`stat(2)`) at most once in STAT_CACHE_TTL (1 ms).
 
 use super::files::{FRESH, Files, Stamp};
 use super::load::{self, Compiled, LoadError};
-use super::places::Places;
-use super::sources::Sources;
-use crate::config::HandlerConfig;
-use crate::journal::{self, Level, Seldom};
-use crate::limits::{History, LogLimit};
-use crate::net::Peer;
+use crate::journal::{self, Level};
 use crate::runtime::{Code, Engines, Program};
+use crate::sync::lock;
 use crate::trace::{self, Mark};
-use crate::wasi::Who;
 use std::fs::File;
-use std::sync::{self, Arc, PoisonError};
+use std::sync::{self, Arc};
 use std::thread;
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, Semaphore, oneshot};
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::sleep;
 
 /// How long a module that could not be loaded is not tried again while its files stay the same:
 /// what was wrong may lie outside of them (a folder's permissions, the compiler).
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long what was seen of the files holds. It spares the two system calls a connection only where
-/// connections come faster than that.
-const GLANCE: Duration = Duration::from_millis(1);
+/// How long a result of `stat(2)` is reused. It spares two system calls a connection where connections come faster
+/// than that.
+const STAT_CACHE_TTL: Duration = Duration::from_millis(1);
 
 /// How long a file that is being written is left alone before it is looked at again.
 const UNFINISHED: Duration = Duration::from_millis(50);
@@ -33,30 +43,13 @@ const UNFINISHED: Duration = Duration::from_millis(50);
 /// a module empties it first, and may then wait a second for a busy disk, and more.
 const TAKEOVER: Duration = Duration::from_secs(5);
 
-/// A name with its guest and settings.
-pub struct Handler {
-    pub name: Arc<str>,
-    pub config: Arc<HandlerConfig>,
-    /// One for each connection it may have (`max-connections`).
-    pub places: Places,
-    /// Tells of clients that wait because all are taken.
-    pub crowd: Seldom,
-    /// One permit for each HTTP request that it may have at a time: as many, though with HTTP/2 a
-    /// connection has several.
-    pub requests: Arc<Semaphore>,
-    /// How many of them come from where (`max-connections-per-source`).
-    pub sources: Arc<Sources>,
-    /// The same of its requests.
-    pub request_sources: Arc<Sources>,
-    /// How much its guests may log (`max-log`).
-    log: Arc<LogLimit>,
-    /// How its guests have kept others waiting.
-    history: Arc<History>,
-    /// Tells of datagrams that were larger than `max-datagram`.
-    pub too_large: Seldom,
+/// The program of one handler.
+pub struct CurrentProgram {
+    /// The handler's name, for the log.
+    handler: Arc<str>,
     /// Where its module is looked for, or why nowhere.
     files: Result<Files, String>,
-    slot: Mutex<Slot>,
+    loaded: Mutex<Loaded>,
     /// The program, and until when its files are not looked at.
     seen: sync::Mutex<Option<(Instant, Arc<Program>)>>,
 }
@@ -67,43 +60,21 @@ pub struct Unavailable;
 
 /// What the handler was loaded from, and what came of it.
 #[derive(Default)]
-struct Slot {
+struct Loaded {
     stamp: Option<Stamp>,
     outcome: Option<Result<Arc<Program>, Instant>>,
     /// The last reason that was logged: a broken module is reported once, not once a connection.
     reported: String,
 }
 
-impl Handler {
-    pub fn new(name: String, config: HandlerConfig, files: Result<Files, String>) -> Self {
-        let limits = config.limits;
-        let sources = || Sources::new(limits.max_connections_per_source, limits.max_connections);
+impl CurrentProgram {
+    pub fn new(handler: Arc<str>, files: Result<Files, String>) -> Self {
         Self {
-            name: name.into(),
-            places: Places::new(limits.max_connections as usize),
-            crowd: Seldom::default(),
-            requests: Arc::new(Semaphore::new(limits.max_connections as usize)),
-            sources: sources(),
-            request_sources: sources(),
-            log: LogLimit::new(limits.max_log),
-            history: Arc::default(),
-            too_large: Seldom::default(),
-            config: Arc::new(config),
+            handler,
             files,
-            slot: Mutex::default(),
+            loaded: Mutex::default(),
             seen: sync::Mutex::default(),
         }
-    }
-
-    /// Whom a guest of this handler works for; without a `peer`, for several.
-    pub fn who(&self, peer: Option<Peer>) -> Arc<Who> {
-        Arc::new(Who {
-            handler: self.name.clone(),
-            config: self.config.clone(),
-            log_limit: self.log.clone(),
-            history: self.history.clone(),
-            peer,
-        })
     }
 
     /// The program to run for a new connection: loaded the first time, and again when its file was
@@ -111,30 +82,30 @@ impl Handler {
     ///
     /// # Errors
     /// [`Unavailable`] when there is none. The reason goes to the log when it is a new one.
-    pub async fn program(&self, engines: &Engines, compiled: Option<&Compiled>) -> Result<Arc<Program>, Unavailable> {
-        if let Some(program) = self.glanced() {
+    pub async fn get(&self, engines: &Engines, compiled: Option<&Compiled>) -> Result<Arc<Program>, Unavailable> {
+        if let Some(program) = self.recently_seen() {
             return Ok(program);
         }
-        let mut slot = self.slot.lock().await;
-        // Whoever had the slot may just have looked.
-        if let Some(program) = self.glanced() {
+        let mut kept = self.loaded.lock().await;
+        // The task that had the lock may just have looked.
+        if let Some(program) = self.recently_seen() {
             return Ok(program);
         }
         let files = match &self.files {
             Ok(files) => files,
-            Err(why) => return Err(self.unavailable(&mut slot, why)),
+            Err(why) => return Err(self.unavailable(&mut kept, why)),
         };
         let stamp = files.stamp();
-        if slot.stamp == Some(stamp) {
-            match &slot.outcome {
-                Some(Ok(program)) => return Ok(self.keep_for(GLANCE, program.clone())),
+        if kept.stamp == Some(stamp) {
+            match &kept.outcome {
+                Some(Ok(program)) => return Ok(self.keep_for(STAT_CACHE_TTL, program.clone())),
                 Some(Err(failed)) if failed.elapsed() < RETRY => return Err(Unavailable),
                 _ => {}
             }
         }
         *self.seen() = None;
         // Boxed, because they would be part of every connection's task.
-        let (stamp, loaded) = match &slot.outcome {
+        let (stamp, loaded) = match &kept.outcome {
             Some(Ok(former)) => match Box::pin(self.load(files, stamp, engines, compiled)).await {
                 Err(error) if error.is_about_content() && files.stamp().is_younger_than(TAKEOVER) => {
                     return Ok(self.keep_for(UNFINISHED, former.clone()));
@@ -143,28 +114,28 @@ impl Handler {
             },
             _ => Box::pin(self.load_settled(files, stamp, engines, compiled)).await,
         };
-        slot.stamp = Some(stamp);
+        kept.stamp = Some(stamp);
         match loaded {
             Ok(program) => {
                 let program = Arc::new(program);
-                slot.outcome = Some(Ok(program.clone()));
-                slot.reported.clear();
+                kept.outcome = Some(Ok(program.clone()));
+                kept.reported.clear();
                 Ok(program)
             }
             Err(error) => {
-                slot.outcome = Some(Err(Instant::now()));
-                Err(self.unavailable(&mut slot, &error.to_string()))
+                kept.outcome = Some(Err(Instant::now()));
+                Err(self.unavailable(&mut kept, &error.to_string()))
             }
         }
     }
 
     /// Does it answer HTTP requests, as far as is known without looking?
     pub fn is_known_as_http(&self) -> bool {
-        self.glanced().is_some_and(|program| program.is_http())
+        self.recently_seen().is_some_and(|program| program.is_http())
     }
 
     /// The program whose files need not be looked at yet.
-    fn glanced(&self) -> Option<Arc<Program>> {
+    fn recently_seen(&self) -> Option<Arc<Program>> {
         let seen = self.seen();
         let (until, program) = seen.as_ref()?;
         (Instant::now() < *until).then(|| program.clone())
@@ -176,18 +147,18 @@ impl Handler {
     }
 
     fn seen(&self) -> sync::MutexGuard<'_, Option<(Instant, Arc<Program>)>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 
     /// Logs why its module cannot serve what has come, once.
     pub async fn report_unfit(&self, why: &str) {
-        self.unavailable(&mut *self.slot.lock().await, why);
+        self.unavailable(&mut *self.loaded.lock().await, why);
     }
 
-    fn unavailable(&self, slot: &mut Slot, why: &str) -> Unavailable {
-        if slot.reported != why {
-            journal::log_handler(Level::Error, &self.name, why);
-            slot.reported = why.to_owned();
+    fn unavailable(&self, kept: &mut Loaded, why: &str) -> Unavailable {
+        if kept.reported != why {
+            journal::log_handler(Level::Error, &self.handler, why);
+            kept.reported = why.to_owned();
         }
         Unavailable
     }
@@ -259,7 +230,7 @@ impl Handler {
             match load::artifact(engines, &files.cwasm, cache) {
                 Err(error) if stamp.has_wasm() => {
                     let message = format!("{error}; using {} instead", files.wasm.display());
-                    journal::log_handler(Level::Warning, &self.name, message);
+                    journal::log_handler(Level::Warning, &self.handler, message);
                 }
                 result => return result,
             }
@@ -267,12 +238,12 @@ impl Handler {
             let (cwasm, wasm) = (files.cwasm.display(), files.wasm.display());
             let message =
                 format!("{cwasm} is older than {wasm}; using the latter (`wasm-sock compile {wasm}` makes it anew)");
-            journal::log_handler(Level::Warning, &self.name, message);
+            journal::log_handler(Level::Warning, &self.handler, message);
         } else if !stamp.has_wasm() {
             return Err(LoadError::Missing(files.clone()));
         }
         let (engines, compiled) = (engines.clone(), compiled.cloned());
-        let (name, path) = (self.name.clone(), files.wasm.clone());
+        let (name, path) = (self.handler.clone(), files.wasm.clone());
         let (sender, receiver) = oneshot::channel();
         let compile = move || {
             let warn = |message| journal::log_handler(Level::Warning, &name, message);

@@ -1,0 +1,44 @@
+//! What the host is to do with the sockets that it was passed.
+
+use crate::config::{Config, HandlerConfig, valid_handler_name};
+use crate::module::Files;
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+/// What is to be done with connections.
+pub enum Plan {
+    Serve {
+        config: Box<Config>,
+        /// The module of every socket, whatever its name (`--module`).
+        module: Option<PathBuf>,
+    },
+    /// Reset them for a while, because the configuration is bad, or asks for what cannot be had.
+    ///
+    /// Leaving at once would make systemd start us again for the client that waits, until it gives
+    /// the sockets up (`TriggerLimitBurst=`). Staying would hide that the configuration was mended.
+    TurnAway,
+}
+
+impl Plan {
+    /// The settings of a handler, and where its module is looked for or why nowhere.
+    pub fn settings(&self, name: &str) -> (Cow<'_, HandlerConfig>, Result<Files, String>) {
+        let Plan::Serve { config, module } = self else {
+            let why = "nothing can be served (see above): connections are reset, and the configuration is read again in a few seconds";
+            return (Cow::default(), Err(why.to_owned()));
+        };
+        if let Some(file) = config.mistake_about(name).filter(|_| module.is_none()) {
+            let why = format!(
+                "it is not served: there is a mistake in {} (see above; it is read again soon after it has changed)",
+                file.display()
+            );
+            return (Cow::default(), Err(why));
+        }
+        let settings = config.handler(name);
+        let files = match module {
+            Some(path) => Ok(Files::at(path)),
+            None if valid_handler_name(name) => Ok(Files::of(name, &settings, &config.host.modules)),
+            None => Err("the socket's name cannot be a handler's (set FileDescriptorName= in the .socket unit to letters, digits, `-`, `_` or `.`)".to_owned()),
+        };
+        (settings, files)
+    }
+}
