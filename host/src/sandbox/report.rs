@@ -1,9 +1,9 @@
 //! `--print-sandbox`: what a host is confined to, in plain words.
 
 use super::needs::{Needs, Use};
-use super::syscalls::{ALWAYS, Call, VARIANTS};
 use super::{landlock, seccomp};
 use std::fmt::{self, Display, Formatter};
+use wasm_sock_seccomp::lists::{ALWAYS, Call, VARIANTS};
 
 impl Display for Needs {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -1,9 +1,9 @@
 //! The filter of system calls (`seccomp(2)`), one of those that `build.rs` made.
 
 use super::needs::Needs;
-use super::syscalls::VARIANTS;
 use libc::{sock_filter, sock_fprog};
 use std::io;
+use wasm_sock_seccomp::lists::VARIANTS;
 
 static FILTERS: [&[sock_filter]; VARIANTS.len()] = include!(concat!(env!("OUT_DIR"), "/filters.rs"));
 

@@ -8,7 +8,6 @@
 #[derive(Clone, Copy)]
 pub struct Call {
     /// For `--print-sandbox`.
-    #[allow(dead_code, reason = "build.rs has no use for it")]
     pub name: &'static str,
     pub number: i64,
     /// All of these must hold.

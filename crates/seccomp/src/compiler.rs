@@ -6,7 +6,7 @@
 //! meets an instruction that it does not try (`seccomp_is_const_allow`): then it runs the filter for each call
 //! that is made, which takes some nanoseconds. What is left is translating each of the instructions.
 
-use crate::syscalls::{Call, Only};
+use crate::lists::{Call, Only};
 use std::collections::BTreeMap;
 
 /// One instruction: `struct sock_filter`.
