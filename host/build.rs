@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 use std::{env, fs};
-use wasm_sock_seccomp::{Step, compile, lists};
+use wasm_sock_seccomp::{Architecture, Variant, compile};
 
 fn main() {
     println!("cargo::rerun-if-changed=hot.ld");
@@ -17,14 +17,16 @@ fn main() {
     write_filters();
 }
 
-/// `filters.rs`: an expression, which `sandbox/seccomp.rs` includes.
+/// Writes `filters.rs`, an expression that `sandbox/seccomp.rs` includes: the filter of each variant.
 fn write_filters() {
+    let architecture = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets it");
+    let architecture = Architecture::named(&architecture)
+        .unwrap_or_else(|| panic!("crates/seccomp has no numbers of the system calls of {architecture}"));
     let mut text = String::from("[\n");
-    for variant in lists::VARIANTS {
+    for variant in Variant::ALL {
         text.push_str("&[\n");
-        for step in compile(variant) {
-            let Step { code, jt, jf, k } = step;
-            let _ = writeln!(text, "step({code}, {jt}, {jf}, {k}),");
+        for step in compile(&architecture, variant.lists()) {
+            let _ = writeln!(text, "step({}, {}, {}, {}),", step.code, step.jt, step.jf, step.k);
         }
         text.push_str("],\n");
     }

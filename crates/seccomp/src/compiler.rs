@@ -1,83 +1,132 @@
-//! System calls become a program of the kernel's packet filter (`seccomp(2)`).
+//! Lists of system calls become a filter of `seccomp(2)`: a program of classic BPF that reads `struct seccomp_data`
+//! and returns `SECCOMP_RET_ALLOW`, or `SECCOMP_RET_ERRNO` with `EPERM`.
 //!
-//! `seccompiler` compares with one call after the other. The kernel runs a filter for every call there
-//! is when it is installed, to remember the answers, which takes half a millisecond for a list as long
-//! as ours. A search for the word with a call's bit takes a fifth of that, and a third less where the kernel
-//! meets an instruction that it does not try (`seccomp_is_const_allow`): then it runs the filter for each call
-//! that is made, which takes some nanoseconds. What is left is translating each of the instructions.
+//! ```text
+//!     an instruction that the kernel does not evaluate    so that it caches no answers: see below
+//!     another architecture: refuse
+//!     for each call with conditions:
+//!         is it another one: go on
+//!         for each condition: the masked argument is none of the values: refuse
+//!         allow
+//!     binary search for the 32-bit word that has this number's bit
+//!     the bit is not set: refuse
+//!     allow
+//! refuse:
+//! allow:
+//! ```
+//!
+//! When a filter is installed, the kernel evaluates it for each number that there is and remembers which numbers are
+//! allowed with whatever arguments (`seccomp_cache_prepare` in `kernel/seccomp.c`). It gives up on a number at an
+//! instruction that `seccomp_is_const_allow` does not know. With such an instruction at the front, installing takes a
+//! third less, and each call that is made takes some nanoseconds more. What is left is translating the instructions,
+//! so a filter is to have few of them: words of bits need half as many as a search for single numbers.
 
-use crate::lists::{Call, Only};
+use crate::Architecture;
+use crate::lists::{Call, Condition};
+use libc::sock_filter;
 use std::collections::BTreeMap;
 
-/// One instruction: `struct sock_filter`.
-pub struct Step {
-    pub code: u16,
-    pub jt: u8,
-    pub jf: u8,
-    pub k: u32,
-}
-
+// Instructions that `bpf_check_classic` and `seccomp_check_filter` allow. A is the accumulator, X the index register.
+/// A = a word of `struct seccomp_data`.
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-/// Sets a register that is not used.
-const NOT_TRIED: u16 = (libc::BPF_LDX | libc::BPF_IMM) as u16;
+/// X = k, which `seccomp_is_const_allow` does not know.
+const SET_INDEX: u16 = (libc::BPF_LDX | libc::BPF_IMM) as u16;
+/// A = k.
 const SET: u16 = (libc::BPF_LD | libc::BPF_IMM) as u16;
+/// A &= k.
 const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
-/// The accumulator becomes the index register, and is shifted by it.
+/// X = A.
 const TO_INDEX: u16 = (libc::BPF_MISC | libc::BPF_TAX) as u16;
+/// A >>= X.
 const SHIFT_BY_INDEX: u16 = (libc::BPF_ALU | libc::BPF_RSH | libc::BPF_X) as u16;
+/// On by k instructions.
 const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
+/// A == k: on by jt instructions, else by jf.
 const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+/// A >= k.
 const IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+/// A & k != 0.
 const IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+/// The answer is k.
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
-/// Where `struct seccomp_data` has what.
+// `struct seccomp_data`: offsets in bytes.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
-
-/// `AUDIT_ARCH_X86_64` (`linux/audit.h`). Calls of 32-bit programs have other numbers.
-const X86_64: u32 = 0xc000_003e;
+/// The lower half of each comes first: the processors that we have numbers of are little-endian.
+const ARGUMENT_SIZE: u32 = 8;
 
 const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 
-/// The filter that allows these calls. Where one is in several lists, the last one counts.
-pub fn compile(lists: &[&'static [Call]]) -> Vec<Step> {
-    let calls = lists.iter().copied().flatten();
-    let allowed: BTreeMap<u32, &'static [Only]> = calls.map(|call| (call.number as u32, call.only)).collect();
+/// Makes the filter that allows these calls, and no others, to programs of this architecture.
+///
+/// # Panics
+/// When the lists are wrong: the architecture has no such call, a call is listed twice, a condition allows no value.
+/// Or when they are so long that a conditional jump would have to go further than 255 instructions. The build of the
+/// host fails then.
+pub fn compile(architecture: &Architecture, lists: &[&'static [Call]]) -> Vec<sock_filter> {
+    let mut allowed = BTreeMap::new();
+    for Call { name, conditions } in lists.iter().copied().flatten() {
+        let number = architecture.number(name);
+        let number = number.unwrap_or_else(|| panic!("{} has no number for {name}", architecture.name));
+        let other = allowed.insert(number, *conditions);
+        assert!(other.is_none(), "{name} is listed twice");
+    }
     let mut drafts = vec![
-        draft(NOT_TRIED, 0),
+        draft(SET_INDEX, 0),
         load(ARCHITECTURE),
-        branch(IF_EQUAL, X86_64, Target::Ahead(0), Target::Refuse),
+        branch(IF_EQUAL, architecture.audit, Target::Ahead(0), Target::Refuse),
         load(NUMBER),
     ];
-    for (number, only) in allowed.iter().filter(|(_, only)| !only.is_empty()) {
-        let check = check(only);
+    for (number, conditions) in allowed.iter().filter(|(_, conditions)| !conditions.is_empty()) {
+        let check = check(conditions);
         let skip = Target::Ahead(check.len());
         drafts.push(branch(IF_EQUAL, *number, Target::Ahead(0), skip));
         drafts.extend(check);
     }
-    let plain = allowed.iter().filter(|(_, only)| only.is_empty());
+    let plain = allowed.iter().filter(|(_, conditions)| conditions.is_empty());
     drafts.extend(is_in(plain.map(|(number, _)| *number)));
     // Both answers stand at the end, once.
     let end = drafts.len();
-    let steps = drafts.into_iter().enumerate();
-    let mut program: Vec<Step> = steps.map(|(at, draft)| draft.step(end - at - 1)).collect();
+    let drafts = drafts.into_iter().enumerate();
+    let mut program: Vec<_> = drafts.map(|(at, draft)| draft.finish(end - at - 1)).collect();
     program.push(answer(REFUSE));
     program.push(answer(libc::SECCOMP_RET_ALLOW));
+    program
+}
+
+/// Allows a call if its arguments are such, or else refuses it.
+fn check(conditions: &[Condition]) -> Vec<Draft> {
+    let mut program = Vec::new();
+    for (index, condition) in conditions.iter().enumerate() {
+        let Condition { argument, mask, values } = *condition;
+        assert!(argument < 6, "a system call has six arguments");
+        assert!(!values.is_empty(), "a condition allows no value");
+        let is_last = index + 1 == conditions.len();
+        program.push(load(ARGUMENTS + ARGUMENT_SIZE * argument));
+        program.push(draft(AND, mask));
+        for (index, value) in values.iter().enumerate() {
+            let left = values.len() - index - 1;
+            let yes = if is_last { Target::Allow } else { Target::Ahead(left) };
+            let no = if left == 0 { Target::Refuse } else { Target::Ahead(0) };
+            program.push(branch(IF_EQUAL, *value, yes, no));
+        }
+    }
     program
 }
 
 /// Bits of a word.
 const WORD: u32 = u32::BITS;
 
-/// Allows the call whose number was loaded if it is one of these: each has a bit.
+/// Allows the call whose number was loaded if it is one of these, or else refuses it. Each of them is a bit in one of
+/// a few words: X becomes the number of the bit, A the word, and the two are shifted against each other.
 fn is_in(numbers: impl Iterator<Item = u32>) -> Vec<Draft> {
     let mut words = BTreeMap::new();
     for number in numbers {
         *words.entry(number / WORD * WORD).or_insert(0) |= 1 << (number % WORD);
     }
-    // All that lie between, or after the last.
+    // Words without bits: before the first, between two, and after the last, up to u32::MAX.
     for first in words.clone().into_keys() {
         words.entry(first + WORD).or_insert(0);
     }
@@ -96,45 +145,10 @@ fn is_in(numbers: impl Iterator<Item = u32>) -> Vec<Draft> {
     program
 }
 
-/// Where to go on.
-#[derive(Clone, Copy)]
-enum Target {
-    /// So many instructions further than the next one.
-    Ahead(usize),
-    Refuse,
-    Allow,
-}
-
-/// An instruction that does not know yet where the program ends.
-struct Draft {
-    code: u16,
-    k: u32,
-    yes: Target,
-    no: Target,
-}
-
-impl Draft {
-    /// The end is so many instructions further than the next one.
-    fn step(self, end: usize) -> Step {
-        let distance = |target| {
-            let distance = match target {
-                Target::Ahead(distance) => distance,
-                Target::Refuse => end,
-                Target::Allow => end + 1,
-            };
-            u8::try_from(distance).expect("a jump of 255 instructions at most: shorten the list")
-        };
-        Step {
-            code: self.code,
-            jt: distance(self.yes),
-            jf: distance(self.no),
-            k: self.k,
-        }
-    }
-}
-
-/// Sets the accumulator to the word that a number is in, and jumps to the end, which is yet to be filled in.
-/// Finds it by halves, by the first number of each; one without bits is refused. Returns also where to begin.
+/// Binary search for the word of the number in A, by the first number of each word. Sets A to the word and jumps
+/// behind the search, by a distance that is yet to be filled in; refuses a number whose word has no bits.
+///
+/// Returns the instructions, and where to enter them: a word without bits needs none.
 fn search(words: &[(u32, u32)]) -> (Vec<Draft>, Target) {
     let (lower, upper) = match words {
         [(_, 0)] => return (Vec::new(), Target::Refuse),
@@ -153,21 +167,41 @@ fn search(words: &[(u32, u32)]) -> (Vec<Draft>, Target) {
     (program, Target::Ahead(0))
 }
 
-/// Allows what has such arguments.
-fn check(arguments: &[Only]) -> Vec<Draft> {
-    let mut program = Vec::new();
-    for (index, only) in arguments.iter().enumerate() {
-        let is_last = index + 1 == arguments.len();
-        program.push(load(ARGUMENTS + 4 * only.word));
-        program.push(draft(AND, only.mask));
-        for (index, value) in only.values.iter().enumerate() {
-            let left = only.values.len() - index - 1;
-            let yes = if is_last { Target::Allow } else { Target::Ahead(left) };
-            let no = if left == 0 { Target::Refuse } else { Target::Ahead(0) };
-            program.push(branch(IF_EQUAL, *value, yes, no));
+/// Where to go on.
+#[derive(Clone, Copy)]
+enum Target {
+    /// So many instructions further than the next one.
+    Ahead(usize),
+    Refuse,
+    Allow,
+}
+
+/// An instruction whose distance from the two answers, at the end of the program, is not known yet.
+struct Draft {
+    code: u16,
+    k: u32,
+    yes: Target,
+    no: Target,
+}
+
+impl Draft {
+    /// The answers are so many instructions further than the next one.
+    fn finish(self, end: usize) -> sock_filter {
+        let distance = |target| {
+            let distance = match target {
+                Target::Ahead(distance) => distance,
+                Target::Refuse => end,
+                Target::Allow => end + 1,
+            };
+            u8::try_from(distance).expect("a jump of 255 instructions at most: shorten the lists")
+        };
+        sock_filter {
+            code: self.code,
+            jt: distance(self.yes),
+            jf: distance(self.no),
+            k: self.k,
         }
     }
-    program
 }
 
 fn load(offset: u32) -> Draft {
@@ -182,8 +216,8 @@ fn branch(code: u16, k: u32, yes: Target, no: Target) -> Draft {
     Draft { code, k, yes, no }
 }
 
-fn answer(k: u32) -> Step {
-    Step {
+fn answer(k: u32) -> sock_filter {
+    sock_filter {
         code: RETURN,
         jt: 0,
         jf: 0,

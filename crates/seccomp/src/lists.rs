@@ -1,193 +1,67 @@
-//! The system calls that a host which has confined itself still needs: data, read by `build.rs`, which
-//! makes the filters of it, and by `--print-sandbox`.
+//! The system calls that a host which has confined itself still needs, and the values of arguments that it needs them
+//! with. Data: the compiler makes filters of it, and `--print-sandbox` prints it.
 //!
-//! What is not listed fails with `EPERM`. To leave a call out is always safe for the machine; to add
-//! one takes a reason.
+//! A call that is not listed fails with `EPERM`. To leave a call out is always safe for the machine; to add one takes
+//! a reason.
 
-/// A system call that is allowed, with every argument or with some.
-#[derive(Clone, Copy)]
+/// A system call that is allowed.
+#[derive(Debug, Clone, Copy)]
 pub struct Call {
-    /// For `--print-sandbox`.
+    /// As in section 2 of the manual, or the kernel's table where the two differ (`newfstatat`, `pread64`).
     pub name: &'static str,
-    pub number: i64,
-    /// All of these must hold.
-    pub only: &'static [Only],
+    /// All of these must hold. Without any, the call is allowed with whatever arguments.
+    pub conditions: &'static [Condition],
 }
 
-/// What an argument must be.
-#[derive(Clone, Copy)]
-pub struct Only {
-    /// Which half of which argument (`seccomp_data`): twice its index is the low one.
-    pub word: u32,
-    /// The bits that matter.
+/// What an argument must be. Only its lower 32 bits count: the kernel ignores the others of an `int`, and flags have
+/// no bit there.
+#[derive(Debug, Clone, Copy)]
+pub struct Condition {
+    /// From 0 to 5.
+    pub argument: u32,
+    /// The bits that are compared.
     pub mask: u32,
-    /// What they may be.
+    /// What they may be: at least one value, none with a bit outside of the mask.
     pub values: &'static [u32],
 }
 
 macro_rules! calls {
-    ($($name:ident $(: $only:expr)?),* $(,)?) => {
+    ($($name:ident $(: $conditions:expr)?),* $(,)?) => {
         &[$(Call {
             name: stringify!($name),
-            number: number::$name,
-            only: calls!(@ $($only)?),
+            conditions: calls!(@ $($conditions)?),
         }),*]
     };
     (@) => { &[] };
-    (@ $only:expr) => { &$only };
+    (@ $conditions:expr) => { &$conditions };
 }
 
-/// `SYS_read` as `read`: so that a table reads as one.
-macro_rules! numbers {
-    ($($name:ident = $number:ident),* $(,)?) => {
-        #[allow(non_upper_case_globals)]
-        mod number {
-            $(pub const $name: i64 = libc::$number;)*
-        }
-    };
+/// The argument is one of these.
+const fn is(argument: u32, values: &'static [u32]) -> Condition {
+    bits(argument, u32::MAX, values)
 }
 
-numbers! {
-    accept = SYS_accept,
-    accept4 = SYS_accept4,
-    access = SYS_access,
-    arch_prctl = SYS_arch_prctl,
-    bind = SYS_bind,
-    brk = SYS_brk,
-    clock_getres = SYS_clock_getres,
-    clock_gettime = SYS_clock_gettime,
-    clock_nanosleep = SYS_clock_nanosleep,
-    clone = SYS_clone,
-    close = SYS_close,
-    connect = SYS_connect,
-    dup = SYS_dup,
-    epoll_create1 = SYS_epoll_create1,
-    epoll_ctl = SYS_epoll_ctl,
-    epoll_pwait = SYS_epoll_pwait,
-    epoll_wait = SYS_epoll_wait,
-    eventfd2 = SYS_eventfd2,
-    execve = SYS_execve,
-    exit = SYS_exit,
-    exit_group = SYS_exit_group,
-    faccessat = SYS_faccessat,
-    faccessat2 = SYS_faccessat2,
-    fadvise64 = SYS_fadvise64,
-    fallocate = SYS_fallocate,
-    fcntl = SYS_fcntl,
-    fdatasync = SYS_fdatasync,
-    fstat = SYS_fstat,
-    fstatfs = SYS_fstatfs,
-    fsync = SYS_fsync,
-    ftruncate = SYS_ftruncate,
-    futex = SYS_futex,
-    getcwd = SYS_getcwd,
-    getdents64 = SYS_getdents64,
-    getegid = SYS_getegid,
-    geteuid = SYS_geteuid,
-    getgid = SYS_getgid,
-    getitimer = SYS_getitimer,
-    getpeername = SYS_getpeername,
-    getpid = SYS_getpid,
-    getppid = SYS_getppid,
-    getrandom = SYS_getrandom,
-    getrlimit = SYS_getrlimit,
-    getrusage = SYS_getrusage,
-    getsockname = SYS_getsockname,
-    getsockopt = SYS_getsockopt,
-    gettid = SYS_gettid,
-    gettimeofday = SYS_gettimeofday,
-    getuid = SYS_getuid,
-    ioctl = SYS_ioctl,
-    link = SYS_link,
-    linkat = SYS_linkat,
-    lseek = SYS_lseek,
-    lstat = SYS_lstat,
-    madvise = SYS_madvise,
-    memfd_create = SYS_memfd_create,
-    mkdir = SYS_mkdir,
-    mkdirat = SYS_mkdirat,
-    mmap = SYS_mmap,
-    mprotect = SYS_mprotect,
-    mremap = SYS_mremap,
-    munmap = SYS_munmap,
-    nanosleep = SYS_nanosleep,
-    newfstatat = SYS_newfstatat,
-    open = SYS_open,
-    openat = SYS_openat,
-    openat2 = SYS_openat2,
-    poll = SYS_poll,
-    ppoll = SYS_ppoll,
-    prctl = SYS_prctl,
-    pread64 = SYS_pread64,
-    preadv = SYS_preadv,
-    prlimit64 = SYS_prlimit64,
-    pwrite64 = SYS_pwrite64,
-    pwritev = SYS_pwritev,
-    pwritev2 = SYS_pwritev2,
-    read = SYS_read,
-    readlink = SYS_readlink,
-    readlinkat = SYS_readlinkat,
-    readv = SYS_readv,
-    recvfrom = SYS_recvfrom,
-    recvmmsg = SYS_recvmmsg,
-    recvmsg = SYS_recvmsg,
-    rename = SYS_rename,
-    renameat = SYS_renameat,
-    renameat2 = SYS_renameat2,
-    restart_syscall = SYS_restart_syscall,
-    rmdir = SYS_rmdir,
-    rseq = SYS_rseq,
-    rt_sigaction = SYS_rt_sigaction,
-    rt_sigprocmask = SYS_rt_sigprocmask,
-    rt_sigreturn = SYS_rt_sigreturn,
-    sched_getaffinity = SYS_sched_getaffinity,
-    sched_yield = SYS_sched_yield,
-    sendfile = SYS_sendfile,
-    sendmmsg = SYS_sendmmsg,
-    sendmsg = SYS_sendmsg,
-    sendto = SYS_sendto,
-    set_robust_list = SYS_set_robust_list,
-    set_tid_address = SYS_set_tid_address,
-    setitimer = SYS_setitimer,
-    setsockopt = SYS_setsockopt,
-    shutdown = SYS_shutdown,
-    sigaltstack = SYS_sigaltstack,
-    signalfd4 = SYS_signalfd4,
-    socket = SYS_socket,
-    stat = SYS_stat,
-    statfs = SYS_statfs,
-    statx = SYS_statx,
-    symlink = SYS_symlink,
-    symlinkat = SYS_symlinkat,
-    sysinfo = SYS_sysinfo,
-    tgkill = SYS_tgkill,
-    time = SYS_time,
-    tkill = SYS_tkill,
-    uname = SYS_uname,
-    unlink = SYS_unlink,
-    unlinkat = SYS_unlinkat,
-    utimensat = SYS_utimensat,
-    write = SYS_write,
-    writev = SYS_writev,
+/// These bits of the argument are one of these; the others may be anything.
+const fn bits(argument: u32, mask: u32, values: &'static [u32]) -> Condition {
+    Condition { argument, mask, values }
 }
 
-/// The low half of an argument; numbers and flags have no other.
-const fn low(argument: u32, mask: u32, values: &'static [u32]) -> Only {
-    Only {
-        word: 2 * argument,
-        mask,
-        values,
-    }
+/// None of these bits is set.
+const fn without(argument: u32, mask: u32) -> Condition {
+    bits(argument, mask, &[0])
 }
 
-/// Memory is writable or executable, and never both.
-const WRITE_XOR_EXECUTE: Only = low(2, WRITE | EXECUTE, &[0, WRITE, EXECUTE]);
+// The values of these constants are the same on x86_64 and aarch64.
+
+/// mmap(2): memory is writable or executable, and never both.
+const WRITE_XOR_EXECUTE: Condition = bits(2, WRITE | EXECUTE, &[0, WRITE, EXECUTE]);
 const WRITE: u32 = libc::PROT_WRITE as u32;
 const EXECUTE: u32 = libc::PROT_EXEC as u32;
 
-/// A thread of this process, in no namespace of its own.
+/// clone(2): a thread of this process, in no namespace of its own. (clone3(2) has its flags behind a pointer, where
+/// a filter cannot see them.)
+const A_THREAD: Condition = bits(0, THREAD | libc::CLONE_VFORK as u32 | NAMESPACES, &[THREAD]);
 const THREAD: u32 = libc::CLONE_THREAD as u32;
-const KIND_OF_CHILD: u32 = THREAD | libc::CLONE_VFORK as u32 | NAMESPACES;
 const NAMESPACES: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS
@@ -196,12 +70,11 @@ const NAMESPACES: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET) as u32;
 
+/// The flags of sendto(2) and its kin: TCP fast open connects a socket, which Landlock does not ask about.
 const FAST_OPEN: u32 = libc::MSG_FASTOPEN as u32;
 
-/// `PAGEMAP_SCAN` (`linux/fs.h`): which pages of a guest were written to.
-const PAGEMAP_SCAN: u32 = 0xc060_6610;
-
-/// What non-blocking sockets need, answers by Unix datagrams, the pool of instances, and asking whether something is a terminal.
+/// The requests of ioctl(2): what non-blocking sockets need, answers by Unix datagrams, the pool of instances, and
+/// asking whether a descriptor is a terminal.
 const REQUESTS: &[u32] = &[
     libc::FIONBIO as u32,
     libc::FIONREAD as u32,
@@ -211,8 +84,12 @@ const REQUESTS: &[u32] = &[
     libc::TIOCGWINSZ as u32,
     PAGEMAP_SCAN,
 ];
+/// `linux/fs.h`: which pages of a guest were written to.
+const PAGEMAP_SCAN: u32 = 0xc060_6610;
 
-const INTERNET: Only = low(0, !0, &[libc::AF_INET as u32, libc::AF_INET6 as u32]);
+/// socket(2): the domain.
+const INTERNET: Condition = is(0, &[libc::AF_INET as u32, libc::AF_INET6 as u32]);
+/// socket(2): `SOCK_TYPE_MASK` of `linux/net.h`; the other bits are `SOCK_NONBLOCK` and `SOCK_CLOEXEC`.
 const SOCKET_TYPE: u32 = 0xf;
 const STREAM: u32 = libc::SOCK_STREAM as u32;
 const DATAGRAM: u32 = libc::SOCK_DGRAM as u32;
@@ -241,36 +118,32 @@ pub const ALWAYS: &[Call] = calls![
     rt_sigaction, rt_sigprocmask, rt_sigreturn, sigaltstack, getrandom,
     // With some arguments only.
     mmap: [WRITE_XOR_EXECUTE],
-    // Code is mapped so (`guest/code_memory.rs`): none that was written is ever run.
-    mprotect: [low(2, EXECUTE, &[0])],
-    clone: [low(0, KIND_OF_CHILD, &[THREAD])],
-    // Nothing is connected by being sent something (TCP fast open), which Landlock does not ask about.
-    sendto: [low(3, FAST_OPEN, &[0])],
-    sendmsg: [low(2, FAST_OPEN, &[0])],
-    sendmmsg: [low(3, FAST_OPEN, &[0])],
-    ioctl: [low(1, !0, REQUESTS)],
+    // Code is mapped as executable and never made so: memory that was written is not run.
+    mprotect: [without(2, EXECUTE)],
+    clone: [A_THREAD],
+    sendto: [without(3, FAST_OPEN)],
+    sendmsg: [without(2, FAST_OPEN)],
+    sendmmsg: [without(3, FAST_OPEN)],
+    ioctl: [is(1, REQUESTS)],
     // The names of threads.
-    prctl: [low(0, !0, &[libc::PR_SET_NAME as u32])],
-    // Limits of its own, not of other processes of its user.
-    prlimit64: [low(0, !0, &[0])],
+    prctl: [is(0, &[libc::PR_SET_NAME as u32])],
+    // The limits of this process (0), and of no other one of its user.
+    prlimit64: [is(0, &[0])],
 ];
 
-/// What it takes to connect to addresses (`allow-outbound`).
+/// To connect to addresses (`allow-outbound`). Which TCP ports, is Landlock's to say.
 pub const CONNECT: &[Call] = calls![
-    socket: [INTERNET, low(1, SOCKET_TYPE, &[STREAM])],
+    socket: [INTERNET, bits(1, SOCKET_TYPE, &[STREAM])],
     connect,
     bind,
 ];
 
-/// And to names, which are asked for by UDP.
+/// To connect to names, too, which are resolved by UDP.
 pub const RESOLVE: &[Call] = calls![
-    socket: [INTERNET, low(1, SOCKET_TYPE, &[STREAM, DATAGRAM])],
+    socket: [INTERNET, bits(1, SOCKET_TYPE, &[STREAM, DATAGRAM])],
     connect,
     bind,
 ];
 
-/// What it takes to become the compiler, which inherits the filter.
+/// To become the compiler, which inherits the filter.
 pub const COMPILE: &[Call] = calls![execve, arch_prctl];
-
-/// The kinds of network, and the compiler.
-pub const VARIANTS: [&[&[Call]]; 4] = [&[ALWAYS], &[ALWAYS, CONNECT], &[ALWAYS, RESOLVE], &[ALWAYS, COMPILE]];
