@@ -65,7 +65,7 @@ const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 /// When the lists are wrong: the architecture has no such call, a call is listed twice, a condition allows no value.
 /// Or when they are so long that a conditional jump would have to go further than 255 instructions. The build of the
 /// host fails then.
-pub fn compile(architecture: &Architecture, lists: &[&'static [Call]]) -> Vec<sock_filter> {
+pub fn compile(architecture: &Architecture, lists: &[&[Call]]) -> Vec<sock_filter> {
     let mut allowed = BTreeMap::new();
     for Call { name, conditions } in lists.iter().copied().flatten() {
         let number = architecture.number(name);
@@ -125,6 +125,10 @@ fn is_in(numbers: impl Iterator<Item = u32>) -> Vec<Draft> {
     let mut words = BTreeMap::new();
     for number in numbers {
         *words.entry(number / WORD * WORD).or_insert(0) |= 1 << (number % WORD);
+    }
+    if words.is_empty() {
+        // The next instruction refuses.
+        return Vec::new();
     }
     // Words without bits: before the first, between two, and after the last, up to u32::MAX.
     for first in words.clone().into_keys() {
