@@ -196,7 +196,7 @@ fuzz: ## look for input that breaks what reads it; FUZZ_TIME=60
 	$(foreach target,$(FUZZ_TARGETS),$(call fuzz_target,$(target)))
 
 unit:
-	$(CARGO) test $(LOCKED) -p wasm-sock
+	$(CARGO) test $(LOCKED) -p wasm-sock -p wasm-sock-seccomp
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 
 # FUZZ_TIME is for `noise`, which throws damaged input at the host itself.
