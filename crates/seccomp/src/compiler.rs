@@ -2,7 +2,7 @@
 //! and returns `SECCOMP_RET_ALLOW`, or `SECCOMP_RET_ERRNO` with `EPERM`.
 //!
 //! ```text
-//!     an instruction that the kernel does not evaluate    so that it caches no answers: see below
+//!     an instruction at which the kernel gives up caching answers: see below
 //!     another architecture: refuse
 //!     for each call with conditions:
 //!         is it another one: go on
@@ -120,7 +120,7 @@ fn check(conditions: &[Condition]) -> Vec<Draft> {
 const WORD: u32 = u32::BITS;
 
 /// Allows the call whose number was loaded if it is one of these, or else refuses it. Each of them is a bit in one of
-/// a few words: X becomes the number of the bit, A the word, and the two are shifted against each other.
+/// a few words: X becomes the number of the bit, A the word, and A is shifted right by X.
 fn is_in(numbers: impl Iterator<Item = u32>) -> Vec<Draft> {
     let mut words = BTreeMap::new();
     for number in numbers {

@@ -19,6 +19,7 @@ macro_rules! calls {
     };
 }
 
+/// 64-bit programs of amd64: `AUDIT_ARCH_X86_64`.
 pub const X86_64: Architecture = Architecture {
     name: "x86_64",
     audit: 0xc000_003e,
