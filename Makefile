@@ -196,7 +196,7 @@ fuzz: ## fuzz the parsers; FUZZ_TIME=60
 	$(foreach target,$(FUZZ_TARGETS),$(call fuzz_target,$(target)))
 
 unit:
-	$(CARGO) test $(LOCKED) -p wasm-sock -p wasm-sock-activation -p wasm-sock-config -p wasm-sock-engine
+	$(CARGO) test $(LOCKED) -p wasm-sock $(addprefix -p wasm-sock-,activation config engine seccomp)
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 
 # FUZZ_TIME is for `noise`, which sends mutated input to the host.

@@ -1,20 +1,13 @@
 //! Tells the linker how to lay out the binary that is shipped, and compiles the filters of system calls.
 
-#[path = "src/sandbox/syscalls.rs"]
-mod syscalls;
-
-#[path = "build/filter.rs"]
-mod filter;
-
 use std::fmt::Write;
 use std::path::Path;
 use std::{env, fs};
+use wasm_sock_seccomp::{Architecture, Variant, compile};
 
 fn main() {
     println!("cargo::rerun-if-changed=hot.ld");
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=build");
-    println!("cargo::rerun-if-changed=src/sandbox/syscalls.rs");
     if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
         println!(
             "cargo::rustc-link-arg-bins=-Wl,-T,{}/hot.ld",
@@ -24,14 +17,16 @@ fn main() {
     write_filters();
 }
 
-/// `filters.rs`: an expression, which `sandbox/seccomp.rs` includes.
+/// Writes `filters.rs`, an expression that `sandbox/seccomp.rs` includes: the filter of each variant.
 fn write_filters() {
+    let architecture = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets it");
+    let architecture = Architecture::named(&architecture)
+        .unwrap_or_else(|| panic!("crates/seccomp has no numbers of the system calls of {architecture}"));
     let mut text = String::from("[\n");
-    for variant in syscalls::VARIANTS {
+    for variant in Variant::ALL {
         text.push_str("&[\n");
-        for step in filter::compile(variant) {
-            let filter::Step { code, jt, jf, k } = step;
-            let _ = writeln!(text, "step({code}, {jt}, {jf}, {k}),");
+        for step in compile(&architecture, variant.lists()) {
+            let _ = writeln!(text, "step({}, {}, {}, {}),", step.code, step.jt, step.jf, step.k);
         }
         text.push_str("],\n");
     }

@@ -11,7 +11,6 @@ mod landlock;
 mod needs;
 mod report;
 mod seccomp;
-pub mod syscalls;
 
 use rustix::fs::{Access, access};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};

@@ -1,9 +1,9 @@
 //! `--print-sandbox`: what a host is confined to, in plain words.
 
 use super::needs::{Needs, Use};
-use super::syscalls::{ALWAYS, Call, VARIANTS};
 use super::{landlock, seccomp};
 use std::fmt::{self, Display, Formatter};
+use wasm_sock_seccomp::lists::Call;
 
 impl Display for Needs {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -37,10 +37,9 @@ impl Display for Needs {
             writeln!(f, "  names are asked for by UDP")?;
         }
         writeln!(f, "\nsystem calls (all others fail with EPERM):")?;
-        let lists = VARIANTS[seccomp::variant(self)];
-        writeln!(f, "  {}", names(ALWAYS))?;
-        for list in &lists[1..] {
-            writeln!(f, "  and {}", names(list))?;
+        for (index, list) in seccomp::variant(self).lists().iter().enumerate() {
+            let and = if index == 0 { "" } else { "and " };
+            writeln!(f, "  {and}{}", names(list))?;
         }
         writeln!(f, "  * with some arguments only")
     }
@@ -48,7 +47,7 @@ impl Display for Needs {
 
 fn names(calls: &[Call]) -> String {
     let name = |call: &Call| {
-        let mark = if call.only.is_empty() { "" } else { "*" };
+        let mark = if call.conditions.is_empty() { "" } else { "*" };
         format!("{}{mark}", call.name)
     };
     calls.iter().map(name).collect::<Vec<_>>().join(" ")

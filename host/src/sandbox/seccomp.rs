@@ -1,32 +1,33 @@
-//! The filter of system calls (`seccomp(2)`), one of those that `build.rs` made.
+//! Installs the filter of system calls, seccomp(2): one of those that `build.rs` compiled with `wasm-sock-seccomp`.
 
 use super::needs::Needs;
-use super::syscalls::VARIANTS;
 use libc::{sock_filter, sock_fprog};
 use std::io;
+use wasm_sock_seccomp::Variant;
 
-static FILTERS: [&[sock_filter]; VARIANTS.len()] = include!(concat!(env!("OUT_DIR"), "/filters.rs"));
+/// One for each of [`Variant::ALL`], in that order.
+static FILTERS: [&[sock_filter]; Variant::ALL.len()] = include!(concat!(env!("OUT_DIR"), "/filters.rs"));
 
 const fn step(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
 
-/// Which of [`VARIANTS`] a process needs.
-pub fn variant(needs: &Needs) -> usize {
-    match (&needs.compiler, needs.ports.is_empty(), needs.names) {
-        (Some(_), ..) => 3,
-        (None, true, _) => 0,
-        (None, false, false) => 1,
-        (None, false, true) => 2,
+/// The smallest filter with which a process can do what it is for.
+pub fn variant(needs: &Needs) -> Variant {
+    if needs.compiler.is_some() {
+        return Variant::Compile;
     }
+    Variant::to_serve(!needs.ports.is_empty(), needs.names)
 }
 
-/// Filters the system calls of this thread, and of those it starts.
+/// Filters the system calls of this thread, and of those it starts (`SECCOMP_SET_MODE_FILTER`, which needs
+/// `no_new_privs`).
 ///
 /// # Errors
-/// What the kernel cannot do.
+/// Says that they are not filtered, and why: the kernel was built without `CONFIG_SECCOMP_FILTER`, or a filter that
+/// this process runs under refuses seccomp(2).
 pub fn restrict(needs: &Needs) -> Result<(), String> {
-    let filter = FILTERS[variant(needs)];
+    let filter = FILTERS[variant(needs) as usize];
     let program = sock_fprog {
         len: filter.len() as libc::c_ushort,
         filter: filter.as_ptr().cast_mut(),

@@ -1,0 +1,192 @@
+//! Every filter, run for every number of a system call, against what the lists say; and what the lists are to say.
+
+mod interpreter;
+mod meaning;
+mod program;
+
+use interpreter::{Data, run};
+use libc::sock_filter;
+use std::iter;
+use wasm_sock_seccomp::lists::{Call, Condition};
+use wasm_sock_seccomp::{Architecture, Variant, compile};
+
+const X86_64: Architecture = Architecture::ALL[0];
+
+/// `AUDIT_ARCH_X86_64`.
+const OWN: u32 = 0xc000_003e;
+/// `__X32_SYSCALL_BIT`.
+const X32: u32 = 0x4000_0000;
+/// `SECCOMP_RET_ALLOW`.
+const ALLOW: u32 = 0x7fff_0000;
+/// `SECCOMP_RET_ERRNO` with `EPERM`.
+const REFUSE: u32 = 0x0005_0001;
+
+/// The kernel has less than 500 calls (`NR_syscalls`).
+const MOST_NUMBERS: u32 = 600;
+
+/// Arguments that no filter is to care about, but where it has a condition.
+const ARGUMENTS: [[u64; 6]; 3] = [
+    [0; 6],
+    [u64::MAX; 6],
+    [0x0123_4567_89ab_cdef, 2, 0xffff_ffff_0000_0000, 4, 0x8000_0000, 1 << 40],
+];
+
+fn filter(variant: Variant) -> Vec<sock_filter> {
+    compile(&X86_64, variant.lists())
+}
+
+/// What the lists say, looked up in the simplest way.
+struct Model(Vec<(u32, &'static [Condition])>);
+
+impl Model {
+    fn new(lists: &[&[Call]]) -> Self {
+        let calls = lists.iter().copied().flatten();
+        let entry = |call: &Call| (X86_64.number(call.name).unwrap(), call.conditions);
+        Self(calls.map(entry).collect())
+    }
+
+    fn answer(&self, data: &Data) -> u32 {
+        let holds = |condition: &Condition| {
+            let argument = data.arguments[condition.argument as usize] as u32;
+            condition.values.contains(&(argument & condition.mask))
+        };
+        let call = self.0.iter().find(|(number, _)| *number == data.number);
+        let is_allowed = call.is_some_and(|(_, conditions)| conditions.iter().all(holds));
+        if data.architecture == OWN && is_allowed {
+            ALLOW
+        } else {
+            REFUSE
+        }
+    }
+
+    #[track_caller]
+    fn compare(&self, program: &[sock_filter], data: &Data) {
+        assert_eq!(run(program, data), self.answer(data), "{data:x?}");
+    }
+
+    /// Numbers that are taken for listed ones by a filter that forgets a bit of them.
+    fn neighbours(&self) -> impl Iterator<Item = u32> {
+        let bits = |number: u32| (0..u32::BITS).map(move |bit| number ^ 1 << bit);
+        self.0.iter().flat_map(move |(number, _)| bits(*number))
+    }
+}
+
+fn call(number: u32, arguments: [u64; 6]) -> Data {
+    Data {
+        number,
+        architecture: OWN,
+        instruction_pointer: 0x0040_1234_5678_9abc,
+        arguments,
+    }
+}
+
+/// Every number that a kernel has, each with the bit of x32, too, and what lies at the edges of 32 bits.
+fn numbers() -> impl Iterator<Item = u32> {
+    let edges = (0..u32::BITS).map(|bit| 1 << bit);
+    let edges = edges.flat_map(|edge: u32| [edge - 1, edge, edge + 1, !edge, edge.wrapping_neg()]);
+    let x32 = (0..=MOST_NUMBERS).map(|number| number | X32);
+    (0..=MOST_NUMBERS).chain(x32).chain(edges).chain([u32::MAX])
+}
+
+/// Ours first, and then others: i386, which the same kernel runs, arm, aarch64, and all that differ in a bit.
+fn architectures() -> impl Iterator<Item = u32> {
+    let others = [0x4000_0003, 0x4000_0028, 0xc000_00b7, 0, u32::MAX];
+    let neighbours = (0..u32::BITS).map(|bit| OWN ^ 1 << bit);
+    iter::once(OWN).chain(others).chain(neighbours)
+}
+
+#[test]
+fn every_number_is_answered_as_the_lists_say_and_other_architectures_are_refused() {
+    for variant in Variant::ALL {
+        let (program, model) = (filter(variant), Model::new(variant.lists()));
+        for number in numbers().chain(model.neighbours()) {
+            for arguments in ARGUMENTS {
+                model.compare(&program, &call(number, arguments));
+            }
+        }
+        for (architecture, number) in architectures().flat_map(|it| numbers().map(move |number| (it, number))) {
+            let data = Data {
+                architecture,
+                ..call(number, ARGUMENTS[0])
+            };
+            model.compare(&program, &data);
+        }
+    }
+}
+
+/// Values at and around those that a condition allows: each bit is another one, and what is not masked is set.
+/// Each comes with several upper halves.
+fn candidates(condition: &Condition) -> Vec<u64> {
+    let mut lower = vec![0, 1, u32::MAX, condition.mask, !condition.mask];
+    for value in condition.values {
+        lower.extend([*value, value.wrapping_sub(1), value.wrapping_add(1)]);
+        lower.push(value | !condition.mask);
+        lower.extend((0..u32::BITS).map(|bit| value ^ 1 << bit));
+    }
+    let uppers = [0, 1, 0x8000_0000, 0xdead_beef, u64::from(u32::MAX)];
+    let with = |upper: u64| lower.iter().map(move |lower| upper << 32 | u64::from(*lower));
+    uppers.into_iter().flat_map(with).collect()
+}
+
+/// The same call with each of these as one of its arguments.
+fn with_each(data: &Data, argument: u32, values: &[u64]) -> Vec<Data> {
+    let mut calls = vec![*data; values.len()];
+    for (call, value) in calls.iter_mut().zip(values) {
+        call.arguments[argument as usize] = *value;
+    }
+    calls
+}
+
+#[test]
+fn conditions_hold_at_their_values_and_not_around_them_whatever_the_upper_halves_are() {
+    for variant in Variant::ALL {
+        let (program, model) = (filter(variant), Model::new(variant.lists()));
+        for (number, conditions) in model.0.iter().filter(|(_, conditions)| !conditions.is_empty()) {
+            // All combinations, where there are several conditions.
+            let mut calls = Vec::from(ARGUMENTS.map(|arguments| call(*number, arguments)));
+            for condition in *conditions {
+                let values = candidates(condition);
+                let each = calls.iter().map(|data| with_each(data, condition.argument, &values));
+                calls = each.flatten().collect();
+            }
+            for data in calls {
+                model.compare(&program, &data);
+            }
+        }
+    }
+}
+
+/// The compiler is right about lists that are not ours, too: one is changed some day.
+#[test]
+fn other_lists_are_compiled_as_they_say() {
+    let all: Vec<Call> = Variant::Resolve.lists().concat();
+    let mut lists = vec![Vec::new()];
+    for at in 0..all.len() {
+        lists.push(vec![all[at]]);
+        lists.push(all[..at].to_vec());
+        lists.push([&all[..at], &all[at + 1..]].concat());
+    }
+    for conditional in [false, true] {
+        let mut list = all.clone();
+        list.retain(|call| call.conditions.is_empty() != conditional);
+        lists.push(list);
+    }
+    for list in lists {
+        let (program, model) = (compile(&X86_64, &[&list]), Model::new(&[&list]));
+        for number in numbers() {
+            model.compare(&program, &call(number, ARGUMENTS[0]));
+        }
+    }
+}
+
+#[test]
+fn a_host_gets_the_smallest_filter_that_it_can_serve_with() {
+    assert_eq!(Variant::to_serve(false, false), Variant::Serve);
+    assert_eq!(Variant::to_serve(false, true), Variant::Serve);
+    assert_eq!(Variant::to_serve(true, false), Variant::Connect);
+    assert_eq!(Variant::to_serve(true, true), Variant::Resolve);
+    // The host has its filters in an array.
+    for (index, variant) in Variant::ALL.into_iter().enumerate() {
+        assert_eq!(variant as usize, index);
+    }
+}

@@ -1,0 +1,139 @@
+//! What the conditions in the lists are there for, in numbers of the kernel's headers.
+
+use super::interpreter::run;
+use super::{ALLOW, REFUSE, X86_64, call, filter};
+use wasm_sock_seccomp::Variant::{self, Compile, Connect, Resolve, Serve};
+
+/// The call is allowed by these variants, and by no others, whatever the upper halves of its arguments are.
+#[track_caller]
+fn expect(variants: &[Variant], name: &str, arguments: &[(usize, u32)]) {
+    let number = X86_64.number(name).unwrap();
+    for variant in Variant::ALL {
+        let expected = if variants.contains(&variant) { ALLOW } else { REFUSE };
+        for upper in [0, 1, 0xdead_beef, u32::MAX] {
+            let mut values = [u64::from(upper) << 32; 6];
+            for (index, value) in arguments {
+                values[*index] |= u64::from(*value);
+            }
+            let answer = run(&filter(variant), &call(number, values));
+            assert_eq!(answer, expected, "{variant:?}: {name} {values:x?}");
+        }
+    }
+}
+
+#[track_caller]
+fn allowed(name: &str, arguments: &[(usize, u32)]) {
+    expect(&Variant::ALL, name, arguments);
+}
+
+#[track_caller]
+fn refused(name: &str, arguments: &[(usize, u32)]) {
+    expect(&[], name, arguments);
+}
+
+const READ: u32 = 1;
+const WRITE: u32 = 2;
+const EXECUTE: u32 = 4;
+/// `PROT_GROWSDOWN`.
+const GROWS_DOWN: u32 = 0x0100_0000;
+
+#[test]
+fn memory_is_writable_or_executable_and_is_not_made_executable() {
+    for other in [0, READ, GROWS_DOWN, READ | GROWS_DOWN] {
+        allowed("mmap", &[(2, other)]);
+        allowed("mmap", &[(2, other | WRITE)]);
+        allowed("mmap", &[(2, other | EXECUTE)]);
+        refused("mmap", &[(2, other | WRITE | EXECUTE)]);
+        allowed("mprotect", &[(2, other)]);
+        allowed("mprotect", &[(2, other | WRITE)]);
+        refused("mprotect", &[(2, other | EXECUTE)]);
+        refused("mprotect", &[(2, other | WRITE | EXECUTE)]);
+    }
+}
+
+#[test]
+fn threads_are_made_and_neither_processes_nor_namespaces() {
+    // musl's pthread_create(3): CLONE_VM | FS | FILES | SIGHAND | THREAD | SYSVSEM | SETTLS | PARENT_SETTID |
+    // CHILD_CLEARTID | DETACHED.
+    let thread = 0x007d_0f00;
+    allowed("clone", &[(0, thread)]);
+    // SIGCHLD: fork(2). And CLONE_VM | CLONE_VFORK: vfork(2).
+    refused("clone", &[(0, 17)]);
+    refused("clone", &[(0, 17 | 0x100 | 0x4000)]);
+    refused("clone", &[(0, thread | 0x4000)]);
+    // NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
+    for namespace in [1 << 17, 1 << 25, 1 << 26, 1 << 27, 1 << 28, 1 << 29, 1 << 30] {
+        refused("clone", &[(0, thread | namespace)]);
+        refused("clone", &[(0, namespace)]);
+    }
+}
+
+#[test]
+fn nothing_is_connected_by_being_sent_something() {
+    const FAST_OPEN: u32 = 0x2000_0000;
+    // MSG_DONTWAIT | MSG_NOSIGNAL.
+    let usual = 0x40 | 0x4000;
+    for (name, flags) in [("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)] {
+        allowed(name, &[(flags, 0)]);
+        allowed(name, &[(flags, usual)]);
+        allowed(name, &[(flags, !FAST_OPEN)]);
+        refused(name, &[(flags, FAST_OPEN)]);
+        refused(name, &[(flags, usual | FAST_OPEN)]);
+    }
+}
+
+#[test]
+fn sockets_are_made_by_those_that_connect_and_for_the_internet_only() {
+    let (stream, datagram) = (1, 2);
+    // SOCK_NONBLOCK, SOCK_CLOEXEC.
+    for flags in [0, 0x800, 0x8_0000, 0x8_0800] {
+        for internet in [2, 10] {
+            expect(&[Connect, Resolve], "socket", &[(0, internet), (1, stream | flags)]);
+            expect(&[Resolve], "socket", &[(0, internet), (1, datagram | flags)]);
+            // SOCK_RAW, SOCK_RDM, SOCK_SEQPACKET, SOCK_DCCP, SOCK_PACKET.
+            for kind in [0, 3, 4, 5, 6, 10, 15] {
+                refused("socket", &[(0, internet), (1, kind | flags)]);
+            }
+        }
+        // AF_UNIX, AF_NETLINK, AF_PACKET, AF_ALG, AF_VSOCK and what is between.
+        for domain in [0, 1].into_iter().chain(3..10).chain(11..50) {
+            refused("socket", &[(0, domain), (1, stream | flags)]);
+            refused("socket", &[(0, domain), (1, datagram | flags)]);
+        }
+    }
+    expect(&[Connect, Resolve], "connect", &[]);
+    expect(&[Connect, Resolve], "bind", &[]);
+}
+
+#[test]
+fn a_terminal_is_asked_and_not_typed_into() {
+    // TCGETS, TIOCOUTQ, TIOCGWINSZ, FIONREAD, FIONBIO, FIOCLEX, PAGEMAP_SCAN.
+    for request in [0x5401, 0x5411, 0x5413, 0x541b, 0x5421, 0x5451, 0xc060_6610] {
+        allowed("ioctl", &[(1, request)]);
+    }
+    // TCSETS, TIOCSCTTY, TIOCSTI, TIOCLINUX, TIOCCONS, TIOCSETD; PROCMAP_QUERY.
+    for request in [0x5402, 0x540e, 0x5412, 0x541c, 0x541d, 0x5423, 0xc068_6611] {
+        refused("ioctl", &[(1, request)]);
+    }
+}
+
+#[test]
+fn a_process_names_its_threads_and_changes_nothing_else_of_itself() {
+    // PR_SET_NAME.
+    allowed("prctl", &[(0, 15)]);
+    // PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_MM, PR_SET_NO_NEW_PRIVS,
+    // PR_SET_PTRACER.
+    for option in [1, 4, 22, 24, 35, 38, 0x5961_6d61] {
+        refused("prctl", &[(0, option)]);
+    }
+    allowed("prlimit64", &[(0, 0)]);
+    refused("prlimit64", &[(0, 1)]);
+    refused("prlimit64", &[(0, u32::MAX)]);
+}
+
+#[test]
+fn a_program_is_run_by_what_becomes_the_compiler_only() {
+    expect(&[Compile], "execve", &[]);
+    expect(&[Compile], "arch_prctl", &[]);
+    expect(&[Serve, Connect, Resolve, Compile], "read", &[]);
+}
