@@ -1,12 +1,26 @@
 //! CPU time: how much of it a guest has used, whether it computes, and when it is too much.
 //!
-//! Guests run on one thread. A guest that computes for longer than a [`QUANTUM`] is interrupted ([`super::ticks`])
-//! and goes on in a second thread (`runtime/turns.rs`).
+//! Guests run on one thread, a slice after the other: a slice lasts from one `poll` to its return. Most guests answer
+//! within microseconds, so the first slices are measured with the cheap clock, which also counts what other processes
+//! took. What is known of a guest is its [`Pace`]:
+//!
+//! ```text
+//!            slice < QUANTUM          slice < QUANTUM              (for good)
+//!             +---------+              +---------+                 +---------+
+//!             v         |              v         |                 v         |
+//!   begins -> Brief ----+--> ... ---> Suspect ---+--> ... ----> Computing ---+
+//!             wall clock  slice >=     CPU clock    slice >=     CPU clock
+//!                         QUANTUM                   QUANTUM
+//! ```
+//!
+//! A guest whose pace is `Computing` goes on in a second thread, where such guests take turns (`runtime/turns.rs`). One
+//! whose instance is large begins there ([`LARGE`]), and so does one of a handler whose guests could not be interrupted
+//! of late ([`History`]).
 
 use super::ticks::{FIRST_TICK, Slot, enter, leave, now};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -45,11 +59,38 @@ impl History {
     }
 }
 
+/// How a guest uses the processor, as far as that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// All of its slices were shorter than a [`QUANTUM`], measured by the wall clock.
+    Brief,
+    /// One of them seemed long. From here on the CPU clock measures them.
+    Suspect,
+    /// One of them was long by the CPU clock, too.
+    Computing,
+}
+
+impl Pace {
+    const ALL: [Self; 3] = [Self::Brief, Self::Suspect, Self::Computing];
+
+    /// The pace after one more slice, measured by the clock of this pace.
+    fn after(self, slice: Duration) -> Self {
+        match self {
+            _ if slice < QUANTUM => self,
+            Self::Brief => Self::Suspect,
+            Self::Suspect | Self::Computing => Self::Computing,
+        }
+    }
+
+    /// Does the CPU clock of the thread measure its slices? Reading it takes a system call.
+    fn is_exact(self) -> bool {
+        self != Self::Brief
+    }
+}
+
 /// What one guest has used.
 ///
-/// Slices shorter than a quantum are measured by the wall clock, which reads too much when the
-/// machine is busy with others; what comes after the first tick of a slice is exact. From its first long slice
-/// on all of a guest's time is, and a second one shows that it computes.
+/// What comes after the first tick of a slice is exact, whatever its [`Pace`].
 pub struct Meter {
     /// That of its handler.
     history: Arc<History>,
@@ -59,10 +100,17 @@ pub struct Meter {
     used: AtomicU64,
     /// What its clock said at the beginning of the slice that runs now.
     since: AtomicU64,
-    /// Has it had a slice that seemed long?
-    is_exact: AtomicBool,
-    /// Did it compute for longer than a quantum?
-    long_running: AtomicBool,
+    /// A [`Pace`].
+    pace: AtomicU8,
+}
+
+/// What is believed of a slice by the wall clock, which also counts what other processes took: as long as it takes to
+/// the first tick, and what the thread has used since (`since_tick`).
+fn believed(slice: Duration, since_tick: impl FnOnce() -> Duration) -> Duration {
+    match slice <= FIRST_TICK {
+        true => slice,
+        false => slice.min(FIRST_TICK + since_tick()),
+    }
 }
 
 /// An instance that takes so many bytes, or to which so many are copied, is made where guests compute.
@@ -85,25 +133,30 @@ impl Meter {
 
     /// The meter of a guest of the handler with this history, whose instance takes so much.
     pub fn new(history: Arc<History>, cost: InstanceCost) -> Arc<Self> {
-        let is_large = cost.held > LARGE || cost.copied > LARGE_COPY;
+        let pace = match cost.held > LARGE || cost.copied > LARGE_COPY {
+            true => Pace::Computing,
+            false => Pace::Brief,
+        };
         Arc::new(Self {
             history,
             limit: OnceLock::new(),
             used: AtomicU64::new(0),
             since: AtomicU64::new(0),
-            is_exact: AtomicBool::new(is_large),
-            long_running: AtomicBool::new(is_large),
+            pace: AtomicU8::new(pace as u8),
         })
     }
 
-    /// How long the slice that runs now has run. No more is believed of the wall clock than it takes to the
-    /// first tick.
+    fn pace(&self) -> Pace {
+        Pace::ALL[usize::from(self.pace.load(Relaxed))]
+    }
+
+    /// How long the slice that runs now has run.
     fn slice(&self, exact: bool) -> Duration {
         let slice = Duration::from_nanos(now(exact).saturating_sub(self.since.load(Relaxed)));
-        if exact || slice <= FIRST_TICK {
-            return slice;
+        match exact {
+            true => slice,
+            false => believed(slice, Slot::since_tick),
         }
-        slice.min(FIRST_TICK + Slot::since_tick())
     }
 
     /// Bounds the CPU time of all of the guest's life. Done once.
@@ -125,8 +178,7 @@ impl Meter {
 
     /// Called on the guest's thread, while it runs.
     pub fn tick(&self) -> Turn {
-        let exact = self.is_exact.load(Relaxed);
-        let slice = self.slice(exact);
+        let slice = self.slice(self.pace().is_exact());
         if let Some(limit) = self.exceeded_with(slice) {
             Turn::Exceeded(limit)
         } else if slice >= QUANTUM {
@@ -138,12 +190,12 @@ impl Meter {
 
     /// Does it compute, or is it likely to?
     pub fn is_long_running(&self) -> bool {
-        self.long_running.load(Relaxed) || self.history.is_late()
+        self.pace() == Pace::Computing || self.history.is_late()
     }
 
     fn begin(&self) -> bool {
         Slot::begin();
-        let exact = self.is_exact.load(Relaxed);
+        let exact = self.pace().is_exact();
         self.since.store(now(exact), Relaxed);
         exact
     }
@@ -151,8 +203,7 @@ impl Meter {
     fn end(&self, exact: bool) {
         let slice = self.slice(exact);
         if slice >= QUANTUM {
-            self.is_exact.store(true, Relaxed);
-            self.long_running.fetch_or(exact, Relaxed);
+            self.pace.store(self.pace().after(slice) as u8, Relaxed);
             self.history.add(slice, exact);
         }
         self.used.fetch_add(slice.as_nanos() as u64, Relaxed);
@@ -186,5 +237,74 @@ impl<F: Future> Future for Metered<F> {
         leave();
         self.meter.end(exact);
         poll
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_guest_computes_when_a_second_slice_is_long_by_the_exact_clock() {
+        let mut pace = Pace::Brief;
+        for (slice, after) in [
+            (MS / 2, Pace::Brief),
+            (MS, Pace::Suspect),
+            (MS / 2, Pace::Suspect),
+            (2 * MS, Pace::Computing),
+            (MS / 2, Pace::Computing),
+        ] {
+            pace = pace.after(slice);
+            assert_eq!(pace, after, "after {slice:?}");
+        }
+        assert!(!Pace::Brief.is_exact() && Pace::Suspect.is_exact());
+    }
+
+    #[test]
+    fn of_the_wall_clock_no_more_is_believed_than_the_first_tick_and_what_was_used_since() {
+        assert_eq!(believed(3 * MS, || unreachable!()), 3 * MS);
+        // The machine was busy with others for 90 ms.
+        assert_eq!(believed(100 * MS, || 6 * MS), FIRST_TICK + 6 * MS);
+        assert_eq!(believed(5 * MS, || 6 * MS), 5 * MS);
+    }
+
+    fn meter(cost: InstanceCost) -> Arc<Meter> {
+        Meter::new(Arc::default(), cost)
+    }
+
+    #[test]
+    fn a_large_instance_begins_among_those_that_compute() {
+        let cost = |held, copied| InstanceCost { held, copied };
+        assert!(!meter(cost(LARGE, LARGE_COPY)).is_long_running());
+        assert!(meter(cost(LARGE + 1, 0)).is_long_running());
+        assert!(meter(cost(0, LARGE_COPY + 1)).is_long_running());
+    }
+
+    #[test]
+    fn a_slice_that_could_not_be_interrupted_is_remembered_of_the_handler() {
+        let history = Arc::new(History::default());
+        let meter = Meter::new(history.clone(), InstanceCost::default());
+        history.add(FIRST_LATE - MS, false);
+        history.add(LATE - MS, true);
+        assert!(!meter.is_long_running());
+        history.add(LATE, true);
+        assert!(meter.is_long_running());
+        assert!(
+            !self::meter(InstanceCost::default()).is_long_running(),
+            "of another handler"
+        );
+    }
+
+    #[test]
+    fn the_limit_counts_the_slice_that_runs() {
+        let meter = meter(InstanceCost::default());
+        assert_eq!(meter.exceeded_with(100 * MS), None, "no limit");
+        meter.bound(|| Some(10 * MS));
+        assert_eq!(meter.exceeded_with(10 * MS), None);
+        assert_eq!(meter.exceeded_with(11 * MS), Some(10 * MS));
+        meter.used.store((11 * MS).as_nanos() as u64, Relaxed);
+        assert_eq!(meter.exceeded(), Some(10 * MS));
     }
 }

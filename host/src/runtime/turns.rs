@@ -1,5 +1,23 @@
 //! Preemption: guests that compute take turns in a thread of their own, so that those that only answer never wait
 //! for them.
+//!
+//! ```text
+//!   thread of the connection              thread "long-running"
+//!   ------------------------              ---------------------
+//!   poll the guest  --- it ends -------------------------------------> End
+//!     |       ^
+//!     |       +--- it waits, and is brief (limits/cpu.rs)
+//!     |
+//!     +--- it computes, or is likely to --> poll the guest, holding TURN --- it ends ---> End
+//!     |                                       |        ^
+//!     |                                       +--------+ it waits, or was interrupted: the next has its turn
+//!     |
+//!     +--- more CPU time than it may use (here and there) ------------> End::Trap
+//! ```
+//!
+//! A guest never goes back. When the host leaves, [`stop_turns`] keeps the second thread from polling any guest again:
+//! it may have begun in an event loop that is about to be shut down, and its timers, which belong to that, panic after
+//! it.
 
 use super::outcome::{CpuTimeExceeded, End};
 use crate::allocator;
@@ -15,8 +33,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-/// Polls the guest here until it turns out, or is known, to be one that computes, and lets it go on among its
-/// like from then on.
+/// Polls the guest in this thread until it turns out, or is known, to be one that computes, and in the other thread
+/// from then on.
 pub async fn take_turns<F>(mut guest: Metered<F>, meter: Arc<Meter>) -> End
 where
     F: Future<Output = End> + Send + 'static,
@@ -73,8 +91,7 @@ const LAST_TURN: Duration = Duration::from_secs(1);
 /// How often it is looked for.
 const CLOSE_LOOK: Duration = Duration::from_micros(100);
 
-/// Gives guests that compute no more turns. Called before event loops are shut down: a guest may have
-/// begun in one of them, and its timers, which belong to that, panic after it.
+/// Gives guests that compute no more turns. Called before event loops are shut down.
 pub fn stop_turns() {
     NO_MORE_TURNS.store(true, SeqCst);
     let deadline = Instant::now() + LAST_TURN;
@@ -109,4 +126,58 @@ fn long_running() -> Handle {
         receiver.recv().ok()
     });
     thread.clone().unwrap_or_else(Handle::current)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::start_ticks;
+    use std::hint;
+    use wasm_sock_engine::{InstanceCost, Support};
+    use wasmtime::Engine;
+
+    /// How a future ends that takes these slices of CPU time, one a poll, with this limit.
+    fn end_of(slices: &[u64], limit: Option<Duration>) -> End {
+        // Handles the signal of the clock.
+        let engine = Engine::new(&wasm_sock_engine::config(Support::PLAIN)).unwrap();
+        let _ticks = start_ticks(&engine);
+        let mut slices = slices.to_vec().into_iter();
+        let guest = poll_fn(move |context| {
+            let Some(slice) = slices.next() else {
+                let thread = std::thread::current();
+                return Poll::Ready(End::Trap(thread.name().unwrap_or_default().to_owned()));
+            };
+            let until = Instant::now() + Duration::from_millis(slice);
+            while Instant::now() < until {
+                hint::spin_loop();
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        });
+        let meter = Meter::new(Arc::default(), InstanceCost::default());
+        meter.bound(move || limit);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(take_turns(Metered::new(guest, meter.clone()), meter))
+    }
+
+    #[test]
+    fn a_guest_that_answers_ends_in_the_thread_where_it_began() {
+        let End::Trap(thread) = end_of(&[0, 0, 0], None) else {
+            panic!()
+        };
+        assert_ne!(thread, "long-running");
+    }
+
+    #[test]
+    fn a_guest_that_computes_goes_on_in_the_other_thread() {
+        // By the CPU clock, so that it is long on a busy machine, too.
+        assert_eq!(end_of(&[20; 6], None), End::Trap("long-running".into()));
+    }
+
+    #[test]
+    fn a_guest_that_waits_after_it_has_used_up_its_cpu_time_is_ended() {
+        let limit = Duration::from_millis(10);
+        let expected = CpuTimeExceeded { limit }.to_string();
+        assert_eq!(end_of(&[20; 20], Some(limit)), End::Trap(expected));
+    }
 }
