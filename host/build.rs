@@ -6,11 +6,11 @@ use std::{env, fs};
 use wasm_sock_seccomp::{Architecture, Variant, compile};
 
 fn main() {
-    println!("cargo::rerun-if-changed=hot.ld");
+    println!("cargo::rerun-if-changed=pgo/hot.ld");
     println!("cargo::rerun-if-changed=build.rs");
     if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
         println!(
-            "cargo::rustc-link-arg-bins=-Wl,-T,{}/hot.ld",
+            "cargo::rustc-link-arg-bins=-Wl,-T,{}/pgo/hot.ld",
             env!("CARGO_MANIFEST_DIR")
         );
     }
