@@ -1,6 +1,8 @@
 //! A `.cwasm` is native code: whether it may be loaded, and loading it.
 
+use super::error::{Distrust, LoadError};
 use crate::runtime::{Code, Engines};
+use crate::sandbox;
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, ResolveFlags, memfd_create, openat2, sendfile};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -8,30 +10,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::LazyLock;
-use thiserror::Error;
 
 /// The sticky bit: in such a directory nobody replaces files of others (`inode(7)`).
 const STICKY: u32 = 0o1000;
 
 /// Write permission for the group or for others.
 const OTHERS_WRITE: u32 = 0o022;
-
-/// Why native code is not trusted: somebody else could have written it.
-#[derive(Debug, Error)]
-pub enum Distrust {
-    #[error(
-        "{path} belongs to user {owner}, who is neither root nor user {us} that the host runs as (`chown root {path}`)"
-    )]
-    Owner { path: PathBuf, owner: u32, us: u32 },
-    #[error(
-        "{path} is a symbolic link of user {owner}, who is neither root nor user {us} that the host runs as (`chown -h root {path}`)"
-    )]
-    Link { path: PathBuf, owner: u32, us: u32 },
-    #[error("{path} can be written by others than its owner (`chmod go-w {path}`)")]
-    Writable { path: PathBuf },
-    #[error("cannot tell who may write {path}: {error}")]
-    Unknown { path: PathBuf, error: io::Error },
-}
 
 /// Opens a file. Also tells whether its name is where it lies: no symbolic link led to it.
 ///
@@ -193,4 +177,27 @@ unsafe fn deserialize(engines: &Engines, file: File) -> wasmtime::Result<(Code, 
         }
     }
     Err(first_error.expect("there are engines"))
+}
+
+/// Opens a file that only root or we can have written.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn open_trusted(path: &Path) -> Result<File, LoadError> {
+    let path_buf = || path.to_owned();
+    let (file, is_straight) = open(path).map_err(|error| unreadable(path, error))?;
+    check_trust(&file, path, is_straight).map_err(|reason| LoadError::Distrusted {
+        path: path_buf(),
+        reason,
+    })?;
+    Ok(file)
+}
+
+/// Why a file that cannot be opened cannot be read.
+pub fn unreadable(path: &Path, error: io::Error) -> LoadError {
+    let path = path.to_owned();
+    if sandbox::refuses(&path, &error) {
+        return LoadError::Outdated { path };
+    }
+    LoadError::Unreadable { path, error }
 }

@@ -1,8 +1,8 @@
 //! What is kept for the next start: modules that were compiled because only a `.wasm` was there, and
 //! copies of artifacts that lie elsewhere, where they may be changed in place.
 
+use super::artifact::open_trusted;
 use super::files::{FRESH, FileStamp};
-use super::load::open_trusted;
 use rustix::fs::{Access, access};
 use sha2::{Digest, Sha256};
 use std::env;

@@ -15,8 +15,9 @@
 //!
 //! Where nothing changes, the files are looked at (`stat(2)`) at most once in STAT_CACHE_TTL (1 ms).
 
+use super::error::LoadError;
 use super::files::{FRESH, Files, Stamp};
-use super::load::{self, Compiled, LoadError};
+use super::load::{self, Compiled};
 use crate::journal::{self, Level};
 use crate::runtime::{Code, Engines, Program};
 use crate::sync::lock;

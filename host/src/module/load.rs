@@ -1,63 +1,24 @@
 //! Loading a module: the artifact if it may be used, else the `.wasm`, compiled.
 
-use super::artifact::{self as native, Distrust};
+use super::artifact::{self as native, open_trusted, unreadable};
 use super::cache::Cache;
+use super::compile_process::{CompileProcess, Failure};
 use super::compiler;
-use super::files::{FileStamp, Files};
-use super::keeper::{Failure, Keeper};
+use super::error::{LoadError, NO_MODULE, WASM_MAGIC};
+use super::files::FileStamp;
+
 use crate::runtime::{Code, Engines};
 use crate::sandbox::{self, OUTDATED_REASON};
 use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use thiserror::Error;
-
-/// What every WebAssembly binary begins with.
-pub const WASM_MAGIC: &[u8] = b"\0asm";
-
-/// What is said of a file that does not begin so.
-pub const NO_MODULE: &str =
-    "it is not a WebAssembly module: it does not begin with \"\\0asm\" (is the build finished?)";
 
 /// Where a host that has confined itself gets compiled modules from.
 #[derive(Clone)]
 pub struct Compiled {
     pub cache: Option<Cache>,
     /// `None`: nothing was to be compiled when it confined itself.
-    pub keeper: Option<Arc<Keeper>>,
-}
-
-/// Why a module could not be loaded, and what to do.
-#[derive(Debug, Error)]
-pub enum LoadError {
-    #[error("no module: neither {} nor {} is there (put one of them there, or name another with `module =` or --module)", .0.cwasm.display(), .0.wasm.display())]
-    Missing(Files),
-    #[error("cannot read {}: {error} (the user of the service must be able to: `chmod a+r`, and `a+x` for the folders above it)", path.display())]
-    Unreadable { path: PathBuf, error: io::Error },
-    #[error("cannot read {}: {OUTDATED_REASON}", path.display())]
-    Outdated { path: PathBuf },
-    #[error("{} is not loaded: {reason}", path.display())]
-    Distrusted { path: PathBuf, reason: Distrust },
-    #[error("{} cannot be used: {reason} (make it anew with `wasm-sock compile {}`)", path.display(), path.with_extension("wasm").display())]
-    Unusable { path: PathBuf, reason: String },
-    #[error("{} cannot be used: {reason}", path.display())]
-    NotCompiled { path: PathBuf, reason: String },
-    #[error("{} cannot be used: {reason}", path.display())]
-    NotLinked { path: PathBuf, reason: String },
-    #[error("{0}")]
-    NoFile(String),
-    #[error("no thread to load the module in: {0} (raise TasksMax= in the service)")]
-    NoThread(io::Error),
-    #[error("the thread that loaded the module is gone")]
-    Lost,
-}
-
-impl LoadError {
-    /// Is this what half a file looks like?
-    pub fn is_about_content(&self) -> bool {
-        matches!(self, Self::Unusable { .. } | Self::NotCompiled { .. })
-    }
+    pub compile_process: Option<Arc<CompileProcess>>,
 }
 
 /// Loads an artifact, after asking who could have written it. Its copy in a `cache` can be mapped as it is, which
@@ -96,28 +57,6 @@ fn entry(engines: &Engines, path: &Path) -> Result<(Code, File), LoadError> {
 fn mapped(engines: &Engines, file: &File) -> wasmtime::Result<(Code, File)> {
     let mapped = native::map(engines, file.try_clone()?);
     mapped.or_else(|error| native::load(engines, file).map_err(|_| error))
-}
-
-/// Opens a file that only root or we can have written.
-///
-/// # Errors
-/// See [`LoadError`].
-pub fn open_trusted(path: &Path) -> Result<File, LoadError> {
-    let path_buf = || path.to_owned();
-    let (file, is_straight) = native::open(path).map_err(|error| unreadable(path, error))?;
-    native::check_trust(&file, path, is_straight).map_err(|reason| LoadError::Distrusted {
-        path: path_buf(),
-        reason,
-    })?;
-    Ok(file)
-}
-
-fn unreadable(path: &Path, error: io::Error) -> LoadError {
-    let path = path.to_owned();
-    if sandbox::refuses(&path, &error) {
-        return LoadError::Outdated { path };
-    }
-    LoadError::Unreadable { path, error }
 }
 
 fn unusable(path: &Path, error: &wasmtime::Error) -> LoadError {
@@ -169,8 +108,8 @@ pub fn compiled(
     if let Some(kept) = kept.filter(|kept| kept.exists()) {
         match entry(engines, &kept) {
             Ok(code) => {
-                if let (Some(_), Some(keeper)) = (&named, &compiled.keeper) {
-                    keeper.name(handler);
+                if let (Some(_), Some(compile_process)) = (&named, &compiled.compile_process) {
+                    compile_process.name(handler);
                 }
                 return Ok(code);
             }
@@ -180,12 +119,12 @@ pub fn compiled(
             }
         }
     }
-    let Some(keeper) = &compiled.keeper else {
+    let Some(compile_process) = &compiled.compile_process else {
         sandbox::leave_soon();
         let reason = format!("it has to be compiled: {OUTDATED_REASON}");
         return Err(not_compiled(path, &reason));
     };
-    let artifact = keeper.artifact(handler, is_bad, warn);
+    let artifact = compile_process.artifact(handler, is_bad, warn);
     let artifact = artifact.map_err(|failure| match failure {
         Failure::Unreadable(error) => unreadable(path, error),
         Failure::Refused(reason) => not_compiled(path, &reason),

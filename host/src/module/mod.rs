@@ -2,15 +2,16 @@
 
 mod artifact;
 mod cache;
+mod compile_process;
 mod compiler;
 mod current;
+mod error;
 mod files;
-mod keeper;
 mod load;
 
 pub use cache::Cache;
+pub use compile_process::{CompileProcess, Work};
 pub use compiler::{CONFINED, CPU_TIME, MEMORY, compiler_path, missing as compiler_missing};
 pub use current::{CurrentProgram, Unavailable};
 pub use files::{FileStamp, Files};
-pub use keeper::{Keeper, Work};
 pub use load::{Compiled, load_file};

@@ -6,7 +6,7 @@ use crate::activation::{self, ActivationError, Passed, Socket, handler_name};
 use crate::config::{Config, ConfigErrors, Environment};
 use crate::journal::{self, Level};
 use crate::lifecycle;
-use crate::module::{Cache, Compiled, Keeper, Work};
+use crate::module::{Cache, CompileProcess, Compiled, Work};
 use crate::runtime;
 use crate::sandbox::{self, Needs};
 use crate::trace::{self, Mark};
@@ -52,10 +52,10 @@ pub fn start(options: Options) -> Result<Started, ActivationError> {
         // An error comes again, and is told, when something is stored there.
         let _ = cache.make();
     }
-    let keeper = keeper(&plan, &needs, &passed, cache.as_ref());
+    let compile_process = compile_process(&plan, &needs, &passed, cache.as_ref());
     let plan = confine(plan, &needs);
     trace::pass(Mark::Sandbox);
-    let compiled = Compiled { cache, keeper };
+    let compiled = Compiled { cache, compile_process };
     Ok(Started { passed, plan, compiled })
 }
 
@@ -102,7 +102,12 @@ fn prepare(options: Options, passed: &Passed, cache: Option<&Cache>) -> (Plan, N
 
 /// The process beside the host that compiles, where that may be to do. It also makes copies of artifacts that are
 /// about to be loaded and have none.
-fn keeper(plan: &Plan, needs: &Needs, passed: &Passed, cache: Option<&Cache>) -> Option<Arc<Keeper>> {
+fn compile_process(
+    plan: &Plan,
+    needs: &Needs,
+    passed: &Passed,
+    cache: Option<&Cache>,
+) -> Option<Arc<CompileProcess>> {
     let files_of = |name: &str| plan.settings(name).1.ok();
     let files = |socket: &Socket| files_of(handler_name(&socket.name));
     let mut copies = Vec::new();
@@ -129,8 +134,8 @@ fn keeper(plan: &Plan, needs: &Needs, passed: &Passed, cache: Option<&Cache>) ->
         }
     };
     // SAFETY: no thread was started yet.
-    match unsafe { Keeper::fork(&work, cache, files_of, close) } {
-        Ok(keeper) => compiles.then(|| Arc::new(keeper)),
+    match unsafe { CompileProcess::fork(&work, cache, files_of, close) } {
+        Ok(compile_process) => compiles.then(|| Arc::new(compile_process)),
         Err(error) => {
             let message = format_args!("nothing can be compiled: {error} (raise TasksMax= in the service)");
             journal::log(Level::Warning, message);
