@@ -9,7 +9,6 @@ use crate::guest::{Connection, Peer, Transport};
 use crate::lifecycle::InFlight;
 use crate::module::Handler;
 use crate::trace::{self, Mark};
-use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -50,8 +49,10 @@ async fn serve(
     peer: Peer,
     in_flight: InFlight,
 ) {
-    // Also when the host leaves before the guest is loaded.
-    let broken = ResetOnDrop(connection);
+    let guard = ResetOnDrop::new(connection);
+    // Here it decides how the connection is served. An HTTP connection resolves it anew for each request, the first one
+    // included: the client may send that long after it connected, and a module that was replaced meanwhile answers it.
+    // Two resolutions in quick succession cost one look at the files (see `Handler::program`).
     let program = handler.program(&host.engines, Some(&host.compiled)).await;
     let is_http = match &program {
         Ok(program) => program.is_http(),
@@ -63,12 +64,10 @@ async fn serve(
             handler.report_unfit(why).await;
         }
         _ if is_http => {
-            mem::forget(broken);
-            Box::pin(http::serve(host, handler, connection, peer, in_flight)).await;
+            Box::pin(http::serve(host, handler, connection, guard, peer, in_flight)).await;
         }
         Ok(program) => {
-            mem::forget(broken);
-            stream::serve(host, handler, program, connection, peer).await;
+            stream::serve(host, handler, program, connection, guard, peer).await;
             drop(in_flight);
         }
         Err(_) => {}

@@ -21,7 +21,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::future::poll_fn;
-use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -83,11 +82,11 @@ pub async fn serve(
     host: &Arc<Host>,
     handler: &Arc<Handler>,
     connection: &Arc<Connection>,
+    guard: ResetOnDrop<'_>,
     peer: Peer,
     in_flight: InFlight,
 ) {
     let _open = host.activity.open();
-    let broken = ResetOnDrop(connection);
     let session = Arc::new(Session {
         host: host.clone(),
         handler: handler.clone(),
@@ -107,7 +106,7 @@ pub async fn serve(
     if end == End::Gone || session.is_broken.load(Relaxed) {
         return;
     }
-    mem::forget(broken);
+    guard.disarm();
     let is_idle = session.wire.phase().0 == Phase::Idle && !session.wire.is_http2();
     if !is_idle || connection.has_unread() {
         linger(connection).await;
