@@ -1,5 +1,6 @@
 //! What a guest is, what it may touch, and running one.
 
+mod answer;
 mod budget;
 mod clock;
 mod code_memory;
@@ -23,7 +24,7 @@ mod state;
 mod stdio;
 mod wasip1;
 
-pub use self::http::{Answer, answer};
+pub use answer::{AnsweringGuest, BodyError, Caller, GuestBody, Unanswered};
 pub use budget::{limit_all as limit_memory, machine_memory};
 pub use clock::{History, Meter};
 pub use connection::{Connection, Stream, Transport};
@@ -34,9 +35,9 @@ pub use environment::Who;
 pub use log::LogLimit;
 pub use peer::{Peer, internet};
 pub use pool::{Place, open_pagemap};
-pub use program::{Code, Guest, Program, Unit};
-pub use run::{End, WORDS, run, stop_turns};
-pub use service::{Attended, Bounds, NoAnswer};
-pub use state::{Fate, State};
+pub use program::{Code, Program, Unit};
+pub use run::{End, run, stop_turns};
+pub use service::Bounds;
+pub use state::State;
 pub use stdio::Stdio;
 pub use wasip1::MODULES as WASI_0_1;

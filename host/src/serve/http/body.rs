@@ -2,7 +2,7 @@
 
 use super::exchange::Exchange;
 use super::wire::{Busy, UnderWay};
-use crate::guest::{Attended, End, Fate};
+use crate::guest::{AnsweringGuest, BodyError, End, GuestBody};
 use crate::journal::Level;
 use crate::sync::lock;
 use bytes::Bytes;
@@ -17,10 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::task::AbortHandle;
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
-use wasmtime_wasi_http::{Error, WasiBody};
 
 /// What comes of a request's body.
 #[derive(Default)]
@@ -132,9 +130,12 @@ pub async fn is_taken_to_its_end(exchange: &Exchange, goes_on: bool, asks_first:
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = Error;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = lock(&self.exchange.body).poll_frame(context);
         let frame = match ready!(frame) {
             Some(Ok(frame)) => frame,
@@ -153,7 +154,7 @@ impl Body for Upload {
         let Some(left) = self.left.checked_sub(size) else {
             self.exchange.is_too_large.store(true, Relaxed);
             let most = self.exchange.session.handler.config.http.max_body;
-            return Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(most)))));
+            return Poll::Ready(Some(Err(BodyError::HttpRequestBodySize(Some(most)))));
         };
         self.left = left;
         Poll::Ready(Some(Ok(frame)))
@@ -189,28 +190,17 @@ pub struct Download {
 pub enum Source {
     /// The host itself.
     Text(Option<Bytes>),
-    /// A guest of its own, which goes on in a task if it has not ended.
-    Guest { body: Begun, fate: Arc<Fate>, task: Task },
-    /// A guest that answers others, too.
-    Shared { body: Begun, attended: Attended },
-}
-
-/// What a guest does in a task of its own, if anything: ended with this, unless it may go on.
-pub struct Task(pub Option<AbortHandle>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
-    }
+    Guest {
+        body: Begun,
+        guest: AnsweringGuest,
+    },
 }
 
 impl Source {
     /// Lets a guest go on that has answered.
     fn let_go(&mut self) {
-        if let Self::Guest { task, .. } = self {
-            task.0 = None;
+        if let Self::Guest { guest, .. } = self {
+            guest.let_go();
         }
     }
 
@@ -218,14 +208,14 @@ impl Source {
     fn is_over(&self) -> bool {
         match self {
             Self::Text(text) => text.is_none(),
-            Self::Guest { body, .. } | Self::Shared { body, .. } => body.is_over(),
+            Self::Guest { body, .. } => body.is_over(),
         }
     }
 
     /// How many bytes came, if nothing else comes.
     pub fn whole_length(&self) -> Option<u64> {
         match self {
-            Self::Guest { body, .. } | Self::Shared { body, .. } if body.is_whole() => body.length(),
+            Self::Guest { body, .. } if body.is_whole() => body.length(),
             _ => None,
         }
     }
@@ -235,7 +225,7 @@ impl Source {
         match self {
             // What has no body has no length either.
             Self::Text(text) => text.as_ref().map(|text| text.len() as u64),
-            Self::Guest { body, .. } | Self::Shared { body, .. } => body.length(),
+            Self::Guest { body, .. } => body.length(),
         }
     }
 }
@@ -245,9 +235,9 @@ impl Source {
 pub struct Begun {
     first: Option<Frame<Bytes>>,
     /// There is none when no more comes.
-    second: Option<Result<Frame<Bytes>, Error>>,
+    second: Option<Result<Frame<Bytes>, BodyError>>,
     /// `None`: no more comes.
-    rest: Option<WasiBody>,
+    rest: Option<GuestBody>,
 }
 
 /// How often it is looked whether a guest has gone on.
@@ -255,7 +245,7 @@ const TURNS: usize = 2;
 
 /// Gives a guest that has just decided on the head the time to begin with the body, and to end it if it is
 /// short, so that all goes out together. A body that ends because its guest `is_broken` is not whole.
-pub async fn begun(mut body: WasiBody, is_broken: impl Fn() -> bool) -> Begun {
+pub async fn begun(mut body: GuestBody, is_broken: impl Fn() -> bool) -> Begun {
     let mut begun = Begun::default();
     let mut turns = 0..TURNS;
     loop {
@@ -276,7 +266,7 @@ pub async fn begun(mut body: WasiBody, is_broken: impl Fn() -> bool) -> Begun {
 }
 
 impl Begun {
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(frame) = self.first.take() {
             return Poll::Ready(Some(Ok(frame)));
         }
@@ -360,8 +350,7 @@ impl Download {
     fn end(&mut self) -> Option<Result<Frame<Bytes>, io::Error>> {
         let is_broken = match &self.source {
             Source::Text(_) => false,
-            Source::Guest { body, fate, .. } => !body.is_whole() && fate.is_broken(),
-            Source::Shared { body, attended } => !body.is_whole() && attended.is_broken(),
+            Source::Guest { body, guest } => !body.is_whole() && guest.is_broken(),
         };
         if is_broken {
             return Some(Err(self.break_off()));
@@ -378,13 +367,10 @@ impl Download {
     /// What was sent is not all: the client must be able to tell.
     fn break_off(&mut self) -> io::Error {
         self.exchange.session.break_off();
-        let report = |why| self.exchange.report(Level::Error, why);
-        match &mut self.source {
-            Source::Text(_) => {}
-            // The guest is gone. Its task is about to tell why.
-            Source::Guest { fate, task, .. } if fate.is_broken() => task.0 = None,
-            Source::Guest { .. } => report("ended: it left its answer unfinished".to_owned()),
-            Source::Shared { attended, .. } => report(format!("ended: {}", attended.end())),
+        if let Source::Guest { guest, .. } = &mut self.source
+            && let Some(why) = guest.why_broken()
+        {
+            self.exchange.report(Level::Error, format!("ended: {why}"));
         }
         io::Error::other("the guest was ended before its answer")
     }
@@ -400,9 +386,7 @@ impl Body for Download {
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let frame = match &mut self.source {
             Source::Text(text) => text.take().map(|text| Ok(Frame::data(text))),
-            Source::Guest { body, .. } | Source::Shared { body, .. } => {
-                ready!(body.poll_frame(context))
-            }
+            Source::Guest { body, .. } => ready!(body.poll_frame(context)),
         };
         Poll::Ready(match frame {
             Some(Ok(frame)) => Some(self.go(&frame).map(|()| frame)),
@@ -439,7 +423,7 @@ const DRAINED_FOR: Duration = Duration::from_secs(1);
 
 /// Takes a body to its end without sending it, and lets its guest go on. One that has no end soon ends with its guest.
 async fn drain(mut source: Source, exchange: Arc<Exchange>) {
-    if let Source::Guest { body, .. } | Source::Shared { body, .. } = &mut source {
+    if let Source::Guest { body, .. } = &mut source {
         let take_all = async {
             let mut taken = 0;
             while let Some(Ok(frame)) = poll_fn(|context| body.poll_frame(context)).await {

@@ -2,12 +2,13 @@
 
 use super::Session;
 use super::body::Coming;
-use crate::guest::{End, Meter};
+use crate::guest::{Bounds, Caller, End, Meter, Who};
 use crate::journal::{self, Level, Took};
 use crate::lifecycle::InFlight;
 use ::http::{Request, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
@@ -26,7 +27,7 @@ pub struct Exchange {
     what: String,
     began: Instant,
     /// CPU time, of a guest that has this request only.
-    pub meter: OnceLock<Arc<Meter>>,
+    meter: OnceLock<Arc<Meter>>,
     /// Bytes of the request's body that the guest read.
     pub received: AtomicU64,
     /// The request's body has come to its end.
@@ -87,6 +88,37 @@ impl Exchange {
     pub fn report(&self, level: Level, why: impl Into<String>) {
         let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         problem.get_or_insert_with(|| (level, why.into()));
+    }
+}
+
+impl Caller for Exchange {
+    fn bounds(&self) -> Bounds {
+        let config = &self.session.handler.config;
+        let (http, limits) = (config.http, config.limits);
+        Bounds {
+            reuse: http.reuse,
+            concurrency: http.concurrency.min(http.reuse),
+            timeout: limits.timeout,
+            cpu_time: limits.cpu_time,
+        }
+    }
+
+    fn who(&self, is_shared: bool) -> Arc<Who> {
+        let Session { handler, peer, .. } = &*self.session;
+        handler.who((!is_shared).then(|| peer.clone()))
+    }
+
+    fn keep(&self) -> Box<dyn Any + Send + Sync> {
+        Box::new(self.session.host.activity.open())
+    }
+
+    fn metered_by(&self, meter: Arc<Meter>) {
+        // One guest, so once.
+        let _ = self.meter.set(meter);
+    }
+
+    fn ended_late(&self, why: String) {
+        self.report(Level::Error, format!("ended: {why}"));
     }
 }
 

@@ -1,13 +1,13 @@
 //! One request: what it has to be, whom it says it comes from, and the guest that answers it.
 
 use super::Session;
-use super::body::{Download, Source, Task, Upload, begun, is_taken_to_its_end};
+use super::body::{Download, Source, Upload, begun, is_taken_to_its_end};
 use super::exchange::Exchange;
 use super::respond::Refusal;
 use super::wire::Busy;
 use crate::config::ForwardedFor;
-use crate::guest::{self, Answer, Bounds, End, Guest, Meter, NoAnswer, State};
-use crate::journal::{self, Level};
+use crate::guest::{End, Unanswered};
+use crate::journal::Level;
 use crate::module::TooMany;
 use ::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap};
 use ::http::request::Parts;
@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
 
 type Answered = Result<(::http::response::Parts, Source), Refusal>;
 
@@ -115,9 +114,7 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 }
 
 async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answered {
-    let Session {
-        host, handler, peer, ..
-    } = &*exchange.session;
+    let Session { host, handler, .. } = &*exchange.session;
     let (mut parts, body) = request.into_parts();
     let upload = Upload::new(body, exchange.clone());
     if length(&parts.headers).is_some_and(|length| length > handler.config.http.max_body) {
@@ -129,92 +126,17 @@ async fn attend(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answere
         return Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, why));
     };
     let request = Request::from_parts(parts, upload.boxed_unsync());
-    let (guest, place) = program.guest(&host.engines);
-    match &*guest {
-        Guest::Proxy(pre) => {
-            let who = handler.who(Some(peer.clone()));
-            let meter = exchange
-                .meter
-                .get_or_init(|| Meter::new(who.history.clone(), program.cost))
-                .clone();
-            let state = State::new(who, program.cost, None);
-            let mut state = state.map_err(|e| internal(e.to_string()))?;
-            state.place = place;
-            let cpu_time = handler.config.limits.cpu_time;
-            by_one(exchange, guest::answer(pre, state, request, cpu_time, meter)).await
+    match program.answer(&host.engines, request, exchange).await {
+        Ok((response, guest)) => {
+            let (head, body) = response.into_parts();
+            let body = begun(body, || guest.is_broken()).await;
+            Ok((head, Source::Guest { body, guest }))
         }
-        Guest::Service(service) => {
-            let (http, limits) = (handler.config.http, handler.config.limits);
-            let bounds = Bounds {
-                reuse: http.reuse,
-                concurrency: http.concurrency.min(http.reuse),
-                timeout: limits.timeout,
-                cpu_time: limits.cpu_time,
-            };
-            let who = handler.who((http.reuse == 1).then(|| peer.clone()));
-            let keep = Box::new(host.activity.open());
-            match service.answer(request, bounds, who, keep).await {
-                Ok((response, attended)) => {
-                    let (head, body) = response.into_parts();
-                    let body = begun(body, || attended.is_broken()).await;
-                    Ok((head, Source::Shared { body, attended }))
-                }
-                Err(NoAnswer::TimedOut) => Err(timed_out(exchange, limits.timeout)),
-                Err(NoAnswer::Failed(why)) => Err(internal(why)),
-            }
-        }
-        _ => {
+        Err(Unanswered::TimedOut) => Err(timed_out(exchange, handler.config.limits.timeout)),
+        Err(Unanswered::Failed(why)) => Err(internal(why)),
+        Err(Unanswered::NotHttp) => {
             let why = "the handler's module answers no HTTP requests any more";
             Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, why))
-        }
-    }
-}
-
-/// An answer of a guest that has this request only.
-async fn by_one(exchange: &Arc<Exchange>, answer: Answer<impl Future<Output = End> + Send + 'static>) -> Answered {
-    let Answer {
-        guest,
-        mut response,
-        fate,
-    } = answer;
-    let limit = exchange.session.handler.config.limits.timeout;
-    let mut guest = Box::pin(async move {
-        match limit {
-            Some(limit) => timeout(limit, guest).await.ok(),
-            None => Some(guest.await),
-        }
-    });
-    let (answered, task) = tokio::select! {
-        // In this order: a guest that ends at once needs no task.
-        biased;
-        end = &mut guest => match end {
-            None => return Err(timed_out(exchange, limit)),
-            Some(End::Trap(why)) => return Err(internal(why)),
-            Some(End::Exit(code)) => match response.try_recv() {
-                Ok(answered) => (answered, Task(None)),
-                Err(_) => return Err(internal(format!("ended with exit code {code} before it answered"))),
-            },
-        },
-        Ok(answered) = &mut response => {
-            let exchange = exchange.clone();
-            let task = tokio::spawn(async move {
-                let end = guest.await.unwrap_or_else(|| End::timed_out(limit.unwrap_or_default()));
-                if let End::Trap(why) = end {
-                    exchange.report(Level::Error, format!("ended: {why}"));
-                }
-            });
-            (answered, Task(Some(task.abort_handle())))
-        }
-    };
-    match answered {
-        Ok(response) => {
-            let (head, body) = response.into_parts();
-            let body = begun(body, || fate.is_broken()).await;
-            Ok((head, Source::Guest { body, fate, task }))
-        }
-        Err(error) => {
-            let error = journal::shortened(format_args!("{error:?}"), guest::WORDS);
-            Err(internal(format!("answered with the error {error}")))
         }
     }
 }
