@@ -3,10 +3,13 @@
 //! `hyper` speaks the protocols. Here is what it leaves to others: how long a client may take, when
 //! an idle connection closes, and what is answered when no guest does.
 
-mod body;
+mod download;
 mod exchange;
+mod head;
+mod prefetch;
 mod request;
 mod respond;
+mod upload;
 mod wire;
 
 use self::wire::{Phase, Silence, Wire};
@@ -294,5 +297,12 @@ impl Session {
 
     fn is_crowded(&self) -> bool {
         self.handler.places.is_crowded() || self.host.places.is_crowded()
+    }
+
+    /// The answer is broken off: over HTTP/1 only a reset tells (HTTP/2 resets the request alone).
+    pub fn break_off(&self) {
+        if !self.wire.is_http2() {
+            self.is_broken.store(true, Relaxed);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! One request and its answer: what is counted of it, and the line in the log when both are over.
 
 use super::Session;
-use super::body::Coming;
+use super::upload::Coming;
 use crate::guest::{Bounds, Caller, End, Meter, Who};
 use crate::journal::{self, Level, Took};
 use crate::lifecycle::InFlight;

@@ -1,6 +1,6 @@
 //! What the host itself answers when no guest does.
 
-use super::body::{Download, Source};
+use super::download::{Download, Source};
 use super::exchange::Exchange;
 use super::wire::Busy;
 use crate::journal::Level;
