@@ -56,7 +56,7 @@ async fn serve(
     let program = handler.program(&host.engines, Some(&host.compiled)).await;
     let is_http = match &program {
         Ok(program) => program.is_http(),
-        Err(_) => http::is_spoken(connection).await,
+        Err(_) => http::speaks_http(connection).await,
     };
     match program {
         _ if is_http && connection.transport() == Transport::Packets => {

@@ -1,8 +1,8 @@
-//! An answer's body on its way to the client, counted and bounded.
+//! An answer's body on its way to the client: counted, bounded, and held to the length that its head promises.
 
 use super::exchange::Exchange;
-use super::prefetch::Begun;
-use super::wire::{Busy, UnderWay};
+use super::prefetch::Prefetched;
+use super::state::{ActiveRequest, BodyInTransit};
 use crate::guest::{AnsweringGuest, End};
 use crate::journal::Level;
 use bytes::Bytes;
@@ -17,16 +17,21 @@ use std::time::Duration;
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
-/// An answer's body.
+/// The most of a body that is taken without sending it, in bytes, and for how long. Its guest keeps its permit until
+/// then.
+const MAX_DISCARDED: usize = 1 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// An answer's body. The request is being answered until hyper drops it.
 pub struct Download {
     source: Source,
     exchange: Arc<Exchange>,
-    /// Does the head promise its length? Else hyper does, if that is known.
+    /// Does the head promise its length (`Content-Length`)? Else hyper does, if that is known.
     is_promised: bool,
-    /// What is left of the length that is promised.
-    left: Option<u64>,
-    _under_way: UnderWay,
-    _busy: Busy,
+    /// What is left of its length, in bytes, if that is known.
+    remaining: Option<u64>,
+    _in_transit: BodyInTransit,
+    _active: ActiveRequest,
 }
 
 /// Where an answer's body comes from.
@@ -34,13 +39,13 @@ pub enum Source {
     /// The host itself.
     Text(Option<Bytes>),
     Guest {
-        body: Begun,
+        body: Prefetched,
         guest: AnsweringGuest,
     },
 }
 
 impl Source {
-    /// Lets a guest go on that has answered.
+    /// Lets a guest that has answered go on.
     fn let_go(&mut self) {
         if let Self::Guest { guest, .. } = self {
             guest.let_go();
@@ -48,17 +53,17 @@ impl Source {
     }
 
     /// Is it known that no more comes? Else it is seen by asking, and whether it broke off.
-    fn is_over(&self) -> bool {
+    fn is_exhausted(&self) -> bool {
         match self {
             Self::Text(text) => text.is_none(),
-            Self::Guest { body, .. } => body.is_over(),
+            Self::Guest { body, .. } => body.is_exhausted(),
         }
     }
 
-    /// How many bytes came, if nothing else comes.
-    pub fn whole_length(&self) -> Option<u64> {
+    /// Its length in bytes, if all of it is here.
+    pub fn complete_length(&self) -> Option<u64> {
         match self {
-            Self::Guest { body, .. } if body.is_whole() => body.length(),
+            Self::Guest { body, .. } if body.is_complete() => body.length(),
             _ => None,
         }
     }
@@ -74,35 +79,35 @@ impl Source {
 }
 
 impl Download {
-    /// `length` is what the head promises.
-    pub fn new(source: Source, length: Option<u64>, exchange: Arc<Exchange>, busy: Busy) -> Self {
-        let left = length.or(source.length());
-        // Nobody asks for the end of an answer without a body.
-        if left.map_or(source.is_over(), |left| left == 0) {
+    /// `promised` is the length in the head.
+    pub fn new(source: Source, promised: Option<u64>, exchange: Arc<Exchange>, active: ActiveRequest) -> Self {
+        let remaining = promised.or(source.length());
+        // hyper does not ask for the end of an answer without a body.
+        if remaining.map_or(source.is_exhausted(), |remaining| remaining == 0) {
             exchange.is_answered.store(true, Relaxed);
         }
         Self {
             source,
-            is_promised: length.is_some(),
-            left,
-            _under_way: exchange.session.wire.begin_body(),
+            is_promised: promised.is_some(),
+            remaining,
+            _in_transit: exchange.session.state.start_body(),
             exchange,
-            _busy: busy,
+            _active: active,
         }
     }
 
-    /// For an answer that has no body: to HEAD, or 304. The guest need not know, and is left to finish what it
-    /// would send, if that is not much.
-    pub fn none(source: Source, exchange: Arc<Exchange>, busy: Busy) -> Self {
-        tokio::spawn(drain(source, exchange.clone()));
-        Self::new(Source::Text(None), None, exchange, busy)
+    /// For an answer that has no body: to HEAD, or 304. The guest need not know, and may finish what it would send, if
+    /// that is not much.
+    pub fn without_body(source: Source, exchange: Arc<Exchange>, active: ActiveRequest) -> Self {
+        tokio::spawn(discard(source, exchange.clone()));
+        Self::new(Source::Text(None), None, exchange, active)
     }
 
-    /// One more frame goes. Nobody asks for another when it was the last.
+    /// Counts one more frame. hyper does not ask for another after the last byte.
     ///
     /// # Errors
     /// When it would be more than the guest may send.
-    fn go(&mut self, frame: &Frame<Bytes>) -> Result<(), io::Error> {
+    fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), io::Error> {
         let size = frame.data_ref().map_or(0, Bytes::len) as u64;
         let sent = self.exchange.sent.load(Relaxed).saturating_add(size);
         if let Some(most) = self.exchange.session.handler.config.limits.max_output
@@ -113,23 +118,24 @@ impl Download {
             return Err(self.break_off());
         }
         self.exchange.sent.store(sent, Relaxed);
-        self.left = self.left.map(|left| left.saturating_sub(size));
-        if frame.is_trailers() || self.left == Some(0) {
+        self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(size));
+        if frame.is_trailers() || self.remaining == Some(0) {
             self.exchange.is_answered.store(true, Relaxed);
         }
         Ok(())
     }
 
-    fn end(&mut self) -> Option<Result<Frame<Bytes>, io::Error>> {
+    /// The source has no more: is the answer complete?
+    fn finish(&mut self) -> Option<Result<Frame<Bytes>, io::Error>> {
         let is_broken = match &self.source {
             Source::Text(_) => false,
-            Source::Guest { body, guest } => !body.is_whole() && guest.is_broken(),
+            Source::Guest { body, guest } => !body.is_complete() && guest.is_broken(),
         };
         if is_broken {
             return Some(Err(self.break_off()));
         }
-        if let Some(left @ 1..) = self.left {
-            let why = format!("ended: its answer has {left} bytes less than its content-length promises");
+        if let Some(missing @ 1..) = self.remaining {
+            let why = format!("ended: its answer has {missing} bytes less than its content-length promises");
             self.exchange.report(Level::Error, why);
             return Some(Err(self.break_off()));
         }
@@ -137,7 +143,7 @@ impl Download {
         None
     }
 
-    /// What was sent is not all: the client must be able to tell.
+    /// The answer is not complete, and the client must be able to tell: the error makes hyper end it abnormally.
     fn break_off(&mut self) -> io::Error {
         self.exchange.session.break_off();
         if let Source::Guest { guest, .. } = &mut self.source
@@ -162,14 +168,14 @@ impl Body for Download {
             Source::Guest { body, .. } => ready!(body.poll_frame(context)),
         };
         Poll::Ready(match frame {
-            Some(Ok(frame)) => Some(self.go(&frame).map(|()| frame)),
+            Some(Ok(frame)) => Some(self.count(&frame).map(|()| frame)),
             Some(Err(_)) => Some(Err(self.break_off())),
-            None => self.end(),
+            None => self.finish(),
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source.is_over() && self.left.is_none_or(|left| left == 0)
+        self.source.is_exhausted() && self.remaining.is_none_or(|remaining| remaining == 0)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -183,33 +189,30 @@ impl Body for Download {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        // Else the client is gone, and its guest goes with it.
+        // Else the client has left, and its guest is ended.
         if self.exchange.is_answered.load(Relaxed) {
             self.source.let_go();
         }
     }
 }
 
-/// How much of a body is taken and not sent, in bytes, and for how long. Its guest has a place until then.
-const MOST_DRAINED: usize = 1 << 20;
-const DRAINED_FOR: Duration = Duration::from_secs(1);
-
-/// Takes a body to its end without sending it, and lets its guest go on. One that has no end soon ends with its guest.
-async fn drain(mut source: Source, exchange: Arc<Exchange>) {
+/// Takes a body to its end without sending it, and lets its guest go on. A guest whose body does not end within the
+/// bounds is ended.
+async fn discard(mut source: Source, exchange: Arc<Exchange>) {
     if let Source::Guest { body, .. } = &mut source {
         let take_all = async {
             let mut taken = 0;
             while let Some(Ok(frame)) = poll_fn(|context| body.poll_frame(context)).await {
                 taken += frame.data_ref().map_or(0, Bytes::len);
-                if taken > MOST_DRAINED {
+                if taken > MAX_DISCARDED {
                     return false;
                 }
-                // A guest that always has more to say would keep its turn.
+                // A guest that always has more would keep other tasks from running.
                 consume_budget().await;
             }
             true
         };
-        if timeout(DRAINED_FOR, take_all).await == Ok(true) {
+        if timeout(DISCARD_TIMEOUT, take_all).await == Ok(true) {
             source.let_go();
         }
     }

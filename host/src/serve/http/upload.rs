@@ -1,8 +1,8 @@
-//! A request's body on its way to the guest, counted and bounded.
+//! A request's body on its way to the guest: counted, bounded, and drained where the guest does not read it.
 
 use super::exchange::Exchange;
-use super::prefetch::TURNS;
-use super::wire::UnderWay;
+use super::prefetch::YIELDS;
+use super::state::BodyInTransit;
 use crate::guest::BodyError;
 use crate::sync::lock;
 use bytes::Bytes;
@@ -15,33 +15,38 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker, ready};
 
-/// What comes of a request's body.
+/// The most of a body that a guest did not read which is drained, in bytes, so that the connection can be used again.
+const MAX_DRAINED: usize = 64 * 1024;
+
+/// A request's body as it arrives. The guest reads it ([`Upload`]), and what it leaves is drained ([`drain_unread`]): so
+/// it belongs to the [`Exchange`].
 #[derive(Default)]
-pub struct Coming {
-    body: Option<Incoming>,
-    /// What came before the guest read it.
+pub struct RequestBody {
+    incoming: Option<Incoming>,
+    /// What arrived before the guest read it.
     first: Option<Result<Frame<Bytes>, hyper::Error>>,
+    /// hyper was asked for it, and has told the client to send it (`Expect: 100-continue`).
     is_asked_for: bool,
     /// The guest reads no more of it.
-    is_left: bool,
-    /// The answer goes, and with it what becomes of the rest.
-    is_decided: bool,
+    is_dropped: bool,
+    /// The answer's head goes, and has told the client whether the connection goes on.
+    is_settled: bool,
 }
 
-impl Coming {
+impl RequestBody {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         self.is_asked_for = true;
-        match (self.first.take(), &mut self.body) {
+        match (self.first.take(), &mut self.incoming) {
             (Some(first), _) => Poll::Ready(Some(first)),
-            (None, Some(body)) => Pin::new(body).poll_frame(context),
+            (None, Some(incoming)) => Pin::new(incoming).poll_frame(context),
             (None, None) => Poll::Ready(None),
         }
     }
 
     /// Lets the client know that it is wanted (`Expect: 100-continue`), unless that is known.
     fn ask_for(&mut self) {
-        if !self.is_asked_for && !self.is_left {
-            // Who reads it will be told again when there is more.
+        if !self.is_asked_for && !self.is_dropped {
+            // The guest that reads it is woken when there is more.
             let mut context = Context::from_waker(Waker::noop());
             if let Poll::Ready(first) = self.poll_frame(&mut context) {
                 self.first = first;
@@ -50,77 +55,24 @@ impl Coming {
     }
 }
 
-/// A request's body, which may have so many bytes and no more.
+/// A request's body as its guest reads it: at most `max-body` bytes.
 pub struct Upload {
-    left: u64,
+    remaining: u64,
     exchange: Arc<Exchange>,
     /// Until it has come to its end.
-    under_way: Option<UnderWay>,
+    in_transit: Option<BodyInTransit>,
 }
 
 impl Upload {
     pub fn new(body: Incoming, exchange: Arc<Exchange>) -> Self {
-        let under_way = (!body.is_end_stream()).then(|| exchange.session.wire.begin_body());
-        lock(&exchange.body).body = Some(body);
+        let in_transit = (!body.is_end_stream()).then(|| exchange.session.state.start_body());
+        lock(&exchange.body).incoming = Some(body);
         Self {
-            left: exchange.session.handler.config.http.max_body,
-            under_way,
+            remaining: exchange.session.handler.config.http.max_body,
+            in_transit,
             exchange,
         }
     }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        let mut coming = lock(&self.exchange.body);
-        coming.is_left = true;
-        // What becomes of it over HTTP/1, the answer decides.
-        if coming.is_decided || self.exchange.session.wire.is_http2() {
-            coming.body = None;
-        }
-    }
-}
-
-/// How much of a body that a guest left is taken, in bytes, so that the connection can be used again.
-const MOST_LEFT: usize = 64 * 1024;
-
-/// The answer to an HTTP/1 request is about to go: will its body be taken to its end? What a guest has left is
-/// taken here, if it has come. What a guest that `goes_on` may still read has to come: a client that `asks_first`
-/// whether it may send it is told so (`Expect: 100-continue`; RFC 9110, 10.1.1).
-pub async fn is_taken_to_its_end(exchange: &Exchange, goes_on: bool, asks_first: bool) -> bool {
-    if exchange.is_received.load(Relaxed) {
-        return true;
-    }
-    // A guest that is done is about to drop it.
-    tokio::task::yield_now().await;
-    let (left_over, waits) = {
-        let mut coming = lock(&exchange.body);
-        let waits = asks_first && !coming.is_asked_for;
-        if waits && goes_on {
-            coming.ask_for();
-        }
-        coming.is_decided = true;
-        let is_left = coming.is_left;
-        (coming.body.take_if(|_| is_left), waits)
-    };
-    let Some(mut body) = left_over else {
-        if waits && goes_on {
-            // hyper tells it as soon as it looks at the connection.
-            tokio::task::yield_now().await;
-        }
-        return goes_on;
-    };
-    let (mut taken, mut turns) = (0, 0..TURNS);
-    while !waits && taken <= MOST_LEFT {
-        match body.frame().now_or_never() {
-            Some(None) => return true,
-            Some(Some(Ok(frame))) => taken += frame.data_ref().map_or(0, Bytes::len),
-            Some(Some(Err(_))) => return false,
-            None if turns.next().is_none() => return false,
-            None => tokio::task::yield_now().await,
-        }
-    }
-    false
 }
 
 impl Body for Upload {
@@ -140,31 +92,98 @@ impl Body for Upload {
             }
             None => {
                 self.exchange.is_received.store(true, Relaxed);
-                self.under_way = None;
+                self.in_transit = None;
                 return Poll::Ready(None);
             }
         };
         let size = frame.data_ref().map_or(0, Bytes::len) as u64;
         self.exchange.received.fetch_add(size, Relaxed);
-        let Some(left) = self.left.checked_sub(size) else {
+        let Some(remaining) = self.remaining.checked_sub(size) else {
             self.exchange.is_too_large.store(true, Relaxed);
             let most = self.exchange.session.handler.config.http.max_body;
             return Poll::Ready(Some(Err(BodyError::HttpRequestBodySize(Some(most)))));
         };
-        self.left = left;
+        self.remaining = remaining;
         Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        let coming = lock(&self.exchange.body);
-        coming.first.is_none() && coming.body.as_ref().is_none_or(Incoming::is_end_stream)
+        let body = lock(&self.exchange.body);
+        body.first.is_none() && body.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let coming = lock(&self.exchange.body);
-        match (&coming.first, &coming.body) {
-            (None, Some(body)) => body.size_hint(),
+        let body = lock(&self.exchange.body);
+        match (&body.first, &body.incoming) {
+            (None, Some(incoming)) => incoming.size_hint(),
             _ => SizeHint::new(),
         }
     }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let mut body = lock(&self.exchange.body);
+        body.is_dropped = true;
+        // Over HTTP/1 it is kept until the answer goes: `drain_unread` decides what becomes of it. Over HTTP/2 hyper
+        // resets its stream alone.
+        if body.is_settled || self.exchange.session.state.is_http2() {
+            body.incoming = None;
+        }
+    }
+}
+
+/// The answer to an HTTP/1 request is about to go. Returns whether its body will be read to its end, so that another
+/// request can follow; else the answer has to say that the connection closes.
+///
+/// What a guest has left of the body is drained here, as far as it has arrived. What a guest that `goes_on` may still
+/// read has to be sent: a client that waits for permission (`expects_continue`) gets it (`Expect: 100-continue`;
+/// RFC 9110, 10.1.1).
+pub async fn drain_unread(exchange: &Exchange, goes_on: bool, expects_continue: bool) -> bool {
+    if exchange.is_received.load(Relaxed) {
+        return true;
+    }
+    // A guest that is done is about to drop it.
+    tokio::task::yield_now().await;
+    let (unread, is_held_back) = settle(exchange, goes_on, expects_continue);
+    match unread {
+        // The client will send nothing of it.
+        Some(_) if is_held_back => false,
+        Some(unread) => drain(unread).await,
+        None => {
+            if is_held_back && goes_on {
+                // hyper tells the client as soon as it looks at the connection.
+                tokio::task::yield_now().await;
+            }
+            goes_on
+        }
+    }
+}
+
+/// Takes what the guest has left of the body, if it is done with it. Also tells whether the client has held the body
+/// back until now, and lets it come if the guest may still read it.
+fn settle(exchange: &Exchange, goes_on: bool, expects_continue: bool) -> (Option<Incoming>, bool) {
+    let mut body = lock(&exchange.body);
+    let is_held_back = expects_continue && !body.is_asked_for;
+    if is_held_back && goes_on {
+        body.ask_for();
+    }
+    body.is_settled = true;
+    let is_dropped = body.is_dropped;
+    (body.incoming.take_if(|_| is_dropped), is_held_back)
+}
+
+/// Reads a body to its end, if it has arrived and is not too much. Returns whether it was.
+async fn drain(mut body: Incoming) -> bool {
+    let (mut drained, mut yields) = (0, 0..YIELDS);
+    while drained <= MAX_DRAINED {
+        match body.frame().now_or_never() {
+            Some(None) => return true,
+            Some(Some(Ok(frame))) => drained += frame.data_ref().map_or(0, Bytes::len),
+            Some(Some(Err(_))) => return false,
+            None if yields.next().is_none() => return false,
+            None => tokio::task::yield_now().await,
+        }
+    }
+    false
 }
