@@ -90,7 +90,7 @@ async fn ask_guest(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answ
         return Err(too_large(exchange));
     }
     head::complete(&mut parts, handler.config.http.forwarded_for, peer.address())?;
-    // Anew for each request: see where connections are dispatched.
+    // Anew for each request: see `serve::connection`.
     let Ok(program) = handler.program(&host.engines, Some(&host.compiled)).await else {
         let why = "the handler has no module that can be used (see above)";
         return Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, why));
