@@ -1,5 +1,6 @@
 //! Running guests: engines and their pools, linked programs, stores, preemption.
 
+mod answer;
 mod code;
 mod code_memory;
 mod command;
@@ -14,15 +15,14 @@ mod service;
 mod store;
 mod turns;
 
-pub use self::http::{Answer, answer};
+pub use answer::{AnsweringGuest, BodyError, Caller, GuestBody, Unanswered};
 pub use code::Code;
 #[cfg(test)]
 pub use code::Unit;
 pub use command::run;
 pub use engines::Engines;
-pub use linked::Guest;
-pub use outcome::{End, WORDS};
+pub use outcome::End;
 pub use pool::open_pagemap;
 pub use program::Program;
-pub use service::{Attended, Bounds, NoAnswer};
+pub use service::Bounds;
 pub use turns::stop_turns;

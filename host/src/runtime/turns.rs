@@ -141,7 +141,7 @@ mod tests {
         // Handles the signal of the clock.
         let engine = Engine::new(&wasm_sock_engine::config(Support::PLAIN)).unwrap();
         let _ticks = start_ticks(&engine);
-        let mut slices = slices.to_vec().into_iter();
+        let mut slices = slices.iter().copied();
         let guest = poll_fn(move |context| {
             let Some(slice) = slices.next() else {
                 let thread = std::thread::current();

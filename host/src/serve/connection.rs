@@ -9,7 +9,6 @@ use crate::activation::Protocol;
 use crate::lifecycle::InFlight;
 use crate::net::{Connection, Peer, Transport};
 use crate::trace::{self, Mark};
-use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -50,12 +49,14 @@ async fn serve(
     peer: Peer,
     in_flight: InFlight,
 ) {
-    // Also when the host leaves before the guest is loaded.
-    let broken = ResetOnDrop(connection);
+    let guard = ResetOnDrop::new(connection);
+    // Here it decides how the connection is served. An HTTP connection resolves it anew for each request, the first one
+    // included: the client may send that long after it connected, and a module that was replaced meanwhile answers it.
+    // Two resolutions in quick succession cost one look at the files (see `Handler::program`).
     let program = handler.program(&shared.engines, Some(&shared.compiled)).await;
     let is_http = match &program {
         Ok(program) => program.is_http(),
-        Err(_) => http::is_spoken(connection).await,
+        Err(_) => http::speaks_http(connection).await,
     };
     match program {
         _ if is_http && connection.transport() == Transport::Packets => {
@@ -63,12 +64,10 @@ async fn serve(
             handler.report_unfit(why).await;
         }
         _ if is_http => {
-            mem::forget(broken);
-            Box::pin(http::serve(shared, handler, connection, peer, in_flight)).await;
+            Box::pin(http::serve(shared, handler, connection, guard, peer, in_flight)).await;
         }
         Ok(program) => {
-            mem::forget(broken);
-            stream::serve(shared, handler, program, connection, peer).await;
+            stream::serve(shared, handler, program, connection, guard, peer).await;
             drop(in_flight);
         }
         Err(_) => {}

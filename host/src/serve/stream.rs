@@ -32,15 +32,15 @@ enum Outcome {
     Vanished,
 }
 
-/// Serves one connection, from its acceptance to its end.
+/// Serves one connection, from its acceptance to its end. `guard` resets it unless the guest exits by itself.
 pub async fn serve(
     host: &Shared,
     handler: &Handler,
     program: Arc<Program>,
     connection: &Arc<Connection>,
+    guard: ResetOnDrop<'_>,
     peer: Peer,
 ) {
-    let broken = ResetOnDrop(connection);
     let began = Instant::now();
     let who = handler.who(Some(peer.clone()));
     let meter = Meter::new(who.history.clone(), program.cost);
@@ -63,14 +63,26 @@ pub async fn serve(
         Took(meter.used()),
     );
     if let Outcome::Guest(End::Exit(_)) = outcome {
-        mem::forget(broken);
+        guard.disarm();
         linger(connection).await;
     }
 }
 
-/// A connection that is reset unless its guest came to a good end: also when the host leaves before
-/// the guest does.
-pub struct ResetOnDrop<'a>(pub &'a Connection);
+/// Resets a connection when dropped: the default end, so that one whose task is dropped (the host's drain timeout,
+/// a shutdown during the module's load) does not look like a complete answer. [`Self::disarm`] after a complete one.
+#[must_use = "dropping it resets the connection"]
+pub struct ResetOnDrop<'a>(&'a Connection);
+
+impl<'a> ResetOnDrop<'a> {
+    pub fn new(connection: &'a Connection) -> Self {
+        Self(connection)
+    }
+
+    /// Lets the connection close normally.
+    pub fn disarm(self) {
+        mem::forget(self);
+    }
+}
 
 impl Drop for ResetOnDrop<'_> {
     fn drop(&mut self) {

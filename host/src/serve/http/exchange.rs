@@ -1,70 +1,75 @@
-//! One request and its answer: what is counted of it, and the line in the log when both are over.
+//! One request and its answer: what is counted of it, and the line in the log (access log) when both are over.
 
 use super::Session;
-use super::body::Coming;
+use super::upload::RequestBody;
 use crate::journal::{self, Level, Took};
 use crate::lifecycle::InFlight;
 use crate::limits::Meter;
-use crate::runtime::End;
+use crate::runtime::{Bounds, Caller, End};
+use crate::sync::lock;
+use crate::wasi::Who;
 use ::http::{Request, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The longest method and path that the log shows whole, in bytes.
-const METHOD: usize = 30;
-const PATH: usize = 200;
+const MAX_METHOD: usize = 30;
+const MAX_PATH: usize = 200;
 
 /// A request under way. It is over when all who hold it are: the answer's body, and the guest.
 pub struct Exchange {
     pub session: Arc<Session>,
-    /// The method and the path.
-    what: String,
-    began: Instant,
+    /// The method and the path, for the log.
+    target: String,
+    started: Instant,
     /// CPU time, of a guest that has this request only.
-    pub meter: OnceLock<Arc<Meter>>,
+    meter: OnceLock<Arc<Meter>>,
     /// Bytes of the request's body that the guest read.
     pub received: AtomicU64,
     /// The request's body has come to its end.
     pub is_received: AtomicBool,
     /// The request's body.
-    pub body: Mutex<Coming>,
+    pub body: Mutex<RequestBody>,
     /// The client left in the middle of the request's body.
     pub is_cut: AtomicBool,
     /// The request's body turned out to be larger than it may be.
     pub is_too_large: AtomicBool,
     /// Bytes of the answer's body that the client's side took.
     pub sent: AtomicU64,
-    /// 0: none was sent.
+    /// The answer's status; 0: there was none.
     status: AtomicU16,
+    /// The first thing that went wrong.
     problem: Mutex<Option<(Level, String)>>,
-    /// The client has all of the answer.
+    /// All of the answer went to hyper.
     pub is_answered: AtomicBool,
     _permit: Option<OwnedSemaphorePermit>,
     _in_flight: InFlight,
 }
 
 impl Exchange {
-    /// `permit` is its place among the requests of its handler.
+    /// `permit` counts it among the requests of its handler; `None`: it is refused.
     pub fn new(
         session: Arc<Session>,
         request: &Request<Incoming>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Arc<Self> {
         let in_flight = session.host.activity.begin();
-        let mut what = String::with_capacity(64);
-        journal::write_some(&mut what, request.method(), METHOD);
-        what.push(' ');
-        journal::write_some(&mut what, request.uri().path(), PATH);
+        let mut target = String::with_capacity(64);
+        journal::write_some(&mut target, request.method(), MAX_METHOD);
+        target.push(' ');
+        journal::write_some(&mut target, request.uri().path(), MAX_PATH);
         Arc::new(Self {
             session,
-            what,
-            began: Instant::now(),
+            target,
+            started: Instant::now(),
             meter: OnceLock::new(),
             received: AtomicU64::new(0),
             is_received: AtomicBool::new(request.body().is_end_stream()),
@@ -84,16 +89,46 @@ impl Exchange {
         self.status.store(status.as_u16(), Relaxed);
     }
 
-    /// Something went wrong: for the log. The first thing that did is what it shows.
+    /// Something went wrong: the log shows the first thing that did.
     pub fn report(&self, level: Level, why: impl Into<String>) {
-        let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        problem.get_or_insert_with(|| (level, why.into()));
+        lock(&self.problem).get_or_insert_with(|| (level, why.into()));
+    }
+}
+
+impl Caller for Exchange {
+    fn bounds(&self) -> Bounds {
+        let config = &self.session.handler.config;
+        let (http, limits) = (config.http, config.limits);
+        Bounds {
+            reuse: http.reuse,
+            concurrency: http.concurrency.min(http.reuse),
+            timeout: limits.timeout,
+            cpu_time: limits.cpu_time,
+        }
+    }
+
+    fn who(&self, is_shared: bool) -> Arc<Who> {
+        let Session { handler, peer, .. } = &*self.session;
+        handler.who((!is_shared).then(|| peer.clone()))
+    }
+
+    fn keep(&self) -> Box<dyn Any + Send + Sync> {
+        Box::new(self.session.host.activity.open())
+    }
+
+    fn metered_by(&self, meter: Arc<Meter>) {
+        // One guest, so once.
+        let _ = self.meter.set(meter);
+    }
+
+    fn ended_late(&self, why: String) {
+        self.report(Level::Error, format!("ended: {why}"));
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let mut message = std::mem::take(&mut self.what);
+        let mut message = mem::take(&mut self.target);
         let status = *self.status.get_mut();
         if status != 0 {
             // Writing to a string does not fail.
@@ -105,7 +140,7 @@ impl Drop for Exchange {
             Some((level, why)) => (level, Cow::Owned(why)),
             None if *self.is_answered.get_mut() => (Level::Info, "".into()),
             None if self.session.host.activity.gave_up() => (Level::Warning, "ended: the host leaves".into()),
-            None if self.session.is_silent.load(Relaxed) => {
+            None if self.session.has_stalled.load(Relaxed) => {
                 let limit = self.session.handler.config.limits.silence();
                 End::silent(limit.unwrap_or_default()).report()
             }
@@ -114,7 +149,7 @@ impl Drop for Exchange {
         if !why.is_empty() {
             let _ = write!(message, ": {why}");
         }
-        let _ = write!(message, " ({}", Took(self.began.elapsed()));
+        let _ = write!(message, " ({}", Took(self.started.elapsed()));
         if let Some(meter) = self.meter.get() {
             let _ = write!(message, ", cpu {}", Took(meter.used()));
         }

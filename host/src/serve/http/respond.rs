@@ -1,8 +1,8 @@
-//! What the host itself answers when no guest does.
+//! The host's own answers, where no guest answers: a status, and nothing of the reason.
 
-use super::body::{Download, Source};
+use super::download::{Download, Source};
 use super::exchange::Exchange;
-use super::wire::Busy;
+use super::state::ActiveRequest;
 use crate::journal::Level;
 use ::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use ::http::{Response, StatusCode};
@@ -17,7 +17,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// What the client did is not right.
+    /// The client made a mistake: logged as information.
     pub fn bad(status: StatusCode, why: impl Into<String>) -> Self {
         Self {
             status,
@@ -26,7 +26,7 @@ impl Refusal {
         }
     }
 
-    /// What the guest or the host did is not right.
+    /// The guest or the host failed: logged as an error.
     pub fn failed(status: StatusCode, why: impl Into<String>) -> Self {
         Self {
             status,
@@ -35,12 +35,12 @@ impl Refusal {
         }
     }
 
-    /// The answer that says so: the status, and no more of the reason than that.
-    pub fn respond(self, exchange: Arc<Exchange>, busy: Busy) -> Response<Download> {
+    /// The answer for the client; the reason goes to the log only.
+    pub fn respond(self, exchange: Arc<Exchange>, active: ActiveRequest) -> Response<Download> {
         exchange.set_status(self.status);
         exchange.report(self.level, self.why);
         let text = Bytes::from(text(self.status));
-        let mut response = Response::new(Download::new(Source::Text(Some(text)), None, exchange, busy));
+        let mut response = Response::new(Download::new(Source::Text(Some(text)), None, exchange, active));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -58,7 +58,7 @@ fn text(status: StatusCode) -> String {
     format!("{status}\n")
 }
 
-/// The whole of an answer, for a client that said too little for hyper to answer it.
+/// A complete answer of HTTP/1, for a client that sent too little for hyper to answer it.
 pub fn over_http1(status: StatusCode) -> String {
     let text = text(status);
     format!(

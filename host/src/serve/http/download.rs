@@ -1,0 +1,220 @@
+//! An answer's body on its way to the client: counted, bounded, and held to the length that its head promises.
+
+use super::exchange::Exchange;
+use super::prefetch::Prefetched;
+use super::state::{ActiveRequest, BodyInTransit};
+use crate::journal::Level;
+use crate::runtime::{AnsweringGuest, End};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::task::coop::consume_budget;
+use tokio::time::timeout;
+
+/// The most of a body that is taken without sending it, in bytes, and for how long. Its guest keeps its permit until
+/// then.
+const MAX_DISCARDED: usize = 1 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// An answer's body. The request is being answered until hyper drops it.
+pub struct Download {
+    source: Source,
+    exchange: Arc<Exchange>,
+    /// Does the head promise its length (`Content-Length`)? Else hyper does, if that is known.
+    is_promised: bool,
+    /// What is left of its length, in bytes, if that is known.
+    remaining: Option<u64>,
+    _in_transit: BodyInTransit,
+    _active: ActiveRequest,
+}
+
+/// Where an answer's body comes from.
+pub enum Source {
+    /// The host itself.
+    Text(Option<Bytes>),
+    Guest {
+        body: Prefetched,
+        guest: AnsweringGuest,
+    },
+}
+
+impl Source {
+    /// Lets a guest that has answered go on.
+    fn let_go(&mut self) {
+        if let Self::Guest { guest, .. } = self {
+            guest.let_go();
+        }
+    }
+
+    /// Is it known that no more comes? Else it is seen by asking, and whether it broke off.
+    fn is_exhausted(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_none(),
+            Self::Guest { body, .. } => body.is_exhausted(),
+        }
+    }
+
+    /// Its length in bytes, if all of it is here.
+    pub fn complete_length(&self) -> Option<u64> {
+        match self {
+            Self::Guest { body, .. } if body.is_complete() => body.length(),
+            _ => None,
+        }
+    }
+
+    /// How many bytes come, if that is known.
+    fn length(&self) -> Option<u64> {
+        match self {
+            // What has no body has no length either.
+            Self::Text(text) => text.as_ref().map(|text| text.len() as u64),
+            Self::Guest { body, .. } => body.length(),
+        }
+    }
+}
+
+impl Download {
+    /// `promised` is the length in the head.
+    pub fn new(source: Source, promised: Option<u64>, exchange: Arc<Exchange>, active: ActiveRequest) -> Self {
+        let remaining = promised.or(source.length());
+        // hyper does not ask for the end of an answer without a body.
+        if remaining.map_or(source.is_exhausted(), |remaining| remaining == 0) {
+            exchange.is_answered.store(true, Relaxed);
+        }
+        Self {
+            source,
+            is_promised: promised.is_some(),
+            remaining,
+            _in_transit: exchange.session.state.start_body(),
+            exchange,
+            _active: active,
+        }
+    }
+
+    /// For an answer that has no body: to HEAD, or 304. The guest need not know, and may finish what it would send, if
+    /// that is not much.
+    pub fn without_body(source: Source, exchange: Arc<Exchange>, active: ActiveRequest) -> Self {
+        tokio::spawn(discard(source, exchange.clone()));
+        Self::new(Source::Text(None), None, exchange, active)
+    }
+
+    /// Counts one more frame. hyper does not ask for another after the last byte.
+    ///
+    /// # Errors
+    /// When it would be more than the guest may send.
+    fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), io::Error> {
+        let size = frame.data_ref().map_or(0, Bytes::len) as u64;
+        let sent = self.exchange.sent.load(Relaxed).saturating_add(size);
+        if let Some(most) = self.exchange.session.handler.config.limits.max_output
+            && sent > most
+        {
+            let (level, why) = End::overran(most).report();
+            self.exchange.report(level, why);
+            return Err(self.break_off());
+        }
+        self.exchange.sent.store(sent, Relaxed);
+        self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(size));
+        if frame.is_trailers() || self.remaining == Some(0) {
+            self.exchange.is_answered.store(true, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// The source has no more: is the answer complete?
+    fn finish(&mut self) -> Option<Result<Frame<Bytes>, io::Error>> {
+        let is_broken = match &self.source {
+            Source::Text(_) => false,
+            Source::Guest { body, guest } => !body.is_complete() && guest.is_broken(),
+        };
+        if is_broken {
+            return Some(Err(self.break_off()));
+        }
+        if let Some(missing @ 1..) = self.remaining {
+            let why = format!("ended: its answer has {missing} bytes less than its content-length promises");
+            self.exchange.report(Level::Error, why);
+            return Some(Err(self.break_off()));
+        }
+        self.exchange.is_answered.store(true, Relaxed);
+        None
+    }
+
+    /// The answer is not complete, and the client must be able to tell: the error makes hyper end it abnormally.
+    fn break_off(&mut self) -> io::Error {
+        self.exchange.session.break_off();
+        if let Source::Guest { guest, .. } = &mut self.source
+            && let Some(why) = guest.why_broken()
+        {
+            self.exchange.report(Level::Error, format!("ended: {why}"));
+        }
+        io::Error::other("the guest was ended before its answer")
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let frame = match &mut self.source {
+            Source::Text(text) => text.take().map(|text| Ok(Frame::data(text))),
+            Source::Guest { body, .. } => ready!(body.poll_frame(context)),
+        };
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => Some(self.count(&frame).map(|()| frame)),
+            Some(Err(_)) => Some(Err(self.break_off())),
+            None => self.finish(),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.source.is_exhausted() && self.remaining.is_none_or(|remaining| remaining == 0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.source.length() {
+            // hyper holds the body to what the head says only if it knows of nothing else.
+            Some(length) if !self.is_promised => SizeHint::with_exact(length),
+            _ => SizeHint::new(),
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        // Else the client has left, and its guest is ended.
+        if self.exchange.is_answered.load(Relaxed) {
+            self.source.let_go();
+        }
+    }
+}
+
+/// Takes a body to its end without sending it, and lets its guest go on. A guest whose body does not end within the
+/// bounds is ended.
+async fn discard(mut source: Source, exchange: Arc<Exchange>) {
+    if let Source::Guest { body, .. } = &mut source {
+        let take_all = async {
+            let mut taken = 0;
+            while let Some(Ok(frame)) = poll_fn(|context| body.poll_frame(context)).await {
+                taken += frame.data_ref().map_or(0, Bytes::len);
+                if taken > MAX_DISCARDED {
+                    return false;
+                }
+                // A guest that always has more would keep other tasks from running.
+                consume_budget().await;
+            }
+            true
+        };
+        if timeout(DISCARD_TIMEOUT, take_all).await == Ok(true) {
+            source.let_go();
+        }
+    }
+    drop((source, exchange));
+}
