@@ -137,7 +137,7 @@ mod tests {
     use wasmtime::Engine;
 
     /// How a future ends that takes these slices of CPU time, one a poll, with this limit.
-    fn end_of(slices: &[u64], limit: Option<Duration>) -> End {
+    fn end_of(slices: &'static [u64], limit: Option<Duration>) -> End {
         // Handles the signal of the clock.
         let engine = Engine::new(&wasm_sock_engine::config(Support::PLAIN)).unwrap();
         let _ticks = start_ticks(&engine);
