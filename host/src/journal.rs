@@ -3,11 +3,12 @@
 //! Under systemd, standard error is the journal, and a line's level is its prefix
 //! (`sd-daemon(3)`, `SyslogLevelPrefix=`). Elsewhere it is a terminal or a file: no prefix.
 
+use crate::sync::lock;
 use std::ffi::CString;
 use std::fmt::{self, Display, Write as _};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How bad it is: the syslog levels (`syslog(3)`) we use.
@@ -94,7 +95,7 @@ const A_FEW: u32 = 5;
 impl Seldom {
     /// A warning about a handler, or one of its connections, unless there were some just now.
     pub fn warn(&self, who: impl Display, message: impl Display) {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = lock(&self.0);
         if !said.window.take(A_FEW, Instant::now()) {
             said.unsaid += 1;
             return;
@@ -202,7 +203,7 @@ pub fn flush() {
 }
 
 fn waiting() -> MutexGuard<'static, String> {
-    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&WAITING)
 }
 
 /// Is the log syslog's, because standard error is the client's?

@@ -1,12 +1,13 @@
 //! Life and death of the process: the idle clock, draining, signals, and what systemd is told.
 
 use crate::journal::{self, Level};
+use crate::sync::lock;
 use sd_notify::NotifyState;
 use std::ffi::c_int;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use std::{env, io};
 use tokio::io::unix::AsyncFd;
@@ -124,7 +125,7 @@ impl Activity {
     pub async fn idle(&self, timeout: Duration) {
         loop {
             self.until(|activity| activity.in_flight() == 0).await;
-            let since = *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner);
+            let since = *lock(&self.idle_since);
             let Some(deadline) = since.checked_add(timeout) else {
                 return std::future::pending().await;
             };
@@ -140,7 +141,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let activity = &self.0;
         activity.served.fetch_add(1, Relaxed);
-        *activity.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *lock(&activity.idle_since) = Instant::now();
         if activity.in_flight.fetch_sub(1, Relaxed) == 1 {
             activity.quiet.notify_waiters();
         }

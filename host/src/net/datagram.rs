@@ -1,11 +1,12 @@
 //! One datagram and its answer, as a guest's standard input and output.
 
 use crate::limits::sent_more;
+use crate::sync::lock;
 use bytes::Bytes;
 use rustix::io::Errno;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -50,7 +51,7 @@ impl Datagram {
     }
 
     fn exchange(&self) -> MutexGuard<'_, Exchange> {
-        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.exchange)
     }
 
     /// The next `size` bytes at most; none at the end of the datagram.

@@ -23,10 +23,11 @@ use super::outcome::{CpuTimeExceeded, End};
 use crate::allocator;
 use crate::journal;
 use crate::limits::{Meter, Metered};
+use crate::sync::lock;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::task::{Context, Poll};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -53,7 +54,7 @@ where
         return end;
     }
     let turns = poll_fn(move |context| {
-        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = lock(&TURN);
         match NO_MORE_TURNS.load(SeqCst) {
             false => poll(&mut guest, context, &meter),
             // Until it is dropped.

@@ -11,12 +11,13 @@ use crate::lifecycle::InFlight;
 use crate::limits::Meter;
 use crate::net::{Datagram, Peer, Stdio};
 use crate::runtime::{self, End};
+use crate::sync::lock;
 use crate::wasi;
 use futures::FutureExt;
 use socket::{DatagramSocket, Received};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 use std::{fmt, future, io};
 use tokio::sync::Notify;
@@ -163,7 +164,7 @@ impl Mailbox {
     }
 
     fn batch(&self) -> MutexGuard<'_, VecDeque<Job>> {
-        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.batch)
     }
 
     /// Runs the guest for one datagram, and sends its answer.

@@ -13,12 +13,13 @@ use super::environment::Who;
 use crate::config::{HandlerConfig, Host, Outbound};
 use crate::journal::Level;
 use crate::sandbox::{self, Needs, OUTDATED_REASON, RESOLVER};
+use crate::sync::lock;
 use public::is_public;
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use thiserror::Error;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::sockets::SocketAddrUse;
@@ -105,7 +106,7 @@ impl Reach {
 
     fn may_connect(&self, address: SocketAddr) -> bool {
         let ip = address.ip().to_canonical();
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = lock(&self.found);
         let leads_to = |outbound: &&Outbound| match &outbound.host {
             Host::Network(network) => network.contains(ip),
             Host::Name(name) => found.iter().any(|(n, found)| n == name && *found == ip),
@@ -146,7 +147,7 @@ impl Reach {
 
     /// What `name` may lead to, of what it resolved to.
     fn admit(&self, name: &str, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, LookupError> {
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = lock(&self.found);
         let mut admitted = Vec::new();
         for ip in addresses {
             if is_public(ip) {

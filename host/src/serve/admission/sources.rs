@@ -1,10 +1,11 @@
 //! Who has how many connections: one client may not take all that a handler has.
 
 use crate::journal::Seldom;
+use crate::sync::lock;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The connections of one handler by where they come from (`max-connections-per-source`).
 ///
@@ -59,7 +60,7 @@ impl Sources {
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
 }
 
