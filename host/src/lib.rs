@@ -5,13 +5,12 @@
 //! [`sandbox`] holds all of it. A snapshot spares the next start to find out what this one did.
 
 pub mod activation;
-pub mod allocator;
 pub mod cli;
 pub mod config;
 pub mod guest;
 pub mod journal;
+pub mod libc_overrides;
 pub mod lifecycle;
-mod memory;
 pub mod module;
 pub mod sandbox;
 pub mod serve;

@@ -1,7 +1,7 @@
 //! `wasm-sock`: see `wasm-sock help`.
 
 use std::process::ExitCode;
-use wasm_sock::allocator::Allocator;
+use wasm_sock::libc_overrides::heap::Allocator;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;

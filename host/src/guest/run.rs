@@ -6,8 +6,8 @@ use super::engines::Engines;
 use super::handles;
 use super::program::{Guest, Program};
 use super::state::State;
-use crate::allocator;
 use crate::journal::{self, Level};
+use crate::libc_overrides::heap;
 use crate::trace::{self, Mark};
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -205,7 +205,7 @@ fn long_running() -> Handle {
     let thread = THREAD.get_or_init(|| {
         let (sender, receiver) = std::sync::mpsc::channel();
         let run = move || {
-            allocator::keep_blocks();
+            heap::keep_blocks();
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 // Each turn is long here: who was woken meanwhile comes next, not after many.

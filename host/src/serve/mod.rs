@@ -9,10 +9,10 @@ mod stream;
 mod threads;
 
 use crate::activation::{self, Kind, Passed, Socket};
-use crate::allocator;
 use crate::config::{Config, HostConfig};
 use crate::guest::{self, Engines};
 use crate::journal::{self, Level};
+use crate::libc_overrides::heap;
 use crate::lifecycle::{self, Activity, Signals};
 use crate::module::{Compiled, FileStamp, Places};
 use crate::sandbox;
@@ -81,7 +81,7 @@ pub enum Plan {
 /// # Errors
 /// When the process cannot serve at all (no event loop, no engine).
 pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> {
-    allocator::keep_blocks();
+    heap::keep_blocks();
     journal::buffer();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -148,8 +148,8 @@ async fn run(host: &Arc<Host>, passed: Passed, plan: &Plan) -> io::Result<()> {
 async fn give_back(host: Arc<Host>) {
     loop {
         host.engines.give_back_pools().await;
-        host.threads.spawn_in_each(async || allocator::give_back());
-        allocator::give_back();
+        host.threads.spawn_in_each(async || heap::give_back());
+        heap::give_back();
     }
 }
 

@@ -9,8 +9,6 @@
 //! blocks, all of which are given back together. So threads that serve keep small blocks of their own
 //! at hand ([`keep_blocks`]), in front of the lock.
 
-mod malloc;
-
 use dlmalloc::Dlmalloc;
 use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mremap, munmap};
 use std::alloc::{GlobalAlloc, Layout};
@@ -29,7 +27,7 @@ const SPINS: u32 = 200;
 pub struct Allocator;
 
 /// dlmalloc behind a spin lock.
-struct Heap {
+pub(super) struct Heap {
     locked: AtomicBool,
     heap: UnsafeCell<Dlmalloc<Pages>>,
 }
@@ -37,7 +35,7 @@ struct Heap {
 // SAFETY: `heap` is touched under the lock only.
 unsafe impl Sync for Heap {}
 
-static HEAP: Heap = Heap {
+pub(super) static HEAP: Heap = Heap {
     locked: AtomicBool::new(false),
     heap: UnsafeCell::new(Dlmalloc::new_with_allocator(Pages {
         chunks: AtomicUsize::new(0),
@@ -47,7 +45,7 @@ static HEAP: Heap = Heap {
 
 impl Heap {
     #[inline]
-    fn with<R>(&self, action: impl FnOnce(&mut Dlmalloc<Pages>) -> R) -> R {
+    pub(super) fn with<R>(&self, action: impl FnOnce(&mut Dlmalloc<Pages>) -> R) -> R {
         while self.locked.swap(true, Acquire) {
             self.wait();
         }
@@ -76,7 +74,7 @@ const CHUNK: usize = 64 << 10;
 /// Memory of the kernel. A page takes 2 µs here, most of that for the page itself, and a fifth less when
 /// it comes together with others. So all pages of a chunk come at once where nearly all are needed: of
 /// the first, and of those after the second, of which the smallest guests use a few only.
-struct Pages {
+pub(super) struct Pages {
     chunks: AtomicUsize,
     /// Nothing is given, so that the heap has what it has.
     is_full: AtomicBool,

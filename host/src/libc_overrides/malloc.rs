@@ -1,7 +1,7 @@
 //! `malloc(3)` and its like, in place of musl's. std has its handle of the first thread from there (`System`),
 //! and a second heap for that alone takes four system calls and three pages: 10 µs of a cold start.
 
-use super::HEAP;
+use super::heap::HEAP;
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
