@@ -1,8 +1,8 @@
 //! `pthread_atfork(3)`, in place of musl's, which allocates from musl's own heap to remember the handlers. That heap
 //! is made for them alone where `malloc(3)` is ours: two system calls and three page faults, 10 µs of a cold start.
 //!
-//! Wasmtime registers what a child would need that goes on to use its pools. Our child processes do not: they run the
-//! compiler (`module/keeper.rs`).
+//! Wasmtime is the only caller: its handler opens `/proc/self/pagemap` again in a child process that runs guests. No
+//! child of the host does: they compile (`module/keeper.rs`) or become another program.
 
 use std::ffi::c_int;
 
