@@ -348,40 +348,4 @@ unsafe impl GlobalAlloc for Allocator {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_in_use_stays_and_the_rest_can_be_used_again() {
-        let layout = |size| Layout::from_size_align(size, 8).unwrap();
-        // SAFETY: each block is used as it was asked for, and freed once.
-        unsafe {
-            let blocks: Vec<(*mut u8, Layout)> = (1..2000_usize)
-                .map(|number| layout(number * 37 % 50_000 + 1))
-                .map(|layout| (Allocator.alloc(layout), layout))
-                .collect();
-            for (number, (block, layout)) in blocks.iter().enumerate() {
-                block.write_bytes(number as u8, layout.size());
-            }
-            let (kept, freed): (Vec<_>, Vec<_>) =
-                blocks.into_iter().enumerate().partition(|(number, _)| number % 5 == 0);
-            for (_, (block, layout)) in freed {
-                Allocator.dealloc(block, layout);
-            }
-            give_back();
-            for (number, (block, layout)) in &kept {
-                let content = std::slice::from_raw_parts(*block, layout.size());
-                assert!(content.iter().all(|byte| *byte == *number as u8));
-            }
-            for size in [16, 1000, 8192, 20_000, 3 << 20] {
-                let block = Allocator.alloc_zeroed(layout(size));
-                let content = std::slice::from_raw_parts(block, size);
-                assert!(content.iter().all(|byte| *byte == 0), "{size} bytes");
-                Allocator.dealloc(block, layout(size));
-            }
-            for (_, (block, layout)) in kept {
-                Allocator.dealloc(block, layout);
-            }
-        }
-    }
-}
+mod tests;
