@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod cli;
 pub mod config;
+mod event_loop;
 pub mod guest;
 pub mod journal;
 pub mod libc_overrides;

@@ -1,5 +1,6 @@
 //! Life and death of the process: the idle clock, draining, signals, and what systemd is told.
 
+use crate::event_loop;
 use crate::journal::{self, Level};
 use sd_notify::NotifyState;
 use std::ffi::c_int;
@@ -220,8 +221,7 @@ impl Signals {
             }
             OwnedFd::from_raw_fd(fd)
         };
-        // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
-        Ok(Self(unsafe { AsyncFd::register(fd) }?))
+        Ok(Self(event_loop::register(fd)?))
     }
 
     /// Waits for the next signal that ends the host. Others are noted in the log.

@@ -3,6 +3,7 @@
 use super::Host;
 use super::connection;
 use crate::activation::Protocol;
+use crate::event_loop;
 use crate::guest::internet;
 use crate::journal::{self, Level};
 use crate::module::{Counted, Handler, Place, TooMany};
@@ -57,8 +58,7 @@ impl Listener {
     pub fn new(fd: OwnedFd, protocol: Protocol) -> io::Result<Self> {
         // The flag is shared with systemd, which sets it too (systemd.socket(5)).
         rustix::io::ioctl_fionbio(&fd, true)?;
-        // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
-        let fd = unsafe { AsyncFd::register(fd) }?;
+        let fd = event_loop::register(fd)?;
         Ok(Self { fd, protocol })
     }
 

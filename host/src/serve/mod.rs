@@ -10,6 +10,7 @@ mod threads;
 
 use crate::activation::{self, Kind, Passed, Socket};
 use crate::config::{Config, HostConfig};
+use crate::event_loop;
 use crate::guest::{self, Engines};
 use crate::journal::{self, Level};
 use crate::libc_overrides::heap;
@@ -24,7 +25,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{future, io};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -265,8 +265,7 @@ async fn discard(fd: OwnedFd) {
     let Ok(()) = rustix::io::ioctl_fionbio(&fd, true) else {
         return;
     };
-    // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
-    let Ok(fd) = (unsafe { AsyncFd::register(fd) }) else {
+    let Ok(fd) = event_loop::register(fd) else {
         return;
     };
     while let Ok(mut ready) = fd.readable().await {
