@@ -195,6 +195,7 @@ fn held_signals() -> libc::sigset_t {
     let real_time = libc::SIGRTMIN()..=libc::SIGRTMAX();
     let ignored = IGNORED.iter().map(|(signal, _)| *signal);
     // SAFETY: sigemptyset initialises the set; sigaddset changes it.
+    // (nix and rustix have sets of signals with names only, not the real-time ones.)
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut set);
