@@ -4,7 +4,7 @@
 //! (`sd-daemon(3)`, `SyslogLevelPrefix=`). Elsewhere it is a terminal or a file: no prefix.
 
 use crate::sync::lock;
-use std::ffi::CString;
+use nix::syslog::{self, Facility, LogFlags, Severity};
 use std::fmt::{self, Display, Write as _};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -211,27 +211,22 @@ static SYSLOG: AtomicBool = AtomicBool::new(false);
 
 /// Logs to syslog from here on: programs that inetd starts have no standard error of their own.
 pub fn use_syslog() {
-    // SAFETY: the string lives for ever. LOG_NDELAY connects now: a process that has confined itself
-    // makes no sockets.
-    unsafe {
-        libc::openlog(
-            c"wasm-sock".as_ptr(),
-            libc::LOG_PID | libc::LOG_NDELAY,
-            libc::LOG_DAEMON,
-        );
-    }
+    // LOG_NDELAY connects now: a process that has confined itself makes no sockets.
+    let options = LogFlags::LOG_PID | LogFlags::LOG_NDELAY;
+    // It fails only for a name that is too long.
+    let _ = syslog::openlog(Some(c"wasm-sock"), options, Facility::LOG_DAEMON);
     SYSLOG.store(true, Relaxed);
 }
 
 fn write_syslog(level: Level, message: std::fmt::Arguments<'_>) {
     let text = shortened(printable(&shortened(message, MESSAGE)), MESSAGE);
-    let Ok(text) = CString::new(text) else {
-        return;
+    let severity = match level {
+        Level::Error => Severity::LOG_ERR,
+        Level::Warning => Severity::LOG_WARNING,
+        Level::Info => Severity::LOG_INFO,
     };
-    // SAFETY: the strings end with a zero and live as long as they are used; "%s" takes one of them.
-    unsafe {
-        libc::syslog(level as i32, c"%s".as_ptr(), text.as_ptr());
-    }
+    // It fails only for a text with a zero in it, which `printable` leaves none.
+    let _ = syslog::syslog(severity, &text);
 }
 
 /// Is there a character that [`printable`] shows as its number?

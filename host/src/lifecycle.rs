@@ -1,5 +1,6 @@
 //! Life and death of the process: the idle clock, draining, signals, and what systemd is told.
 
+use crate::event_loop;
 use crate::journal::{self, Level};
 use crate::sync::lock;
 use sd_notify::NotifyState;
@@ -195,6 +196,7 @@ fn held_signals() -> libc::sigset_t {
     let real_time = libc::SIGRTMIN()..=libc::SIGRTMAX();
     let ignored = IGNORED.iter().map(|(signal, _)| *signal);
     // SAFETY: sigemptyset initialises the set; sigaddset changes it.
+    // (nix and rustix have sets of signals with names only, not the real-time ones.)
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut set);
@@ -221,8 +223,7 @@ impl Signals {
             }
             OwnedFd::from_raw_fd(fd)
         };
-        // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
-        Ok(Self(unsafe { AsyncFd::register(fd) }?))
+        Ok(Self(event_loop::register(fd)?))
     }
 
     /// Waits for the next signal that ends the host. Others are noted in the log.

@@ -1,15 +1,13 @@
 //! `wasm-sock`, inetd for WebAssembly: see `wasm-sock help`.
 //!
-//! Data flows downward only: [`serve`] brings sockets ([`activation`]) and guests ([`guest`],
-//! loaded by [`module`]) together as [`config`] says, [`lifecycle`] decides when to leave, and
-//! [`sandbox`] holds all of it.
+//! ARCHITECTURE.md has the order of the modules: none of them knows what is above it.
 
-mod allocator;
 mod cli;
+mod event_loop;
 mod journal;
+mod libc_overrides;
 mod lifecycle;
 mod limits;
-mod memory;
 mod module;
 mod net;
 mod runtime;
@@ -26,7 +24,7 @@ use wasm_sock_config as config;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+static ALLOCATOR: libc_overrides::heap::Allocator = libc_overrides::heap::Allocator;
 
 fn main() -> ExitCode {
     cli::main()

@@ -4,6 +4,7 @@ use listenfd::ListenFd;
 use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use thiserror::Error;
@@ -212,11 +213,14 @@ pub fn standard_input() -> Option<(Passed, bool)> {
     let was_connection = standard.map(|fd| identity(fd) == connection);
     let fd = rustix::io::fcntl_dupfd_cloexec(&stdin, FIRST).ok()?;
     let nowhere = File::options().read(true).write(true).open("/dev/null").ok()?;
-    for (standard, _) in standard.iter().zip(was_connection).filter(|(_, was)| *was) {
-        // SAFETY: dup2(2) replaces a descriptor, and the standard ones stay open, as something else.
-        if unsafe { libc::dup2(nowhere.as_raw_fd(), standard.as_raw_fd()) } < 0 {
-            return None;
-        }
+    if was_connection[0] {
+        dup2_stdin(&nowhere).ok()?;
+    }
+    if was_connection[1] {
+        dup2_stdout(&nowhere).ok()?;
+    }
+    if was_connection[2] {
+        dup2_stderr(&nowhere).ok()?;
     }
     let socket = Socket {
         name: ACCEPTED.to_owned(),

@@ -1,6 +1,7 @@
 //! Memory: how much a guest may have, and all guests of the process together.
 
 use crate::config::Limits;
+use nix::sys::sysinfo::sysinfo;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use thiserror::Error;
 use wasm_sock_engine::InstanceCost;
@@ -20,18 +21,9 @@ pub fn limit_all(bytes: u64) {
     LIMIT.store(bytes, Relaxed);
 }
 
-/// What this machine has, in bytes; where it does not tell, as much as one likes.
+/// The memory of this machine, in bytes; `u64::MAX` if the kernel does not tell.
 pub fn machine_memory() -> u64 {
-    // SAFETY: a zeroed sysinfo is valid, and sysinfo(2) only writes it.
-    let (info, told) = unsafe {
-        let mut info: libc::sysinfo = std::mem::zeroed();
-        let told = libc::sysinfo(&mut info) == 0;
-        (info, told)
-    };
-    match told {
-        true => info.totalram.saturating_mul(info.mem_unit.into()),
-        false => u64::MAX,
-    }
+    sysinfo().map_or(u64::MAX, |info| info.ram_total())
 }
 
 /// Takes `bytes` of what all guests may have, if so many are left.

@@ -1,5 +1,6 @@
 //! A connected socket, as guests and HTTP use it.
 
+use crate::event_loop;
 use crate::sync::lock;
 use crate::trace::{self, Mark};
 use bytes::Bytes;
@@ -127,8 +128,7 @@ impl Connection {
         if let Some(registered) = self.registered.get() {
             return Ok(registered);
         }
-        // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
-        let registered = unsafe { AsyncFd::register(self.fd.clone()) }?;
+        let registered = event_loop::register_shared(self.fd.clone())?;
         Ok(self.registered.get_or_init(|| registered))
     }
 

@@ -2,6 +2,7 @@
 //! then `MemoryDenyWriteExecute=` (`systemd.exec(5)`) and our own sandbox can refuse every such change,
 //! and nothing that was written to memory is ever run.
 
+use nix::unistd::{SysconfVar, sysconf};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 use std::cell::Cell;
 use std::fs::File;
@@ -84,8 +85,9 @@ pub struct FromFile;
 
 impl CustomCodeMemory for FromFile {
     fn required_alignment(&self) -> usize {
-        // SAFETY: sysconf(3) only tells. (rustix would open a file to find out.)
-        unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
+        // rustix would open a file to find out.
+        let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+        size.and_then(|size| usize::try_from(size).ok()).unwrap_or(4096)
     }
 
     fn publish_executable(&self, code: *const u8, length: usize) -> Result<()> {

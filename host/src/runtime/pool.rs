@@ -43,14 +43,6 @@ pub fn open_pagemap() {
     PoolingAllocationConfig::is_pagemap_scan_available();
 }
 
-/// `pthread_atfork(3)`, in place of musl's, which makes a heap of its own to remember what it is told (10 µs
-/// of a cold start). Wasmtime tells it what a child needs that goes on to use its pools; ours only run the
-/// compiler.
-#[unsafe(no_mangle)]
-extern "C" fn pthread_atfork(_: usize, _: usize, _: usize) -> std::ffi::c_int {
-    0
-}
-
 /// The pools of a process.
 pub struct Pools<T> {
     pools: Mutex<Vec<Arc<Pool<T>>>>,

@@ -20,8 +20,8 @@
 //! it.
 
 use super::outcome::{CpuTimeExceeded, End};
-use crate::allocator;
 use crate::journal;
+use crate::libc_overrides::heap;
 use crate::limits::{Meter, Metered};
 use crate::sync::lock;
 use std::future::poll_fn;
@@ -108,7 +108,7 @@ fn long_running() -> Handle {
     let thread = THREAD.get_or_init(|| {
         let (sender, receiver) = std::sync::mpsc::channel();
         let run = move || {
-            allocator::keep_blocks();
+            heap::keep_blocks();
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 // Each turn is long here: who was woken meanwhile comes next, not after many.

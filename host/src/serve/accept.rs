@@ -5,6 +5,7 @@ use super::connection;
 use super::handler::Handler;
 use super::shared::Shared;
 use crate::activation::Protocol;
+use crate::event_loop;
 use crate::net::internet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -31,8 +32,7 @@ impl Listener {
     pub fn new(fd: OwnedFd, protocol: Protocol) -> io::Result<Self> {
         // The flag is shared with systemd, which sets it too (systemd.socket(5)).
         rustix::io::ioctl_fionbio(&fd, true)?;
-        // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
-        let fd = unsafe { AsyncFd::register(fd) }?;
+        let fd = event_loop::register(fd)?;
         Ok(Self { fd, protocol })
     }
 

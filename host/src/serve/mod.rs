@@ -12,9 +12,10 @@ mod stream;
 mod threads;
 
 use crate::activation::{self, Kind, Passed, Socket};
-use crate::allocator;
 use crate::config::HostConfig;
+use crate::event_loop;
 use crate::journal::{self, Level};
+use crate::libc_overrides::heap;
 use crate::lifecycle::{self, Activity, Signals};
 use crate::limits;
 use crate::module::{Compiled, FileStamp};
@@ -28,7 +29,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{future, io};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -57,7 +57,7 @@ const TURN_AWAY: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the process cannot serve at all (no event loop, no engine).
 pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> {
-    allocator::keep_blocks();
+    heap::keep_blocks();
     journal::buffer();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -124,8 +124,8 @@ async fn run(shared: &Arc<Shared>, passed: Passed, plan: &Plan) -> io::Result<()
 async fn give_back(shared: Arc<Shared>) {
     loop {
         shared.engines.give_back_pools().await;
-        shared.threads.spawn_in_each(async || allocator::give_back());
-        allocator::give_back();
+        shared.threads.spawn_in_each(async || heap::give_back());
+        heap::give_back();
     }
 }
 
@@ -241,8 +241,7 @@ async fn discard(fd: OwnedFd) {
     let Ok(()) = rustix::io::ioctl_fionbio(&fd, true) else {
         return;
     };
-    // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
-    let Ok(fd) = (unsafe { AsyncFd::register(fd) }) else {
+    let Ok(fd) = event_loop::register(fd) else {
         return;
     };
     while let Ok(mut ready) = fd.readable().await {

@@ -1,8 +1,8 @@
 //! The threads that connections are served in: the first, which accepts them, and others while there
 //! are many of them. A host that sleeps most of the time never has a second one.
 
-use crate::allocator;
 use crate::journal;
+use crate::libc_overrides::heap;
 use crate::sync::lock;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -186,7 +186,7 @@ fn start() -> Option<Thread> {
     let handle = runtime.handle().clone();
     let (stop, stopped) = oneshot::channel();
     let serve = move || {
-        allocator::keep_blocks();
+        heap::keep_blocks();
         // Told to, or forgotten: both are the end.
         let _ = runtime.block_on(stopped);
         runtime.shutdown_background();

@@ -1,5 +1,6 @@
 //! A socket of datagrams: whom one came from, where it was sent to, and sending its answer from there.
 
+use crate::event_loop;
 use crate::net::Peer;
 use crate::sync::lock;
 use bytes::Bytes;
@@ -120,8 +121,7 @@ impl DatagramSocket {
             setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
         }
         let port = internet(&local).map(|address| address.port());
-        // SAFETY: an owned descriptor has one number, and is open, for as long as it lives.
-        let fd = unsafe { AsyncFd::register(fd) }?;
+        let fd = event_loop::register(fd)?;
         let answers = Mutex::default();
         Ok(Self { fd, port, answers })
     }

@@ -1,15 +1,13 @@
-//! The memory allocator of the process.
+//! The global allocator.
 //!
-//! musl's asks the kernel for memory page by page, and gives each page back: fifty system calls in
-//! a cold start. dlmalloc asks for 64 KiB at a time. Its own lock is a POSIX mutex, which costs a
-//! lone thread as much as the allocation does, and sends one of several to sleep in the kernel
-//! for what takes some nanoseconds.
+//! musl's allocator asks the kernel for memory page by page and returns each page: fifty system calls in a cold
+//! start. dlmalloc asks for 64 KiB at a time. The lock that the crate brings is a POSIX mutex: for a single thread it
+//! costs as much as the allocation, and of several threads it puts some to sleep in the kernel for what takes
+//! nanoseconds. A spin lock takes its place.
 //!
-//! A quarter of what a small guest costs would still be the allocator: an instance takes some seventy
-//! blocks, all of which are given back together. So threads that serve keep small blocks of their own
-//! at hand ([`keep_blocks`]), in front of the lock.
-
-mod malloc;
+//! Even so the allocator would be a quarter of the CPU time of a small guest: an instance takes some seventy blocks,
+//! which are all freed together. So the threads that serve have free lists of their own ([`keep_blocks`]), which
+//! need no lock.
 
 use dlmalloc::Dlmalloc;
 use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mremap, munmap};
@@ -21,15 +19,15 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::thread;
 
-/// How often a thread looks whether the lock is free before it lets others run: whoever has it may
-/// wait for a processor.
+/// How often a thread tries the lock before it yields its processor: the thread that holds the lock may be waiting
+/// for one.
 const SPINS: u32 = 200;
 
-/// The heap, and what threads keep of it.
+/// The heap behind free lists per thread.
 pub struct Allocator;
 
 /// dlmalloc behind a spin lock.
-struct Heap {
+pub(super) struct Heap {
     locked: AtomicBool,
     heap: UnsafeCell<Dlmalloc<Pages>>,
 }
@@ -37,7 +35,7 @@ struct Heap {
 // SAFETY: `heap` is touched under the lock only.
 unsafe impl Sync for Heap {}
 
-static HEAP: Heap = Heap {
+pub(super) static HEAP: Heap = Heap {
     locked: AtomicBool::new(false),
     heap: UnsafeCell::new(Dlmalloc::new_with_allocator(Pages {
         chunks: AtomicUsize::new(0),
@@ -47,12 +45,12 @@ static HEAP: Heap = Heap {
 
 impl Heap {
     #[inline]
-    fn with<R>(&self, action: impl FnOnce(&mut Dlmalloc<Pages>) -> R) -> R {
+    pub(super) fn with<R>(&self, action: impl FnOnce(&mut Dlmalloc<Pages>) -> R) -> R {
         while self.locked.swap(true, Acquire) {
             self.wait();
         }
-        // SAFETY: whoever set the flag is alone here until it is cleared. `action` is a call of
-        // dlmalloc, which neither panics nor allocates.
+        // SAFETY: only the thread that set the flag is here until it clears it. `action` calls dlmalloc, which
+        // allocates nothing through this heap; a panic (of a check for damaged blocks) aborts the process.
         let result = action(unsafe { &mut *self.heap.get() });
         self.locked.store(false, Release);
         result
@@ -70,19 +68,19 @@ impl Heap {
     }
 }
 
-/// What dlmalloc asks the kernel for at a time, in bytes.
+/// How much dlmalloc asks the kernel for at a time, in bytes.
 const CHUNK: usize = 64 << 10;
 
-/// Memory of the kernel. A page takes 2 µs here, most of that for the page itself, and a fifth less when
-/// it comes together with others. So all pages of a chunk come at once where nearly all are needed: of
-/// the first, and of those after the second, of which the smallest guests use a few only.
-struct Pages {
+/// Memory from the kernel. A page fault takes 2 µs, and a fifth less for each page that is mapped together with
+/// others. So all pages of a chunk are mapped at once where nearly all are needed: those of the first chunk, and of
+/// the third and later ones. Of the second, the smallest guests use a few pages only.
+pub(super) struct Pages {
     chunks: AtomicUsize,
-    /// Nothing is given, so that the heap has what it has.
+    /// Refuses memory, so that the heap has to use its free blocks.
     is_full: AtomicBool,
 }
 
-// SAFETY: what is mapped is nobody else's, and stays so until it is unmapped.
+// SAFETY: each mapping is new and private, and dlmalloc's alone until it is unmapped.
 unsafe impl dlmalloc::Allocator for Pages {
     fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
         if self.is_full.load(Relaxed) {
@@ -133,52 +131,52 @@ const PAGE: usize = 4096;
 
 const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 
-/// The largest blocks that a thread keeps, and the step from one size to the next, in bytes: of small ones,
-/// and of those that an instance has a few of.
+/// The largest blocks that a thread keeps, and the step from one size class to the next, in bytes: for small blocks,
+/// and for the larger ones, of which an instance has a few.
 const SMALL: usize = 1024;
 const SMALL_STEP: usize = 16;
 const LARGE: usize = 8192;
 const LARGE_STEP: usize = 512;
 
-const SMALL_SHELVES: usize = SMALL / SMALL_STEP;
-const SHELF_COUNT: usize = SMALL_SHELVES + (LARGE - SMALL) / LARGE_STEP;
+const SMALL_CLASSES: usize = SMALL / SMALL_STEP;
+const CLASSES: usize = SMALL_CLASSES + (LARGE - SMALL) / LARGE_STEP;
 
-/// How many blocks of one size a thread keeps: a megabyte in all, if it has had so many of each.
+/// How many blocks of one size class a thread keeps: a megabyte in all, if it had that many of each.
 const MOST_SMALL: u32 = 16;
 const MOST_LARGE: u32 = 8;
 
-/// Blocks of one size that are not in use; each begins with the address of the next.
-struct Shelf {
+/// Free blocks of one size class; each begins with the address of the next.
+struct FreeList {
     first: Cell<*mut u8>,
     count: Cell<u32>,
 }
 
 thread_local! {
-    // Neither is dropped, so that they are there as long as the thread is.
+    // Neither has a destructor, so both can be used as long as the thread runs.
     static KEEPS: Cell<bool> = const { Cell::new(false) };
-    static SHELVES: [Shelf; SHELF_COUNT] = const {
+    static FREE_LISTS: [FreeList; CLASSES] = const {
         [const {
-            Shelf {
+            FreeList {
                 first: Cell::new(ptr::null_mut()),
                 count: Cell::new(0),
             }
-        }; SHELF_COUNT]
+        }; CLASSES]
     };
 }
 
-/// Lets this thread keep small blocks, which nobody else gets before the process ends: for threads that
-/// last as long.
+/// Lets this thread keep small blocks that it frees. No other thread gets them before [`give_back`]: for threads that
+/// last as long as the process.
 pub fn keep_blocks() {
     KEEPS.set(true);
 }
 
-/// Gives back what this thread keeps, and to the kernel what the heap has to spare.
+/// Returns the blocks that this thread keeps to the heap, and free memory of the heap to the kernel.
 pub fn give_back() {
-    SHELVES.with(|shelves| {
-        for (index, shelf) in shelves.iter().enumerate() {
-            let size = block_size(index);
-            while let Some(block) = shelf.take() {
-                // SAFETY: it came from the heap, with this size, and nobody uses it.
+    FREE_LISTS.with(|lists| {
+        for (class, list) in lists.iter().enumerate() {
+            let size = block_size(class);
+            while let Some(block) = list.take() {
+                // SAFETY: it came from the heap, with this size, and is not in use.
                 HEAP.with(|heap| unsafe { heap.free(block, size, SMALL_STEP) });
             }
         }
@@ -190,19 +188,19 @@ pub fn give_back() {
     });
 }
 
-/// The smallest and the largest free blocks whose pages are worth giving back, as powers of two.
+/// The smallest and the largest free blocks whose pages are returned, as powers of two.
 const SPARE: RangeInclusive<u32> = 14..=21;
 
-/// Gives back the pages of large free blocks. One small block that is in use keeps the whole mapping that
-/// it lies in from being given back, and there is always one.
+/// Returns the pages of large free blocks to the kernel. `trim` is not enough: it unmaps whole mappings only, and in
+/// each of them a small block is in use.
 ///
-/// Takes all of them out of the heap, one after the other, and returns them without their pages.
+/// Allocates all large free blocks, one after the other, drops their pages, and frees them again.
 fn give_back_blocks(heap: &mut Dlmalloc<Pages>) {
     heap.allocator().is_full.store(true, Relaxed);
     let mut taken: *mut u8 = ptr::null_mut();
     for size in SPARE.rev().map(|power| 1_usize << power) {
-        // SAFETY: each block is ours, as large as it was asked for, until it is freed below. It begins
-        // with the address of the one before, and whole pages after that are not needed.
+        // SAFETY: each block is allocated here with this size, and not freed before the loop below. It begins with
+        // the address of the former one; the whole pages after that hold nothing.
         unsafe {
             loop {
                 let block = heap.malloc(size, SMALL_STEP);
@@ -213,13 +211,13 @@ fn give_back_blocks(heap: &mut Dlmalloc<Pages>) {
                 taken = block;
                 let skipped = (block as usize + size_of::<*mut u8>()).next_multiple_of(PAGE) - block as usize;
                 let whole = (size - skipped) / PAGE * PAGE;
-                // Nothing is lost but memory when it fails.
+                // If it fails, the pages merely stay.
                 let _ = madvise(block.add(skipped).cast(), whole, Advice::LinuxDontNeed);
             }
         }
     }
     while !taken.is_null() {
-        // SAFETY: see above; its size is not asked for where it is freed.
+        // SAFETY: see above; `c_free` needs no size.
         unsafe {
             let before = taken.cast::<*mut u8>().read();
             heap.c_free(taken);
@@ -229,50 +227,52 @@ fn give_back_blocks(heap: &mut Dlmalloc<Pages>) {
     heap.allocator().is_full.store(false, Relaxed);
 }
 
-/// The size of the blocks of a shelf, all of which are alike to the heap.
+/// The size of all blocks of a size class, in bytes.
 #[inline]
-fn block_size(shelf: usize) -> usize {
-    match shelf < SMALL_SHELVES {
-        true => (shelf + 1) * SMALL_STEP,
-        false => SMALL + (shelf - SMALL_SHELVES + 1) * LARGE_STEP,
+fn block_size(class: usize) -> usize {
+    match class < SMALL_CLASSES {
+        true => (class + 1) * SMALL_STEP,
+        false => SMALL + (class - SMALL_CLASSES + 1) * LARGE_STEP,
     }
 }
 
-/// The size of the blocks that `layout` gets, and their shelf.
+/// The size of the block that `layout` gets, in bytes, and its size class; `None` if it is none that a thread keeps.
 #[inline]
-fn shelf(layout: Layout) -> Option<(usize, usize)> {
+fn size_class(layout: Layout) -> Option<(usize, usize)> {
     let size = layout.size();
     if size == 0 || size > LARGE || layout.align() > SMALL_STEP {
         return None;
     }
-    let shelf = match size <= SMALL {
+    let class = match size <= SMALL {
         true => (size - 1) / SMALL_STEP,
-        false => SMALL_SHELVES + (size - SMALL - 1) / LARGE_STEP,
+        false => SMALL_CLASSES + (size - SMALL - 1) / LARGE_STEP,
     };
-    Some((block_size(shelf), shelf))
+    Some((block_size(class), class))
 }
 
-impl Shelf {
+impl FreeList {
     #[inline]
     fn take(&self) -> Option<*mut u8> {
         let block = self.first.get();
         if block.is_null() {
             return None;
         }
-        // SAFETY: `put` wrote the address of the next one there, and nobody else has the block.
+        // SAFETY: `put` wrote the address of the next block there, and the block is in no other hands since.
         self.first.set(unsafe { block.cast::<*mut u8>().read() });
         self.count.set(self.count.get() - 1);
         Some(block)
     }
 
+    /// Keeps `block`, unless the list has `most` blocks already.
+    ///
     /// # Safety
-    /// `block` is one of this shelf's size, and nobody uses it any more.
+    /// `block` has the size of this list's class, and is not in use any more.
     #[inline]
     unsafe fn put(&self, block: *mut u8, most: u32) -> bool {
         if self.count.get() >= most {
             return false;
         }
-        // SAFETY: it is ours, and every block has room for an address and is aligned for one.
+        // SAFETY: it is this list's alone; every block has room for an address and is aligned for one.
         unsafe { block.cast::<*mut u8>().write(self.first.get()) };
         self.first.set(block);
         self.count.set(self.count.get() + 1);
@@ -280,13 +280,13 @@ impl Shelf {
     }
 }
 
-// SAFETY: dlmalloc upholds the contract; each call is its own, under the lock. A block of a shelf is as
-// large as any that belongs there, and nobody's until it is taken.
+// SAFETY: dlmalloc upholds the contract, under the lock. All blocks of a free list have the size of its class, which
+// is at least that of each layout of the class; none of them is in use.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let (mut size, align) = (layout.size(), layout.align());
-        if let Some((whole, index)) = shelf(layout) {
-            if let Some(block) = SHELVES.with(|shelves| shelves[index].take()) {
+        if let Some((whole, class)) = size_class(layout) {
+            if let Some(block) = FREE_LISTS.with(|lists| lists[class].take()) {
                 return block;
             }
             size = whole;
@@ -297,13 +297,13 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let (mut size, align) = (layout.size(), layout.align());
-        if let Some((whole, index)) = shelf(layout) {
-            let most = match index < SMALL_SHELVES {
+        if let Some((whole, class)) = size_class(layout) {
+            let most = match class < SMALL_CLASSES {
                 true => MOST_SMALL,
                 false => MOST_LARGE,
             };
             // SAFETY: the caller got the block here, with this layout, so it is of this size.
-            if KEEPS.get() && SHELVES.with(|shelves| unsafe { shelves[index].put(block, most) }) {
+            if KEEPS.get() && FREE_LISTS.with(|lists| unsafe { lists[class].put(block, most) }) {
                 return;
             }
             size = whole;
@@ -313,7 +313,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if shelf(layout).is_some() {
+        if size_class(layout).is_some() {
             // SAFETY: the caller's layout is valid; a block has at least its size.
             unsafe {
                 let block = self.alloc(layout);
@@ -330,7 +330,7 @@ unsafe impl GlobalAlloc for Allocator {
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller says that `size` is valid with this alignment.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
-        match (shelf(layout), shelf(wanted)) {
+        match (size_class(layout), size_class(wanted)) {
             // SAFETY: the caller got the block here, with this layout.
             (None, None) => HEAP.with(|heap| unsafe { heap.realloc(block, layout.size(), layout.align(), size) }),
             (is, wants) if is == wants => block,
@@ -348,40 +348,4 @@ unsafe impl GlobalAlloc for Allocator {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_in_use_stays_and_the_rest_can_be_used_again() {
-        let layout = |size| Layout::from_size_align(size, 8).unwrap();
-        // SAFETY: each block is used as it was asked for, and freed once.
-        unsafe {
-            let blocks: Vec<(*mut u8, Layout)> = (1..2000_usize)
-                .map(|number| layout(number * 37 % 50_000 + 1))
-                .map(|layout| (Allocator.alloc(layout), layout))
-                .collect();
-            for (number, (block, layout)) in blocks.iter().enumerate() {
-                block.write_bytes(number as u8, layout.size());
-            }
-            let (kept, freed): (Vec<_>, Vec<_>) =
-                blocks.into_iter().enumerate().partition(|(number, _)| number % 5 == 0);
-            for (_, (block, layout)) in freed {
-                Allocator.dealloc(block, layout);
-            }
-            give_back();
-            for (number, (block, layout)) in &kept {
-                let content = std::slice::from_raw_parts(*block, layout.size());
-                assert!(content.iter().all(|byte| *byte == *number as u8));
-            }
-            for size in [16, 1000, 8192, 20_000, 3 << 20] {
-                let block = Allocator.alloc_zeroed(layout(size));
-                let content = std::slice::from_raw_parts(block, size);
-                assert!(content.iter().all(|byte| *byte == 0), "{size} bytes");
-                Allocator.dealloc(block, layout(size));
-            }
-            for (_, (block, layout)) in kept {
-                Allocator.dealloc(block, layout);
-            }
-        }
-    }
-}
+mod tests;
