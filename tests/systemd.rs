@@ -1,4 +1,4 @@
-//! Under a real systemd, as its PID 1 in the throw-away machine of `tests/systemd-box`:
+//! Under a real systemd, as its PID 1 in the throw-away machine of `tools/systemd-box`:
 //! `make systemd` runs these.
 
 #[path = "systemd/accepted.rs"]

@@ -1,7 +1,7 @@
 """What a host does when it starts and when it serves, for the compiler and the linker. Part of `make profile`.
 
-usage: python3 bench/profile.py count HOST ARTIFACTS PROFILE
-       python3 bench/profile.py order HOST ARTIFACTS SCRIPT
+usage: python3 tools/pgo.py count HOST ARTIFACTS PROFILE
+       python3 tools/pgo.py order HOST ARTIFACTS SCRIPT
 
 `count` writes how often each branch was taken (PROFILE, for `llvm-profdata`), of a HOST that counts
 (`-C profile-generate`). `order` writes a linker SCRIPT that puts the functions of a cold start side by side, and

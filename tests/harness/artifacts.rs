@@ -59,7 +59,7 @@ pub fn compiler() -> PathBuf {
     built("wasm-sock-compile")
 }
 
-/// A program of the packages that `tests/setup` unpacks.
+/// A program of the packages that `tools/setup` unpacks.
 pub fn unpacked(program: &str) -> PathBuf {
     built(&format!("servers/{program}"))
 }

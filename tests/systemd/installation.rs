@@ -78,7 +78,7 @@ fn an_ordinary_user_sees_the_demonstration_and_nothing_of_it_is_left() {
             .env("XDG_RUNTIME_DIR", format!("/run/user/{user}"));
         output(&mut command)
     };
-    let shown = as_ada(&["/home/ada/wasm-sock/tests/demo"]);
+    let shown = as_ada(&["/home/ada/wasm-sock/tools/demo"]);
     let awake = shown.matches("awakened me, just for you.").count();
     assert_eq!(awake, 2, "{shown}");
     assert_eq!(shown.matches("active\nactive\ninactive\n").count(), 2, "{shown}");
