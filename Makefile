@@ -10,10 +10,10 @@ TARGET := x86_64-unknown-linux-musl
 LOCKED := $(if $(CI),--locked)
 
 # Guests that are built twice, as a core module and as a component.
-GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/guests/actor
+GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/actors/actor
 # Guests of interfaces that only components have.
 COMPONENTS := guests/http-hello guests/webhook \
-  tests/guests/actor3 tests/guests/http-actor tests/guests/http-actor3
+  tests/actors/actor3 tests/actors/http-actor tests/actors/http-actor3
 # Guests with tests of their own, which run natively.
 TESTED_GUESTS := guests/daytime guests/gopher guests/dns guests/webhook
 
@@ -91,7 +91,7 @@ guests:
 
 # Guests that need toolchains from PyPI and npm.
 LANGUAGE_GUESTS := guests/hello-go guests/hello-zig guests/hello-cpp guests/hello-assemblyscript \
-  guests/http-javascript guests/http-typescript guests/http-python tests/guests/http-echo tests/guests/languages
+  guests/http-javascript guests/http-typescript guests/http-python tests/actors/http-echo tests/actors/languages
 
 python-guest:
 	$(MAKE) --no-print-directory -C guests/http-python

@@ -4,7 +4,7 @@
 //! Only a test that is written as such counts: what a macro makes is not found, and cannot be named.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const TESTS: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -75,35 +75,29 @@ fn unquoted(text: &str) -> Option<&str> {
 impl Named<'_> {
     /// Why this is no test that is run; `None`: it is one.
     fn fault(&self) -> Option<String> {
-        let tests = Path::new(TESTS);
-        let hosts = tests.join("../host/tests");
-        let file = format!("{}.rs", self.file);
-        let folder = match hosts.join(&file).exists() {
-            // Cargo finds these by itself.
-            true => hosts,
-            false if is_target(self.file, &file) => tests.to_owned(),
-            false => return Some(format!("tests/Cargo.toml has no test {file}")),
+        let Some((folder, main)) = crate_of(self.file) else {
+            return Some(format!("there is no test crate {}", self.file));
         };
-        let source = |path: &str| fs::read_to_string(folder.join(path)).unwrap_or_default();
         let Some(module) = self.module else {
-            return fault_in(&source(&file), self.test);
+            return fault_in(&main, self.test);
         };
-        let path = format!("{}/{module}.rs", self.file);
-        let declared = format!("\n#[path = \"{path}\"]\nmod {module};\n");
-        if !source(&file).contains(&declared) {
-            return Some(format!("{file} has no module {path}"));
+        if !main.contains(&format!("\nmod {module};\n")) {
+            return Some(format!("{} has no module {module}", self.file));
         }
-        fault_in(&source(&path), self.test)
+        let source = fs::read_to_string(folder.join(format!("{module}.rs")));
+        fault_in(&source.unwrap_or_default(), self.test)
     }
 }
 
-/// Does tests/Cargo.toml make a program of this file?
-fn is_target(name: &str, file: &str) -> bool {
-    let manifest = fs::read_to_string(Path::new(TESTS).join("Cargo.toml"));
-    let manifest: toml::Table = manifest.expect("read Cargo.toml").parse().expect("TOML");
-    let targets = manifest["test"].as_array().expect("an array of tests");
-    let mut targets = targets.iter();
-    targets.any(|t| t["name"].as_str() == Some(name) && t["path"].as_str() == Some(file))
+/// The folder of a test crate's modules, and the source of its root: where cargo finds test crates.
+fn crate_of(name: &str) -> Option<(PathBuf, String)> {
+    ["tests", "../host/tests"].iter().find_map(|folder| {
+        let folder = Path::new(TESTS).join(folder).join(name);
+        let root = [folder.with_extension("rs"), folder.join("main.rs")]
+            .into_iter()
+            .find_map(|path| fs::read_to_string(path).ok())?;
+        Some((folder, root))
+    })
 }
 
 /// Why this source has no such test that is run; `None`: it has one.

@@ -7,7 +7,7 @@ use harness::{Address, End, Host, Kind, World};
 
 const MIB: u64 = 1 << 20;
 
-/// Guests that send a request's body back as it comes: `tests/guests/http-echo`.
+/// Guests that send a request's body back as it comes: `tests/actors/http-echo`.
 const ECHOES: [&str; 3] = ["echo-javascript", "echo-typescript", "echo-python"];
 
 /// Enough of everything but memory.

@@ -1,7 +1,7 @@
 //! Guests in many languages, each made by its own toolchain, exchange bytes as those in Rust do.
 //!
 //! The programs are the examples (`guests/hello-*`), and one that plays parts, written in each language
-//! (`tests/guests/languages`). What answers HTTP is in `http_languages.rs`, what others released in `corpus.rs`.
+//! (`tests/actors/languages`). What answers HTTP is in `http_languages.rs`, what others released in `corpus`.
 
 use std::io::Write;
 use std::thread;

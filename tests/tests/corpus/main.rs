@@ -1,12 +1,10 @@
 //! Programs that were not written for wasm-sock do over a socket what they do in Wasmtime's own runner.
 //!
-//! `corpus/programs.toml` tells which programs there are, where they come from and how they are run;
-//! `corpus/fetch` brings them, and `corpus/reference.py` lets Wasmtime run them. What the client receives, the
+//! `programs.toml` tells which programs there are, where they come from and how they are run;
+//! `fetch` brings them, and `reference.py` lets Wasmtime run them. What the client receives, the
 //! lines on stderr, the exit code and the files in granted directories are compared byte for byte.
 
-#[path = "corpus/outcome.rs"]
 mod outcome;
-#[path = "corpus/program.rs"]
 mod program;
 
 use program::{Program, programs};

@@ -19,7 +19,7 @@ import wasmtime
 import wasmtime.component
 
 HERE = Path(__file__).resolve().parent
-CORPUS = Path(os.environ.get("WASM_SOCK_BUILD", HERE.parent.parent / "build")) / "corpus"
+CORPUS = Path(os.environ.get("WASM_SOCK_BUILD", HERE.parents[2] / "build")) / "corpus"
 PROGRAMS = tomllib.loads((HERE / "programs.toml").read_text())["program"]
 
 

@@ -1,12 +1,8 @@
 //! Each datagram is one run of the guest: what it reads is the datagram, what it writes the answer.
 
-#[path = "datagrams/addresses.rs"]
 mod addresses;
-#[path = "datagrams/answers.rs"]
 mod answers;
-#[path = "datagrams/dropped.rs"]
 mod dropped;
-#[path = "datagrams/queue.rs"]
 mod queue;
 
 use harness::{Destination, Host, Kind, World, eventually};

@@ -2,18 +2,12 @@
 //! come in time: 99 of a hundred within three times what it takes without the attack, measured just before, and
 //! one tick of the scheduler. Machines are noisy: it may take three attempts.
 
-#[path = "hostile/attack.rs"]
 mod attack;
-#[path = "hostile/escapes.rs"]
 mod escapes;
-#[path = "hostile/instances.rs"]
 mod instances;
-#[path = "hostile/instructions.rs"]
 mod instructions;
-#[path = "hostile/network.rs"]
+mod log_text;
 mod network;
-#[path = "hostile/words.rs"]
-mod words;
 
 use std::fs;
 

@@ -1,9 +1,7 @@
 //! Connections that somebody else accepted, each with a host of its own: systemd with `Accept=yes`,
 //! inetd and its like with the connection as standard input.
 
-#[path = "accepted/programs.rs"]
 mod programs;
-#[path = "accepted/sockets.rs"]
 mod sockets;
 
 use std::os::fd::OwnedFd;

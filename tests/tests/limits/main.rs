@@ -1,19 +1,12 @@
 //! Every limit is enforced, and its log line names the setting.
 
-#[path = "limits/datagram.rs"]
 mod datagram;
-#[path = "limits/host.rs"]
-mod host;
-#[path = "limits/log.rs"]
+mod idle_connections;
 mod log;
-#[path = "limits/output.rs"]
 mod output;
-#[path = "limits/silence.rs"]
-mod silence;
-#[path = "limits/sources.rs"]
 mod sources;
-#[path = "limits/stack.rs"]
 mod stack;
+mod whole_host;
 
 use std::time::{Duration, Instant};
 

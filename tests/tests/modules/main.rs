@@ -1,6 +1,5 @@
 //! Where a guest comes from: `.wasm`, `.cwasm`, the cache; each only when somebody knocks.
 
-#[path = "modules/cache.rs"]
 mod cache;
 
 use std::collections::BTreeSet;
