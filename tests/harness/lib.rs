@@ -10,6 +10,7 @@ pub mod frames;
 mod host;
 mod http;
 mod inetd;
+mod kinds;
 mod launch;
 mod log;
 mod messages;

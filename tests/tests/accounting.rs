@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use harness::{Address, BOTH, Host, World, eventually};
+use harness::{Address, Host, Kind, World, each_kind, eventually};
 
 /// Connections of each of the clients that come at the same time.
 const WARM: usize = 500;
@@ -74,66 +74,62 @@ fn visit_often(addresses: &[Address; 3], rounds: usize) {
     });
 }
 
-#[test]
-fn after_a_hundred_thousand_connections_the_host_is_as_it_was() {
-    for kind in BOTH {
-        let world = World::alone(kind);
-        world.install("echo", "echo");
-        world.actor("trap", "trap", "");
-        world.actor("big", "big 1000000", "");
-        let addresses = ["echo", "trap", "big"].map(|handler| world.tcp(handler));
-        let host = world.start(&[]);
-        visit_often(&addresses, WARM);
-        host.expect_in_flight(0);
-        let before = Account::of(&host);
-        // Four connections a round, for each kind of guest: a hundred thousand in all.
-        visit_often(&addresses, ROUNDS + WARM);
-        host.expect_in_flight(0);
-        let mut last = None;
-        eventually("the host has given back what it took", || {
-            let now = Account::of(&host);
-            let is_back = now.is_back_at(&before);
-            if !is_back {
-                eprintln!("{before:?}, and now {now:?}");
-                thread::sleep(Duration::from_millis(500));
-            }
-            last = Some(now);
-            is_back
-        });
-        eprintln!("{before:?}, {last:?}");
-    }
+each_kind! { BOTH: after_a_hundred_thousand_connections_the_host_is_as_it_was }
+fn after_a_hundred_thousand_connections_the_host_is_as_it_was(kind: Kind) {
+    let world = World::alone(kind);
+    world.install("echo", "echo");
+    world.actor("trap", "trap", "");
+    world.actor("big", "big 1000000", "");
+    let addresses = ["echo", "trap", "big"].map(|handler| world.tcp(handler));
+    let host = world.start(&[]);
+    visit_often(&addresses, WARM);
+    host.expect_in_flight(0);
+    let before = Account::of(&host);
+    // Four connections a round, for each kind of guest: a hundred thousand in all.
+    visit_often(&addresses, ROUNDS + WARM);
+    host.expect_in_flight(0);
+    let mut last = None;
+    eventually("the host has given back what it took", || {
+        let now = Account::of(&host);
+        let is_back = now.is_back_at(&before);
+        if !is_back {
+            eprintln!("{before:?}, and now {now:?}");
+            thread::sleep(Duration::from_millis(500));
+        }
+        last = Some(now);
+        is_back
+    });
+    eprintln!("{before:?}, {last:?}");
 }
 
 /// Clients that are connected at the same time.
 const CROWD: usize = 200;
 
-#[test]
-fn a_crowd_leaves_no_memory_behind() {
-    for kind in BOTH {
-        let world = World::alone(kind);
-        world.install("echo", "echo");
-        let address = world.tcp("echo");
-        let host = world.start(&[]);
-        address.ask("hello").expect_whole("hello");
-        host.expect_in_flight(0);
-        let before = Account::of(&host);
-        let mut crowd: Vec<_> = (0..CROWD).map(|_| address.connect()).collect();
-        for client in &mut crowd {
-            client.send("hello\n");
-            assert_eq!(client.line(), "hello");
-        }
-        let meanwhile = Account::of(&host);
-        assert!(
-            meanwhile.resident > before.resident + 4 * MIB,
-            "{before:?}, {meanwhile:?}"
-        );
-        for mut client in crowd {
-            client.finish();
-            client.answer().expect_whole("");
-        }
-        eventually("the host has given back what it took", || {
-            let now = Account::of(&host);
-            now.resident < before.resident + 2 * MIB && now.addresses < before.addresses + 64 * MIB
-        });
+each_kind! { BOTH: a_crowd_leaves_no_memory_behind }
+fn a_crowd_leaves_no_memory_behind(kind: Kind) {
+    let world = World::alone(kind);
+    world.install("echo", "echo");
+    let address = world.tcp("echo");
+    let host = world.start(&[]);
+    address.ask("hello").expect_whole("hello");
+    host.expect_in_flight(0);
+    let before = Account::of(&host);
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| address.connect()).collect();
+    for client in &mut crowd {
+        client.send("hello\n");
+        assert_eq!(client.line(), "hello");
     }
+    let meanwhile = Account::of(&host);
+    assert!(
+        meanwhile.resident > before.resident + 4 * MIB,
+        "{before:?}, {meanwhile:?}"
+    );
+    for mut client in crowd {
+        client.finish();
+        client.answer().expect_whole("");
+    }
+    eventually("the host has given back what it took", || {
+        let now = Account::of(&host);
+        now.resident < before.resident + 2 * MIB && now.addresses < before.addresses + 64 * MIB
+    });
 }

@@ -1,7 +1,8 @@
 //! docs/security.md names the tests that show each promise, as `` `file`: `test`, `module::test`; `file`: `test` ``
 //! in the last column of its tables. Each of them is there, in that file, and is run.
 //!
-//! Only a test that is written as such counts: what a macro makes is not found, and cannot be named.
+//! Only a test that is written as such, or with `each_kind!`, counts: what another macro makes is not found, and
+//! cannot be named.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -103,8 +104,9 @@ fn crate_of(name: &str) -> Option<(PathBuf, String)> {
 /// Why this source has no such test that is run; `None`: it has one.
 fn fault_in(source: &str, test: &str) -> Option<String> {
     let lines: Vec<&str> = source.lines().collect();
-    let function = format!("fn {test}() ");
-    let Some(at) = lines.iter().position(|line| line.starts_with(&function)) else {
+    let functions = [format!("fn {test}() "), format!("fn {test}(kind: Kind) ")];
+    let is_function = |line: &str| functions.iter().any(|start| line.starts_with(start));
+    let Some(at) = lines.iter().position(|line| is_function(line)) else {
         return Some("there is no such function".into());
     };
     let mut attributes = Vec::new();
@@ -113,8 +115,14 @@ fn fault_in(source: &str, test: &str) -> Option<String> {
             attributes.push(*line);
         }
     }
+    let of_each_kind = ["BOTH", "HTTP", "ALL"].map(|kinds| format!("each_kind! {{ {kinds}: {test} }}"));
     // `#[ignore]`, `#[cfg(...)]` and `#[should_panic]` would each make it show less, or nothing.
-    (attributes != ["#[test]"]).then(|| format!("above it is {attributes:?}, not only #[test]"))
+    let is_run = match attributes[..] {
+        ["#[test]"] => true,
+        [one] => of_each_kind.iter().any(|each| each == one),
+        _ => false,
+    };
+    (!is_run).then(|| format!("above it is {attributes:?}, not only #[test] or each_kind!"))
 }
 
 #[test]
@@ -148,10 +156,13 @@ fn a_test_that_is_missing_or_not_run_is_noticed() {
         /// It is.\n#[test]\nfn run() {\n}\n\n\
         #[test]\n#[ignore = \"it takes long\"]\nfn ignored() {\n}\n\n\
         #[cfg(windows)]\n#[test]\nfn elsewhere() {\n}\n\n\
+        each_kind! { HTTP: of_kinds }\n/// It is.\nfn of_kinds(kind: Kind) {\n}\n\n\
+        fn of_no_kind(kind: Kind) {\n}\n\n\
         fn helper() {\n}\n\n\
         // fn gone() {\n";
     assert_eq!(fault_in(source, "run"), None);
-    for test in ["ignored", "elsewhere", "helper", "gone", "ru"] {
+    assert_eq!(fault_in(source, "of_kinds"), None);
+    for test in ["of_no_kind", "ignored", "elsewhere", "helper", "gone", "ru"] {
         assert!(fault_in(source, test).is_some(), "{test}");
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
-use harness::{BOTH, Kind, World, run, run_in, wasm};
+use harness::{Kind, World, each_kind, run, run_in, wasm};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -313,24 +313,22 @@ fn a_bad_configuration_ends_with_78_and_tells_all_mistakes_with_their_places() {
     expect(&output, 78, &["/does/not/exist.toml", "no such file"]);
 }
 
-#[test]
-fn compile_makes_the_cwasm_beside_the_wasm_or_where_it_is_told_to() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        let folder = world.path("run");
-        fs::copy(wasm(kind, "hello"), folder.join("hello.wasm")).unwrap();
-        expect(&run_in(&folder, &["compile", "hello.wasm"], &[]), 0, &[]);
-        let made = folder.join("hello.cwasm");
-        let mode = fs::metadata(&made).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode, 0o644);
-        let elsewhere = world.module("hello.cwasm");
-        let arguments = ["compile", "hello.wasm", "-o", elsewhere.to_str().unwrap()];
-        expect(&run_in(&folder, &arguments, &[]), 0, &[]);
-        assert_eq!(fs::read(&made).unwrap(), fs::read(&elsewhere).unwrap());
-        let address = world.tcp("hello");
-        let _host = world.start(&[]);
-        assert!(address.knock().text().starts_with("Hello"));
-    }
+each_kind! { BOTH: compile_makes_the_cwasm_beside_the_wasm_or_where_it_is_told_to }
+fn compile_makes_the_cwasm_beside_the_wasm_or_where_it_is_told_to(kind: Kind) {
+    let world = World::new(kind);
+    let folder = world.path("run");
+    fs::copy(wasm(kind, "hello"), folder.join("hello.wasm")).unwrap();
+    expect(&run_in(&folder, &["compile", "hello.wasm"], &[]), 0, &[]);
+    let made = folder.join("hello.cwasm");
+    let mode = fs::metadata(&made).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o644);
+    let elsewhere = world.module("hello.cwasm");
+    let arguments = ["compile", "hello.wasm", "-o", elsewhere.to_str().unwrap()];
+    expect(&run_in(&folder, &arguments, &[]), 0, &[]);
+    assert_eq!(fs::read(&made).unwrap(), fs::read(&elsewhere).unwrap());
+    let address = world.tcp("hello");
+    let _host = world.start(&[]);
+    assert!(address.knock().text().starts_with("Hello"));
 }
 
 #[test]

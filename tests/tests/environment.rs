@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use harness::{Address, BOTH, Kind, Launch, World};
+use harness::{Address, Kind, Launch, World, each_kind};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 /// A world with the handler `hello` behind a port.
@@ -158,19 +158,17 @@ fn a_name_without_a_handler_resets_its_own_clients_and_spares_its_neighbours() {
     host.expect_leave();
 }
 
-#[test]
-fn several_sockets_may_carry_one_name() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        world.install("hello", "hello");
-        let unix = world.unix("hello");
-        let addresses = [unix, world.tcp("hello"), world.tcp6("hello"), world.tcp("hello")];
-        let host = world.start(&[]);
-        for address in addresses {
-            answers(&address);
-        }
-        host.notifications.expect("STATUS=1 handler,");
+each_kind! { BOTH: several_sockets_may_carry_one_name }
+fn several_sockets_may_carry_one_name(kind: Kind) {
+    let world = World::new(kind);
+    world.install("hello", "hello");
+    let unix = world.unix("hello");
+    let addresses = [unix, world.tcp("hello"), world.tcp6("hello"), world.tcp("hello")];
+    let host = world.start(&[]);
+    for address in addresses {
+        answers(&address);
     }
+    host.notifications.expect("STATUS=1 handler,");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-use harness::{BOTH, Kind, World, wasm_sock};
+use harness::{BOTH, Kind, World, each_kind, wasm_sock};
 
 /// A world with `/data` granted to the actor.
 fn with_data(kind: Kind, access: &str) -> (World, harness::Address) {
@@ -35,145 +35,135 @@ fn a_folder_is_granted_read_only_unless_said_otherwise() {
     }
 }
 
-#[test]
-fn a_folder_granted_read_write_can_be_written() {
-    for kind in BOTH {
-        let (world, address) = with_data(kind, ", access = \"read-write\"");
-        let _host = world.start(&[]);
-        let expected = "entry: there\nwrite: ok\nread: ok\n";
-        address.knock().expect_whole(expected);
-        let written = fs::read_to_string(world.path("data/actor-was-here"));
-        assert_eq!(written.unwrap(), "actor\n");
+each_kind! { BOTH: a_folder_granted_read_write_can_be_written }
+fn a_folder_granted_read_write_can_be_written(kind: Kind) {
+    let (world, address) = with_data(kind, ", access = \"read-write\"");
+    let _host = world.start(&[]);
+    let expected = "entry: there\nwrite: ok\nread: ok\n";
+    address.knock().expect_whole(expected);
+    let written = fs::read_to_string(world.path("data/actor-was-here"));
+    assert_eq!(written.unwrap(), "actor\n");
+}
+
+each_kind! { BOTH: a_granted_folder_may_have_any_name_that_wasi_has }
+fn a_granted_folder_may_have_any_name_that_wasi_has(kind: Kind) {
+    let world = World::new(kind);
+    // What it is granted as, and what the guest opens.
+    let names = [
+        ("data", "data"),
+        ("./data/", "data"),
+        ("data/sub", "data/sub"),
+        ("/data/", "/data"),
+        ("/data//sub", "/data/sub/"),
+        (".", "."),
+        ("./", "."),
+        (".", "sub/.."),
+        ("/", "/"),
+    ];
+    let addresses = names.map(|(granted, opened)| {
+        let name = format!("{granted}-{opened}");
+        let name = name.replace('/', "s").replace('.', "d");
+        let host = world.path(&name);
+        fs::create_dir_all(host.join("sub")).unwrap();
+        let dirs = format!("dirs = [{{ host = {host:?}, guest = {granted:?}, access = \"read-write\" }}]");
+        world.actor_port(&name, &format!("files {opened}"), &dirs)
+    });
+    let _host = world.start(&[]);
+    for (address, name) in addresses.iter().zip(names) {
+        let expected = "entry: sub\nwrite: ok\nread: ok\n";
+        assert_eq!(address.knock().text(), expected, "{name:?}");
     }
 }
 
-#[test]
-fn a_granted_folder_may_have_any_name_that_wasi_has() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        // What it is granted as, and what the guest opens.
-        let names = [
-            ("data", "data"),
-            ("./data/", "data"),
-            ("data/sub", "data/sub"),
-            ("/data/", "/data"),
-            ("/data//sub", "/data/sub/"),
-            (".", "."),
-            ("./", "."),
-            (".", "sub/.."),
-            ("/", "/"),
-        ];
-        let addresses = names.map(|(granted, opened)| {
-            let name = format!("{granted}-{opened}");
-            let name = name.replace('/', "s").replace('.', "d");
-            let host = world.path(&name);
-            fs::create_dir_all(host.join("sub")).unwrap();
-            let dirs = format!("dirs = [{{ host = {host:?}, guest = {granted:?}, access = \"read-write\" }}]");
-            world.actor_port(&name, &format!("files {opened}"), &dirs)
-        });
-        let _host = world.start(&[]);
-        for (address, name) in addresses.iter().zip(names) {
-            let expected = "entry: sub\nwrite: ok\nread: ok\n";
-            assert_eq!(address.knock().text(), expected, "{name:?}");
-        }
+each_kind! { BOTH: several_folders_nested_ones_and_one_under_two_names_are_told_apart }
+fn several_folders_nested_ones_and_one_under_two_names_are_told_apart(kind: Kind) {
+    let world = World::new(kind);
+    for folder in ["here", "data", "data/inner", "nested", "twice"] {
+        fs::create_dir(world.path(folder)).unwrap();
+        fs::write(world.path(folder).join("of"), folder).unwrap();
+        fs::write(world.path(folder).join(folder.replace('/', "-")), "").unwrap();
+    }
+    let grants = [
+        ("here", ".", "read-write"),
+        ("data", "data", "read-only"),
+        ("nested", "data/inner", "read-write"),
+        ("twice", "/one", "read-only"),
+        ("twice", "two", "read-write"),
+    ];
+    let dirs: Vec<String> = grants
+        .iter()
+        .map(|(host, guest, access)| {
+            let host = world.path(host);
+            format!("{{ host = {host:?}, guest = {guest:?}, access = {access:?} }}")
+        })
+        .collect();
+    let dirs = format!("dirs = [{}]", dirs.join(", "));
+    let mut addresses = Vec::new();
+    // What the guest opens, a file there, and whether it may write.
+    for (opened, entry, writes) in [
+        (".", "here", true),
+        ("data", "data", false),
+        // The longest name counts, though the folder has one of that name, too.
+        ("data/inner", "nested", true),
+        ("/one", "twice", false),
+        ("two/", "twice", true),
+    ] {
+        let name = format!("x{opened}").replace(['/', '.'], "_");
+        let address = world.actor_port(&name, &format!("files {opened}"), &dirs);
+        addresses.push((address, opened, entry, writes));
+    }
+    let _host = world.start(&[]);
+    for (address, opened, entry, writes) in addresses {
+        let answer = address.knock().text();
+        assert!(answer.contains(&format!("entry: {entry}\n")), "{opened}: {answer}");
+        assert_eq!(answer.contains("write: ok"), writes, "{opened}: {answer}");
     }
 }
 
-#[test]
-fn several_folders_nested_ones_and_one_under_two_names_are_told_apart() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        for folder in ["here", "data", "data/inner", "nested", "twice"] {
-            fs::create_dir(world.path(folder)).unwrap();
-            fs::write(world.path(folder).join("of"), folder).unwrap();
-            fs::write(world.path(folder).join(folder.replace('/', "-")), "").unwrap();
-        }
-        let grants = [
-            ("here", ".", "read-write"),
-            ("data", "data", "read-only"),
-            ("nested", "data/inner", "read-write"),
-            ("twice", "/one", "read-only"),
-            ("twice", "two", "read-write"),
-        ];
-        let dirs: Vec<String> = grants
-            .iter()
-            .map(|(host, guest, access)| {
-                let host = world.path(host);
-                format!("{{ host = {host:?}, guest = {guest:?}, access = {access:?} }}")
-            })
-            .collect();
-        let dirs = format!("dirs = [{}]", dirs.join(", "));
-        let mut addresses = Vec::new();
-        // What the guest opens, a file there, and whether it may write.
-        for (opened, entry, writes) in [
-            (".", "here", true),
-            ("data", "data", false),
-            // The longest name counts, though the folder has one of that name, too.
-            ("data/inner", "nested", true),
-            ("/one", "twice", false),
-            ("two/", "twice", true),
-        ] {
-            let name = format!("x{opened}").replace(['/', '.'], "_");
-            let address = world.actor_port(&name, &format!("files {opened}"), &dirs);
-            addresses.push((address, opened, entry, writes));
-        }
-        let _host = world.start(&[]);
-        for (address, opened, entry, writes) in addresses {
-            let answer = address.knock().text();
-            assert!(answer.contains(&format!("entry: {entry}\n")), "{opened}: {answer}");
-            assert_eq!(answer.contains("write: ok"), writes, "{opened}: {answer}");
-        }
+each_kind! { BOTH: a_symbolic_link_out_of_a_granted_folder_leads_nowhere }
+fn a_symbolic_link_out_of_a_granted_folder_leads_nowhere(kind: Kind) {
+    let world = World::new(kind);
+    for folder in ["data", "secret"] {
+        fs::create_dir(world.path(folder)).unwrap();
     }
+    fs::write(world.path("secret/key"), "x").unwrap();
+    std::os::unix::fs::symlink(world.path("secret"), world.path("data/way-out")).unwrap();
+    std::os::unix::fs::symlink("../secret", world.path("data/other-way")).unwrap();
+    let host = world.path("data");
+    let dirs = format!("dirs = [{{ host = {host:?}, guest = \"/data\", access = \"read-write\" }}]");
+    let ways = ["/data/way-out", "/data/other-way", "/data/../secret"];
+    let looks_at = |way: &str| {
+        let name = way.replace(['/', '.'], "-");
+        world.actor_port(&name, &format!("files {way}"), &dirs)
+    };
+    let inside = looks_at("/data");
+    let outside = ways.map(looks_at);
+    let _host = world.start(&[]);
+    // The links are there, and what is no way out works.
+    let expected = "entry: other-way\nentry: way-out\nwrite: ok\nread: ok\n";
+    inside.knock().expect_whole(expected);
+    for address in outside {
+        address.knock().expect_no_files();
+    }
+    assert!(!world.path("secret/actor-was-here").exists());
 }
 
-#[test]
-fn a_symbolic_link_out_of_a_granted_folder_leads_nowhere() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        for folder in ["data", "secret"] {
-            fs::create_dir(world.path(folder)).unwrap();
-        }
-        fs::write(world.path("secret/key"), "x").unwrap();
-        std::os::unix::fs::symlink(world.path("secret"), world.path("data/way-out")).unwrap();
-        std::os::unix::fs::symlink("../secret", world.path("data/other-way")).unwrap();
-        let host = world.path("data");
-        let dirs = format!("dirs = [{{ host = {host:?}, guest = \"/data\", access = \"read-write\" }}]");
-        let ways = ["/data/way-out", "/data/other-way", "/data/../secret"];
-        let looks_at = |way: &str| {
-            let name = way.replace(['/', '.'], "-");
-            world.actor_port(&name, &format!("files {way}"), &dirs)
-        };
-        let inside = looks_at("/data");
-        let outside = ways.map(looks_at);
-        let _host = world.start(&[]);
-        // The links are there, and what is no way out works.
-        let expected = "entry: other-way\nentry: way-out\nwrite: ok\nread: ok\n";
-        inside.knock().expect_whole(expected);
-        for address in outside {
-            address.knock().expect_no_files();
-        }
-        assert!(!world.path("secret/actor-was-here").exists());
-    }
-}
-
-#[test]
-fn a_granted_folder_that_is_missing_resets_with_a_line_that_names_it() {
-    for kind in BOTH {
-        let (world, address) = with_data(kind, "");
-        fs::remove_dir_all(world.path("data")).unwrap();
-        let mut host = world.start(&[]);
-        address.knock().expect_reset_after("");
-        let line = host.log.expect("files 127.0.0.1:");
-        let folder = world.path("data").display().to_string();
-        assert!(line.contains(&folder) && line.contains("/data"), "{line}");
-        fs::create_dir(world.path("data")).unwrap();
-        // This host has confined itself to what there was. The next one has it.
-        address.knock().expect_reset_after("");
-        host.log.expect("it leaves");
-        host.expect_exit(0);
-        let _next = world.start(&[]);
-        assert!(address.knock().text().starts_with("write: "));
-    }
+each_kind! { BOTH: a_granted_folder_that_is_missing_resets_with_a_line_that_names_it }
+fn a_granted_folder_that_is_missing_resets_with_a_line_that_names_it(kind: Kind) {
+    let (world, address) = with_data(kind, "");
+    fs::remove_dir_all(world.path("data")).unwrap();
+    let mut host = world.start(&[]);
+    address.knock().expect_reset_after("");
+    let line = host.log.expect("files 127.0.0.1:");
+    let folder = world.path("data").display().to_string();
+    assert!(line.contains(&folder) && line.contains("/data"), "{line}");
+    fs::create_dir(world.path("data")).unwrap();
+    // This host has confined itself to what there was. The next one has it.
+    address.knock().expect_reset_after("");
+    host.log.expect("it leaves");
+    host.expect_exit(0);
+    let _next = world.start(&[]);
+    assert!(address.knock().text().starts_with("write: "));
 }
 
 /// A service of the test's own that tells whoever connects a secret.
@@ -188,20 +178,18 @@ fn secret_service() -> SocketAddr {
     address
 }
 
-#[test]
-fn a_guest_reaches_no_network_that_it_was_not_granted() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        let (granted, other) = (secret_service(), secret_service());
-        let allow = format!("allow-outbound = [\"{granted}\", \"127.0.0.2:{}\"]", other.port());
-        let nothing = world.actor_port("nothing", &format!("connect {granted}"), "");
-        let something = world.actor_port("something", &format!("connect {other}"), &allow);
-        let named = world.actor_port("named", "connect localhost:1", "");
-        let _host = world.start(&[]);
-        for address in [nothing, something, named] {
-            let answer = address.knock().text();
-            assert!(answer.starts_with("connect: "), "{answer}");
-        }
+each_kind! { BOTH: a_guest_reaches_no_network_that_it_was_not_granted }
+fn a_guest_reaches_no_network_that_it_was_not_granted(kind: Kind) {
+    let world = World::new(kind);
+    let (granted, other) = (secret_service(), secret_service());
+    let allow = format!("allow-outbound = [\"{granted}\", \"127.0.0.2:{}\"]", other.port());
+    let nothing = world.actor_port("nothing", &format!("connect {granted}"), "");
+    let something = world.actor_port("something", &format!("connect {other}"), &allow);
+    let named = world.actor_port("named", "connect localhost:1", "");
+    let _host = world.start(&[]);
+    for address in [nothing, something, named] {
+        let answer = address.knock().text();
+        assert!(answer.starts_with("connect: "), "{answer}");
     }
 }
 

@@ -2,44 +2,40 @@
 
 use std::fs;
 
-use harness::{BOTH, Kind, World};
+use harness::{Kind, World, each_kind};
 
-#[test]
-fn a_guest_has_256_files_open_at_most_and_is_told_so_by_an_error() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        fs::create_dir(world.path("data")).unwrap();
-        fs::write(world.path("data/file"), "x").unwrap();
-        let data = world.path("data");
-        let settings = format!("dirs = [{{ host = {data:?}, guest = \"/data\" }}]");
-        let address = world.actor_port("files", "open-files 300", &settings);
-        let _host = world.start(&[]);
-        // The granted directory is one of them for a core module.
-        let most = if kind == Kind::P1 { 255 } else { 256 };
-        let expected = format!("{most} files\neof\n");
-        address.ask("").expect_whole(&expected);
-    }
+each_kind! { BOTH: a_guest_has_256_files_open_at_most_and_is_told_so_by_an_error }
+fn a_guest_has_256_files_open_at_most_and_is_told_so_by_an_error(kind: Kind) {
+    let world = World::new(kind);
+    fs::create_dir(world.path("data")).unwrap();
+    fs::write(world.path("data/file"), "x").unwrap();
+    let data = world.path("data");
+    let settings = format!("dirs = [{{ host = {data:?}, guest = \"/data\" }}]");
+    let address = world.actor_port("files", "open-files 300", &settings);
+    let _host = world.start(&[]);
+    // The granted directory is one of them for a core module.
+    let most = if kind == Kind::P1 { 255 } else { 256 };
+    let expected = format!("{most} files\neof\n");
+    address.ask("").expect_whole(&expected);
 }
 
-#[test]
-fn guests_that_hold_files_leave_descriptors_for_connections() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        fs::create_dir(world.path("data")).unwrap();
-        fs::write(world.path("data/file"), "x").unwrap();
-        let data = world.path("data");
-        let settings = format!("dirs = [{{ host = {data:?}, guest = \"/data\" }}]");
-        let address = world.actor_port("files", "open-files 300", &settings);
-        world.install("neighbour", "echo");
-        let neighbour = world.tcp("neighbour");
-        let _host = world.launch().descriptors(512).start();
-        let mut holders: Vec<_> = (0..8).map(|_| address.connect()).collect();
-        for holder in &mut holders {
-            assert!(holder.line().ends_with(" files"));
-        }
-        for _ in 0..50 {
-            neighbour.ask("hello").expect_whole("hello");
-        }
+each_kind! { BOTH: guests_that_hold_files_leave_descriptors_for_connections }
+fn guests_that_hold_files_leave_descriptors_for_connections(kind: Kind) {
+    let world = World::new(kind);
+    fs::create_dir(world.path("data")).unwrap();
+    fs::write(world.path("data/file"), "x").unwrap();
+    let data = world.path("data");
+    let settings = format!("dirs = [{{ host = {data:?}, guest = \"/data\" }}]");
+    let address = world.actor_port("files", "open-files 300", &settings);
+    world.install("neighbour", "echo");
+    let neighbour = world.tcp("neighbour");
+    let _host = world.launch().descriptors(512).start();
+    let mut holders: Vec<_> = (0..8).map(|_| address.connect()).collect();
+    for holder in &mut holders {
+        assert!(holder.line().ends_with(" files"));
+    }
+    for _ in 0..50 {
+        neighbour.ask("hello").expect_whole("hello");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use harness::{End, HTTP, Kind, Script, World, eventually};
+use harness::{End, HTTP, Kind, Script, World, each_kind, eventually};
 use rustix::process::Signal;
 
 const MIB: u64 = 1024 * 1024;
@@ -365,18 +365,16 @@ client.expect_goodbye()
     }
 }
 
-#[test]
-fn an_idle_connection_does_not_keep_the_host_and_is_told_goodbye() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let address = world.web_port("web", "keep-alive = \"infinity\"");
-        let mut host = world.start(&["--idle-timeout", "2s"]);
-        Script::run(
-            &address,
-            "client = Client()\nassert client.get('/hello') == HELLO\nclient.expect_goodbye()",
-        );
-        host.expect_exit(0);
-    }
+each_kind! { HTTP: an_idle_connection_does_not_keep_the_host_and_is_told_goodbye }
+fn an_idle_connection_does_not_keep_the_host_and_is_told_goodbye(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("web", "keep-alive = \"infinity\"");
+    let mut host = world.start(&["--idle-timeout", "2s"]);
+    Script::run(
+        &address,
+        "client = Client()\nassert client.get('/hello') == HELLO\nclient.expect_goodbye()",
+    );
+    host.expect_exit(0);
 }
 
 #[test]
@@ -408,23 +406,21 @@ else:
     );
 }
 
-#[test]
-fn an_idle_connection_gives_way_to_one_that_waits() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let address = world.web_port("web", "max-connections = 1\nkeep-alive = \"infinity\"");
-        let _host = world.start(&[]);
-        let mut script = Script::start(
-            &address,
-            "client = Client()\nassert client.get('/hello') == HELLO\ntell('idle')\nclient.expect_goodbye()",
-        );
-        script.expect("idle");
-        let mut http = address.http();
-        http.ask("GET", "/hello");
-        script.go_on();
-        script.finish();
-        http.response().expect(200, "hello\n");
-    }
+each_kind! { HTTP: an_idle_connection_gives_way_to_one_that_waits }
+fn an_idle_connection_gives_way_to_one_that_waits(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("web", "max-connections = 1\nkeep-alive = \"infinity\"");
+    let _host = world.start(&[]);
+    let mut script = Script::start(
+        &address,
+        "client = Client()\nassert client.get('/hello') == HELLO\ntell('idle')\nclient.expect_goodbye()",
+    );
+    script.expect("idle");
+    let mut http = address.http();
+    http.ask("GET", "/hello");
+    script.go_on();
+    script.finish();
+    http.response().expect(200, "hello\n");
 }
 
 #[test]
@@ -485,27 +481,25 @@ for _ in range(10):
     }
 }
 
-#[test]
-fn what_is_no_frame_ends_its_connection_alone() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let address = world.web_port("web", "");
-        let host = world.start(&[]);
-        for garbage in [
-            &[0xff; 1000][..],
-            // DATA for a stream that nobody opened; HEADERS that are no HPACK; half a frame.
-            b"\0\0\x01\0\0\0\0\0\x01x",
-            b"\0\0\x04\x01\x05\0\0\0\x01\xff\xff\xff\xff",
-            b"\0\0\x04\x01",
-        ] {
-            let mut http = address.http();
-            http.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-            http.send(b"\0\0\0\x04\0\0\0\0\0");
-            http.send(garbage);
-            http.finish();
-            assert_ne!(http.rest().end, End::TimedOut);
-        }
-        address.get("/hello").expect(200, "hello\n");
-        host.expect_in_flight(0);
+each_kind! { HTTP: what_is_no_frame_ends_its_connection_alone }
+fn what_is_no_frame_ends_its_connection_alone(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("web", "");
+    let host = world.start(&[]);
+    for garbage in [
+        &[0xff; 1000][..],
+        // DATA for a stream that nobody opened; HEADERS that are no HPACK; half a frame.
+        b"\0\0\x01\0\0\0\0\0\x01x",
+        b"\0\0\x04\x01\x05\0\0\0\x01\xff\xff\xff\xff",
+        b"\0\0\x04\x01",
+    ] {
+        let mut http = address.http();
+        http.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        http.send(b"\0\0\0\x04\0\0\0\0\0");
+        http.send(garbage);
+        http.finish();
+        assert_ne!(http.rest().end, End::TimedOut);
     }
+    address.get("/hello").expect(200, "hello\n");
+    host.expect_in_flight(0);
 }

@@ -12,7 +12,7 @@ use harness::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, PING, PREFACE,
     PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, field, frame, get, head, post, reset, settings, window_update,
 };
-use harness::{Address, Client, End, HTTP, Kind, PATIENCE, Siege};
+use harness::{Address, Client, End, Kind, PATIENCE, Siege, each_kind};
 use rustix::net::sockopt::{self, Timeout};
 
 /// What a deadline may be late by.
@@ -97,46 +97,42 @@ fn goodbye(connection: &mut Frames) -> Option<u8> {
     }
 }
 
-#[test]
-fn the_frames_are_written_well() {
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "");
-        let mut connection = siege.target.frames(&[]);
-        connection.send(get(1, "/hello"));
-        assert_eq!(connection.answer(1), Ok((200, b"hello\n".to_vec())));
-        connection.send(get(3, "/nothing"));
-        assert_eq!(connection.answer(3).unwrap().0, 404);
-        connection.send(get(5, "/status?418"));
-        assert_eq!(connection.answer(5).unwrap().0, 418);
-        connection.send(post(7, "/echo"));
-        connection.send(frame(DATA, END_STREAM, 7, "more"));
-        assert_eq!(connection.answer(7), Ok((200, b"more".to_vec())));
-        drop(connection);
-        siege.end();
-    }
+each_kind! { HTTP: the_frames_are_written_well }
+fn the_frames_are_written_well(kind: Kind) {
+    let siege = Siege::begin(kind, "");
+    let mut connection = siege.target.frames(&[]);
+    connection.send(get(1, "/hello"));
+    assert_eq!(connection.answer(1), Ok((200, b"hello\n".to_vec())));
+    connection.send(get(3, "/nothing"));
+    assert_eq!(connection.answer(3).unwrap().0, 404);
+    connection.send(get(5, "/status?418"));
+    assert_eq!(connection.answer(5).unwrap().0, 418);
+    connection.send(post(7, "/echo"));
+    connection.send(frame(DATA, END_STREAM, 7, "more"));
+    assert_eq!(connection.answer(7), Ok((200, b"more".to_vec())));
+    drop(connection);
+    siege.end();
 }
 
+each_kind! { HTTP: rapid_resets_end_the_connection }
 /// CVE-2023-44487: a request that is taken back at once costs the client nothing.
-#[test]
-fn rapid_resets_end_the_connection() {
-    for kind in HTTP {
-        for (reads, target) in [(true, "/sleep?1000"), (false, "/sleep?1000"), (true, "/hello")] {
-            let siege = Siege::begin(kind, "");
-            let mut connection = impatient(&siege.target, &[]);
-            let resets = |stream| [get(stream, target), reset(stream)].concat();
-            let took = flood(&mut connection, reads, each_stream(resets));
-            assert!(took < LINGER + SLACK, "{target}: it took {took:?}");
-            siege.neighbour_is_answered();
-            let log = siege.end();
-            let guests = log.matches("target 127").count();
-            assert!(guests < 1000, "{guests} guests ran");
-        }
+fn rapid_resets_end_the_connection(kind: Kind) {
+    for (reads, target) in [(true, "/sleep?1000"), (false, "/sleep?1000"), (true, "/hello")] {
+        let siege = Siege::begin(kind, "");
+        let mut connection = impatient(&siege.target, &[]);
+        let resets = |stream| [get(stream, target), reset(stream)].concat();
+        let took = flood(&mut connection, reads, each_stream(resets));
+        assert!(took < LINGER + SLACK, "{target}: it took {took:?}");
+        siege.neighbour_is_answered();
+        let log = siege.end();
+        let guests = log.matches("target 127").count();
+        assert!(guests < 1000, "{guests} guests ran");
     }
 }
 
+each_kind! { HTTP: resets_that_the_client_provokes_end_the_connection }
 /// The host resets each stream itself, because of what the client sends after the request.
-#[test]
-fn resets_that_the_client_provokes_end_the_connection() {
+fn resets_that_the_client_provokes_end_the_connection(kind: Kind) {
     type Provocation = (&'static str, fn(u32) -> Vec<u8>);
     let provocations: [Provocation; 6] = [
         ("no increment", |stream| {
@@ -160,18 +156,16 @@ fn resets_that_the_client_provokes_end_the_connection() {
             [get(stream, "/sleep?1000"), frame(PRIORITY, 0, stream, payload)].concat()
         }),
     ];
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "");
-        for (name, provocation) in provocations {
-            let mut connection = impatient(&siege.target, &[]);
-            let took = flood(&mut connection, true, each_stream(provocation));
-            assert!(took < LINGER + SLACK, "{name}: it took {took:?}");
-        }
-        siege.neighbour_is_answered();
-        let log = siege.end();
-        let guests = log.matches("target 127").count();
-        assert!(guests < 10_000, "{guests} guests ran");
+    let siege = Siege::begin(kind, "");
+    for (name, provocation) in provocations {
+        let mut connection = impatient(&siege.target, &[]);
+        let took = flood(&mut connection, true, each_stream(provocation));
+        assert!(took < LINGER + SLACK, "{name}: it took {took:?}");
     }
+    siege.neighbour_is_answered();
+    let log = siege.end();
+    let guests = log.matches("target 127").count();
+    assert!(guests < 10_000, "{guests} guests ran");
 }
 
 /// CVE-2024-27316: a head that never ends.
@@ -197,34 +191,32 @@ fn continuations_without_end_end_the_connection() {
     siege.end();
 }
 
+each_kind! { HTTP: a_small_head_that_becomes_large_is_refused }
 /// A kilobyte that says: four thousand times the largest header of the table.
-#[test]
-fn a_small_head_that_becomes_large_is_refused() {
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "");
-        let mut connection = siege.target.frames(&[]);
-        // RFC 7541, 6.2.1: a literal that is added to the table, where it is the 62nd entry.
-        let mut entry = field("x-large", "y".repeat(4000));
-        entry[0] = 0x40;
-        for n in 0..100 {
-            let mut block = head("GET", "/hello", &[]);
-            if n == 0 {
-                block.extend(&entry);
-            }
-            block.extend([0x80 | 62; 4000]);
-            let _ = connection.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, stream(n), block));
+fn a_small_head_that_becomes_large_is_refused(kind: Kind) {
+    let siege = Siege::begin(kind, "");
+    let mut connection = siege.target.frames(&[]);
+    // RFC 7541, 6.2.1: a literal that is added to the table, where it is the 62nd entry.
+    let mut entry = field("x-large", "y".repeat(4000));
+    entry[0] = 0x40;
+    for n in 0..100 {
+        let mut block = head("GET", "/hello", &[]);
+        if n == 0 {
+            block.extend(&entry);
         }
-        let mut statuses = Vec::new();
-        for n in 0..100 {
-            match connection.answer(stream(n)) {
-                Ok((status, _)) => statuses.push(status),
-                Err(_) => break,
-            }
-        }
-        assert!(statuses.iter().all(|status| *status == 431), "{statuses:?}");
-        drop(connection);
-        siege.end();
+        block.extend([0x80 | 62; 4000]);
+        let _ = connection.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, stream(n), block));
     }
+    let mut statuses = Vec::new();
+    for n in 0..100 {
+        match connection.answer(stream(n)) {
+            Ok((status, _)) => statuses.push(status),
+            Err(_) => break,
+        }
+    }
+    assert!(statuses.iter().all(|status| *status == 431), "{statuses:?}");
+    drop(connection);
+    siege.end();
 }
 
 /// What is no request, and much of it.
@@ -305,158 +297,146 @@ fn floods_of_frames_end_with_the_connections_time() {
     siege.end();
 }
 
+each_kind! { HTTP: pings_that_are_not_read_keep_no_place }
 /// The time of an idle connection ends, though something of it is always unread.
-#[test]
-fn pings_that_are_not_read_keep_no_place() {
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "keep-alive = \"500ms\"\nmax-connections = 4");
-        let fill = |_| {
-            let mut connection = impatient(&siege.target, &[]);
-            sockopt::set_socket_recv_buffer_size(&*connection, 4096).expect("set SO_RCVBUF");
-            connection.send(get(1, "/hello"));
-            connection.answer(1).expect("an answer");
-            // Until the host reads no more, because it cannot write.
-            let pings = frame(PING, 0, 0, [0; 8]).repeat(10_000);
-            while connection.write_all(&pings).is_ok() {}
-            connection
-        };
-        let connections: Vec<Frames> = (0..4).map(fill).collect();
-        siege.neighbour_is_answered();
-        siege.target_answers();
-        drop(connections);
-        siege.end();
-    }
+fn pings_that_are_not_read_keep_no_place(kind: Kind) {
+    let siege = Siege::begin(kind, "keep-alive = \"500ms\"\nmax-connections = 4");
+    let fill = |_| {
+        let mut connection = impatient(&siege.target, &[]);
+        sockopt::set_socket_recv_buffer_size(&*connection, 4096).expect("set SO_RCVBUF");
+        connection.send(get(1, "/hello"));
+        connection.answer(1).expect("an answer");
+        // Until the host reads no more, because it cannot write.
+        let pings = frame(PING, 0, 0, [0; 8]).repeat(10_000);
+        while connection.write_all(&pings).is_ok() {}
+        connection
+    };
+    let connections: Vec<Frames> = (0..4).map(fill).collect();
+    siege.neighbour_is_answered();
+    siege.target_answers();
+    drop(connections);
+    siege.end();
 }
 
-#[test]
-fn windows_that_never_open_hold_requests_for_a_time_only() {
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "timeout = \"500ms\"\nkeep-alive = \"500ms\"\nmax-connections = 8");
-        for (windows, target) in [
-            // None at all: the head comes, but no byte of the body. The window of the connection, too,
-            // can be what lacks.
-            (vec![(INITIAL_WINDOW_SIZE, 0)], "/hello"),
-            (vec![(INITIAL_WINDOW_SIZE, 0)], "/big?1000000000"),
-            (vec![], "/sized?100000"),
-        ] {
-            let mut connection = siege.target.frames(&windows);
-            // As many as the handler answers at a time.
-            let requests: Vec<u8> = (0..8).flat_map(|n| get(stream(n), target)).collect();
-            connection.send(requests);
-            let mut heads = 0;
-            while heads < 8 {
-                let frame = connection.next_frame().expect("a head for each");
-                heads += usize::from(frame.kind == HEADERS);
-            }
-            // 503 while they hold all places.
-            let start = Instant::now();
-            while siege.target.get("/hello").status != 200 {
-                assert!(
-                    start.elapsed() < PATIENCE,
-                    "{windows:?} {target}: they hold them for ever"
-                );
-                thread::sleep(Duration::from_millis(20));
-            }
-            let took = start.elapsed();
-            let most = Duration::from_millis(500) + GRACE + SLACK;
-            assert!(took < most, "{windows:?} {target}: {took:?}");
-            siege.host.expect_in_flight(0);
-            drop(connection);
-        }
-        siege.end();
-    }
-}
-
-#[test]
-fn windows_that_open_by_a_byte_are_no_burden() {
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "");
-        let mut connection = siege.target.frames(&[(INITIAL_WINDOW_SIZE, 0)]);
-        connection.send(get(1, "/sized?2000"));
-        let open: Vec<u8> = window_update(1, 1).repeat(2000);
-        connection.send(open);
-        let (status, body) = connection.answer(1).expect("an answer");
-        assert_eq!((status, body.len()), (200, 2000));
-        drop(connection);
-        siege.end();
-    }
-}
-
-/// A window as wide as can be, and nobody who reads: what is kept for such a client is bounded.
-#[test]
-fn answers_that_nobody_reads_are_not_kept_without_end() {
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "timeout = \"5s\"");
-        let connect = |_| {
-            let mut connection = siege.target.frames(&[(INITIAL_WINDOW_SIZE, WINDOW)]);
-            sockopt::set_socket_recv_buffer_size(&*connection, 4096).expect("set SO_RCVBUF");
-            connection.send(window_update(0, WIDEN));
-            // Each answer is less than what h2 keeps of a stream unless it is told otherwise.
-            for n in 0..100 {
-                connection.send(get(stream(n), "/sized?380000"));
-            }
-            siege.neighbour_is_answered();
-            connection
-        };
-        let connections: Vec<Frames> = (0..10).map(connect).collect();
-        siege.neighbour_is_answered();
-        drop(connections);
-        siege.end();
-    }
-}
-
-/// What comes of bodies that no guest reads is bounded by the windows that the host gives.
-#[test]
-fn bodies_that_nobody_reads_are_not_kept_without_end() {
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "timeout = \"3s\"");
-        let connect = |_| {
-            let mut connection = impatient(&siege.target, &[]);
-            for n in 0..20 {
-                connection.send(post(stream(n), "/sleep?600000"));
-            }
-            // Whether there is a window for it or not.
-            for n in 0..20 {
-                let piece = frame(DATA, 0, stream(n), vec![0; 16_384]);
-                let _ = connection.write_all(&piece.repeat(64));
-            }
-            connection
-        };
-        let connections: Vec<Frames> = (0..10).map(connect).collect();
-        siege.neighbour_is_answered();
-        drop(connections);
-        siege.end();
-    }
-}
-
-#[test]
-fn more_requests_than_one_connection_may_have_are_refused() {
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "timeout = \"2s\"\nmax-connections = 50");
-        let mut connection = siege.target.frames(&[]);
-        // The host allows 100 at a time, and the handler answers 50.
-        let requests: Vec<u8> = (0..150).flat_map(|n| get(stream(n), "/sleep?600000")).collect();
+each_kind! { HTTP: windows_that_never_open_hold_requests_for_a_time_only }
+fn windows_that_never_open_hold_requests_for_a_time_only(kind: Kind) {
+    let siege = Siege::begin(kind, "timeout = \"500ms\"\nkeep-alive = \"500ms\"\nmax-connections = 8");
+    for (windows, target) in [
+        // None at all: the head comes, but no byte of the body. The window of the connection, too,
+        // can be what lacks.
+        (vec![(INITIAL_WINDOW_SIZE, 0)], "/hello"),
+        (vec![(INITIAL_WINDOW_SIZE, 0)], "/big?1000000000"),
+        (vec![], "/sized?100000"),
+    ] {
+        let mut connection = siege.target.frames(&windows);
+        // As many as the handler answers at a time.
+        let requests: Vec<u8> = (0..8).flat_map(|n| get(stream(n), target)).collect();
         connection.send(requests);
-        siege.neighbour_is_answered();
-        let mut statuses = Vec::new();
-        let mut refused = 0;
-        while statuses.len() + refused < 150 {
-            let frame = connection.next_frame().expect("a frame for each");
-            match frame.kind {
-                HEADERS => statuses.push(frame.stream),
-                RST_STREAM => refused += 1,
-                _ => {}
-            }
+        let mut heads = 0;
+        while heads < 8 {
+            let frame = connection.next_frame().expect("a head for each");
+            heads += usize::from(frame.kind == HEADERS);
         }
-        // How many of them come late enough to find a place is a matter of time.
-        assert!(statuses.len() >= 100, "{refused} refused");
+        // 503 while they hold all places.
+        let start = Instant::now();
+        while siege.target.get("/hello").status != 200 {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{windows:?} {target}: they hold them for ever"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+        let took = start.elapsed();
+        let most = Duration::from_millis(500) + GRACE + SLACK;
+        assert!(took < most, "{windows:?} {target}: {took:?}");
+        siege.host.expect_in_flight(0);
         drop(connection);
-        siege.end();
     }
+    siege.end();
 }
 
-#[test]
-fn what_breaks_the_rules_ends_the_connection() {
+each_kind! { HTTP: windows_that_open_by_a_byte_are_no_burden }
+fn windows_that_open_by_a_byte_are_no_burden(kind: Kind) {
+    let siege = Siege::begin(kind, "");
+    let mut connection = siege.target.frames(&[(INITIAL_WINDOW_SIZE, 0)]);
+    connection.send(get(1, "/sized?2000"));
+    let open: Vec<u8> = window_update(1, 1).repeat(2000);
+    connection.send(open);
+    let (status, body) = connection.answer(1).expect("an answer");
+    assert_eq!((status, body.len()), (200, 2000));
+    drop(connection);
+    siege.end();
+}
+
+each_kind! { HTTP: answers_that_nobody_reads_are_not_kept_without_end }
+/// A window as wide as can be, and nobody who reads: what is kept for such a client is bounded.
+fn answers_that_nobody_reads_are_not_kept_without_end(kind: Kind) {
+    let siege = Siege::begin(kind, "timeout = \"5s\"");
+    let connect = |_| {
+        let mut connection = siege.target.frames(&[(INITIAL_WINDOW_SIZE, WINDOW)]);
+        sockopt::set_socket_recv_buffer_size(&*connection, 4096).expect("set SO_RCVBUF");
+        connection.send(window_update(0, WIDEN));
+        // Each answer is less than what h2 keeps of a stream unless it is told otherwise.
+        for n in 0..100 {
+            connection.send(get(stream(n), "/sized?380000"));
+        }
+        siege.neighbour_is_answered();
+        connection
+    };
+    let connections: Vec<Frames> = (0..10).map(connect).collect();
+    siege.neighbour_is_answered();
+    drop(connections);
+    siege.end();
+}
+
+each_kind! { HTTP: bodies_that_nobody_reads_are_not_kept_without_end }
+/// What comes of bodies that no guest reads is bounded by the windows that the host gives.
+fn bodies_that_nobody_reads_are_not_kept_without_end(kind: Kind) {
+    let siege = Siege::begin(kind, "timeout = \"3s\"");
+    let connect = |_| {
+        let mut connection = impatient(&siege.target, &[]);
+        for n in 0..20 {
+            connection.send(post(stream(n), "/sleep?600000"));
+        }
+        // Whether there is a window for it or not.
+        for n in 0..20 {
+            let piece = frame(DATA, 0, stream(n), vec![0; 16_384]);
+            let _ = connection.write_all(&piece.repeat(64));
+        }
+        connection
+    };
+    let connections: Vec<Frames> = (0..10).map(connect).collect();
+    siege.neighbour_is_answered();
+    drop(connections);
+    siege.end();
+}
+
+each_kind! { HTTP: more_requests_than_one_connection_may_have_are_refused }
+fn more_requests_than_one_connection_may_have_are_refused(kind: Kind) {
+    let siege = Siege::begin(kind, "timeout = \"2s\"\nmax-connections = 50");
+    let mut connection = siege.target.frames(&[]);
+    // The host allows 100 at a time, and the handler answers 50.
+    let requests: Vec<u8> = (0..150).flat_map(|n| get(stream(n), "/sleep?600000")).collect();
+    connection.send(requests);
+    siege.neighbour_is_answered();
+    let mut statuses = Vec::new();
+    let mut refused = 0;
+    while statuses.len() + refused < 150 {
+        let frame = connection.next_frame().expect("a frame for each");
+        match frame.kind {
+            HEADERS => statuses.push(frame.stream),
+            RST_STREAM => refused += 1,
+            _ => {}
+        }
+    }
+    // How many of them come late enough to find a place is a matter of time.
+    assert!(statuses.len() >= 100, "{refused} refused");
+    drop(connection);
+    siege.end();
+}
+
+each_kind! { HTTP: what_breaks_the_rules_ends_the_connection }
+fn what_breaks_the_rules_ends_the_connection(kind: Kind) {
     let connection_level: Vec<(&str, Vec<u8>)> = vec![
         ("data of no stream", frame(DATA, 0, 0, "x")),
         ("data of a stream that never was", frame(DATA, 0, 1, "x")),
@@ -525,30 +505,28 @@ fn what_breaks_the_rules_ends_the_connection() {
         ),
         ("HTTP/1.1", b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
     ];
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "head-timeout = \"5s\"");
-        for (name, broken) in &connection_level {
-            // Another first frame than settings is broken, too.
-            for start in [PREFACE.to_vec(), [PREFACE, &settings(&[])].concat()] {
-                let mut client = siege.target.connect();
-                client.send([&start[..], broken].concat());
-                let answer = client.answer();
-                assert_ne!(answer.end, End::TimedOut, "{name}");
-                assert!(!answer.text().contains("408 Request"), "{name} was waited for");
-            }
+    let siege = Siege::begin(kind, "head-timeout = \"5s\"");
+    for (name, broken) in &connection_level {
+        // Another first frame than settings is broken, too.
+        for start in [PREFACE.to_vec(), [PREFACE, &settings(&[])].concat()] {
+            let mut client = siege.target.connect();
+            client.send([&start[..], broken].concat());
+            let answer = client.answer();
+            assert_ne!(answer.end, End::TimedOut, "{name}");
+            assert!(!answer.text().contains("408 Request"), "{name} was waited for");
         }
-        // The reason is told.
-        let mut connection = siege.target.frames(&[]);
-        connection.send(frame(DATA, 0, 0, "x"));
-        assert_eq!(goodbye(&mut connection), Some(1));
-        let log = siege.end();
-        assert!(!log.contains("/smuggled"), "{log}");
     }
+    // The reason is told.
+    let mut connection = siege.target.frames(&[]);
+    connection.send(frame(DATA, 0, 0, "x"));
+    assert_eq!(goodbye(&mut connection), Some(1));
+    let log = siege.end();
+    assert!(!log.contains("/smuggled"), "{log}");
 }
 
+each_kind! { HTTP: a_request_that_is_malformed_reaches_no_guest }
 /// What a proxy would turn into two requests, or into another one, is none (RFC 9113, 8.1.1).
-#[test]
-fn a_request_that_is_malformed_reaches_no_guest() {
+fn a_request_that_is_malformed_reaches_no_guest(kind: Kind) {
     let base = [
         (":method", "GET"),
         (":path", "/smuggled"),
@@ -589,47 +567,43 @@ fn a_request_that_is_malformed_reaches_no_guest() {
         vec![(":method", "GET /smuggled"), base[1], base[2], base[3]],
         vec![(":method", ""), base[1], base[2], base[3]],
     ];
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "");
-        for fields in &malformed {
-            let block: Vec<u8> = fields.iter().flat_map(|(name, value)| field(name, value)).collect();
-            let mut connection = siege.target.frames(&[]);
-            connection.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, block));
-            // A request like any other, so that the answer to the first is not waited for.
-            connection.send(get(3, "/hello"));
-            let answer = connection.answer(1);
-            let is_refused = answer.as_ref().map_or(true, |(status, _)| *status == 400);
-            assert!(is_refused, "{fields:?}: {answer:?}");
-        }
-        let log = siege.end();
-        let seen: Vec<&str> = log
-            .lines()
-            .filter(|line| line.contains("/smuggled 200") || line.contains("/smuggled 404"))
-            .collect();
-        assert!(seen.is_empty(), "{seen:?}");
+    let siege = Siege::begin(kind, "");
+    for fields in &malformed {
+        let block: Vec<u8> = fields.iter().flat_map(|(name, value)| field(name, value)).collect();
+        let mut connection = siege.target.frames(&[]);
+        connection.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, block));
+        // A request like any other, so that the answer to the first is not waited for.
+        connection.send(get(3, "/hello"));
+        let answer = connection.answer(1);
+        let is_refused = answer.as_ref().map_or(true, |(status, _)| *status == 400);
+        assert!(is_refused, "{fields:?}: {answer:?}");
     }
+    let log = siege.end();
+    let seen: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("/smuggled 200") || line.contains("/smuggled 404"))
+        .collect();
+    assert!(seen.is_empty(), "{seen:?}");
 }
 
+each_kind! { HTTP: a_body_of_another_length_than_it_said_is_no_whole_one }
 /// RFC 9113, 8.1.1: the length that was told is the length.
-#[test]
-fn a_body_of_another_length_than_it_said_is_no_whole_one() {
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "");
-        for (told, sent) in [("5", "more than that"), ("50", "less than that"), ("0", "some")] {
-            let mut connection = siege.target.frames(&[]);
-            let head = head("POST", "/echo-late", &[("content-length", told)]);
-            connection.send(frame(HEADERS, END_HEADERS, 1, head));
-            connection.send(frame(DATA, END_STREAM, 1, sent));
-            let answer = connection.answer(1);
-            let is_refused = answer.as_ref().map_or(true, |(status, _)| *status >= 400);
-            assert!(is_refused, "{told}, {sent}: {answer:?}");
-        }
-        siege.end();
+fn a_body_of_another_length_than_it_said_is_no_whole_one(kind: Kind) {
+    let siege = Siege::begin(kind, "");
+    for (told, sent) in [("5", "more than that"), ("50", "less than that"), ("0", "some")] {
+        let mut connection = siege.target.frames(&[]);
+        let head = head("POST", "/echo-late", &[("content-length", told)]);
+        connection.send(frame(HEADERS, END_HEADERS, 1, head));
+        connection.send(frame(DATA, END_STREAM, 1, sent));
+        let answer = connection.answer(1);
+        let is_refused = answer.as_ref().map_or(true, |(status, _)| *status >= 400);
+        assert!(is_refused, "{told}, {sent}: {answer:?}");
     }
+    siege.end();
 }
 
-#[test]
-fn slow_clients_hold_places_for_a_short_time_only() {
+each_kind! { HTTP: slow_clients_hold_places_for_a_short_time_only }
+fn slow_clients_hold_places_for_a_short_time_only(kind: Kind) {
     let patience = Duration::from_millis(500);
     let preface = [PREFACE, &settings(&[])].concat();
     let open = frame(HEADERS, 0, 1, head("GET", "/hello", &[]));
@@ -663,29 +637,27 @@ fn slow_clients_hold_places_for_a_short_time_only() {
     let places = shapes.len();
     let settings =
         format!("head-timeout = \"500ms\"\nkeep-alive = \"500ms\"\ntimeout = \"500ms\"\nmax-connections = {places}");
-    for kind in HTTP {
-        let siege = Siege::begin(kind, &settings);
-        let start = Instant::now();
-        let connect = |words: &Vec<u8>| {
-            let mut client = siege.target.connect();
-            client.send(words);
-            client
-        };
-        let silent: Vec<Client> = shapes.iter().map(|(_, words)| connect(words)).collect();
-        siege.neighbour_is_answered();
-        for ((name, _), mut client) in shapes.iter().zip(silent) {
-            let end = client.answer().end;
-            let took = start.elapsed();
-            assert_ne!(end, End::TimedOut, "{name}");
-            let most = patience * 2 + GRACE + SLACK;
-            assert!(took < most, "{name}: {took:?}");
-        }
-        siege.end();
+    let siege = Siege::begin(kind, &settings);
+    let start = Instant::now();
+    let connect = |words: &Vec<u8>| {
+        let mut client = siege.target.connect();
+        client.send(words);
+        client
+    };
+    let silent: Vec<Client> = shapes.iter().map(|(_, words)| connect(words)).collect();
+    siege.neighbour_is_answered();
+    for ((name, _), mut client) in shapes.iter().zip(silent) {
+        let end = client.answer().end;
+        let took = start.elapsed();
+        assert_ne!(end, End::TimedOut, "{name}");
+        let most = patience * 2 + GRACE + SLACK;
+        assert!(took < most, "{name}: {took:?}");
     }
+    siege.end();
 }
 
-#[test]
-fn a_connection_may_break_off_anywhere() {
+each_kind! { HTTP: a_connection_may_break_off_anywhere }
+fn a_connection_may_break_off_anywhere(kind: Kind) {
     let exchange = [
         PREFACE,
         &settings(&[]),
@@ -697,27 +669,25 @@ fn a_connection_may_break_off_anywhere() {
         &reset(1),
     ]
     .concat();
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "");
-        for cut in 0..=exchange.len() {
-            let connect = || {
-                let mut client = siege.target.connect();
-                client.send(&exchange[..cut]);
-                client
-            };
-            connect().vanish();
-            drop(connect());
-            let client = connect();
-            client.hears_anything_within(Duration::from_millis(1));
-            client.vanish();
-        }
-        siege.end();
+    let siege = Siege::begin(kind, "");
+    for cut in 0..=exchange.len() {
+        let connect = || {
+            let mut client = siege.target.connect();
+            client.send(&exchange[..cut]);
+            client
+        };
+        connect().vanish();
+        drop(connect());
+        let client = connect();
+        client.hears_anything_within(Duration::from_millis(1));
+        client.vanish();
     }
+    siege.end();
 }
 
+each_kind! { HTTP: frames_of_noise_do_no_harm }
 /// Frames of every type and with every flag, of noise.
-#[test]
-fn frames_of_noise_do_no_harm() {
+fn frames_of_noise_do_no_harm(kind: Kind) {
     let mut state = 1_u64;
     let mut noise = move || {
         state ^= state << 13;
@@ -725,23 +695,21 @@ fn frames_of_noise_do_no_harm() {
         state ^= state << 17;
         state
     };
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "head-timeout = \"1s\"\ntimeout = \"1s\"\nkeep-alive = \"1s\"");
-        for _ in 0..2000 {
-            let mut bytes = [PREFACE, &settings(&[])].concat();
-            for _ in 0..noise() % 8 {
-                let payload: Vec<u8> = (0..noise() % 40).map(|_| noise() as u8).collect();
-                bytes.extend(frame(
-                    (noise() % 11) as u8,
-                    noise() as u8,
-                    (noise() % 6) as u32,
-                    payload,
-                ));
-            }
-            let mut client = siege.target.connect();
-            let _ = client.write_all(&bytes);
-            client.hears_anything_within(Duration::from_millis(1));
+    let siege = Siege::begin(kind, "head-timeout = \"1s\"\ntimeout = \"1s\"\nkeep-alive = \"1s\"");
+    for _ in 0..2000 {
+        let mut bytes = [PREFACE, &settings(&[])].concat();
+        for _ in 0..noise() % 8 {
+            let payload: Vec<u8> = (0..noise() % 40).map(|_| noise() as u8).collect();
+            bytes.extend(frame(
+                (noise() % 11) as u8,
+                noise() as u8,
+                (noise() % 6) as u32,
+                payload,
+            ));
         }
-        siege.end();
+        let mut client = siege.target.connect();
+        let _ = client.write_all(&bytes);
+        client.hears_anything_within(Duration::from_millis(1));
     }
+    siege.end();
 }

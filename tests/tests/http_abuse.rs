@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Address, Client, End, HTTP, Http, Kind, PATIENCE, Siege};
+use harness::{Address, Client, End, Http, Kind, PATIENCE, Siege, each_kind};
 use rustix::net::sockopt::{self, Timeout};
 
 const MIB: usize = 1024 * 1024;
@@ -47,8 +47,8 @@ const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 /// A request like any other.
 const NEXT: &str = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
 
-#[test]
-fn a_request_whose_end_is_uncertain_is_answered_with_400_and_nothing_after_it_is_read() {
+each_kind! { HTTP: a_request_whose_end_is_uncertain_is_answered_with_400_and_nothing_after_it_is_read }
+fn a_request_whose_end_is_uncertain_is_answered_with_400_and_nothing_after_it_is_read(kind: Kind) {
     let lines = [
         // Two lengths.
         "Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
@@ -109,21 +109,19 @@ fn a_request_whose_end_is_uncertain_is_answered_with_400_and_nothing_after_it_is
         "POST /echo\0-late HTTP/1.1\r\nHost: a\r\n\r\n",
         "POST /echo-late\r\n\r\n",
     ];
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "");
-        let lines = lines.iter().map(|lines| post(lines));
-        for shape in lines.chain(whole.map(str::to_owned)) {
-            let (statuses, end) = answers(&siege.target, (shape.clone() + SMUGGLED).as_bytes());
-            assert_eq!((statuses, end), (vec![400], End::Closed), "{shape:?}");
-        }
-        let log = siege.end();
-        assert!(!log.contains("/smuggled"), "{log}");
+    let siege = Siege::begin(kind, "");
+    let lines = lines.iter().map(|lines| post(lines));
+    for shape in lines.chain(whole.map(str::to_owned)) {
+        let (statuses, end) = answers(&siege.target, (shape.clone() + SMUGGLED).as_bytes());
+        assert_eq!((statuses, end), (vec![400], End::Closed), "{shape:?}");
     }
+    let log = siege.end();
+    assert!(!log.contains("/smuggled"), "{log}");
 }
 
+each_kind! { HTTP: a_request_with_two_kinds_of_length_is_the_last }
 /// RFC 9112, 6.1: chunks go before the length, and the connection ends.
-#[test]
-fn a_request_with_two_kinds_of_length_is_the_last() {
+fn a_request_with_two_kinds_of_length_is_the_last(kind: Kind) {
     let lines = [
         "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
@@ -135,29 +133,27 @@ fn a_request_with_two_kinds_of_length_is_the_last() {
         // What the length says is not even looked at.
         "Transfer-Encoding: chunked\r\nContent-Length: x\r\n\r\n0\r\n\r\n",
     ];
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "");
-        for lines in lines {
-            for before in ["", NEXT] {
-                let sent = before.to_owned() + &post(lines) + SMUGGLED;
-                let mut http = siege.target.http();
-                http.send(sent);
-                if !before.is_empty() {
-                    http.response().expect_status(200);
-                }
-                let response = http.response();
-                assert_eq!((response.status, lines), (200, lines));
-                response.expect_last();
-                http.expect_closed();
+    let siege = Siege::begin(kind, "");
+    for lines in lines {
+        for before in ["", NEXT] {
+            let sent = before.to_owned() + &post(lines) + SMUGGLED;
+            let mut http = siege.target.http();
+            http.send(sent);
+            if !before.is_empty() {
+                http.response().expect_status(200);
             }
+            let response = http.response();
+            assert_eq!((response.status, lines), (200, lines));
+            response.expect_last();
+            http.expect_closed();
         }
-        let log = siege.end();
-        assert!(!log.contains("/smuggled"), "{log}");
     }
+    let log = siege.end();
+    assert!(!log.contains("/smuggled"), "{log}");
 }
 
-#[test]
-fn chunks_that_make_no_sense_end_the_connection() {
+each_kind! { HTTP: chunks_that_make_no_sense_end_the_connection }
+fn chunks_that_make_no_sense_end_the_connection(kind: Kind) {
     let shapes = [
         "x\r\n",
         "\r\n",
@@ -186,32 +182,30 @@ fn chunks_that_make_no_sense_end_the_connection() {
         "5\r\nhello\r\n0\r\nX: \0\r\n\r\n",
         "5\r\nhello\r\n0\r",
     ];
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "timeout = \"10s\"");
-        for shape in shapes {
-            for target in ["/echo-late", "/echo", "/trailers"] {
-                let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-                let sent = head + shape + SMUGGLED;
-                let mut http = siege.target.http();
-                http.send(&sent);
-                http.finish();
-                let first = http.try_response();
-                // A guest that has begun with its answer cannot take it back.
-                eprintln!(
-                    "{target} {shape:?}: {:?}",
-                    first.as_ref().map(|r| (r.status, r.cut, r.text()))
-                );
-                let rest = http.rest();
-                assert_eq!(rest.text(), "", "{target} {shape:?} after {first:?}");
-            }
+    let siege = Siege::begin(kind, "timeout = \"10s\"");
+    for shape in shapes {
+        for target in ["/echo-late", "/echo", "/trailers"] {
+            let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+            let sent = head + shape + SMUGGLED;
+            let mut http = siege.target.http();
+            http.send(&sent);
+            http.finish();
+            let first = http.try_response();
+            // A guest that has begun with its answer cannot take it back.
+            eprintln!(
+                "{target} {shape:?}: {:?}",
+                first.as_ref().map(|r| (r.status, r.cut, r.text()))
+            );
+            let rest = http.rest();
+            assert_eq!(rest.text(), "", "{target} {shape:?} after {first:?}");
         }
-        let log = siege.end();
-        assert!(!log.contains("/smuggled"), "{log}");
     }
+    let log = siege.end();
+    assert!(!log.contains("/smuggled"), "{log}");
 }
 
-#[test]
-fn a_request_with_one_length_is_followed_by_the_next() {
+each_kind! { HTTP: a_request_with_one_length_is_followed_by_the_next }
+fn a_request_with_one_length_is_followed_by_the_next(kind: Kind) {
     let lines = [
         "Content-Length: 2\r\n\r\nxx",
         "Content-Length:2\r\n\r\nxx",
@@ -233,86 +227,80 @@ fn a_request_with_one_length_is_followed_by_the_next() {
         "Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nxx",
         "Connection: Content-Length\r\nContent-Length: 2\r\n\r\nxx",
     ];
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "");
-        for lines in lines {
-            let (statuses, end) = answers(&siege.target, (post(lines) + NEXT).as_bytes());
-            assert_eq!((statuses, end), (vec![200, 200], End::Closed), "{lines:?}");
-        }
-        // An empty line or two before a request are nothing (RFC 9112, 2.2).
-        let sent = format!("\r\n{NEXT}\r\n{NEXT}\n{NEXT}");
-        assert_eq!(answers(&siege.target, sent.as_bytes()).0, [200; 3]);
-        siege.end();
+    let siege = Siege::begin(kind, "");
+    for lines in lines {
+        let (statuses, end) = answers(&siege.target, (post(lines) + NEXT).as_bytes());
+        assert_eq!((statuses, end), (vec![200, 200], End::Closed), "{lines:?}");
     }
+    // An empty line or two before a request are nothing (RFC 9112, 2.2).
+    let sent = format!("\r\n{NEXT}\r\n{NEXT}\n{NEXT}");
+    assert_eq!(answers(&siege.target, sent.as_bytes()).0, [200; 3]);
+    siege.end();
 }
 
+each_kind! { HTTP: a_body_that_looks_like_a_request_is_none }
 /// A body that nobody reads is not taken for a request.
-#[test]
-fn a_body_that_looks_like_a_request_is_none() {
+fn a_body_that_looks_like_a_request_is_none(kind: Kind) {
     let length = SMUGGLED.len();
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "max-body = 1000");
-        for target in [
-            "/hello",
-            "/ignore-body",
-            "/echo",
-            "/echo-late",
-            "/status?204",
-            "/status?304",
-            "/status?404",
-            "/trap",
-            "/error",
-            "/big?100000",
-            "/nothing",
-        ] {
-            for method in ["POST", "GET", "HEAD", "DELETE", "OPTIONS", "CONNECT"] {
-                for length in [
-                    format!("Content-Length: {length}\r\n\r\n{SMUGGLED}"),
-                    format!("Content-Length: {}\r\n\r\n{SMUGGLED}{SMUGGLED}", 2 * length),
-                    format!("Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n{SMUGGLED}"),
-                    format!("Content-Length: 1001\r\n\r\n{SMUGGLED}{SMUGGLED}"),
-                    format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{SMUGGLED}\r\n0\r\n\r\n"),
-                    format!("Transfer-Encoding: chunked\r\n\r\n{length:x};{SMUGGLED}"),
-                ] {
-                    let mut client = siege.target.connect();
-                    client.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{length}{NEXT}"));
-                    client.finish();
-                    assert_ne!(client.answer().end, End::TimedOut, "{method} {target} {length:?}");
-                }
+    let siege = Siege::begin(kind, "max-body = 1000");
+    for target in [
+        "/hello",
+        "/ignore-body",
+        "/echo",
+        "/echo-late",
+        "/status?204",
+        "/status?304",
+        "/status?404",
+        "/trap",
+        "/error",
+        "/big?100000",
+        "/nothing",
+    ] {
+        for method in ["POST", "GET", "HEAD", "DELETE", "OPTIONS", "CONNECT"] {
+            for length in [
+                format!("Content-Length: {length}\r\n\r\n{SMUGGLED}"),
+                format!("Content-Length: {}\r\n\r\n{SMUGGLED}{SMUGGLED}", 2 * length),
+                format!("Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n{SMUGGLED}"),
+                format!("Content-Length: 1001\r\n\r\n{SMUGGLED}{SMUGGLED}"),
+                format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{SMUGGLED}\r\n0\r\n\r\n"),
+                format!("Transfer-Encoding: chunked\r\n\r\n{length:x};{SMUGGLED}"),
+            ] {
+                let mut client = siege.target.connect();
+                client.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{length}{NEXT}"));
+                client.finish();
+                assert_ne!(client.answer().end, End::TimedOut, "{method} {target} {length:?}");
             }
         }
-        let log = siege.end();
-        assert!(!log.contains("/smuggled"), "{log}");
     }
+    let log = siege.end();
+    assert!(!log.contains("/smuggled"), "{log}");
 }
 
+each_kind! { HTTP: a_guest_hears_of_one_authority_only }
 /// RFC 9112, 3.2.2: the target tells who was meant, and not `Host`.
-#[test]
-fn a_guest_hears_of_one_authority_only() {
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "");
-        let mut http = siege.target.http();
-        http.send("GET http://one.test/head HTTP/1.1\r\nHost: two.test\r\n\r\n");
-        let text = http.response().text();
-        assert!(text.contains(":authority: one.test\n"), "{text}");
-        assert!(!text.contains("two.test"), "{text}");
-        drop(http);
-        for request in [
-            "GET http://one.test/head HTTP/1.1\r\nHost: one.test\r\nHost: two.test\r\n\r\n",
-            "GET /head HTTP/1.1\r\nHost: one.test, two.test\r\n\r\n",
-            "GET /head HTTP/1.1\r\nHost: one.test/two.test\r\n\r\n",
-            "GET /head HTTP/1.1\r\nHost: one.test?two.test\r\n\r\n",
-            "GET /head HTTP/1.1\r\nHost: one.test two.test\r\n\r\n",
-            "GET /head HTTP/1.1\r\nHost:\r\n\r\n",
-            "GET /head HTTP/1.1\r\n\r\n",
-            "GET one.test/head HTTP/1.1\r\nHost: two.test\r\n\r\n",
-            "GET http:///head HTTP/1.1\r\nHost: two.test\r\n\r\n",
-        ] {
-            let (statuses, end) = answers(&siege.target, request.as_bytes());
-            assert_eq!((statuses, end), (vec![400], End::Closed), "{request:?}");
-        }
-        siege.end();
+fn a_guest_hears_of_one_authority_only(kind: Kind) {
+    let siege = Siege::begin(kind, "");
+    let mut http = siege.target.http();
+    http.send("GET http://one.test/head HTTP/1.1\r\nHost: two.test\r\n\r\n");
+    let text = http.response().text();
+    assert!(text.contains(":authority: one.test\n"), "{text}");
+    assert!(!text.contains("two.test"), "{text}");
+    drop(http);
+    for request in [
+        "GET http://one.test/head HTTP/1.1\r\nHost: one.test\r\nHost: two.test\r\n\r\n",
+        "GET /head HTTP/1.1\r\nHost: one.test, two.test\r\n\r\n",
+        "GET /head HTTP/1.1\r\nHost: one.test/two.test\r\n\r\n",
+        "GET /head HTTP/1.1\r\nHost: one.test?two.test\r\n\r\n",
+        "GET /head HTTP/1.1\r\nHost: one.test two.test\r\n\r\n",
+        "GET /head HTTP/1.1\r\nHost:\r\n\r\n",
+        "GET /head HTTP/1.1\r\n\r\n",
+        "GET one.test/head HTTP/1.1\r\nHost: two.test\r\n\r\n",
+        "GET http:///head HTTP/1.1\r\nHost: two.test\r\n\r\n",
+    ] {
+        let (statuses, end) = answers(&siege.target, request.as_bytes());
+        assert_eq!((statuses, end), (vec![400], End::Closed), "{request:?}");
     }
+    siege.end();
 }
 
 /// Numbers that look random, and are the same each time (xorshift).
@@ -326,8 +314,8 @@ fn noise(seed: u64) -> impl Iterator<Item = u8> {
     })
 }
 
-#[test]
-fn what_is_no_http_is_refused() {
+each_kind! { HTTP: what_is_no_http_is_refused }
+fn what_is_no_http_is_refused(kind: Kind) {
     // As OpenSSL begins (RFC 8446, 4.1.2), up to the first extensions.
     let mut hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec();
     hello.extend(noise(1).take(32));
@@ -355,22 +343,20 @@ fn what_is_no_http_is_refused() {
     ];
     let noises = (1..200).map(|seed| noise(seed).take(seed as usize * 40).collect());
     let shapes: Vec<Vec<u8>> = plain.map(<[u8]>::to_vec).into_iter().chain(noises).collect();
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "head-timeout = \"2s\"");
-        for shape in &shapes {
-            let (statuses, end) = answers(&siege.target, shape);
-            let is_refused = statuses.iter().all(|status| (400..600).contains(status));
-            let text = String::from_utf8_lossy(shape);
-            assert!(is_refused, "{text:?}: {statuses:?}");
-            assert_ne!(end, End::TimedOut, "{text:?}");
-        }
-        // HTTP/2 does not begin in the middle of something else.
-        let sent = NEXT.to_owned() + "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-        let (statuses, _) = answers(&siege.target, sent.as_bytes());
-        assert_eq!(statuses.first(), Some(&200), "{statuses:?}");
-        assert!(statuses[1..].iter().all(|status| *status >= 400), "{statuses:?}");
-        siege.end();
+    let siege = Siege::begin(kind, "head-timeout = \"2s\"");
+    for shape in &shapes {
+        let (statuses, end) = answers(&siege.target, shape);
+        let is_refused = statuses.iter().all(|status| (400..600).contains(status));
+        let text = String::from_utf8_lossy(shape);
+        assert!(is_refused, "{text:?}: {statuses:?}");
+        assert_ne!(end, End::TimedOut, "{text:?}");
     }
+    // HTTP/2 does not begin in the middle of something else.
+    let sent = NEXT.to_owned() + "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let (statuses, _) = answers(&siege.target, sent.as_bytes());
+    assert_eq!(statuses.first(), Some(&200), "{statuses:?}");
+    assert!(statuses[1..].iter().all(|status| *status >= 400), "{statuses:?}");
+    siege.end();
 }
 
 /// Sends something that has no end until the host answers, or ends the connection: for how long.
@@ -386,49 +372,47 @@ fn pour(address: &Address, start: &str, more: &str) -> (Duration, Http) {
     (start.elapsed(), http)
 }
 
-#[test]
-fn what_has_no_end_is_not_taken_without_end() {
+each_kind! { HTTP: what_has_no_end_is_not_taken_without_end }
+fn what_has_no_end_is_not_taken_without_end(kind: Kind) {
     let long = "x".repeat(64 * 1024);
     let many: String = (0..5000).map(|n| format!("X-{n}: x\r\n")).collect();
     let chunked = post("Transfer-Encoding: chunked\r\n\r\n");
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "head-timeout = \"1s\"\ntimeout = \"1s\"");
-        for head in [
-            format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"),
-            format!("{long} / HTTP/1.1\r\nHost: a\r\n\r\n"),
-            format!("GET / HTTP/1.1\r\nHost: a\r\n{long}: x\r\n\r\n"),
-            format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"),
-            format!("GET / HTTP/1.1\r\nHost: {long}\r\n\r\n"),
-            format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"),
-        ] {
-            let (statuses, end) = answers(&siege.target, head.as_bytes());
-            let [status] = statuses[..] else {
-                panic!("{}: {statuses:?}", &head[..20]);
-            };
-            assert!([400, 414, 431].contains(&status), "{}: {status}", &head[..20]);
-            assert_eq!(end, End::Closed);
-        }
-        for (start, more) in [
-            ("", "x"),
-            ("GET /", "x"),
-            ("\r\n", "\r\n"),
-            ("GET / HTTP/1.1\r\nHost: a\r\n", "X: x\r\n"),
-            ("GET / HTTP/1.1\r\nHost: a\r\nX:", " "),
-            (&*chunked, "0"),
-            (&*(chunked.clone() + "1;"), "x"),
-            (
-                &*chunked,
-                "1;xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\nx\r\n",
-            ),
-            (&*(chunked.clone() + "0\r\n"), "X: x\r\n"),
-            (&*(chunked.clone() + "0\r\nX: "), "x"),
-        ] {
-            let (took, _) = pour(&siege.target, start, more);
-            let most = Duration::from_secs(1) + SLACK;
-            assert!(took < most, "{start:?}, {more:?}: {took:?}");
-        }
-        siege.end();
+    let siege = Siege::begin(kind, "head-timeout = \"1s\"\ntimeout = \"1s\"");
+    for head in [
+        format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"),
+        format!("{long} / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{long}: x\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: {long}\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"),
+    ] {
+        let (statuses, end) = answers(&siege.target, head.as_bytes());
+        let [status] = statuses[..] else {
+            panic!("{}: {statuses:?}", &head[..20]);
+        };
+        assert!([400, 414, 431].contains(&status), "{}: {status}", &head[..20]);
+        assert_eq!(end, End::Closed);
     }
+    for (start, more) in [
+        ("", "x"),
+        ("GET /", "x"),
+        ("\r\n", "\r\n"),
+        ("GET / HTTP/1.1\r\nHost: a\r\n", "X: x\r\n"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX:", " "),
+        (&*chunked, "0"),
+        (&*(chunked.clone() + "1;"), "x"),
+        (
+            &*chunked,
+            "1;xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\nx\r\n",
+        ),
+        (&*(chunked.clone() + "0\r\n"), "X: x\r\n"),
+        (&*(chunked.clone() + "0\r\nX: "), "x"),
+    ] {
+        let (took, _) = pour(&siege.target, start, more);
+        let most = Duration::from_secs(1) + SLACK;
+        assert!(took < most, "{start:?}, {more:?}: {took:?}");
+    }
+    siege.end();
 }
 
 /// What keeps the host reading, and says nothing: others have their turn.
@@ -473,21 +457,19 @@ impl Drop for HangUp<'_> {
     }
 }
 
+each_kind! { HTTP: a_body_of_tiny_chunks_is_bounded }
 /// Requests of a body that is all but endless: bounded by `max-body`, and by `timeout`.
-#[test]
-fn a_body_of_tiny_chunks_is_bounded() {
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "timeout = \"1s\"\nmax-body = \"1MiB\"");
-        let chunked = post("Transfer-Encoding: chunked\r\n\r\n");
-        let (took, mut http) = pour(&siege.target, &chunked, "1\r\nx\r\n");
-        assert!(took < Duration::from_secs(1) + SLACK, "{took:?}");
-        if let Ok(response) = http.try_response() {
-            assert!([408, 413].contains(&response.status), "{response:?}");
-        }
-        siege.neighbour_is_answered();
-        drop(http);
-        siege.end();
+fn a_body_of_tiny_chunks_is_bounded(kind: Kind) {
+    let siege = Siege::begin(kind, "timeout = \"1s\"\nmax-body = \"1MiB\"");
+    let chunked = post("Transfer-Encoding: chunked\r\n\r\n");
+    let (took, mut http) = pour(&siege.target, &chunked, "1\r\nx\r\n");
+    assert!(took < Duration::from_secs(1) + SLACK, "{took:?}");
+    if let Ok(response) = http.try_response() {
+        assert!([408, 413].contains(&response.status), "{response:?}");
     }
+    siege.neighbour_is_answered();
+    drop(http);
+    siege.end();
 }
 
 /// Connections to a handler with few places, which send a byte now and then.
@@ -565,35 +547,33 @@ fn slow_heads_hold_all_places_for_a_short_time_only() {
     siege.end();
 }
 
-#[test]
-fn slow_bodies_hold_all_places_for_a_short_time_only() {
-    for kind in HTTP {
-        let siege = Siege::begin(kind, &format!("timeout = \"500ms\"\nmax-connections = {PLACES}"));
-        let start = Instant::now();
-        let head = post("Content-Length: 1000000\r\n\r\n");
-        let slow = Dripping::start(&siege.target, PLACES, &head);
-        siege.neighbour_is_answered();
-        siege.target_answers();
-        let took = start.elapsed();
-        assert!(took < Duration::from_millis(500) + LINGER + SLACK, "{took:?}");
-        slow.end(408);
+each_kind! { HTTP: slow_bodies_hold_all_places_for_a_short_time_only }
+fn slow_bodies_hold_all_places_for_a_short_time_only(kind: Kind) {
+    let siege = Siege::begin(kind, &format!("timeout = \"500ms\"\nmax-connections = {PLACES}"));
+    let start = Instant::now();
+    let head = post("Content-Length: 1000000\r\n\r\n");
+    let slow = Dripping::start(&siege.target, PLACES, &head);
+    siege.neighbour_is_answered();
+    siege.target_answers();
+    let took = start.elapsed();
+    assert!(took < Duration::from_millis(500) + LINGER + SLACK, "{took:?}");
+    slow.end(408);
 
-        // A guest that has begun to answer is cut off, and one that wants no body does not wait.
-        for (target, status) in [("/echo", 200), ("/ignore-body", 200), ("/status?404", 404)] {
-            let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nx");
-            let connect = |_| {
-                let mut http = siege.target.http();
-                http.send(&head);
-                http
-            };
-            let silent: Vec<Http> = (0..PLACES).map(connect).collect();
-            siege.target_answers();
-            for mut http in silent {
-                assert_eq!(http.response().status, status);
-            }
+    // A guest that has begun to answer is cut off, and one that wants no body does not wait.
+    for (target, status) in [("/echo", 200), ("/ignore-body", 200), ("/status?404", 404)] {
+        let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nx");
+        let connect = |_| {
+            let mut http = siege.target.http();
+            http.send(&head);
+            http
+        };
+        let silent: Vec<Http> = (0..PLACES).map(connect).collect();
+        siege.target_answers();
+        for mut http in silent {
+            assert_eq!(http.response().status, status);
         }
-        siege.end();
     }
+    siege.end();
 }
 
 /// A client whose kernel takes little of what it does not read.
@@ -617,158 +597,148 @@ fn read_bytes(mut clients: Vec<Client>, is_over: &AtomicBool) {
     }
 }
 
-#[test]
-fn clients_that_read_slowly_or_not_at_all_hold_their_places_for_a_time() {
-    for kind in HTTP {
-        let places = 40;
-        let siege = Siege::begin(
-            kind,
-            &format!("timeout = \"1s\"\nkeep-alive = \"1s\"\nmax-connections = {places}"),
-        );
-        for target in ["/big?1000000000", "/sized?1000000000"] {
-            let ask = |_| {
-                let mut client = narrow(&siege.target);
-                client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
-                client
-            };
-            let mut clients: Vec<Client> = (0..places).map(ask).collect();
-            siege.neighbour_is_answered();
-            // Half of them read a byte now and then.
-            let slow = clients.split_off(places / 2);
-            let is_over = AtomicBool::new(false);
-            thread::scope(|scope| {
-                scope.spawn(|| read_bytes(slow, &is_over));
-                let mut http = siege.target.http();
-                http.ask("GET", "/hello");
-                let response = http.try_response();
-                is_over.store(true, Relaxed);
-                assert_eq!(response.map(|response| response.status), Ok(200));
-            });
-            drop(clients);
-        }
-
-        // Guests that are done with their answer long before anybody has it: from what the kernel
-        // takes at once to what it does not.
-        let ask = |n: usize| {
+each_kind! { HTTP: clients_that_read_slowly_or_not_at_all_hold_their_places_for_a_time }
+fn clients_that_read_slowly_or_not_at_all_hold_their_places_for_a_time(kind: Kind) {
+    let places = 40;
+    let siege = Siege::begin(
+        kind,
+        &format!("timeout = \"1s\"\nkeep-alive = \"1s\"\nmax-connections = {places}"),
+    );
+    for target in ["/big?1000000000", "/sized?1000000000"] {
+        let ask = |_| {
             let mut client = narrow(&siege.target);
-            let size = n * 150_000;
-            client.send(format!("GET /sized?{size} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
             client
         };
-        let clients: Vec<Client> = (0..places).map(ask).collect();
-        siege.target_answers();
-        siege.host.expect_in_flight(0);
+        let mut clients: Vec<Client> = (0..places).map(ask).collect();
+        siege.neighbour_is_answered();
+        // Half of them read a byte now and then.
+        let slow = clients.split_off(places / 2);
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| read_bytes(slow, &is_over));
+            let mut http = siege.target.http();
+            http.ask("GET", "/hello");
+            let response = http.try_response();
+            is_over.store(true, Relaxed);
+            assert_eq!(response.map(|response| response.status), Ok(200));
+        });
         drop(clients);
-        siege.end();
     }
+
+    // Guests that are done with their answer long before anybody has it: from what the kernel
+    // takes at once to what it does not.
+    let ask = |n: usize| {
+        let mut client = narrow(&siege.target);
+        let size = n * 150_000;
+        client.send(format!("GET /sized?{size} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        client
+    };
+    let clients: Vec<Client> = (0..places).map(ask).collect();
+    siege.target_answers();
+    siege.host.expect_in_flight(0);
+    drop(clients);
+    siege.end();
 }
 
+each_kind! { HTTP: requests_whose_answers_nobody_reads_are_not_taken_without_end }
 /// The host stops to read, and to answer, when nobody takes the answers.
-#[test]
-fn requests_whose_answers_nobody_reads_are_not_taken_without_end() {
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "timeout = \"5s\"");
-        for target in ["/sized?1000", "/trap", "/big?300000", "/big?1000000000"] {
-            let mut client = narrow(&siege.target);
-            let patience = Duration::from_millis(500);
-            sockopt::set_socket_timeout(&client, Timeout::Send, Some(patience)).expect("set a timeout");
-            let requests = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").repeat(100);
-            let mut sent = 0;
-            while sent < 64 * MIB {
-                match client.write(requests.as_bytes()) {
-                    Ok(count) => sent += count,
-                    Err(_) => break,
-                }
+fn requests_whose_answers_nobody_reads_are_not_taken_without_end(kind: Kind) {
+    let siege = Siege::begin(kind, "timeout = \"5s\"");
+    for target in ["/sized?1000", "/trap", "/big?300000", "/big?1000000000"] {
+        let mut client = narrow(&siege.target);
+        let patience = Duration::from_millis(500);
+        sockopt::set_socket_timeout(&client, Timeout::Send, Some(patience)).expect("set a timeout");
+        let requests = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").repeat(100);
+        let mut sent = 0;
+        while sent < 64 * MIB {
+            match client.write(requests.as_bytes()) {
+                Ok(count) => sent += count,
+                Err(_) => break,
             }
-            assert!(sent < 32 * MIB, "{sent} bytes of requests to {target}");
-            siege.neighbour_is_answered();
-            client.vanish();
         }
-        siege.end();
+        assert!(sent < 32 * MIB, "{sent} bytes of requests to {target}");
+        siege.neighbour_is_answered();
+        client.vanish();
     }
+    siege.end();
 }
 
+each_kind! { HTTP: half_a_request_behind_another_does_not_hold_up_its_answer }
 /// One byte of the next request must not keep the host from sending the answer to this one.
-#[test]
-fn half_a_request_behind_another_does_not_hold_up_its_answer() {
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "");
-        let mut http = siege.target.http();
-        http.send("GET /big?100000000 HTTP/1.1\r\nHost: a\r\n\r\nG");
-        let mut size = 0;
-        http.next_head().expect("a head");
-        loop {
-            match http.chunk().expect("a chunk").len() {
-                0 => break,
-                count => size += count,
-            }
+fn half_a_request_behind_another_does_not_hold_up_its_answer(kind: Kind) {
+    let siege = Siege::begin(kind, "");
+    let mut http = siege.target.http();
+    http.send("GET /big?100000000 HTTP/1.1\r\nHost: a\r\n\r\nG");
+    let mut size = 0;
+    http.next_head().expect("a head");
+    loop {
+        match http.chunk().expect("a chunk").len() {
+            0 => break,
+            count => size += count,
         }
-        assert_eq!(size, 100_000_000);
-        drop(http);
-        siege.end();
     }
+    assert_eq!(size, 100_000_000);
+    drop(http);
+    siege.end();
 }
 
-#[test]
-fn a_connection_may_break_off_anywhere() {
+each_kind! { HTTP: a_connection_may_break_off_anywhere }
+fn a_connection_may_break_off_anywhere(kind: Kind) {
     let exchanges = [
         NEXT.to_owned(),
         post("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n"),
         "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n01234567890123456789".to_owned(),
         format!("HEAD /big?100000 HTTP/1.1\r\nHost: a\r\n\r\n{NEXT}"),
     ];
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "");
-        for sent in &exchanges {
-            for cut in 0..=sent.len() {
-                let start = &sent.as_bytes()[..cut];
-                let connect = || {
-                    let mut client = siege.target.connect();
-                    client.send(start);
-                    client
-                };
-                // With a reset, and by closing.
-                connect().vanish();
-                drop(connect());
-                // What was sent may be read, and answered, first.
-                let client = connect();
-                client.hears_anything_within(Duration::from_millis(1));
-                client.vanish();
-            }
-        }
-        // In the midst of the answer.
-        for count in 0..300 {
-            let mut client = siege.target.connect();
-            client.send("GET /big?200000 HTTP/1.1\r\nHost: a\r\n\r\n");
-            client.read_exact(&mut vec![0; count * 10]).expect("an answer");
+    let siege = Siege::begin(kind, "");
+    for sent in &exchanges {
+        for cut in 0..=sent.len() {
+            let start = &sent.as_bytes()[..cut];
+            let connect = || {
+                let mut client = siege.target.connect();
+                client.send(start);
+                client
+            };
+            // With a reset, and by closing.
+            connect().vanish();
+            drop(connect());
+            // What was sent may be read, and answered, first.
+            let client = connect();
+            client.hears_anything_within(Duration::from_millis(1));
             client.vanish();
         }
-        siege.end();
     }
+    // In the midst of the answer.
+    for count in 0..300 {
+        let mut client = siege.target.connect();
+        client.send("GET /big?200000 HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.read_exact(&mut vec![0; count * 10]).expect("an answer");
+        client.vanish();
+    }
+    siege.end();
 }
 
-#[test]
-fn thousands_of_connections_come_and_go() {
+each_kind! { HTTP: thousands_of_connections_come_and_go }
+fn thousands_of_connections_come_and_go(kind: Kind) {
     const EACH: usize = 500;
-    for kind in HTTP {
-        let siege = Siege::begin(kind, "");
-        thread::scope(|scope| {
-            let target = &siege.target;
-            scope.spawn(|| (0..EACH).for_each(|_| drop(target.connect())));
-            scope.spawn(|| (0..EACH).for_each(|_| target.connect().vanish()));
-            scope.spawn(|| {
-                for _ in 0..EACH {
-                    let mut client = target.connect();
-                    client.send("GET /hello HTTP/1.1\r\n");
-                    client.vanish();
-                }
-            });
-            scope.spawn(|| (0..EACH).for_each(|_| target.get("/hello").expect(200, "hello\n")));
+    let siege = Siege::begin(kind, "");
+    thread::scope(|scope| {
+        let target = &siege.target;
+        scope.spawn(|| (0..EACH).for_each(|_| drop(target.connect())));
+        scope.spawn(|| (0..EACH).for_each(|_| target.connect().vanish()));
+        scope.spawn(|| {
+            for _ in 0..EACH {
+                let mut client = target.connect();
+                client.send("GET /hello HTTP/1.1\r\n");
+                client.vanish();
+            }
         });
-        // More at a time than the handler has places.
-        let open: Vec<Client> = (0..600).map(|_| siege.target.connect()).collect();
-        siege.neighbour_is_answered();
-        drop(open);
-        siege.end();
-    }
+        scope.spawn(|| (0..EACH).for_each(|_| target.get("/hello").expect(200, "hello\n")));
+    });
+    // More at a time than the handler has places.
+    let open: Vec<Client> = (0..600).map(|_| siege.target.connect()).collect();
+    siege.neighbour_is_answered();
+    drop(open);
+    siege.end();
 }

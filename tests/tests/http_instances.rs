@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use harness::{Address, End, HTTP, Host, Http, Kind, World, eventually};
+use harness::{Address, End, Host, Http, Kind, World, each_kind, eventually};
 
 const NO_LIMITS: &str = "cpu-time = \"infinity\"\ntimeout = \"infinity\"";
 
@@ -112,79 +112,73 @@ fn a_guest_that_traps_takes_nobody_with_it_but_those_who_share_it() {
     }
 }
 
-#[test]
-fn requests_that_wait_do_not_wait_for_each_other() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        for address in world.web_sockets("web", "") {
-            let host = world.start(&[]);
-            let mut waiting: Vec<Http> = (0..50).map(|_| address.http()).collect();
-            for http in &mut waiting {
-                http.ask("GET", "/sleep?2000");
-            }
-            // All at the same time, and there is time for others.
-            host.expect_in_flight(50);
-            address.get("/hello").expect(200, "hello\n");
-            for http in &mut waiting {
-                http.response().expect(200, "slept 2000 ms\n");
-            }
-            host.expect_in_flight(0);
+each_kind! { HTTP: requests_that_wait_do_not_wait_for_each_other }
+fn requests_that_wait_do_not_wait_for_each_other(kind: Kind) {
+    let world = World::new(kind);
+    for address in world.web_sockets("web", "") {
+        let host = world.start(&[]);
+        let mut waiting: Vec<Http> = (0..50).map(|_| address.http()).collect();
+        for http in &mut waiting {
+            http.ask("GET", "/sleep?2000");
         }
+        // All at the same time, and there is time for others.
+        host.expect_in_flight(50);
+        address.get("/hello").expect(200, "hello\n");
+        for http in &mut waiting {
+            http.response().expect(200, "slept 2000 ms\n");
+        }
+        host.expect_in_flight(0);
     }
 }
 
-#[test]
-fn nobody_waits_for_a_guest_that_computes() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let address = world.web_port("web", NO_LIMITS);
-        let neighbour = world.web_port("neighbour", NO_LIMITS);
-        let host = world.start(&[]);
-        let mut spinning: Vec<Http> = (0..4).map(|_| address.http()).collect();
-        for http in &mut spinning {
-            http.ask("GET", "/spin");
-        }
-        host.expect_in_flight(4);
-        for _ in 0..50 {
-            address.get("/hello").expect(200, "hello\n");
-            neighbour.get("/hello").expect(200, "hello\n");
-        }
-        for http in &spinning {
-            assert!(!http.hears_anything_within(Duration::ZERO));
-        }
-        for http in spinning {
-            http.second().vanish();
-        }
-        host.expect_in_flight(0);
-        eventually("nobody computes any more", || {
-            let before = host.cpu_time();
-            thread::sleep(Duration::from_millis(300));
-            host.cpu_time() == before
-        });
+each_kind! { HTTP: nobody_waits_for_a_guest_that_computes }
+fn nobody_waits_for_a_guest_that_computes(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("web", NO_LIMITS);
+    let neighbour = world.web_port("neighbour", NO_LIMITS);
+    let host = world.start(&[]);
+    let mut spinning: Vec<Http> = (0..4).map(|_| address.http()).collect();
+    for http in &mut spinning {
+        http.ask("GET", "/spin");
     }
+    host.expect_in_flight(4);
+    for _ in 0..50 {
+        address.get("/hello").expect(200, "hello\n");
+        neighbour.get("/hello").expect(200, "hello\n");
+    }
+    for http in &spinning {
+        assert!(!http.hears_anything_within(Duration::ZERO));
+    }
+    for http in spinning {
+        http.second().vanish();
+    }
+    host.expect_in_flight(0);
+    eventually("nobody computes any more", || {
+        let before = host.cpu_time();
+        thread::sleep(Duration::from_millis(300));
+        host.cpu_time() == before
+    });
 }
 
-#[test]
-fn a_guest_that_computes_too_long_ends_while_its_neighbours_answer() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let address = world.web_port("web", "cpu-time = \"1s\"");
-        let neighbour = world.web_port("neighbour", "");
-        let host = world.start(&[]);
-        let mut spinning = address.http();
-        spinning.ask("GET", "/spin");
-        host.expect_in_flight(1);
-        let mut answers = 0;
-        while !spinning.hears_anything_within(Duration::ZERO) {
-            neighbour.get("/hello").expect(200, "hello\n");
-            address.get("/hello").expect(200, "hello\n");
-            answers += 1;
-        }
-        spinning.response().expect_status(500);
-        assert!(answers >= 10, "only {answers} answers meanwhile");
-        host.log.expect("raise `cpu-time`");
-        host.expect_in_flight(0);
+each_kind! { HTTP: a_guest_that_computes_too_long_ends_while_its_neighbours_answer }
+fn a_guest_that_computes_too_long_ends_while_its_neighbours_answer(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("web", "cpu-time = \"1s\"");
+    let neighbour = world.web_port("neighbour", "");
+    let host = world.start(&[]);
+    let mut spinning = address.http();
+    spinning.ask("GET", "/spin");
+    host.expect_in_flight(1);
+    let mut answers = 0;
+    while !spinning.hears_anything_within(Duration::ZERO) {
+        neighbour.get("/hello").expect(200, "hello\n");
+        address.get("/hello").expect(200, "hello\n");
+        answers += 1;
     }
+    spinning.response().expect_status(500);
+    assert!(answers >= 10, "only {answers} answers meanwhile");
+    host.log.expect("raise `cpu-time`");
+    host.expect_in_flight(0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Address, Answer, End, HTTP, Http, Kind, World, eventually};
+use harness::{Address, Answer, End, Http, Kind, World, each_kind, eventually};
 use rustix::process::Signal;
 
 /// A connection whose first request was answered.
@@ -28,126 +28,114 @@ fn expect_slept(connections: &mut [Http]) {
     }
 }
 
-#[test]
-fn a_request_is_in_flight_and_an_idle_connection_is_not() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        for address in world.web_sockets("web", "") {
-            let host = world.start(&[]);
-            let mut http = idle(&address);
-            host.expect_in_flight(0);
-            http.ask("GET", "/sleep?2000");
-            host.expect_in_flight(1);
-            http.response().expect(200, "slept 2000 ms\n");
-            host.expect_in_flight(0);
-            // It may be about to ask: it counts until it did, or has taken too long.
-            let silent = address.http();
-            host.expect_in_flight(1);
-            drop(silent);
-            host.expect_in_flight(0);
-            http.get("/hello").expect(200, "hello\n");
-        }
+each_kind! { HTTP: a_request_is_in_flight_and_an_idle_connection_is_not }
+fn a_request_is_in_flight_and_an_idle_connection_is_not(kind: Kind) {
+    let world = World::new(kind);
+    for address in world.web_sockets("web", "") {
+        let host = world.start(&[]);
+        let mut http = idle(&address);
+        host.expect_in_flight(0);
+        http.ask("GET", "/sleep?2000");
+        host.expect_in_flight(1);
+        http.response().expect(200, "slept 2000 ms\n");
+        host.expect_in_flight(0);
+        // It may be about to ask: it counts until it did, or has taken too long.
+        let silent = address.http();
+        host.expect_in_flight(1);
+        drop(silent);
+        host.expect_in_flight(0);
+        http.get("/hello").expect(200, "hello\n");
     }
 }
 
-#[test]
-fn an_idle_connection_does_not_keep_the_host_and_is_closed_in_good_order() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        for address in world.web_sockets("web", "keep-alive = \"infinity\"") {
-            let mut host = world.start(&["--idle-timeout", "500ms"]);
-            let mut connections: Vec<Http> = (0..10).map(|_| idle(&address)).collect();
-            for http in &mut connections {
-                http.expect_closed();
-            }
-            host.expect_exit(0);
-        }
-    }
-}
-
-#[test]
-fn a_request_in_flight_keeps_the_host() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        for address in world.web_sockets("web", "") {
-            let mut http = address.http();
-            http.ask("GET", "/sleep?2000");
-            let mut host = world.start(&["--idle-timeout", "0"]);
-            http.response().expect(200, "slept 2000 ms\n");
+each_kind! { HTTP: an_idle_connection_does_not_keep_the_host_and_is_closed_in_good_order }
+fn an_idle_connection_does_not_keep_the_host_and_is_closed_in_good_order(kind: Kind) {
+    let world = World::new(kind);
+    for address in world.web_sockets("web", "keep-alive = \"infinity\"") {
+        let mut host = world.start(&["--idle-timeout", "500ms"]);
+        let mut connections: Vec<Http> = (0..10).map(|_| idle(&address)).collect();
+        for http in &mut connections {
             http.expect_closed();
-            host.expect_exit(0);
         }
+        host.expect_exit(0);
     }
 }
 
-#[test]
-fn a_host_that_is_told_to_stop_finishes_its_requests_and_closes_the_rest() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        for address in world.web_sockets("web", "") {
-            let mut host = world.start(&[]);
-            let mut idle = idle(&address);
-            let mut busy = busy(&address, 3);
-            let mut streaming = address.http();
-            streaming.begin("/echo", None);
-            streaming.send_chunk("first");
-            streaming.next_head().expect("a head");
-            host.expect_in_flight(4);
-            host.signal(Signal::TERM);
-            idle.expect_closed();
-            for http in &mut busy {
-                let response = http.response();
-                response.expect(200, "slept 2000 ms\n");
-                response.expect_last();
-                http.expect_closed();
-            }
-            // This one's head was sent before.
-            assert_eq!(streaming.chunk(), Ok(b"first".to_vec()));
-            for text in ["second", "third"] {
-                streaming.send_chunk(text);
-                assert_eq!(streaming.chunk(), Ok(text.as_bytes().to_vec()));
-            }
-            streaming.send_chunk("");
-            streaming.rest().expect_whole("0\r\n\r\n");
-            host.expect_exit(0);
-        }
-    }
-}
-
-#[test]
-fn requests_that_wait_behind_another_when_the_host_is_told_to_stop_are_not_half_answered() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let address = world.web_port("web", "");
-        let mut host = world.start(&[]);
+each_kind! { HTTP: a_request_in_flight_keeps_the_host }
+fn a_request_in_flight_keeps_the_host(kind: Kind) {
+    let world = World::new(kind);
+    for address in world.web_sockets("web", "") {
         let mut http = address.http();
         http.ask("GET", "/sleep?2000");
-        http.ask("GET", "/hello");
-        host.expect_in_flight(1);
-        host.signal(Signal::TERM);
-        let response = http.response();
-        response.expect(200, "slept 2000 ms\n");
-        response.expect_last();
+        let mut host = world.start(&["--idle-timeout", "0"]);
+        http.response().expect(200, "slept 2000 ms\n");
         http.expect_closed();
         host.expect_exit(0);
     }
 }
 
-#[test]
-fn a_request_that_outlasts_the_drain_is_reset() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        world.configure("[host]\ndrain-timeout = \"300ms\"\n");
-        let address = world.web_port("web", "");
+each_kind! { HTTP: a_host_that_is_told_to_stop_finishes_its_requests_and_closes_the_rest }
+fn a_host_that_is_told_to_stop_finishes_its_requests_and_closes_the_rest(kind: Kind) {
+    let world = World::new(kind);
+    for address in world.web_sockets("web", "") {
         let mut host = world.start(&[]);
-        let mut http = address.http();
-        http.ask("GET", "/sleep?600000");
-        host.expect_in_flight(1);
+        let mut idle = idle(&address);
+        let mut busy = busy(&address, 3);
+        let mut streaming = address.http();
+        streaming.begin("/echo", None);
+        streaming.send_chunk("first");
+        streaming.next_head().expect("a head");
+        host.expect_in_flight(4);
         host.signal(Signal::TERM);
-        http.rest().expect_reset_after("");
+        idle.expect_closed();
+        for http in &mut busy {
+            let response = http.response();
+            response.expect(200, "slept 2000 ms\n");
+            response.expect_last();
+            http.expect_closed();
+        }
+        // This one's head was sent before.
+        assert_eq!(streaming.chunk(), Ok(b"first".to_vec()));
+        for text in ["second", "third"] {
+            streaming.send_chunk(text);
+            assert_eq!(streaming.chunk(), Ok(text.as_bytes().to_vec()));
+        }
+        streaming.send_chunk("");
+        streaming.rest().expect_whole("0\r\n\r\n");
         host.expect_exit(0);
-        host.log.expect("still in flight");
     }
+}
+
+each_kind! { HTTP: requests_that_wait_behind_another_when_the_host_is_told_to_stop_are_not_half_answered }
+fn requests_that_wait_behind_another_when_the_host_is_told_to_stop_are_not_half_answered(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("web", "");
+    let mut host = world.start(&[]);
+    let mut http = address.http();
+    http.ask("GET", "/sleep?2000");
+    http.ask("GET", "/hello");
+    host.expect_in_flight(1);
+    host.signal(Signal::TERM);
+    let response = http.response();
+    response.expect(200, "slept 2000 ms\n");
+    response.expect_last();
+    http.expect_closed();
+    host.expect_exit(0);
+}
+
+each_kind! { HTTP: a_request_that_outlasts_the_drain_is_reset }
+fn a_request_that_outlasts_the_drain_is_reset(kind: Kind) {
+    let world = World::new(kind);
+    world.configure("[host]\ndrain-timeout = \"300ms\"\n");
+    let address = world.web_port("web", "");
+    let mut host = world.start(&[]);
+    let mut http = address.http();
+    http.ask("GET", "/sleep?600000");
+    host.expect_in_flight(1);
+    host.signal(Signal::TERM);
+    http.rest().expect_reset_after("");
+    host.expect_exit(0);
+    host.log.expect("still in flight");
 }
 
 #[test]
@@ -169,142 +157,128 @@ fn requests_that_compute_beyond_the_drain_are_reset_in_good_order() {
     }
 }
 
-#[test]
-fn a_connection_that_says_nothing_does_not_hold_the_host_up_for_long() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let address = world.web_port("web", "head-timeout = \"infinity\"");
-        world.configure("[host]\ndrain-timeout = \"1h\"\n");
-        let mut host = world.start(&[]);
-        let mut silent = address.http();
-        let mut slow = address.http();
-        slow.send("GET /hello HTTP/1.1\r\n");
-        host.expect_in_flight(2);
-        host.signal(Signal::TERM);
-        host.notifications.expect("STOPPING=1");
-        // What is sent in time is answered.
-        slow.send("Host: test\r\n\r\n");
-        let response = slow.response();
-        response.expect(200, "hello\n");
-        response.expect_last();
-        host.expect_exit(0);
-        assert_ne!(silent.rest().end, End::TimedOut);
+each_kind! { HTTP: a_connection_that_says_nothing_does_not_hold_the_host_up_for_long }
+fn a_connection_that_says_nothing_does_not_hold_the_host_up_for_long(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("web", "head-timeout = \"infinity\"");
+    world.configure("[host]\ndrain-timeout = \"1h\"\n");
+    let mut host = world.start(&[]);
+    let mut silent = address.http();
+    let mut slow = address.http();
+    slow.send("GET /hello HTTP/1.1\r\n");
+    host.expect_in_flight(2);
+    host.signal(Signal::TERM);
+    host.notifications.expect("STOPPING=1");
+    // What is sent in time is answered.
+    slow.send("Host: test\r\n\r\n");
+    let response = slow.response();
+    response.expect(200, "hello\n");
+    response.expect_last();
+    host.expect_exit(0);
+    assert_ne!(silent.rest().end, End::TimedOut);
+}
+
+each_kind! { HTTP: connections_that_are_idle_for_too_long_are_closed }
+fn connections_that_are_idle_for_too_long_are_closed(kind: Kind) {
+    let world = World::new(kind);
+    for address in world.web_sockets("web", "keep-alive = \"300ms\"") {
+        let host = world.start(&[]);
+        let mut http = idle(&address);
+        http.expect_closed();
+        // A request is not idleness.
+        let mut http = address.http();
+        http.get("/sleep?1000").expect(200, "slept 1000 ms\n");
+        http.expect_closed();
+        host.expect_in_flight(0);
     }
 }
 
-#[test]
-fn connections_that_are_idle_for_too_long_are_closed() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        for address in world.web_sockets("web", "keep-alive = \"300ms\"") {
-            let host = world.start(&[]);
-            let mut http = idle(&address);
-            http.expect_closed();
-            // A request is not idleness.
+each_kind! { HTTP: without_keep_alive_every_answer_is_the_last }
+fn without_keep_alive_every_answer_is_the_last(kind: Kind) {
+    let world = World::new(kind);
+    for address in world.web_sockets("web", "keep-alive = 0") {
+        let _host = world.start(&[]);
+        for target in ["/hello", "/trap", "/sized?1000"] {
             let mut http = address.http();
-            http.get("/sleep?1000").expect(200, "slept 1000 ms\n");
+            http.get(target).expect_last();
             http.expect_closed();
-            host.expect_in_flight(0);
         }
     }
 }
 
-#[test]
-fn without_keep_alive_every_answer_is_the_last() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        for address in world.web_sockets("web", "keep-alive = 0") {
-            let _host = world.start(&[]);
-            for target in ["/hello", "/trap", "/sized?1000"] {
+each_kind! { HTTP: an_idle_connection_gives_way_to_one_that_waits }
+fn an_idle_connection_gives_way_to_one_that_waits(kind: Kind) {
+    let world = World::new(kind);
+    for address in world.web_sockets("web", "max-connections = 3\nkeep-alive = \"infinity\"") {
+        let _host = world.start(&[]);
+        let mut before: Vec<Http> = (0..3).map(|_| idle(&address)).collect();
+        for _ in 0..3 {
+            let http = idle(&address);
+            before.push(http);
+        }
+        for http in &mut before[..3] {
+            http.expect_closed();
+        }
+    }
+}
+
+each_kind! { HTTP: idle_connections_stay_while_nobody_waits }
+fn idle_connections_stay_while_nobody_waits(kind: Kind) {
+    let world = World::new(kind);
+    for address in world.web_sockets("web", "max-connections = 3") {
+        let _host = world.start(&[]);
+        let mut all: Vec<Http> = (0..3).map(|_| idle(&address)).collect();
+        for http in &mut all {
+            http.get("/hello").expect(200, "hello\n");
+        }
+    }
+}
+
+each_kind! { HTTP: a_connection_gives_way_to_one_that_waits_when_it_becomes_idle }
+fn a_connection_gives_way_to_one_that_waits_when_it_becomes_idle(kind: Kind) {
+    let world = World::new(kind);
+    for address in world.web_sockets("web", "max-connections = 2\nkeep-alive = \"infinity\"") {
+        let host = world.start(&[]);
+        let mut busy = busy(&address, 2);
+        host.expect_in_flight(2);
+        let mut third = address.http();
+        third.ask("GET", "/hello");
+        expect_slept(&mut busy);
+        third.response().expect(200, "hello\n");
+    }
+}
+
+each_kind! { HTTP: requests_are_never_lost_while_hosts_come_and_go }
+fn requests_are_never_lost_while_hosts_come_and_go(kind: Kind) {
+    let world = World::alone(kind);
+    let address = world.web_port("web", "");
+    let supervisor = world.launch().args(&["--idle-timeout", "5ms"]).supervise();
+    let until = Instant::now() + Duration::from_secs(6);
+    thread::scope(|scope| {
+        for client in 0..4 {
+            let address = &address;
+            scope.spawn(move || {
                 let mut http = address.http();
-                http.get(target).expect_last();
-                http.expect_closed();
-            }
-        }
-    }
-}
-
-#[test]
-fn an_idle_connection_gives_way_to_one_that_waits() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        for address in world.web_sockets("web", "max-connections = 3\nkeep-alive = \"infinity\"") {
-            let _host = world.start(&[]);
-            let mut before: Vec<Http> = (0..3).map(|_| idle(&address)).collect();
-            for _ in 0..3 {
-                let http = idle(&address);
-                before.push(http);
-            }
-            for http in &mut before[..3] {
-                http.expect_closed();
-            }
-        }
-    }
-}
-
-#[test]
-fn idle_connections_stay_while_nobody_waits() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        for address in world.web_sockets("web", "max-connections = 3") {
-            let _host = world.start(&[]);
-            let mut all: Vec<Http> = (0..3).map(|_| idle(&address)).collect();
-            for http in &mut all {
-                http.get("/hello").expect(200, "hello\n");
-            }
-        }
-    }
-}
-
-#[test]
-fn a_connection_gives_way_to_one_that_waits_when_it_becomes_idle() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        for address in world.web_sockets("web", "max-connections = 2\nkeep-alive = \"infinity\"") {
-            let host = world.start(&[]);
-            let mut busy = busy(&address, 2);
-            host.expect_in_flight(2);
-            let mut third = address.http();
-            third.ask("GET", "/hello");
-            expect_slept(&mut busy);
-            third.response().expect(200, "hello\n");
-        }
-    }
-}
-
-#[test]
-fn requests_are_never_lost_while_hosts_come_and_go() {
-    for kind in HTTP {
-        let world = World::alone(kind);
-        let address = world.web_port("web", "");
-        let supervisor = world.launch().args(&["--idle-timeout", "5ms"]).supervise();
-        let until = Instant::now() + Duration::from_secs(6);
-        thread::scope(|scope| {
-            for client in 0..4 {
-                let address = &address;
-                scope.spawn(move || {
-                    let mut http = address.http();
-                    let mut requests = 0u32;
-                    while Instant::now() < until {
-                        requests += 1;
-                        // Now and then the host has time to leave.
-                        if requests.is_multiple_of(10) {
-                            thread::sleep(Duration::from_millis(5 + client));
-                        }
-                        answered(address, &mut http);
-                    }
-                });
-            }
-            scope.spawn(|| {
+                let mut requests = 0u32;
                 while Instant::now() < until {
-                    thread::sleep(Duration::from_millis(40));
-                    supervisor.terminate();
+                    requests += 1;
+                    // Now and then the host has time to leave.
+                    if requests.is_multiple_of(10) {
+                        thread::sleep(Duration::from_millis(5 + client));
+                    }
+                    answered(address, &mut http);
                 }
             });
+        }
+        scope.spawn(|| {
+            while Instant::now() < until {
+                thread::sleep(Duration::from_millis(40));
+                supervisor.terminate();
+            }
         });
-        assert_eq!(supervisor.failures(), Vec::<String>::new());
-        assert!(supervisor.hosts() > 20, "{} hosts", supervisor.hosts());
-    }
+    });
+    assert_eq!(supervisor.failures(), Vec::<String>::new());
+    assert!(supervisor.hosts() > 20, "{} hosts", supervisor.hosts());
 }
 
 /// Asks until there is an answer, as every client of HTTP/1.1 has to: a connection may be closed
@@ -334,56 +308,50 @@ fn answered(address: &Address, http: &mut Http) {
     }
 }
 
-#[test]
-fn a_guest_may_go_on_after_its_answer() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let address = world.web_port("web", "");
-        let mut http = address.http();
-        http.ask("GET", "/linger?2000");
-        let mut host = world.start(&["--idle-timeout", "0"]);
-        let start = Instant::now();
-        http.response().expect(200, "answered\n");
-        assert!(start.elapsed() < Duration::from_secs(2), "it came at the end");
-        // Its client may go.
-        drop(http);
-        host.log.expect("lingered 2000 ms");
-        host.expect_exit(0);
-    }
+each_kind! { HTTP: a_guest_may_go_on_after_its_answer }
+fn a_guest_may_go_on_after_its_answer(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("web", "");
+    let mut http = address.http();
+    http.ask("GET", "/linger?2000");
+    let mut host = world.start(&["--idle-timeout", "0"]);
+    let start = Instant::now();
+    http.response().expect(200, "answered\n");
+    assert!(start.elapsed() < Duration::from_secs(2), "it came at the end");
+    // Its client may go.
+    drop(http);
+    host.log.expect("lingered 2000 ms");
+    host.expect_exit(0);
 }
 
-#[test]
-fn a_guest_that_goes_on_is_not_in_the_way_of_the_next_request() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let address = world.web_port("web", "");
-        let host = world.start(&[]);
-        let mut http = address.http();
-        http.get("/linger?1000").expect(200, "answered\n");
-        for _ in 0..10 {
-            http.get("/hello").expect(200, "hello\n");
-        }
-        assert_eq!(host.log.count("lingered"), 0);
-        host.log.expect("lingered 1000 ms");
-        host.expect_in_flight(0);
+each_kind! { HTTP: a_guest_that_goes_on_is_not_in_the_way_of_the_next_request }
+fn a_guest_that_goes_on_is_not_in_the_way_of_the_next_request(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("web", "");
+    let host = world.start(&[]);
+    let mut http = address.http();
+    http.get("/linger?1000").expect(200, "answered\n");
+    for _ in 0..10 {
+        http.get("/hello").expect(200, "hello\n");
     }
+    assert_eq!(host.log.count("lingered"), 0);
+    host.log.expect("lingered 1000 ms");
+    host.expect_in_flight(0);
 }
 
-#[test]
-fn a_guest_that_goes_on_for_too_long_is_ended() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let address = world.web_port("web", "timeout = \"500ms\"");
-        let host = world.start(&[]);
-        address.get("/linger?5000").expect(200, "answered\n");
-        host.expect_in_flight(0);
-        address.get("/sleep?100").expect(200, "slept 100 ms\n");
-        eventually("nobody works any more", || {
-            let before = host.cpu_time();
-            thread::sleep(Duration::from_millis(300));
-            host.cpu_time() == before
-        });
-        thread::sleep(Duration::from_secs(5));
-        assert_eq!(host.log.count("lingered"), 0, "{}", host.log.text());
-    }
+each_kind! { HTTP: a_guest_that_goes_on_for_too_long_is_ended }
+fn a_guest_that_goes_on_for_too_long_is_ended(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("web", "timeout = \"500ms\"");
+    let host = world.start(&[]);
+    address.get("/linger?5000").expect(200, "answered\n");
+    host.expect_in_flight(0);
+    address.get("/sleep?100").expect(200, "slept 100 ms\n");
+    eventually("nobody works any more", || {
+        let before = host.cpu_time();
+        thread::sleep(Duration::from_millis(300));
+        host.cpu_time() == before
+    });
+    thread::sleep(Duration::from_secs(5));
+    assert_eq!(host.log.count("lingered"), 0, "{}", host.log.text());
 }

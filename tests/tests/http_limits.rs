@@ -4,7 +4,7 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-use harness::{Address, End, HTTP, Http, Kind, World, eventually};
+use harness::{Address, End, Http, Kind, World, each_kind, eventually};
 
 const MIB: usize = 1024 * 1024;
 
@@ -16,104 +16,96 @@ fn begun(address: &Address, target: &str) -> Http {
     http
 }
 
-#[test]
-fn a_guest_that_fails_before_its_answer_is_answered_for_with_500() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        for address in world.web_sockets("web", "timeout = \"2s\"") {
-            let host = world.start(&[]);
-            let mut http = address.http();
-            let mut fails = |target: &str, why: &str| {
-                let response = http.get(target);
-                response.expect(500, "500 Internal Server Error\n");
-                // The connection goes on, with another guest.
-                assert_eq!(response.header("connection"), None);
-                let line = host.log.expect(&format!("GET {target} 500: ended: "));
-                assert!(line.contains(why), "{line}");
-                http.get("/hello").expect(200, "hello\n");
-            };
-            fails("/trap", "unreachable");
-            fails("/error", "asked for");
-            if kind == Kind::P2 {
-                fails("/no-answer", "before it answered");
-            }
-            host.expect_in_flight(0);
+each_kind! { HTTP: a_guest_that_fails_before_its_answer_is_answered_for_with_500 }
+fn a_guest_that_fails_before_its_answer_is_answered_for_with_500(kind: Kind) {
+    let world = World::new(kind);
+    for address in world.web_sockets("web", "timeout = \"2s\"") {
+        let host = world.start(&[]);
+        let mut http = address.http();
+        let mut fails = |target: &str, why: &str| {
+            let response = http.get(target);
+            response.expect(500, "500 Internal Server Error\n");
+            // The connection goes on, with another guest.
+            assert_eq!(response.header("connection"), None);
+            let line = host.log.expect(&format!("GET {target} 500: ended: "));
+            assert!(line.contains(why), "{line}");
+            http.get("/hello").expect(200, "hello\n");
+        };
+        fails("/trap", "unreachable");
+        fails("/error", "asked for");
+        if kind == Kind::P2 {
+            fails("/no-answer", "before it answered");
         }
+        host.expect_in_flight(0);
     }
 }
 
-#[test]
-fn a_guest_that_fails_in_the_middle_of_its_answer_resets_the_connection() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let [tcp, unix] = world.web_sockets("web", "");
-        let host = world.start(&[]);
-        for round in 0..20 {
-            let mut http = begun(&tcp, "/trap-late");
-            assert_eq!(http.next_head().expect("a head").status, 200);
-            assert_eq!(http.chunk(), Ok(b"before\n".to_vec()));
-            http.send(vec![b'x'; 96]);
-            http.rest().expect_reset_after("");
-
-            // The end of such an answer is the end of the connection, which must not be a good one.
-            let mut http = tcp.http();
-            http.send("POST /trap-late HTTP/1.0\r\nContent-Length: 2\r\n\r\nx");
-            assert_eq!(http.next_head().expect("a head").status, 200, "{round}");
-            http.send("x");
-            http.rest().expect_reset_after("before\n");
-        }
-        let line = host.log.expect("POST /trap-late 200");
-        assert!(line.contains("unreachable"), "{line}");
-
-        // A Unix socket has no reset of its own; but the last chunk is missing.
-        let mut http = begun(&unix, "/trap-late");
+each_kind! { HTTP: a_guest_that_fails_in_the_middle_of_its_answer_resets_the_connection }
+fn a_guest_that_fails_in_the_middle_of_its_answer_resets_the_connection(kind: Kind) {
+    let world = World::new(kind);
+    let [tcp, unix] = world.web_sockets("web", "");
+    let host = world.start(&[]);
+    for round in 0..20 {
+        let mut http = begun(&tcp, "/trap-late");
         assert_eq!(http.next_head().expect("a head").status, 200);
         assert_eq!(http.chunk(), Ok(b"before\n".to_vec()));
         http.send(vec![b'x'; 96]);
-        assert_eq!(http.rest().text(), "");
-        host.expect_in_flight(0);
-        tcp.get("/hello").expect(200, "hello\n");
+        http.rest().expect_reset_after("");
+
+        // The end of such an answer is the end of the connection, which must not be a good one.
+        let mut http = tcp.http();
+        http.send("POST /trap-late HTTP/1.0\r\nContent-Length: 2\r\n\r\nx");
+        assert_eq!(http.next_head().expect("a head").status, 200, "{round}");
+        http.send("x");
+        http.rest().expect_reset_after("before\n");
     }
+    let line = host.log.expect("POST /trap-late 200");
+    assert!(line.contains("unreachable"), "{line}");
+
+    // A Unix socket has no reset of its own; but the last chunk is missing.
+    let mut http = begun(&unix, "/trap-late");
+    assert_eq!(http.next_head().expect("a head").status, 200);
+    assert_eq!(http.chunk(), Ok(b"before\n".to_vec()));
+    http.send(vec![b'x'; 96]);
+    assert_eq!(http.rest().text(), "");
+    host.expect_in_flight(0);
+    tcp.get("/hello").expect(200, "hello\n");
 }
 
-#[test]
-fn a_guest_that_takes_too_long_is_answered_for_with_504() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        for address in world.web_sockets("web", "timeout = \"300ms\"") {
-            let host = world.start(&[]);
-            let mut http = address.http();
-            http.get("/sleep?600000").expect(504, "504 Gateway Timeout\n");
-            let line = host.log.expect("GET /sleep 504");
-            assert!(line.contains("raise `timeout`"), "{line}");
-            http.get("/hello").expect(200, "hello\n");
-            if kind == Kind::P3 {
-                http.get("/no-answer").expect(504, "504 Gateway Timeout\n");
-            }
-            host.expect_in_flight(0);
-        }
-    }
-}
-
-#[test]
-fn a_body_that_takes_too_long_is_answered_with_408_or_a_reset() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let address = world.web_port("web", "timeout = \"300ms\"");
+each_kind! { HTTP: a_guest_that_takes_too_long_is_answered_for_with_504 }
+fn a_guest_that_takes_too_long_is_answered_for_with_504(kind: Kind) {
+    let world = World::new(kind);
+    for address in world.web_sockets("web", "timeout = \"300ms\"") {
         let host = world.start(&[]);
-        let response = begun(&address, "/echo-late").response();
-        response.expect(408, "408 Request Timeout\n");
-        response.expect_last();
-        let line = host.log.expect("POST /echo-late 408");
-        assert!(line.contains("its body did not come within"), "{line}");
-
-        let response = begun(&address, "/echo").response();
-        response.expect_reset_after("some");
-        let line = host.log.expect("POST /echo 200");
+        let mut http = address.http();
+        http.get("/sleep?600000").expect(504, "504 Gateway Timeout\n");
+        let line = host.log.expect("GET /sleep 504");
         assert!(line.contains("raise `timeout`"), "{line}");
+        http.get("/hello").expect(200, "hello\n");
+        if kind == Kind::P3 {
+            http.get("/no-answer").expect(504, "504 Gateway Timeout\n");
+        }
         host.expect_in_flight(0);
-        address.get("/hello").expect(200, "hello\n");
     }
+}
+
+each_kind! { HTTP: a_body_that_takes_too_long_is_answered_with_408_or_a_reset }
+fn a_body_that_takes_too_long_is_answered_with_408_or_a_reset(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("web", "timeout = \"300ms\"");
+    let host = world.start(&[]);
+    let response = begun(&address, "/echo-late").response();
+    response.expect(408, "408 Request Timeout\n");
+    response.expect_last();
+    let line = host.log.expect("POST /echo-late 408");
+    assert!(line.contains("its body did not come within"), "{line}");
+
+    let response = begun(&address, "/echo").response();
+    response.expect_reset_after("some");
+    let line = host.log.expect("POST /echo 200");
+    assert!(line.contains("raise `timeout`"), "{line}");
+    host.expect_in_flight(0);
+    address.get("/hello").expect(200, "hello\n");
 }
 
 #[test]
@@ -131,202 +123,188 @@ fn a_guest_that_computes_too_long_is_answered_for_with_500() {
     }
 }
 
-#[test]
-fn a_guest_that_ran_out_of_memory_is_answered_for_with_500() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        // Less than it needs to begin.
-        let address = world.web_port("web", "memory = \"64KiB\"");
+each_kind! { HTTP: a_guest_that_ran_out_of_memory_is_answered_for_with_500 }
+fn a_guest_that_ran_out_of_memory_is_answered_for_with_500(kind: Kind) {
+    let world = World::new(kind);
+    // Less than it needs to begin.
+    let address = world.web_port("web", "memory = \"64KiB\"");
+    let host = world.start(&[]);
+    address.get("/hello").expect_status(500);
+    host.log.expect("raise `memory`");
+}
+
+each_kind! { HTTP: a_head_that_takes_too_long_is_answered_with_408 }
+fn a_head_that_takes_too_long_is_answered_with_408(kind: Kind) {
+    let world = World::new(kind);
+    for address in world.web_sockets("web", "head-timeout = \"500ms\"") {
         let host = world.start(&[]);
-        address.get("/hello").expect_status(500);
-        host.log.expect("raise `memory`");
-    }
-}
-
-#[test]
-fn a_head_that_takes_too_long_is_answered_with_408() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        for address in world.web_sockets("web", "head-timeout = \"500ms\"") {
-            let host = world.start(&[]);
-            let too_slow = |http: &mut Http| {
-                let response = http.response();
-                response.expect(408, "408 Request Timeout\n");
-                response.expect_last();
-                http.finish();
-                http.expect_closed();
-            };
-            // One that stops in the middle, one that was faster before. (Who says nothing asks nothing.)
-            let mut http = address.http();
-            http.send("GET /hello HTTP/1.1\r\nHost: te");
-            too_slow(&mut http);
-            let mut http = address.http();
-            http.get("/hello").expect(200, "hello\n");
-            http.send("GET");
-            too_slow(&mut http);
-
-            // Time is not won by sending a byte now and then.
-            let mut http = address.http();
-            let mut slow = http.second();
-            let dripping = thread::spawn(move || {
-                while slow.write_all(b"x").is_ok() {
-                    thread::sleep(Duration::from_millis(50));
-                }
-            });
-            let response = http.try_response();
-            assert_eq!(response.map(|response| response.status), Ok(408));
-            http.hang_up();
-            dripping.join().unwrap();
-            host.expect_in_flight(0);
-        }
-    }
-}
-
-#[test]
-fn a_request_may_take_longer_than_its_head() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let address = world.web_port("web", "head-timeout = \"200ms\"");
-        let _host = world.start(&[]);
-        let mut http = begun(&address, "/echo-late");
-        thread::sleep(Duration::from_millis(600));
-        http.send(vec![b'x'; 96]);
-        assert_eq!(http.response().status, 200);
-        http.get("/sleep?600").expect(200, "slept 600 ms\n");
-        // Nor is a connection without a request taken for one that is slow.
-        thread::sleep(Duration::from_millis(600));
-        http.get("/hello").expect(200, "hello\n");
-    }
-}
-
-#[test]
-fn a_large_body_is_answered_with_413() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        for address in world.web_sockets("web", "max-body = 1000") {
-            let host = world.start(&[]);
-            let mut http = address.http();
-            let body = vec![b'x'; 1000];
-            assert_eq!(http.post("/echo", &body).body, body);
-            http.begin("/echo-late", None);
-            http.send_chunk(&body);
-            http.send_chunk("");
-            http.response().expect_status(200);
-
-            // Its length is known beforehand: no guest starts for it, and it is not waited for.
-            let mut http = address.http();
-            http.begin("/hello", Some(1001));
+        let too_slow = |http: &mut Http| {
             let response = http.response();
-            response.expect(413, "413 Payload Too Large\n");
+            response.expect(408, "408 Request Timeout\n");
             response.expect_last();
-            let line = host.log.expect("POST /hello 413");
-            assert!(line.contains("raise `max-body`"), "{line}");
-
-            let mut http = address.http();
-            http.begin("/echo-late", None);
-            http.send_chunk(&body);
-            http.send_chunk("x");
-            let response = http.response();
-            response.expect(413, "413 Payload Too Large\n");
-            response.expect_last();
-            host.log.expect("POST /echo-late 413");
-            host.expect_in_flight(0);
-        }
-        // The answer has begun.
-        let address = world.web_port("echo", "max-body = 1000");
-        let host = world.start(&[]);
-        let mut http = address.http();
-        http.begin("/echo", None);
-        http.send_chunk("x");
-        assert_eq!(http.next_head().expect("a head").status, 200);
-        http.send_chunk(vec![b'x'; 1000]);
-        assert_eq!(http.rest().end, End::Reset);
-        host.expect_in_flight(0);
-    }
-}
-
-#[test]
-fn a_refusal_arrives_though_the_client_sends_all_of_its_body_first() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        for address in world.web_sockets("web", "max-body = 0") {
-            let _host = world.start(&[]);
-            address.get("/hello").expect(200, "hello\n");
-            for _ in 0..20 {
-                let mut http = address.http();
-                http.begin("/echo", Some(MIB));
-                let mut second = http.second();
-                let pouring = thread::spawn(move || {
-                    // The host may have enough of it.
-                    let _ = second.write_all(&vec![b'x'; MIB]);
-                });
-                http.response().expect(413, "413 Payload Too Large\n");
-                http.hang_up();
-                pouring.join().unwrap();
-            }
-        }
-    }
-}
-
-#[test]
-fn a_large_head_is_answered_with_431() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let addresses = [
-            (world.web_port("small", "max-head = \"8KiB\""), 8 << 10),
-            (world.web_port("web", ""), 32 << 10),
-            (world.web_port("large", "max-head = \"128KiB\""), 128 << 10),
-        ];
-        let host = world.start(&[]);
-        for (address, most) in addresses {
-            let request = |size: usize| {
-                let mut http = address.http();
-                let value = "x".repeat(size);
-                http.send(format!("GET /hello HTTP/1.1\r\nHost: test\r\nX-Large: {value}\r\n\r\n"));
-                http
-            };
-            request(most - 1000).response().expect(200, "hello\n");
-            let mut http = request(most + 1000);
-            assert_eq!(http.response().status, 431, "{most}");
             http.finish();
             http.expect_closed();
-            // A target that is too long has a status of its own.
-            let mut http = address.http();
-            http.ask("GET", &format!("/{}", "x".repeat(most + 1000)));
-            let status = http.response().status;
-            assert!([414, 431].contains(&status), "{status}");
-        }
+        };
+        // One that stops in the middle, one that was faster before. (Who says nothing asks nothing.)
+        let mut http = address.http();
+        http.send("GET /hello HTTP/1.1\r\nHost: te");
+        too_slow(&mut http);
+        let mut http = address.http();
+        http.get("/hello").expect(200, "hello\n");
+        http.send("GET");
+        too_slow(&mut http);
+
+        // Time is not won by sending a byte now and then.
+        let mut http = address.http();
+        let mut slow = http.second();
+        let dripping = thread::spawn(move || {
+            while slow.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let response = http.try_response();
+        assert_eq!(response.map(|response| response.status), Ok(408));
+        http.hang_up();
+        dripping.join().unwrap();
         host.expect_in_flight(0);
     }
 }
 
-#[test]
-fn a_broken_module_is_answered_for_with_503_to_clients_that_speak_http() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        std::fs::write(world.module("web.wasm"), "not a module").expect("write a module");
-        let [tcp, unix] = [world.tcp("web"), world.unix("web")];
-        let missing = world.tcp("missing");
-        let host = world.start(&[]);
-        for address in [&tcp, &unix, &missing] {
-            for method in ["GET", "POST", "HEAD"] {
-                let mut http = address.http();
-                http.ask(method, "/hello");
-                let response = http.next_head().expect("a head");
-                assert_eq!(response.status, 503);
-                assert_eq!(response.header("retry-after"), Some("1"));
-            }
-        }
-        // Others would not understand it.
-        tcp.ask("are you there?").expect_reset_after("");
-        tcp.knock().expect_reset_after("");
-        host.expect_in_flight(0);
-        assert_eq!(host.log.count("web: "), 1, "{}", host.log.text());
+each_kind! { HTTP: a_request_may_take_longer_than_its_head }
+fn a_request_may_take_longer_than_its_head(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("web", "head-timeout = \"200ms\"");
+    let _host = world.start(&[]);
+    let mut http = begun(&address, "/echo-late");
+    thread::sleep(Duration::from_millis(600));
+    http.send(vec![b'x'; 96]);
+    assert_eq!(http.response().status, 200);
+    http.get("/sleep?600").expect(200, "slept 600 ms\n");
+    // Nor is a connection without a request taken for one that is slow.
+    thread::sleep(Duration::from_millis(600));
+    http.get("/hello").expect(200, "hello\n");
+}
 
-        // It is mended, and so is the connection that was there.
-        let mut http = tcp.http();
-        http.get("/hello").expect_status(503);
-        world.install("web", "http-actor");
-        eventually("the module is found", || http.get("/hello").status == 200);
+each_kind! { HTTP: a_large_body_is_answered_with_413 }
+fn a_large_body_is_answered_with_413(kind: Kind) {
+    let world = World::new(kind);
+    for address in world.web_sockets("web", "max-body = 1000") {
+        let host = world.start(&[]);
+        let mut http = address.http();
+        let body = vec![b'x'; 1000];
+        assert_eq!(http.post("/echo", &body).body, body);
+        http.begin("/echo-late", None);
+        http.send_chunk(&body);
+        http.send_chunk("");
+        http.response().expect_status(200);
+
+        // Its length is known beforehand: no guest starts for it, and it is not waited for.
+        let mut http = address.http();
+        http.begin("/hello", Some(1001));
+        let response = http.response();
+        response.expect(413, "413 Payload Too Large\n");
+        response.expect_last();
+        let line = host.log.expect("POST /hello 413");
+        assert!(line.contains("raise `max-body`"), "{line}");
+
+        let mut http = address.http();
+        http.begin("/echo-late", None);
+        http.send_chunk(&body);
+        http.send_chunk("x");
+        let response = http.response();
+        response.expect(413, "413 Payload Too Large\n");
+        response.expect_last();
+        host.log.expect("POST /echo-late 413");
+        host.expect_in_flight(0);
     }
+    // The answer has begun.
+    let address = world.web_port("echo", "max-body = 1000");
+    let host = world.start(&[]);
+    let mut http = address.http();
+    http.begin("/echo", None);
+    http.send_chunk("x");
+    assert_eq!(http.next_head().expect("a head").status, 200);
+    http.send_chunk(vec![b'x'; 1000]);
+    assert_eq!(http.rest().end, End::Reset);
+    host.expect_in_flight(0);
+}
+
+each_kind! { HTTP: a_refusal_arrives_though_the_client_sends_all_of_its_body_first }
+fn a_refusal_arrives_though_the_client_sends_all_of_its_body_first(kind: Kind) {
+    let world = World::new(kind);
+    for address in world.web_sockets("web", "max-body = 0") {
+        let _host = world.start(&[]);
+        address.get("/hello").expect(200, "hello\n");
+        for _ in 0..20 {
+            let mut http = address.http();
+            http.begin("/echo", Some(MIB));
+            let mut second = http.second();
+            let pouring = thread::spawn(move || {
+                // The host may have enough of it.
+                let _ = second.write_all(&vec![b'x'; MIB]);
+            });
+            http.response().expect(413, "413 Payload Too Large\n");
+            http.hang_up();
+            pouring.join().unwrap();
+        }
+    }
+}
+
+each_kind! { HTTP: a_large_head_is_answered_with_431 }
+fn a_large_head_is_answered_with_431(kind: Kind) {
+    let world = World::new(kind);
+    let addresses = [
+        (world.web_port("small", "max-head = \"8KiB\""), 8 << 10),
+        (world.web_port("web", ""), 32 << 10),
+        (world.web_port("large", "max-head = \"128KiB\""), 128 << 10),
+    ];
+    let host = world.start(&[]);
+    for (address, most) in addresses {
+        let request = |size: usize| {
+            let mut http = address.http();
+            let value = "x".repeat(size);
+            http.send(format!("GET /hello HTTP/1.1\r\nHost: test\r\nX-Large: {value}\r\n\r\n"));
+            http
+        };
+        request(most - 1000).response().expect(200, "hello\n");
+        let mut http = request(most + 1000);
+        assert_eq!(http.response().status, 431, "{most}");
+        http.finish();
+        http.expect_closed();
+        // A target that is too long has a status of its own.
+        let mut http = address.http();
+        http.ask("GET", &format!("/{}", "x".repeat(most + 1000)));
+        let status = http.response().status;
+        assert!([414, 431].contains(&status), "{status}");
+    }
+    host.expect_in_flight(0);
+}
+
+each_kind! { HTTP: a_broken_module_is_answered_for_with_503_to_clients_that_speak_http }
+fn a_broken_module_is_answered_for_with_503_to_clients_that_speak_http(kind: Kind) {
+    let world = World::new(kind);
+    std::fs::write(world.module("web.wasm"), "not a module").expect("write a module");
+    let [tcp, unix] = [world.tcp("web"), world.unix("web")];
+    let missing = world.tcp("missing");
+    let host = world.start(&[]);
+    for address in [&tcp, &unix, &missing] {
+        for method in ["GET", "POST", "HEAD"] {
+            let mut http = address.http();
+            http.ask(method, "/hello");
+            let response = http.next_head().expect("a head");
+            assert_eq!(response.status, 503);
+            assert_eq!(response.header("retry-after"), Some("1"));
+        }
+    }
+    // Others would not understand it.
+    tcp.ask("are you there?").expect_reset_after("");
+    tcp.knock().expect_reset_after("");
+    host.expect_in_flight(0);
+    assert_eq!(host.log.count("web: "), 1, "{}", host.log.text());
+
+    // It is mended, and so is the connection that was there.
+    let mut http = tcp.http();
+    http.get("/hello").expect_status(503);
+    world.install("web", "http-actor");
+    eventually("the module is found", || http.get("/hello").status == 200);
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{ALL, Address, BOTH, Client, Host, Kind, World, median};
+use harness::{Address, BOTH, Client, Host, Kind, World, each_kind, median};
 
 /// Knocks that a median is taken of.
 const KNOCKS: usize = 300;
@@ -130,16 +130,14 @@ fn guests_that_allocate_without_end_do_not_disturb() {
     does_not_disturb("allocate-trap", over_and_over);
 }
 
-#[test]
-fn a_guest_that_computes_gets_on_though_others_spin() {
-    for kind in BOTH {
-        let world = World::alone(kind);
-        let spin = world.actor_port("spin", "spin", NO_LIMITS);
-        let big = world.actor_port("big", "big 20000000", NO_LIMITS);
-        let host = world.start(&[]);
-        let _spinning = held(4)(&host, &spin);
-        assert_eq!(big.knock().bytes.len(), 20_000_000);
-    }
+each_kind! { BOTH: a_guest_that_computes_gets_on_though_others_spin }
+fn a_guest_that_computes_gets_on_though_others_spin(kind: Kind) {
+    let world = World::alone(kind);
+    let spin = world.actor_port("spin", "spin", NO_LIMITS);
+    let big = world.actor_port("big", "big 20000000", NO_LIMITS);
+    let host = world.start(&[]);
+    let _spinning = held(4)(&host, &spin);
+    assert_eq!(big.knock().bytes.len(), 20_000_000);
 }
 
 /// A client that resets its connection when it is dropped, whoever else still holds it.
@@ -185,16 +183,14 @@ impl Drop for Knocking {
     }
 }
 
-#[test]
-fn a_guest_sees_nothing_of_the_host_that_it_was_not_granted() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        let look = world.actor_port("look", "files /", "");
-        let climb = world.actor_port("climb", "files ..", "");
-        let _host = world.start(&[]);
-        for address in [look, climb] {
-            address.knock().expect_no_files();
-        }
+each_kind! { BOTH: a_guest_sees_nothing_of_the_host_that_it_was_not_granted }
+fn a_guest_sees_nothing_of_the_host_that_it_was_not_granted(kind: Kind) {
+    let world = World::new(kind);
+    let look = world.actor_port("look", "files /", "");
+    let climb = world.actor_port("climb", "files ..", "");
+    let _host = world.start(&[]);
+    for address in [look, climb] {
+        address.knock().expect_no_files();
     }
 }
 
@@ -232,21 +228,19 @@ impl Confidant {
     }
 }
 
-#[test]
-fn a_guest_sees_its_own_arguments_and_environment_and_nothing_of_others() {
-    for kind in ALL {
-        let world = World::new(kind);
-        let (one, other) = (Confidant::new(&world, "one"), Confidant::new(&world, "other"));
-        // The variables of a guest are compared with all that it may have: a secret of the host would show.
-        let host = world.launch().env("HOST_SECRET", "host-value").start();
-        let environment = format!("/proc/{}/environ", host.pid());
-        let environment = std::fs::read(environment).expect("read the host's environment");
-        let environment = String::from_utf8_lossy(&environment);
-        assert!(environment.contains("HOST_SECRET=host-value"));
-        // Both are the same module, and run in turns: nothing stays behind for the next one.
-        for _ in 0..3 {
-            one.tells_what_is_its_own(kind);
-            other.tells_what_is_its_own(kind);
-        }
+each_kind! { ALL: a_guest_sees_its_own_arguments_and_environment_and_nothing_of_others }
+fn a_guest_sees_its_own_arguments_and_environment_and_nothing_of_others(kind: Kind) {
+    let world = World::new(kind);
+    let (one, other) = (Confidant::new(&world, "one"), Confidant::new(&world, "other"));
+    // The variables of a guest are compared with all that it may have: a secret of the host would show.
+    let host = world.launch().env("HOST_SECRET", "host-value").start();
+    let environment = format!("/proc/{}/environ", host.pid());
+    let environment = std::fs::read(environment).expect("read the host's environment");
+    let environment = String::from_utf8_lossy(&environment);
+    assert!(environment.contains("HOST_SECRET=host-value"));
+    // Both are the same module, and run in turns: nothing stays behind for the next one.
+    for _ in 0..3 {
+        one.tells_what_is_its_own(kind);
+        other.tells_what_is_its_own(kind);
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use harness::{BOTH, End, Host, Kind, SELF, World};
+use harness::{End, Host, Kind, SELF, World, each_kind};
 
 const IDLE: Duration = Duration::from_millis(300);
 
@@ -21,28 +21,26 @@ fn a_host_that_nobody_knocks_at_leaves_after_its_idle_timeout() {
     world.start(&["--idle-timeout", "0"]).expect_exit(0);
 }
 
-#[test]
-fn the_idle_timeout_counts_from_the_end_of_the_last_connection() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        world.configure("[host]\nidle-timeout = \"300ms\"\n");
-        let address = world.actor_port("pingpong", "pingpong", "");
-        let mut host = world.start(&[]);
-        let mut client = address.connect();
-        client.send("a\n");
-        assert_eq!(client.line(), "a");
-        // Well beyond the timeout, with the connection in flight.
-        assert!(!host.ends_within(IDLE * 3), "it left its client alone");
-        client.send("b\n");
-        assert_eq!(client.line(), "b");
-        client.finish();
-        client.answer().expect_whole("");
-        let start = Instant::now();
-        drop(client);
-        host.expect_exit(0);
-        let after = start.elapsed();
-        assert!(after >= IDLE - Duration::from_millis(50), "left after {after:?}");
-    }
+each_kind! { BOTH: the_idle_timeout_counts_from_the_end_of_the_last_connection }
+fn the_idle_timeout_counts_from_the_end_of_the_last_connection(kind: Kind) {
+    let world = World::new(kind);
+    world.configure("[host]\nidle-timeout = \"300ms\"\n");
+    let address = world.actor_port("pingpong", "pingpong", "");
+    let mut host = world.start(&[]);
+    let mut client = address.connect();
+    client.send("a\n");
+    assert_eq!(client.line(), "a");
+    // Well beyond the timeout, with the connection in flight.
+    assert!(!host.ends_within(IDLE * 3), "it left its client alone");
+    client.send("b\n");
+    assert_eq!(client.line(), "b");
+    client.finish();
+    client.answer().expect_whole("");
+    let start = Instant::now();
+    drop(client);
+    host.expect_exit(0);
+    let after = start.elapsed();
+    assert!(after >= IDLE - Duration::from_millis(50), "left after {after:?}");
 }
 
 #[test]
@@ -57,19 +55,17 @@ fn idle_timeout_infinity_is_never() {
     assert!(address.knock().text().starts_with("Hello"));
 }
 
-#[test]
-fn idle_timeout_zero_is_after_the_last_connection() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        let address = world.actor_port("pingpong", "pingpong", "");
-        let mut client = address.connect();
-        let mut host = world.start(&["--idle-timeout", "0"]);
-        client.send("a\n");
-        assert_eq!(client.line(), "a");
-        assert!(!host.ends_within(Duration::from_millis(200)));
-        drop(client);
-        host.expect_exit(0);
-    }
+each_kind! { BOTH: idle_timeout_zero_is_after_the_last_connection }
+fn idle_timeout_zero_is_after_the_last_connection(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.actor_port("pingpong", "pingpong", "");
+    let mut client = address.connect();
+    let mut host = world.start(&["--idle-timeout", "0"]);
+    client.send("a\n");
+    assert_eq!(client.line(), "a");
+    assert!(!host.ends_within(Duration::from_millis(200)));
+    drop(client);
+    host.expect_exit(0);
 }
 
 #[test]
@@ -97,40 +93,36 @@ fn stopping(world: &World) -> (Host, harness::Client, harness::Address) {
     (host, client, address)
 }
 
-#[test]
-fn a_host_told_to_stop_finishes_what_is_in_flight_and_leaves_the_rest_to_the_next() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        let (mut host, mut client, address) = stopping(&world);
-        let mut next = address.connect();
-        next.send("next\n");
-        assert!(!next.hears_anything_within(Duration::from_millis(200)));
-        client.send("b\n");
-        assert_eq!(client.line(), "b");
-        client.finish();
-        client.answer().expect_whole("");
-        drop(client);
-        host.expect_exit(0);
-        let _host = world.start(&[]);
-        assert_eq!(next.line(), "next");
-    }
+each_kind! { BOTH: a_host_told_to_stop_finishes_what_is_in_flight_and_leaves_the_rest_to_the_next }
+fn a_host_told_to_stop_finishes_what_is_in_flight_and_leaves_the_rest_to_the_next(kind: Kind) {
+    let world = World::new(kind);
+    let (mut host, mut client, address) = stopping(&world);
+    let mut next = address.connect();
+    next.send("next\n");
+    assert!(!next.hears_anything_within(Duration::from_millis(200)));
+    client.send("b\n");
+    assert_eq!(client.line(), "b");
+    client.finish();
+    client.answer().expect_whole("");
+    drop(client);
+    host.expect_exit(0);
+    let _host = world.start(&[]);
+    assert_eq!(next.line(), "next");
 }
 
-#[test]
-fn a_large_answer_is_delivered_whole_though_the_host_was_told_to_stop() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        let address = world.actor_port("big", "big 10000000", "");
-        let mut host = world.start(&[]);
-        let mut client = address.connect();
-        client.read_exact(&mut [0; 1000]).expect("the beginning");
-        host.signal(Signal::TERM);
-        host.notifications.expect("STOPPING=1");
-        let answer = client.answer();
-        assert_eq!((answer.bytes.len(), answer.end), (9_999_000, End::Closed));
-        drop(client);
-        host.expect_exit(0);
-    }
+each_kind! { BOTH: a_large_answer_is_delivered_whole_though_the_host_was_told_to_stop }
+fn a_large_answer_is_delivered_whole_though_the_host_was_told_to_stop(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.actor_port("big", "big 10000000", "");
+    let mut host = world.start(&[]);
+    let mut client = address.connect();
+    client.read_exact(&mut [0; 1000]).expect("the beginning");
+    host.signal(Signal::TERM);
+    host.notifications.expect("STOPPING=1");
+    let answer = client.answer();
+    assert_eq!((answer.bytes.len(), answer.end), (9_999_000, End::Closed));
+    drop(client);
+    host.expect_exit(0);
 }
 
 #[test]
@@ -229,47 +221,41 @@ fn a_hangup_does_not_end_a_compilation() {
     assert!(client.answer().text().starts_with("Hello"));
 }
 
-#[test]
-fn a_second_signal_ends_the_host_at_once_and_resets_what_is_in_flight() {
-    for kind in BOTH {
+each_kind! { BOTH: a_second_signal_ends_the_host_at_once_and_resets_what_is_in_flight }
+fn a_second_signal_ends_the_host_at_once_and_resets_what_is_in_flight(kind: Kind) {
+    let world = World::new(kind);
+    world.configure("[host]\ndrain-timeout = \"1h\"\n");
+    let (mut host, mut client, _) = stopping(&world);
+    assert!(host.is_running());
+    host.signal(Signal::TERM);
+    host.expect_exit(0);
+    client.answer().expect_reset_after("");
+}
+
+each_kind! { BOTH: what_is_still_in_flight_after_the_drain_timeout_is_reset }
+fn what_is_still_in_flight_after_the_drain_timeout_is_reset(kind: Kind) {
+    for timeout in ["300ms", "0"] {
         let world = World::new(kind);
-        world.configure("[host]\ndrain-timeout = \"1h\"\n");
+        world.configure(&format!("[host]\ndrain-timeout = {timeout:?}\n"));
         let (mut host, mut client, _) = stopping(&world);
-        assert!(host.is_running());
-        host.signal(Signal::TERM);
         host.expect_exit(0);
+        host.log.expect("still in flight");
         client.answer().expect_reset_after("");
     }
 }
 
-#[test]
-fn what_is_still_in_flight_after_the_drain_timeout_is_reset() {
-    for kind in BOTH {
-        for timeout in ["300ms", "0"] {
-            let world = World::new(kind);
-            world.configure(&format!("[host]\ndrain-timeout = {timeout:?}\n"));
-            let (mut host, mut client, _) = stopping(&world);
-            host.expect_exit(0);
-            host.log.expect("still in flight");
-            client.answer().expect_reset_after("");
-        }
-    }
-}
-
-#[test]
-fn guests_that_compute_do_not_keep_a_host_from_leaving() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        world.configure("[host]\ndrain-timeout = \"100ms\"\n");
-        let address = world.actor_port("spin", "spin", "cpu-time = \"infinity\"");
-        let mut host = world.start(&[]);
-        let mut clients = [address.connect(), address.connect()];
-        host.expect_in_flight(2);
-        host.signal(Signal::TERM);
-        host.expect_exit(0);
-        for client in &mut clients {
-            client.answer().expect_reset_after("");
-        }
+each_kind! { BOTH: guests_that_compute_do_not_keep_a_host_from_leaving }
+fn guests_that_compute_do_not_keep_a_host_from_leaving(kind: Kind) {
+    let world = World::new(kind);
+    world.configure("[host]\ndrain-timeout = \"100ms\"\n");
+    let address = world.actor_port("spin", "spin", "cpu-time = \"infinity\"");
+    let mut host = world.start(&[]);
+    let mut clients = [address.connect(), address.connect()];
+    host.expect_in_flight(2);
+    host.signal(Signal::TERM);
+    host.expect_exit(0);
+    for client in &mut clients {
+        client.answer().expect_reset_after("");
     }
 }
 
@@ -297,26 +283,24 @@ fn a_signal_during_the_start_is_not_lost_and_loses_nobody() {
     }
 }
 
-#[test]
-fn the_service_manager_is_told_ready_status_and_stopping_in_this_order() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        world.install("hello", "hello");
-        let address = world.tcp("hello");
-        world.tcp("other");
-        let mut host = world.start(&["--idle-timeout", "2s"]);
-        host.notifications.expect("READY=1");
-        for _ in 0..3 {
-            address.knock();
-        }
-        host.notifications.expect("STATUS=2 handlers, 0 in flight, 3 served");
-        host.expect_exit(0);
-        let told = host.notifications.lines();
-        assert_eq!(told[0], "READY=1", "{told:?}");
-        assert_eq!(told[told.len() - 1], "STOPPING=1", "{told:?}");
-        let status = &told[1..told.len() - 1];
-        assert!(status.iter().all(|line| line.starts_with("STATUS=")), "{told:?}");
+each_kind! { BOTH: the_service_manager_is_told_ready_status_and_stopping_in_this_order }
+fn the_service_manager_is_told_ready_status_and_stopping_in_this_order(kind: Kind) {
+    let world = World::new(kind);
+    world.install("hello", "hello");
+    let address = world.tcp("hello");
+    world.tcp("other");
+    let mut host = world.start(&["--idle-timeout", "2s"]);
+    host.notifications.expect("READY=1");
+    for _ in 0..3 {
+        address.knock();
     }
+    host.notifications.expect("STATUS=2 handlers, 0 in flight, 3 served");
+    host.expect_exit(0);
+    let told = host.notifications.lines();
+    assert_eq!(told[0], "READY=1", "{told:?}");
+    assert_eq!(told[told.len() - 1], "STOPPING=1", "{told:?}");
+    let status = &told[1..told.len() - 1];
+    assert!(status.iter().all(|line| line.starts_with("STATUS=")), "{told:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
-use harness::{Address, BOTH, Kind, World, eventually, second_version, wasm};
+use harness::{Address, BOTH, Kind, World, each_kind, eventually, second_version, wasm};
 
 const FIRST: &str = "version 1\n";
 const SECOND: &str = "edition 1\n";
@@ -139,41 +139,37 @@ fn reset_and_logged_once(world: &World, address: &Address, reason: &str) {
     host.expect_leave();
 }
 
-#[test]
-fn a_removed_module_resets_its_clients_is_logged_once_and_works_when_it_is_back() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        let file = world.install("hello", "hello");
-        let address = world.tcp("hello");
-        let host = world.start(&[]);
-        assert!(address.knock().text().starts_with("Hello"));
-        fs::remove_file(&file).unwrap();
-        for _ in 0..20 {
-            address.knock().expect_reset_after("");
-        }
-        let line = host.log.expect("no module");
-        assert!(line.contains("hello.cwasm") && line.contains("hello.wasm"), "{line}");
-        assert_eq!(host.log.count("no module"), 1, "{}", host.log.text());
-        world.install("hello", "hello");
-        assert!(address.knock().text().starts_with("Hello"));
-        drop(host);
-        fs::remove_file(&file).unwrap();
-        reset_and_logged_once(&world, &address, "no module");
+each_kind! { BOTH: a_removed_module_resets_its_clients_is_logged_once_and_works_when_it_is_back }
+fn a_removed_module_resets_its_clients_is_logged_once_and_works_when_it_is_back(kind: Kind) {
+    let world = World::new(kind);
+    let file = world.install("hello", "hello");
+    let address = world.tcp("hello");
+    let host = world.start(&[]);
+    assert!(address.knock().text().starts_with("Hello"));
+    fs::remove_file(&file).unwrap();
+    for _ in 0..20 {
+        address.knock().expect_reset_after("");
     }
+    let line = host.log.expect("no module");
+    assert!(line.contains("hello.cwasm") && line.contains("hello.wasm"), "{line}");
+    assert_eq!(host.log.count("no module"), 1, "{}", host.log.text());
+    world.install("hello", "hello");
+    assert!(address.knock().text().starts_with("Hello"));
+    drop(host);
+    fs::remove_file(&file).unwrap();
+    reset_and_logged_once(&world, &address, "no module");
 }
 
-#[test]
-fn a_connection_outlives_the_removal_of_its_module() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        let file = world.install("echo", "echo");
-        let address = world.tcp("echo");
-        let _host = world.start(&[]);
-        let mut client = address.connect();
-        client.send("before\n");
-        assert_eq!(client.line(), "before");
-        fs::remove_file(&file).unwrap();
-        client.send("after\n");
-        assert_eq!(client.line(), "after");
-    }
+each_kind! { BOTH: a_connection_outlives_the_removal_of_its_module }
+fn a_connection_outlives_the_removal_of_its_module(kind: Kind) {
+    let world = World::new(kind);
+    let file = world.install("echo", "echo");
+    let address = world.tcp("echo");
+    let _host = world.start(&[]);
+    let mut client = address.connect();
+    client.send("before\n");
+    assert_eq!(client.line(), "before");
+    fs::remove_file(&file).unwrap();
+    client.send("after\n");
+    assert_eq!(client.line(), "after");
 }

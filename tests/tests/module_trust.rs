@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::thread;
 
-use harness::{Address, BOTH, Host, Kind, World};
+use harness::{Address, BOTH, Host, Kind, World, each_kind};
 
 /// Each of these modules, a file of this content and extension, resets its clients, and the log
 /// tells each of its words.
@@ -73,39 +73,31 @@ fn of_another_version(kind: Kind) -> Vec<u8> {
     artifact
 }
 
-#[test]
-fn a_garbage_cwasm_is_refused_with_the_command_that_makes_it_anew() {
-    for kind in BOTH {
-        let words: &[&str] = &["cannot be used", ".cwasm", "`wasm-sock compile"];
-        are_refused(kind, "cwasm", &[(b"garbage", words), (b"", words)]);
-    }
+each_kind! { BOTH: a_garbage_cwasm_is_refused_with_the_command_that_makes_it_anew }
+fn a_garbage_cwasm_is_refused_with_the_command_that_makes_it_anew(kind: Kind) {
+    let words: &[&str] = &["cannot be used", ".cwasm", "`wasm-sock compile"];
+    are_refused(kind, "cwasm", &[(b"garbage", words), (b"", words)]);
 }
 
-#[test]
-fn a_truncated_cwasm_is_refused_wherever_it_was_cut() {
-    for kind in BOTH {
-        let whole = compiled(kind);
-        let words: &[&str] = &["cannot be used", "`wasm-sock compile"];
-        let lengths = [1, 64, 70, 1000, whole.len() / 2, whole.len() - 1];
-        let modules = lengths.map(|length| (&whole[..length], words));
-        are_refused(kind, "cwasm", &modules);
-    }
+each_kind! { BOTH: a_truncated_cwasm_is_refused_wherever_it_was_cut }
+fn a_truncated_cwasm_is_refused_wherever_it_was_cut(kind: Kind) {
+    let whole = compiled(kind);
+    let words: &[&str] = &["cannot be used", "`wasm-sock compile"];
+    let lengths = [1, 64, 70, 1000, whole.len() / 2, whole.len() - 1];
+    let modules = lengths.map(|length| (&whole[..length], words));
+    are_refused(kind, "cwasm", &modules);
 }
 
-#[test]
-fn a_cwasm_of_another_version_is_refused_with_the_command_that_makes_it_anew() {
-    for kind in BOTH {
-        let words = ["cannot be used", "version", "`wasm-sock compile"];
-        is_refused(kind, "cwasm", &of_another_version(kind), &words);
-    }
+each_kind! { BOTH: a_cwasm_of_another_version_is_refused_with_the_command_that_makes_it_anew }
+fn a_cwasm_of_another_version_is_refused_with_the_command_that_makes_it_anew(kind: Kind) {
+    let words = ["cannot be used", "version", "`wasm-sock compile"];
+    is_refused(kind, "cwasm", &of_another_version(kind), &words);
 }
 
-#[test]
-fn a_cwasm_that_is_really_a_wasm_is_refused() {
-    for kind in BOTH {
-        let wasm = fs::read(harness::wasm(kind, "hello")).unwrap();
-        is_refused(kind, "cwasm", &wasm, &["cannot be used"]);
-    }
+each_kind! { BOTH: a_cwasm_that_is_really_a_wasm_is_refused }
+fn a_cwasm_that_is_really_a_wasm_is_refused(kind: Kind) {
+    let wasm = fs::read(harness::wasm(kind, "hello")).unwrap();
+    is_refused(kind, "cwasm", &wasm, &["cannot be used"]);
 }
 
 /// Installs a good module, spoils who may write it, and expects `words`.
@@ -197,20 +189,18 @@ fn a_symbolic_link_of_somebody_else_is_not_followed_to_a_cwasm() {
     is_distrusted(spoil, &words);
 }
 
-#[test]
-fn a_broken_cwasm_with_the_wasm_beside_it_works_and_warns() {
-    for kind in BOTH {
-        for content in [b"garbage".to_vec(), of_another_version(kind)] {
-            let world = World::new(kind);
-            set_older(&world.install_wasm("guest", "hello"));
-            fs::write(world.module("guest.cwasm"), content).unwrap();
-            let address = world.tcp("guest");
-            let host = world.start(&[]);
-            for _ in 0..10 {
-                assert!(address.knock().text().starts_with("Hello"));
-            }
-            tells_once(&host, "guest: ", &["cannot be used", "guest.wasm instead"]);
+each_kind! { BOTH: a_broken_cwasm_with_the_wasm_beside_it_works_and_warns }
+fn a_broken_cwasm_with_the_wasm_beside_it_works_and_warns(kind: Kind) {
+    for content in [b"garbage".to_vec(), of_another_version(kind)] {
+        let world = World::new(kind);
+        set_older(&world.install_wasm("guest", "hello"));
+        fs::write(world.module("guest.cwasm"), content).unwrap();
+        let address = world.tcp("guest");
+        let host = world.start(&[]);
+        for _ in 0..10 {
+            assert!(address.knock().text().starts_with("Hello"));
         }
+        tells_once(&host, "guest: ", &["cannot be used", "guest.wasm instead"]);
     }
 }
 
@@ -221,13 +211,11 @@ fn a_wasm_that_is_none_is_told_as_such() {
     are_refused(Kind::P1, "wasm", &modules);
 }
 
-#[test]
-fn a_wasm_that_is_damaged_is_told_with_what_the_compiler_says() {
-    for kind in BOTH {
-        let wasm = fs::read(harness::wasm(kind, "hello")).unwrap();
-        let half = &wasm[..wasm.len() / 2];
-        is_refused(kind, "wasm", half, &["cannot compile", "guest0.wasm"]);
-    }
+each_kind! { BOTH: a_wasm_that_is_damaged_is_told_with_what_the_compiler_says }
+fn a_wasm_that_is_damaged_is_told_with_what_the_compiler_says(kind: Kind) {
+    let wasm = fs::read(harness::wasm(kind, "hello")).unwrap();
+    let half = &wasm[..wasm.len() / 2];
+    is_refused(kind, "wasm", half, &["cannot compile", "guest0.wasm"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use harness::{Address, BOTH, End, HTTP, Host, World, wasm};
+use harness::{Address, End, Host, Kind, World, each_kind, wasm};
 use rustix::process::Signal;
 
 /// Requests that are good, for the most part.
@@ -98,53 +98,49 @@ fn ends_well(mut host: Host) -> Vec<String> {
     lines
 }
 
-#[test]
-fn damaged_requests_harm_nobody() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let address = world.web_port("target", "timeout = \"2s\"\nhead-timeout = \"2s\"");
-        let host = world.start(&[]);
-        let mut damage = Damage::begin();
-        let mut count = 0;
-        while !damage.is_over() {
-            let request = REQUESTS[damage.below(REQUESTS.len())];
-            let request = damage.done_to(request);
-            let mut client = address.connect();
-            // The host may have had enough before the end.
-            let _ = client.write_all(&request);
-            client.finish();
-            let end = client.read_until_end(|_| {});
-            assert_ne!(end, End::TimedOut, "{}", request.escape_ascii());
-            count += 1;
-            if count % 100 == 0 {
-                address.get("/hello").expect(200, "hello\n");
-            }
+each_kind! { HTTP: damaged_requests_harm_nobody }
+fn damaged_requests_harm_nobody(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("target", "timeout = \"2s\"\nhead-timeout = \"2s\"");
+    let host = world.start(&[]);
+    let mut damage = Damage::begin();
+    let mut count = 0;
+    while !damage.is_over() {
+        let request = REQUESTS[damage.below(REQUESTS.len())];
+        let request = damage.done_to(request);
+        let mut client = address.connect();
+        // The host may have had enough before the end.
+        let _ = client.write_all(&request);
+        client.finish();
+        let end = client.read_until_end(|_| {});
+        assert_ne!(end, End::TimedOut, "{}", request.escape_ascii());
+        count += 1;
+        if count % 100 == 0 {
+            address.get("/hello").expect(200, "hello\n");
         }
-        eprintln!("{count} requests");
-        ends_well(host);
     }
+    eprintln!("{count} requests");
+    ends_well(host);
 }
 
-#[test]
-fn damaged_datagrams_harm_nobody() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        world.echo("echo");
-        let sockets = [world.udp("echo"), world.unix_datagrams("echo")];
-        let host = world.start(&[]);
-        let mut damage = Damage::begin();
-        let mut datagram = b"some words\0\n".repeat(50);
-        while !damage.is_over() {
-            datagram = damage.done_to(&datagram);
-            datagram.truncate(4000);
-            let socket = &sockets[damage.below(2)];
-            // Nothing is what nothing is answered with.
-            if !datagram.is_empty() {
-                assert_eq!(socket.ask(&datagram), datagram);
-            }
+each_kind! { BOTH: damaged_datagrams_harm_nobody }
+fn damaged_datagrams_harm_nobody(kind: Kind) {
+    let world = World::new(kind);
+    world.echo("echo");
+    let sockets = [world.udp("echo"), world.unix_datagrams("echo")];
+    let host = world.start(&[]);
+    let mut damage = Damage::begin();
+    let mut datagram = b"some words\0\n".repeat(50);
+    while !damage.is_over() {
+        datagram = damage.done_to(&datagram);
+        datagram.truncate(4000);
+        let socket = &sockets[damage.below(2)];
+        // Nothing is what nothing is answered with.
+        if !datagram.is_empty() {
+            assert_eq!(socket.ask(&datagram), datagram);
         }
-        ends_well(host);
     }
+    ends_well(host);
 }
 
 /// Damaged modules that one host tries.
@@ -153,43 +149,41 @@ const MODULES: usize = 20;
 /// What was written this very moment may be half a file, and would be tried until it is older.
 const SETTLED: Duration = Duration::from_millis(600);
 
+each_kind! { BOTH: damaged_modules_harm_nobody }
 /// Whatever is in the file, its clients are answered or reset, and the others do not notice. (Only
 /// `.wasm`: a `.cwasm` is native code, and is trusted for whom it belongs to and not for what is in it.)
-#[test]
-fn damaged_modules_harm_nobody() {
-    for kind in BOTH {
-        let whole = fs::read(wasm(kind, "hello")).unwrap();
-        let mut damage = Damage::begin();
-        let mut tried = Tried::default();
-        // Modules of either kind are to be tried, however short the time.
-        while !damage.is_over() || (!tried.has_both() && tried.run + tried.refused < 10 * MODULES) {
-            let world = World::new(kind);
-            world.configure("[defaults]\ntimeout = \"2s\"\ncpu-time = \"200ms\"\n");
-            world.install("neighbour", "hello");
-            let neighbour = world.tcp("neighbour");
-            // Each has a name of its own: of a module that replaces another and makes no sense, the host keeps
-            // serving the former one for a time, and would not try the next ones at all.
-            let names: Vec<String> = (0..MODULES).map(|n| format!("damaged{n}")).collect();
-            for (number, name) in names.iter().enumerate() {
-                let damaged = match number % 2 {
-                    0 => damage.slightly_done_to(&whole),
-                    _ => damage.done_to(&whole),
-                };
-                fs::write(world.module(&format!("{name}.wasm")), damaged).unwrap();
-            }
-            let targets: Vec<Address> = names.iter().map(|name| world.tcp(name)).collect();
-            thread::sleep(SETTLED);
-            let host = world.start(&[]);
-            for target in &targets {
-                assert_ne!(target.knock().end, End::TimedOut);
-                assert!(neighbour.knock().text().starts_with("Hello"));
-            }
-            let log = ends_well(host);
-            names.iter().for_each(|name| tried.count(&log, name));
+fn damaged_modules_harm_nobody(kind: Kind) {
+    let whole = fs::read(wasm(kind, "hello")).unwrap();
+    let mut damage = Damage::begin();
+    let mut tried = Tried::default();
+    // Modules of either kind are to be tried, however short the time.
+    while !damage.is_over() || (!tried.has_both() && tried.run + tried.refused < 10 * MODULES) {
+        let world = World::new(kind);
+        world.configure("[defaults]\ntimeout = \"2s\"\ncpu-time = \"200ms\"\n");
+        world.install("neighbour", "hello");
+        let neighbour = world.tcp("neighbour");
+        // Each has a name of its own: of a module that replaces another and makes no sense, the host keeps
+        // serving the former one for a time, and would not try the next ones at all.
+        let names: Vec<String> = (0..MODULES).map(|n| format!("damaged{n}")).collect();
+        for (number, name) in names.iter().enumerate() {
+            let damaged = match number % 2 {
+                0 => damage.slightly_done_to(&whole),
+                _ => damage.done_to(&whole),
+            };
+            fs::write(world.module(&format!("{name}.wasm")), damaged).unwrap();
         }
-        eprintln!("{tried:?}");
-        assert!(tried.has_both(), "{tried:?}");
+        let targets: Vec<Address> = names.iter().map(|name| world.tcp(name)).collect();
+        thread::sleep(SETTLED);
+        let host = world.start(&[]);
+        for target in &targets {
+            assert_ne!(target.knock().end, End::TimedOut);
+            assert!(neighbour.knock().text().starts_with("Hello"));
+        }
+        let log = ends_well(host);
+        names.iter().for_each(|name| tried.count(&log, name));
     }
+    eprintln!("{tried:?}");
+    assert!(tried.has_both(), "{tried:?}");
 }
 
 /// Damaged modules that were loaded or refused.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 
-use harness::{ALL, BOTH, Correspondent, End, Kind, World};
+use harness::{ALL, BOTH, Correspondent, End, Kind, World, each_kind};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 fn whole(packets: &[&str]) -> (Vec<Vec<u8>>, End) {
@@ -25,27 +25,25 @@ fn joined(client: &Correspondent) -> (Vec<u8>, End) {
     (packets.concat(), end)
 }
 
-#[test]
-fn each_packet_is_one_read_and_each_write_one_packet() {
-    for kind in ALL {
-        let world = World::new(kind);
-        world.echo("echo");
-        let destination = world.packets("echo");
-        let early = destination.connect();
-        let sent = ["a", "bb", "third packet", "d", "\n"];
-        for packet in sent {
-            early.send(packet);
-        }
-        let _host = world.start(&[]);
-        early.finish();
-        assert_eq!(early.packets(), whole(&sent), "queued before it started");
-        let late = destination.connect();
-        for packet in sent {
-            assert_eq!(late.ask(packet), packet.as_bytes());
-        }
-        late.finish();
-        assert_eq!(late.packets(), whole(&[]));
+each_kind! { ALL: each_packet_is_one_read_and_each_write_one_packet }
+fn each_packet_is_one_read_and_each_write_one_packet(kind: Kind) {
+    let world = World::new(kind);
+    world.echo("echo");
+    let destination = world.packets("echo");
+    let early = destination.connect();
+    let sent = ["a", "bb", "third packet", "d", "\n"];
+    for packet in sent {
+        early.send(packet);
     }
+    let _host = world.start(&[]);
+    early.finish();
+    assert_eq!(early.packets(), whole(&sent), "queued before it started");
+    let late = destination.connect();
+    for packet in sent {
+        assert_eq!(late.ask(packet), packet.as_bytes());
+    }
+    late.finish();
+    assert_eq!(late.packets(), whole(&[]));
 }
 
 #[test]
@@ -115,145 +113,129 @@ fn a_guest_that_waits_for_the_rest_of_a_packet_is_told_that_it_is_there() {
     assert_eq!(client.packets(), whole(&[]));
 }
 
-#[test]
-fn a_long_answer_arrives_in_packets_that_add_up_to_it() {
-    for kind in ALL {
-        let world = World::new(kind);
-        world.actor("big", "big 5000000", "");
-        let destination = world.packets("big");
-        let _host = world.start(&[]);
+each_kind! { ALL: a_long_answer_arrives_in_packets_that_add_up_to_it }
+fn a_long_answer_arrives_in_packets_that_add_up_to_it(kind: Kind) {
+    let world = World::new(kind);
+    world.actor("big", "big 5000000", "");
+    let destination = world.packets("big");
+    let _host = world.start(&[]);
+    let client = destination.connect();
+    assert_eq!(joined(&client), (big(5_000_000), End::Closed));
+}
+
+each_kind! { ALL: a_guest_behind_a_socket_of_packets_learns_which_process_calls }
+fn a_guest_behind_a_socket_of_packets_learns_which_process_calls(kind: Kind) {
+    let world = World::new(kind);
+    world.actor("who", "env", "");
+    let destination = world.packets("who");
+    let host = world.start(&[]);
+    let (answer, end) = joined(&destination.connect());
+    let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
+    let expected = format!(
+        "PROTO=UNIX\nUNIXREMOTEGID={}\nUNIXREMOTEPID={}\nUNIXREMOTEUID={}\nWASM_SOCK_NAME=who\n",
+        gid.as_raw(),
+        std::process::id(),
+        uid.as_raw(),
+    );
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with(&expected), "{answer}");
+    assert_eq!(end, End::Closed);
+    let pid = std::process::id();
+    host.log.expect(&format!("who uid {} pid {pid}: served", uid.as_raw()));
+}
+
+each_kind! { BOTH: a_client_that_sends_no_more_packets_still_gets_its_answer }
+fn a_client_that_sends_no_more_packets_still_gets_its_answer(kind: Kind) {
+    let world = World::new(kind);
+    world.actor("eof", "wait-eof", "");
+    let destination = world.packets("eof");
+    let _host = world.start(&[]);
+    let client = destination.connect();
+    client.send("a word");
+    client.finish();
+    assert_eq!(client.packets(), whole(&["eof\n"]));
+}
+
+each_kind! { BOTH: an_empty_packet_is_the_end_as_it_is_for_every_program }
+fn an_empty_packet_is_the_end_as_it_is_for_every_program(kind: Kind) {
+    let world = World::new(kind);
+    world.actor("eof", "wait-eof", "");
+    let destination = world.packets("eof");
+    let client = destination.connect();
+    client.send("a word");
+    client.send("");
+    client.send("nobody reads this");
+    let mut host = world.start(&["--idle-timeout", "0"]);
+    // What it does when it closes the connection has been done.
+    host.expect_exit(0);
+    assert_eq!(client.packets(), whole(&["eof\n"]));
+}
+
+each_kind! { ALL: an_answer_arrives_whole_though_nobody_read_the_clients_packets }
+fn an_answer_arrives_whole_though_nobody_read_the_clients_packets(kind: Kind) {
+    let world = World::new(kind);
+    let (part, answer) = match kind {
+        Kind::P3 => ("hello", "hello from 0.3\n"),
+        Kind::P1 | Kind::P2 => ("reply-early", "early\n"),
+    };
+    world.actor("early", part, "");
+    let destination = world.packets("early");
+    let _host = world.start(&[]);
+    for round in 0..50 {
         let client = destination.connect();
-        assert_eq!(joined(&client), (big(5_000_000), End::Closed));
+        client.send(vec![b'x'; 50_000]);
+        client.send("more");
+        assert_eq!(client.packets(), whole(&[answer]), "round {round}");
     }
 }
 
-#[test]
-fn a_guest_behind_a_socket_of_packets_learns_which_process_calls() {
-    for kind in ALL {
-        let world = World::new(kind);
-        world.actor("who", "env", "");
-        let destination = world.packets("who");
-        let host = world.start(&[]);
-        let (answer, end) = joined(&destination.connect());
-        let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
-        let expected = format!(
-            "PROTO=UNIX\nUNIXREMOTEGID={}\nUNIXREMOTEPID={}\nUNIXREMOTEUID={}\nWASM_SOCK_NAME=who\n",
-            gid.as_raw(),
-            std::process::id(),
-            uid.as_raw(),
-        );
-        let answer = String::from_utf8(answer).unwrap();
-        assert!(answer.starts_with(&expected), "{answer}");
-        assert_eq!(end, End::Closed);
-        let pid = std::process::id();
-        host.log.expect(&format!("who uid {} pid {pid}: served", uid.as_raw()));
-    }
+each_kind! { ALL: a_guest_that_traps_resets_the_client_whose_packets_it_did_not_read }
+fn a_guest_that_traps_resets_the_client_whose_packets_it_did_not_read(kind: Kind) {
+    let world = World::new(kind);
+    world.actor("trap", "trap", "");
+    let destination = world.packets("trap");
+    let client = destination.connect();
+    client.send("are you there?\n");
+    let host = world.start(&[]);
+    host.log.expect("ended: ");
+    host.expect_in_flight(0);
+    // What has come before the reset is told after it (unix(7)).
+    let (_, end) = client.packets();
+    assert_eq!(end, End::Reset);
+    assert_eq!(client.packets(), whole(&["before\n"]));
 }
 
-#[test]
-fn a_client_that_sends_no_more_packets_still_gets_its_answer() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        world.actor("eof", "wait-eof", "");
-        let destination = world.packets("eof");
-        let _host = world.start(&[]);
-        let client = destination.connect();
-        client.send("a word");
-        client.finish();
-        assert_eq!(client.packets(), whole(&["eof\n"]));
-    }
+each_kind! { ALL: a_client_of_packets_that_leaves_ends_its_guest }
+fn a_client_of_packets_that_leaves_ends_its_guest(kind: Kind) {
+    let world = World::new(kind);
+    let part = match kind {
+        Kind::P3 => "sleep 3600000",
+        Kind::P1 | Kind::P2 => "sleep",
+    };
+    world.actor("sleep", part, "");
+    let destination = world.packets("sleep");
+    let client = destination.connect();
+    let mut host = world.start(&["--idle-timeout", "0"]);
+    assert_eq!(client.receive(), b"up\n");
+    drop(client);
+    host.expect_exit(0);
+    host.log.expect("client left");
 }
 
-#[test]
-fn an_empty_packet_is_the_end_as_it_is_for_every_program() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        world.actor("eof", "wait-eof", "");
-        let destination = world.packets("eof");
-        let client = destination.connect();
-        client.send("a word");
-        client.send("");
-        client.send("nobody reads this");
-        let mut host = world.start(&["--idle-timeout", "0"]);
-        // What it does when it closes the connection has been done.
-        host.expect_exit(0);
-        assert_eq!(client.packets(), whole(&["eof\n"]));
+each_kind! { BOTH: a_client_that_says_its_word_in_packets_and_leaves_is_heard_to_the_end }
+fn a_client_that_says_its_word_in_packets_and_leaves_is_heard_to_the_end(kind: Kind) {
+    let world = World::new(kind);
+    // What it cannot tell the client, it tells its stderr: all that was read.
+    world.actor("half", "half", "");
+    let destination = world.packets("half");
+    let client = destination.connect();
+    for _ in 0..3 {
+        client.send(vec![b'x'; 100_000 / 2]);
     }
-}
-
-#[test]
-fn an_answer_arrives_whole_though_nobody_read_the_clients_packets() {
-    for kind in ALL {
-        let world = World::new(kind);
-        let (part, answer) = match kind {
-            Kind::P3 => ("hello", "hello from 0.3\n"),
-            Kind::P1 | Kind::P2 => ("reply-early", "early\n"),
-        };
-        world.actor("early", part, "");
-        let destination = world.packets("early");
-        let _host = world.start(&[]);
-        for round in 0..50 {
-            let client = destination.connect();
-            client.send(vec![b'x'; 50_000]);
-            client.send("more");
-            assert_eq!(client.packets(), whole(&[answer]), "round {round}");
-        }
-    }
-}
-
-#[test]
-fn a_guest_that_traps_resets_the_client_whose_packets_it_did_not_read() {
-    for kind in ALL {
-        let world = World::new(kind);
-        world.actor("trap", "trap", "");
-        let destination = world.packets("trap");
-        let client = destination.connect();
-        client.send("are you there?\n");
-        let host = world.start(&[]);
-        host.log.expect("ended: ");
-        host.expect_in_flight(0);
-        // What has come before the reset is told after it (unix(7)).
-        let (_, end) = client.packets();
-        assert_eq!(end, End::Reset);
-        assert_eq!(client.packets(), whole(&["before\n"]));
-    }
-}
-
-#[test]
-fn a_client_of_packets_that_leaves_ends_its_guest() {
-    for kind in ALL {
-        let world = World::new(kind);
-        let part = match kind {
-            Kind::P3 => "sleep 3600000",
-            Kind::P1 | Kind::P2 => "sleep",
-        };
-        world.actor("sleep", part, "");
-        let destination = world.packets("sleep");
-        let client = destination.connect();
-        let mut host = world.start(&["--idle-timeout", "0"]);
-        assert_eq!(client.receive(), b"up\n");
-        drop(client);
-        host.expect_exit(0);
-        host.log.expect("client left");
-    }
-}
-
-#[test]
-fn a_client_that_says_its_word_in_packets_and_leaves_is_heard_to_the_end() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        // What it cannot tell the client, it tells its stderr: all that was read.
-        world.actor("half", "half", "");
-        let destination = world.packets("half");
-        let client = destination.connect();
-        for _ in 0..3 {
-            client.send(vec![b'x'; 100_000 / 2]);
-        }
-        client.finish();
-        let host = world.start(&[]);
-        host.log.expect("150000 ");
-        assert_eq!(client.packets(), whole(&["hello\n"]));
-    }
+    client.finish();
+    let host = world.start(&[]);
+    host.log.expect("150000 ");
+    assert_eq!(client.packets(), whole(&["hello\n"]));
 }
 
 #[test]
@@ -287,41 +269,37 @@ fn a_socket_of_packets_without_a_module_is_told_once_and_survives() {
     assert_eq!(host.log.count("missing"), 1, "{}", host.log.text());
 }
 
-#[test]
-fn a_thousand_connections_of_packets_are_answered_around_idle_exits() {
-    for kind in ALL {
-        let world = World::alone(kind);
-        world.echo("echo");
-        let destination = world.packets("echo");
-        let supervisor = world.launch().args(&["--idle-timeout", "0"]).supervise();
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..250 {
-                        let client = destination.connect();
-                        assert_eq!(client.ask("ping"), b"ping");
-                        assert_eq!(client.ask("pong"), b"pong");
-                    }
-                });
-            }
-        });
-        assert_eq!(supervisor.failures(), Vec::<String>::new());
-    }
+each_kind! { ALL: a_thousand_connections_of_packets_are_answered_around_idle_exits }
+fn a_thousand_connections_of_packets_are_answered_around_idle_exits(kind: Kind) {
+    let world = World::alone(kind);
+    world.echo("echo");
+    let destination = world.packets("echo");
+    let supervisor = world.launch().args(&["--idle-timeout", "0"]).supervise();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..250 {
+                    let client = destination.connect();
+                    assert_eq!(client.ask("ping"), b"ping");
+                    assert_eq!(client.ask("pong"), b"pong");
+                }
+            });
+        }
+    });
+    assert_eq!(supervisor.failures(), Vec::<String>::new());
 }
 
-#[test]
-fn a_socket_with_an_abstract_name_is_one_like_any_other() {
-    for kind in ALL {
-        let world = World::new(kind);
-        world.echo("echo");
-        let (stream, datagrams) = (world.abstract_unix("echo"), world.abstract_datagrams("echo"));
-        let host = world.start(&[]);
-        stream.ask("stream").expect_whole("stream");
-        let line = host.log.expect(": served");
-        let pid = std::process::id();
-        assert!(line.contains(&format!("pid {pid}: served")), "{line}");
-        assert_eq!(datagrams.ask("datagram"), b"datagram");
-    }
+each_kind! { ALL: a_socket_with_an_abstract_name_is_one_like_any_other }
+fn a_socket_with_an_abstract_name_is_one_like_any_other(kind: Kind) {
+    let world = World::new(kind);
+    world.echo("echo");
+    let (stream, datagrams) = (world.abstract_unix("echo"), world.abstract_datagrams("echo"));
+    let host = world.start(&[]);
+    stream.ask("stream").expect_whole("stream");
+    let line = host.log.expect(": served");
+    let pid = std::process::id();
+    assert!(line.contains(&format!("pid {pid}: served")), "{line}");
+    assert_eq!(datagrams.ask("datagram"), b"datagram");
 }
 
 #[test]

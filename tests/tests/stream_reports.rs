@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::{ALL, Client, Destination, End, Host, Kind, World, eventually, run_in};
+use harness::{Client, Destination, End, Host, Kind, World, each_kind, eventually, run_in};
 
 /// Functions that steps are calls of. What they find out they add to a text, a line each; `tell` and `send` write
 /// it. A line begins with the errno.
@@ -277,11 +277,9 @@ fn is_told_of_a_reset(kind: Kind, part: &str, words: &str) {
     assert_eq!(host.log.count(words), 1, "{kind:?}: {}", host.log.text());
 }
 
-#[test]
-fn an_upload_that_was_reset_is_not_taken_for_a_whole_one_by_std() {
-    for kind in ALL {
-        is_told_of_a_reset(kind, "receive", ": broken after ");
-    }
+each_kind! { ALL: an_upload_that_was_reset_is_not_taken_for_a_whole_one_by_std }
+fn an_upload_that_was_reset_is_not_taken_for_a_whole_one_by_std(kind: Kind) {
+    is_told_of_a_reset(kind, "receive", ": broken after ");
 }
 
 #[test]
@@ -289,16 +287,14 @@ fn a_stream_whose_client_reset_fails_and_is_not_closed() {
     is_told_of_a_reset(Kind::P2, "receive-raw", ": last-operation-failed: ");
 }
 
-#[test]
-fn an_upload_that_was_ended_is_whole() {
-    for kind in ALL {
-        let world = World::new(kind);
-        world.actor("upload", "receive", "");
-        for address in [world.tcp("upload"), world.unix("upload")] {
-            let host = world.start(&[]);
-            address.ask("all of it").expect_whole("ready\n");
-            host.log.expect(": whole: 9 bytes");
-        }
+each_kind! { ALL: an_upload_that_was_ended_is_whole }
+fn an_upload_that_was_ended_is_whole(kind: Kind) {
+    let world = World::new(kind);
+    world.actor("upload", "receive", "");
+    for address in [world.tcp("upload"), world.unix("upload")] {
+        let host = world.start(&[]);
+        address.ask("all of it").expect_whole("ready\n");
+        host.log.expect(": whole: 9 bytes");
     }
 }
 
@@ -702,75 +698,67 @@ fn expect_answers(destination: &Destination) {
     assert!(took < Duration::from_secs(5), "it took {took:?}");
 }
 
-#[test]
-fn a_client_that_reads_no_answer_keeps_no_other_from_being_answered() {
-    for kind in ALL {
-        let world = World::new(kind);
-        world.echo("echo");
-        let destination = world.unix_datagrams("echo");
-        let host = world.start(&[]);
-        let deaf = destination.connect();
-        for _ in 0..2 {
-            for _ in 0..UNREAD {
-                deaf.send(large());
-            }
-            expect_answers(&destination);
+each_kind! { ALL: a_client_that_reads_no_answer_keeps_no_other_from_being_answered }
+fn a_client_that_reads_no_answer_keeps_no_other_from_being_answered(kind: Kind) {
+    let world = World::new(kind);
+    world.echo("echo");
+    let destination = world.unix_datagrams("echo");
+    let host = world.start(&[]);
+    let deaf = destination.connect();
+    for _ in 0..2 {
+        for _ in 0..UNREAD {
+            deaf.send(large());
         }
-        host.log.expect("its answer was not sent");
-        host.expect_in_flight(0);
         expect_answers(&destination);
     }
+    host.log.expect("its answer was not sent");
+    host.expect_in_flight(0);
+    expect_answers(&destination);
 }
 
+each_kind! { ALL: a_client_that_reads_is_answered_as_often_as_it_asks_beside_one_that_does_not }
 /// What was read is no longer counted, though something always stays unread.
-#[test]
-fn a_client_that_reads_is_answered_as_often_as_it_asks_beside_one_that_does_not() {
-    for kind in ALL {
-        let world = World::new(kind);
-        world.echo("echo");
-        let destination = world.unix_datagrams("echo");
-        let _host = world.start(&[]);
-        let deaf = destination.connect();
-        deaf.send([large(), large()].concat());
-        let client = destination.connect();
-        for _ in 0..500 {
-            assert_eq!(client.ask("x".repeat(1000)).len(), 1000);
-        }
+fn a_client_that_reads_is_answered_as_often_as_it_asks_beside_one_that_does_not(kind: Kind) {
+    let world = World::new(kind);
+    world.echo("echo");
+    let destination = world.unix_datagrams("echo");
+    let _host = world.start(&[]);
+    let deaf = destination.connect();
+    deaf.send([large(), large()].concat());
+    let client = destination.connect();
+    for _ in 0..500 {
+        assert_eq!(client.ask("x".repeat(1000)).len(), 1000);
     }
 }
 
-#[test]
-fn several_clients_that_read_no_answer_keep_no_other_from_being_answered() {
-    for kind in ALL {
-        let world = World::new(kind);
-        world.echo("echo");
-        let destination = world.unix_datagrams("echo");
-        let host = world.start(&[]);
-        // An eighth of the buffer each is room for one answer, and leaves a quarter of it.
-        let deaf = [(); 6].map(|()| destination.connect());
-        for _ in 0..UNREAD / deaf.len() {
-            for client in &deaf {
-                client.send(large());
-            }
-        }
-        expect_answers(&destination);
-        host.log.expect("its answer was not sent");
-    }
-}
-
-#[test]
-fn many_clients_that_read_no_small_answer_keep_no_other_from_being_answered() {
-    for kind in ALL {
-        let world = World::new(kind);
-        world.echo("echo");
-        let destination = world.unix_datagrams("echo");
-        let _host = world.start(&[]);
-        let deaf = [(); UNREAD].map(|()| destination.connect());
+each_kind! { ALL: several_clients_that_read_no_answer_keep_no_other_from_being_answered }
+fn several_clients_that_read_no_answer_keep_no_other_from_being_answered(kind: Kind) {
+    let world = World::new(kind);
+    world.echo("echo");
+    let destination = world.unix_datagrams("echo");
+    let host = world.start(&[]);
+    // An eighth of the buffer each is room for one answer, and leaves a quarter of it.
+    let deaf = [(); 6].map(|()| destination.connect());
+    for _ in 0..UNREAD / deaf.len() {
         for client in &deaf {
-            client.send("never mind");
+            client.send(large());
         }
-        expect_answers(&destination);
     }
+    expect_answers(&destination);
+    host.log.expect("its answer was not sent");
+}
+
+each_kind! { ALL: many_clients_that_read_no_small_answer_keep_no_other_from_being_answered }
+fn many_clients_that_read_no_small_answer_keep_no_other_from_being_answered(kind: Kind) {
+    let world = World::new(kind);
+    world.echo("echo");
+    let destination = world.unix_datagrams("echo");
+    let _host = world.start(&[]);
+    let deaf = [(); UNREAD].map(|()| destination.connect());
+    for client in &deaf {
+        client.send("never mind");
+    }
+    expect_answers(&destination);
 }
 
 // Sockets that systemd gives up.

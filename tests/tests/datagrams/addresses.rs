@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::process::Command;
 use std::thread;
 
-use harness::{ALL, Destination, Kind, World, eventually};
+use harness::{ALL, Destination, Kind, World, each_kind, eventually};
 use rustix::net::SocketAddrUnix;
 
 use crate::expect_lines;
@@ -29,56 +29,50 @@ fn udp_environment(ip: &str, local: u16, remote: (&str, u16)) -> Vec<String> {
     ]
 }
 
-#[test]
-fn a_guest_behind_a_udp_port_learns_who_calls_and_nothing_else() {
-    for kind in ALL {
-        let world = World::new(kind);
-        world.actor("who", "env", "");
-        for ip in ["127.0.0.1", "::1"] {
-            let destination = world.udp_at("who", ip);
-            let host = world.start(&[]);
-            let client = destination.connect();
-            let answer = client.ask("?");
-            let (local, remote) = (destination.port(), client.local_port());
-            let expected = udp_environment(ip, local, (ip, remote));
-            assert_eq!(variables(&String::from_utf8(answer).unwrap()), expected);
-            let peer = SocketAddr::new(ip.parse().unwrap(), remote);
-            let line = host.log.expect(&format!("who {peer}: served"));
-            assert!(line.contains(", 1 bytes in, "), "{line}");
-        }
-    }
-}
-
-#[test]
-fn an_ipv4_client_of_a_dual_stack_socket_is_shown_as_ipv4_and_answered() {
-    for kind in ALL {
-        let world = World::new(kind);
-        world.actor("who", "env", "");
-        let destination = world.udp_at("who", "::");
-        let _host = world.start(&[]);
-        for ip in ["127.0.0.1", "::1"] {
-            let client = destination.at(ip).connect();
-            client.send("?");
-            let expected = udp_environment(ip, destination.port(), (ip, client.local_port()));
-            assert_eq!(variables(&client.text()), expected);
-        }
-    }
-}
-
-#[test]
-fn a_guest_behind_a_unix_socket_learns_that_it_is_one_and_the_log_who_called() {
-    for kind in ALL {
-        let world = World::new(kind);
-        world.actor("who", "env", "");
-        let destination = world.unix_datagrams("who");
+each_kind! { ALL: a_guest_behind_a_udp_port_learns_who_calls_and_nothing_else }
+fn a_guest_behind_a_udp_port_learns_who_calls_and_nothing_else(kind: Kind) {
+    let world = World::new(kind);
+    world.actor("who", "env", "");
+    for ip in ["127.0.0.1", "::1"] {
+        let destination = world.udp_at("who", ip);
         let host = world.start(&[]);
-        let name = world.path("run/caller");
-        let address = SocketAddrUnix::new(&name).unwrap();
-        let client = destination.connect_as(&address);
-        client.send("?");
-        assert_eq!(variables(&client.text()), ["PROTO=UNIX", "WASM_SOCK_NAME=who"]);
-        host.log.expect(&format!("who {}: served", name.display()));
+        let client = destination.connect();
+        let answer = client.ask("?");
+        let (local, remote) = (destination.port(), client.local_port());
+        let expected = udp_environment(ip, local, (ip, remote));
+        assert_eq!(variables(&String::from_utf8(answer).unwrap()), expected);
+        let peer = SocketAddr::new(ip.parse().unwrap(), remote);
+        let line = host.log.expect(&format!("who {peer}: served"));
+        assert!(line.contains(", 1 bytes in, "), "{line}");
     }
+}
+
+each_kind! { ALL: an_ipv4_client_of_a_dual_stack_socket_is_shown_as_ipv4_and_answered }
+fn an_ipv4_client_of_a_dual_stack_socket_is_shown_as_ipv4_and_answered(kind: Kind) {
+    let world = World::new(kind);
+    world.actor("who", "env", "");
+    let destination = world.udp_at("who", "::");
+    let _host = world.start(&[]);
+    for ip in ["127.0.0.1", "::1"] {
+        let client = destination.at(ip).connect();
+        client.send("?");
+        let expected = udp_environment(ip, destination.port(), (ip, client.local_port()));
+        assert_eq!(variables(&client.text()), expected);
+    }
+}
+
+each_kind! { ALL: a_guest_behind_a_unix_socket_learns_that_it_is_one_and_the_log_who_called }
+fn a_guest_behind_a_unix_socket_learns_that_it_is_one_and_the_log_who_called(kind: Kind) {
+    let world = World::new(kind);
+    world.actor("who", "env", "");
+    let destination = world.unix_datagrams("who");
+    let host = world.start(&[]);
+    let name = world.path("run/caller");
+    let address = SocketAddrUnix::new(&name).unwrap();
+    let client = destination.connect_as(&address);
+    client.send("?");
+    assert_eq!(variables(&client.text()), ["PROTO=UNIX", "WASM_SOCK_NAME=who"]);
+    host.log.expect(&format!("who {}: served", name.display()));
 }
 
 /// An answer from anywhere else would not reach a client that is connected to `ip`.
@@ -92,36 +86,32 @@ fn is_answered_from(destination: &Destination, ips: &[&str]) {
     }
 }
 
-#[test]
-fn an_answer_comes_from_the_address_that_was_asked() {
-    for kind in ALL {
-        for ip in ["0.0.0.0", "::"] {
-            let world = World::new(kind);
-            world.actor("who", "env", "");
-            let destination = world.udp_at("who", ip);
-            let _host = world.start(&[]);
-            is_answered_from(&destination, &["127.0.0.1", "127.0.0.2", "127.1.2.3"]);
-        }
+each_kind! { ALL: an_answer_comes_from_the_address_that_was_asked }
+fn an_answer_comes_from_the_address_that_was_asked(kind: Kind) {
+    for ip in ["0.0.0.0", "::"] {
+        let world = World::new(kind);
+        world.actor("who", "env", "");
+        let destination = world.udp_at("who", ip);
+        let _host = world.start(&[]);
+        is_answered_from(&destination, &["127.0.0.1", "127.0.0.2", "127.1.2.3"]);
     }
 }
 
-#[test]
-fn an_answer_to_what_came_before_the_host_comes_from_the_address_that_was_asked() {
-    for kind in ALL {
-        for ip in ["0.0.0.0", "::"] {
-            let world = World::new(kind);
-            world.actor("who", "env", "");
-            let destination = world.udp_at("who", ip);
-            let asked = ["127.0.0.2", "127.1.2.3", "127.0.0.1"];
-            let clients = asked.map(|ip| destination.at(ip).connect());
-            for client in &clients {
-                client.send("?");
-            }
-            let _host = world.start(&[]);
-            for (client, ip) in clients.iter().zip(asked) {
-                let answer = client.text();
-                assert!(answer.contains(&format!("UDPLOCALIP={ip}\n")), "{answer}");
-            }
+each_kind! { ALL: an_answer_to_what_came_before_the_host_comes_from_the_address_that_was_asked }
+fn an_answer_to_what_came_before_the_host_comes_from_the_address_that_was_asked(kind: Kind) {
+    for ip in ["0.0.0.0", "::"] {
+        let world = World::new(kind);
+        world.actor("who", "env", "");
+        let destination = world.udp_at("who", ip);
+        let asked = ["127.0.0.2", "127.1.2.3", "127.0.0.1"];
+        let clients = asked.map(|ip| destination.at(ip).connect());
+        for client in &clients {
+            client.send("?");
+        }
+        let _host = world.start(&[]);
+        for (client, ip) in clients.iter().zip(asked) {
+            let answer = client.text();
+            assert!(answer.contains(&format!("UDPLOCALIP={ip}\n")), "{answer}");
         }
     }
 }
@@ -236,23 +226,21 @@ fn whoever_asks_everybody_is_answered() {
     });
 }
 
-#[test]
-fn an_answer_for_a_sender_without_a_name_goes_nowhere() {
-    for kind in ALL {
-        let world = World::new(kind);
-        world.echo("echo");
-        let destination = world.unix_datagrams("echo");
-        let host = world.start(&[]);
-        let named = destination.connect();
-        for _ in 0..10 {
-            assert_eq!(named.ask("ping"), b"ping");
-            destination.connect_unnamed().send("pong");
-        }
-        assert_eq!(destination.ask("ping"), b"ping");
-        expect_lines(&host, "4 bytes in, 0 out", 10);
-        let line = host.log.expect("4 bytes in, 0 out");
-        assert!(line.contains("echo unnamed: served"), "{line}");
-        named.expect_nothing();
-        assert_eq!(host.log.count("not sent"), 0, "{}", host.log.text());
+each_kind! { ALL: an_answer_for_a_sender_without_a_name_goes_nowhere }
+fn an_answer_for_a_sender_without_a_name_goes_nowhere(kind: Kind) {
+    let world = World::new(kind);
+    world.echo("echo");
+    let destination = world.unix_datagrams("echo");
+    let host = world.start(&[]);
+    let named = destination.connect();
+    for _ in 0..10 {
+        assert_eq!(named.ask("ping"), b"ping");
+        destination.connect_unnamed().send("pong");
     }
+    assert_eq!(destination.ask("ping"), b"ping");
+    expect_lines(&host, "4 bytes in, 0 out", 10);
+    let line = host.log.expect("4 bytes in, 0 out");
+    assert!(line.contains("echo unnamed: served"), "{line}");
+    named.expect_nothing();
+    assert_eq!(host.log.count("not sent"), 0, "{}", host.log.text());
 }

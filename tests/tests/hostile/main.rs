@@ -12,7 +12,7 @@ mod network;
 use std::fs;
 
 use attack::{Attack, Clients};
-use harness::{BOTH, Kind, World};
+use harness::{BOTH, Kind, World, each_kind};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 /// What nearly all of them get: enough time to do harm.
@@ -166,19 +166,17 @@ fn a_loop_with_paths_of_many_mebibytes() {
     with_data("calls long-paths", ENDED);
 }
 
+each_kind! { BOTH: a_pipe_that_nobody_writes_to }
 /// To open a pipe is to wait for its other end: in a thread that cannot be interrupted.
-#[test]
-fn a_pipe_that_nobody_writes_to() {
-    for kind in BOTH {
-        let world = World::alone(kind);
-        fs::create_dir(world.path("data")).unwrap();
-        let pipe = world.path("data/pipe");
-        mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
-        let dirs = format!("dirs = [{{ host = {:?}, guest = \"/data\" }}]", world.path("data"));
-        let settings = format!("timeout = \"300ms\"\n{dirs}");
-        let target = world.actor_port("hostile", "peek /data/pipe 1", &settings);
-        Attack::new(&world, target).shows("took longer than 300ms").besiege();
-    }
+fn a_pipe_that_nobody_writes_to(kind: Kind) {
+    let world = World::alone(kind);
+    fs::create_dir(world.path("data")).unwrap();
+    let pipe = world.path("data/pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let dirs = format!("dirs = [{{ host = {:?}, guest = \"/data\" }}]", world.path("data"));
+    let settings = format!("timeout = \"300ms\"\n{dirs}");
+    let target = world.actor_port("hostile", "peek /data/pipe 1", &settings);
+    Attack::new(&world, target).shows("took longer than 300ms").besiege();
 }
 
 #[test]
@@ -202,25 +200,21 @@ fn half_a_million_timers_at_once() {
     }
 }
 
-#[test]
-fn a_sleep_without_end() {
-    for kind in BOTH {
-        let world = World::alone(kind);
-        let target = world.actor_port("hostile", "sleep", TIME);
-        Attack::new(&world, target)
-            .clients(Clients::Many)
-            .shows("up\n")
-            .besiege();
-    }
+each_kind! { BOTH: a_sleep_without_end }
+fn a_sleep_without_end(kind: Kind) {
+    let world = World::alone(kind);
+    let target = world.actor_port("hostile", "sleep", TIME);
+    Attack::new(&world, target)
+        .clients(Clients::Many)
+        .shows("up\n")
+        .besiege();
 }
 
-#[test]
-fn a_flood_to_clients_who_do_not_read() {
-    for kind in BOTH {
-        let world = World::alone(kind);
-        let target = world.actor_port("hostile", "flood", TIME);
-        Attack::new(&world, target).clients(Clients::WhoDoNotRead).besiege();
-    }
+each_kind! { BOTH: a_flood_to_clients_who_do_not_read }
+fn a_flood_to_clients_who_do_not_read(kind: Kind) {
+    let world = World::alone(kind);
+    let target = world.actor_port("hostile", "flood", TIME);
+    Attack::new(&world, target).clients(Clients::WhoDoNotRead).besiege();
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod sockets;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use harness::{ALL, Address, BOTH, Client, Correspondent, End, Host, Kind, Launch, World};
+use harness::{Address, Client, Correspondent, End, Host, Kind, Launch, World, each_kind};
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::Signal;
 
@@ -99,119 +99,107 @@ fn unix_environment() -> String {
     )
 }
 
-#[test]
-fn an_accepted_connection_is_answered_and_then_its_host_leaves() {
-    for kind in ALL {
-        for way in WAYS {
-            let world = World::new(kind);
-            world.echo(NAME);
-            for (mut client, accepted) in connections(&world) {
-                let mut host = way(&world, accepted, &["--idle-timeout", "infinity"]);
-                client.send("ping\n");
-                assert_eq!(client.line(), "ping");
-                assert!(host.is_running());
-                client.send("more");
-                client.finish();
-                client.answer().expect_whole("more");
-                drop(client);
-                host.expect_exit(0);
-            }
-        }
-    }
-}
-
-#[test]
-fn the_guest_of_an_accepted_connection_learns_who_calls() {
-    for kind in ALL {
-        for way in WAYS {
-            let world = World::new(kind);
-            world.actor(NAME, "env", "");
-            for (ip, pass) in [
-                ("127.0.0.1", World::tcp as fn(&World, &str) -> Address),
-                ("::1", World::tcp6),
-            ] {
-                let address = pass(&world, NAME);
-                let listener = world.take();
-                let mut client = address.connect();
-                let mut host = way(&world, accept(&listener), &[]);
-                let answer = client.answer().text();
-                let expected = environment(&client, (ip, address.port()));
-                assert!(answer.starts_with(&expected), "{answer}");
-                drop(client);
-                host.expect_exit(0);
-            }
-            let (mut client, accepted) = connection(&world, World::unix);
-            let mut host = way(&world, accepted, &[]);
-            let answer = client.answer().text();
-            assert!(answer.starts_with(&unix_environment()), "{answer}");
+each_kind! { ALL: an_accepted_connection_is_answered_and_then_its_host_leaves }
+fn an_accepted_connection_is_answered_and_then_its_host_leaves(kind: Kind) {
+    for way in WAYS {
+        let world = World::new(kind);
+        world.echo(NAME);
+        for (mut client, accepted) in connections(&world) {
+            let mut host = way(&world, accepted, &["--idle-timeout", "infinity"]);
+            client.send("ping\n");
+            assert_eq!(client.line(), "ping");
+            assert!(host.is_running());
+            client.send("more");
+            client.finish();
+            client.answer().expect_whole("more");
             drop(client);
             host.expect_exit(0);
         }
     }
 }
 
-#[test]
-fn an_accepted_connection_of_packets_is_served_in_packets() {
-    for kind in ALL {
-        for way in WAYS {
-            let world = World::new(kind);
-            world.echo(NAME);
-            let (client, accepted) = packets(&world);
+each_kind! { ALL: the_guest_of_an_accepted_connection_learns_who_calls }
+fn the_guest_of_an_accepted_connection_learns_who_calls(kind: Kind) {
+    for way in WAYS {
+        let world = World::new(kind);
+        world.actor(NAME, "env", "");
+        for (ip, pass) in [
+            ("127.0.0.1", World::tcp as fn(&World, &str) -> Address),
+            ("::1", World::tcp6),
+        ] {
+            let address = pass(&world, NAME);
+            let listener = world.take();
+            let mut client = address.connect();
+            let mut host = way(&world, accept(&listener), &[]);
+            let answer = client.answer().text();
+            let expected = environment(&client, (ip, address.port()));
+            assert!(answer.starts_with(&expected), "{answer}");
+            drop(client);
+            host.expect_exit(0);
+        }
+        let (mut client, accepted) = connection(&world, World::unix);
+        let mut host = way(&world, accepted, &[]);
+        let answer = client.answer().text();
+        assert!(answer.starts_with(&unix_environment()), "{answer}");
+        drop(client);
+        host.expect_exit(0);
+    }
+}
+
+each_kind! { ALL: an_accepted_connection_of_packets_is_served_in_packets }
+fn an_accepted_connection_of_packets_is_served_in_packets(kind: Kind) {
+    for way in WAYS {
+        let world = World::new(kind);
+        world.echo(NAME);
+        let (client, accepted) = packets(&world);
+        let mut host = way(&world, accepted, &[]);
+        assert_eq!(client.ask("one"), b"one");
+        assert_eq!(client.ask("two"), b"two");
+        client.finish();
+        assert_eq!(client.packets(), (vec![], End::Closed));
+        host.expect_exit(0);
+    }
+}
+
+each_kind! { ALL: a_large_answer_to_an_accepted_connection_arrives_whole }
+fn a_large_answer_to_an_accepted_connection_arrives_whole(kind: Kind) {
+    for way in WAYS {
+        let world = World::new(kind);
+        world.actor(NAME, "big 5000000", "");
+        for (mut client, accepted) in connections(&world) {
             let mut host = way(&world, accepted, &[]);
-            assert_eq!(client.ask("one"), b"one");
-            assert_eq!(client.ask("two"), b"two");
-            client.finish();
-            assert_eq!(client.packets(), (vec![], End::Closed));
+            let answer = client.answer();
+            assert_eq!((answer.bytes.len(), answer.end), (5_000_000, End::Closed));
+            drop(client);
             host.expect_exit(0);
         }
     }
 }
 
-#[test]
-fn a_large_answer_to_an_accepted_connection_arrives_whole() {
-    for kind in ALL {
-        for way in WAYS {
-            let world = World::new(kind);
-            world.actor(NAME, "big 5000000", "");
-            for (mut client, accepted) in connections(&world) {
-                let mut host = way(&world, accepted, &[]);
-                let answer = client.answer();
-                assert_eq!((answer.bytes.len(), answer.end), (5_000_000, End::Closed));
-                drop(client);
-                host.expect_exit(0);
-            }
-        }
-    }
-}
-
-#[test]
-fn an_answer_arrives_whole_though_nobody_read_the_words_of_an_accepted_client() {
-    for kind in BOTH {
-        for way in WAYS {
-            let world = World::new(kind);
-            world.actor(NAME, "reply-early", "");
-            for (mut client, accepted) in connections(&world) {
-                client.send("x".repeat(50_000));
-                let mut host = way(&world, accepted, &[]);
-                client.answer().expect_whole("early\n");
-                drop(client);
-                host.expect_exit(0);
-            }
-        }
-    }
-}
-
-#[test]
-fn a_guest_that_traps_resets_an_accepted_connection_and_its_host_ends_well() {
-    for kind in ALL {
-        for way in WAYS {
-            let world = World::new(kind);
-            world.actor(NAME, "trap", "");
-            let (mut client, accepted) = tcp(&world);
+each_kind! { BOTH: an_answer_arrives_whole_though_nobody_read_the_words_of_an_accepted_client }
+fn an_answer_arrives_whole_though_nobody_read_the_words_of_an_accepted_client(kind: Kind) {
+    for way in WAYS {
+        let world = World::new(kind);
+        world.actor(NAME, "reply-early", "");
+        for (mut client, accepted) in connections(&world) {
+            client.send("x".repeat(50_000));
             let mut host = way(&world, accepted, &[]);
-            client.answer().expect_reset_after("before\n");
+            client.answer().expect_whole("early\n");
+            drop(client);
             host.expect_exit(0);
         }
+    }
+}
+
+each_kind! { ALL: a_guest_that_traps_resets_an_accepted_connection_and_its_host_ends_well }
+fn a_guest_that_traps_resets_an_accepted_connection_and_its_host_ends_well(kind: Kind) {
+    for way in WAYS {
+        let world = World::new(kind);
+        world.actor(NAME, "trap", "");
+        let (mut client, accepted) = tcp(&world);
+        let mut host = way(&world, accepted, &[]);
+        client.answer().expect_reset_after("before\n");
+        host.expect_exit(0);
     }
 }
 
@@ -243,74 +231,66 @@ fn an_accepted_connection_for_a_module_that_is_missing_is_reset() {
     }
 }
 
-#[test]
-fn an_accepted_client_that_leaves_takes_guest_and_host_along() {
-    for kind in BOTH {
-        for way in WAYS {
-            let world = World::new(kind);
-            world.actor(NAME, "sleep", "");
-            for (mut client, accepted) in connections(&world) {
-                let mut host = way(&world, accepted, &[]);
-                assert_eq!(client.line(), "up");
-                client.vanish();
-                host.expect_exit(0);
-            }
-        }
-    }
-}
-
-#[test]
-fn a_client_that_left_before_its_host_came_does_no_harm() {
-    for kind in ALL {
-        for way in WAYS {
-            let world = World::new(kind);
-            world.echo(NAME);
-            for (client, accepted) in connections(&world) {
-                client.vanish();
-                way(&world, accepted, &[]).expect_exit(0);
-            }
-        }
-    }
-}
-
-#[test]
-fn a_host_told_to_stop_finishes_its_accepted_connection() {
-    for kind in ALL {
-        for way in WAYS {
-            let world = World::new(kind);
-            world.echo(NAME);
-            let (mut client, accepted) = tcp(&world);
-            let mut host = way(&world, accepted, &[]);
-            client.send("a\n");
-            assert_eq!(client.line(), "a");
-            host.signal(Signal::TERM);
-            host.notifications.expect("STOPPING=1");
-            client.send("b\n");
-            assert_eq!(client.line(), "b");
-            client.finish();
-            client.answer().expect_whole("");
-            drop(client);
-            host.expect_exit(0);
-        }
-    }
-}
-
-#[test]
-fn what_is_logged_never_reaches_the_client() {
-    for kind in ALL {
+each_kind! { BOTH: an_accepted_client_that_leaves_takes_guest_and_host_along }
+fn an_accepted_client_that_leaves_takes_guest_and_host_along(kind: Kind) {
+    for way in WAYS {
         let world = World::new(kind);
-        let part = match kind {
-            Kind::P3 => "stderr fine",
-            Kind::P1 | Kind::P2 => "stderr",
-        };
-        world.actor(NAME, part, "");
-        for way in WAYS {
-            let (mut client, accepted) = tcp(&world);
+        world.actor(NAME, "sleep", "");
+        for (mut client, accepted) in connections(&world) {
             let mut host = way(&world, accepted, &[]);
-            client.answer().expect_whole("ok\n");
-            drop(client);
+            assert_eq!(client.line(), "up");
+            client.vanish();
             host.expect_exit(0);
         }
+    }
+}
+
+each_kind! { ALL: a_client_that_left_before_its_host_came_does_no_harm }
+fn a_client_that_left_before_its_host_came_does_no_harm(kind: Kind) {
+    for way in WAYS {
+        let world = World::new(kind);
+        world.echo(NAME);
+        for (client, accepted) in connections(&world) {
+            client.vanish();
+            way(&world, accepted, &[]).expect_exit(0);
+        }
+    }
+}
+
+each_kind! { ALL: a_host_told_to_stop_finishes_its_accepted_connection }
+fn a_host_told_to_stop_finishes_its_accepted_connection(kind: Kind) {
+    for way in WAYS {
+        let world = World::new(kind);
+        world.echo(NAME);
+        let (mut client, accepted) = tcp(&world);
+        let mut host = way(&world, accepted, &[]);
+        client.send("a\n");
+        assert_eq!(client.line(), "a");
+        host.signal(Signal::TERM);
+        host.notifications.expect("STOPPING=1");
+        client.send("b\n");
+        assert_eq!(client.line(), "b");
+        client.finish();
+        client.answer().expect_whole("");
+        drop(client);
+        host.expect_exit(0);
+    }
+}
+
+each_kind! { ALL: what_is_logged_never_reaches_the_client }
+fn what_is_logged_never_reaches_the_client(kind: Kind) {
+    let world = World::new(kind);
+    let part = match kind {
+        Kind::P3 => "stderr fine",
+        Kind::P1 | Kind::P2 => "stderr",
+    };
+    world.actor(NAME, part, "");
+    for way in WAYS {
+        let (mut client, accepted) = tcp(&world);
+        let mut host = way(&world, accepted, &[]);
+        client.answer().expect_whole("ok\n");
+        drop(client);
+        host.expect_exit(0);
     }
 }
 

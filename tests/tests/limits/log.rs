@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{BOTH, End, HTTP, Host, Kind, World, eventually, median};
+use harness::{BOTH, End, Host, Kind, World, each_kind, eventually, median};
 
 /// Half of this many lines are one guest's.
 const LIMIT: &str = "max-log = 20";
@@ -21,30 +21,26 @@ fn is_heard_ten_times(host: &Host, handler: &str) {
     assert_eq!(host.log.count("`max-log`"), 1, "{}", host.log.text());
 }
 
-#[test]
-fn a_guest_that_floods_its_log_is_heard_a_little_and_ended_after_its_cpu_time() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        let settings = format!("cpu-time = \"300ms\"\n{LIMIT}");
-        let address = world.actor_port("noisy", "log-flood", &settings);
-        let host = world.start(&[]);
-        address.knock().expect_reset_after("");
-        is_heard_ten_times(&host, "noisy");
-        let end = host.log.expect("ended: ");
-        assert!(end.contains("`cpu-time`"), "{end}");
-    }
+each_kind! { BOTH: a_guest_that_floods_its_log_is_heard_a_little_and_ended_after_its_cpu_time }
+fn a_guest_that_floods_its_log_is_heard_a_little_and_ended_after_its_cpu_time(kind: Kind) {
+    let world = World::new(kind);
+    let settings = format!("cpu-time = \"300ms\"\n{LIMIT}");
+    let address = world.actor_port("noisy", "log-flood", &settings);
+    let host = world.start(&[]);
+    address.knock().expect_reset_after("");
+    is_heard_ten_times(&host, "noisy");
+    let end = host.log.expect("ended: ");
+    assert!(end.contains("`cpu-time`"), "{end}");
 }
 
-#[test]
-fn an_http_guest_that_prints_to_nobody_is_heard_a_little() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let settings = format!("cpu-time = \"300ms\"\nreuse = 1\n{LIMIT}");
-        let address = world.web_port("web", &settings);
-        let host = world.start(&[]);
-        assert_eq!(address.get("/log-flood").status, 500);
-        is_heard_ten_times(&host, "web");
-    }
+each_kind! { HTTP: an_http_guest_that_prints_to_nobody_is_heard_a_little }
+fn an_http_guest_that_prints_to_nobody_is_heard_a_little(kind: Kind) {
+    let world = World::new(kind);
+    let settings = format!("cpu-time = \"300ms\"\nreuse = 1\n{LIMIT}");
+    let address = world.web_port("web", &settings);
+    let host = world.start(&[]);
+    assert_eq!(address.get("/log-flood").status, 500);
+    is_heard_ten_times(&host, "web");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use harness::{ALL, Address, Client, End, HTTP, Kind, World};
+use harness::{Address, Client, End, Kind, World, each_kind};
 
 /// Not 127.0.0.1, which is the machine itself.
 const FIRST: &str = "127.0.0.2";
@@ -78,41 +78,37 @@ fn a_client_that_floods_a_handler_leaves_places_for_others() {
     other.answer().expect_whole("eof\n");
 }
 
-#[test]
-fn idle_connections_of_http_count() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        let address = world.web_port("web", LIMIT);
-        let _host = world.start(&[]);
-        let mut open: Vec<_> = (0..2).map(|_| address.http_from(FIRST)).collect();
-        for http in &mut open {
-            http.get("/hello").expect(200, "hello\n");
-        }
-        assert!(is_reset(&address, FIRST));
-        address.http_from(SECOND).get("/hello").expect(200, "hello\n");
+each_kind! { HTTP: idle_connections_of_http_count }
+fn idle_connections_of_http_count(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("web", LIMIT);
+    let _host = world.start(&[]);
+    let mut open: Vec<_> = (0..2).map(|_| address.http_from(FIRST)).collect();
+    for http in &mut open {
+        http.get("/hello").expect(200, "hello\n");
     }
+    assert!(is_reset(&address, FIRST));
+    address.http_from(SECOND).get("/hello").expect(200, "hello\n");
 }
 
-#[test]
-fn datagrams_beyond_the_limit_are_dropped_until_one_is_answered() {
-    for kind in ALL {
-        let world = World::new(kind);
-        let part = if kind == Kind::P3 {
-            "sleep 400"
-        } else {
-            "never-read 400"
-        };
-        world.actor("slow", part, LIMIT);
-        let destination = world.udp("slow");
-        let host = world.start(&[]);
-        let client = destination.connect_from("127.0.0.2:0");
-        for _ in 0..5 {
-            client.send("?");
-        }
-        let line = host.log.expect("`max-connections-per-source`");
-        assert!(line.contains("slow 127.0.0.2:") && line.contains("dropped: "), "{line}");
-        harness::eventually("two were served", || host.log.count("served") == 2);
+each_kind! { ALL: datagrams_beyond_the_limit_are_dropped_until_one_is_answered }
+fn datagrams_beyond_the_limit_are_dropped_until_one_is_answered(kind: Kind) {
+    let world = World::new(kind);
+    let part = if kind == Kind::P3 {
+        "sleep 400"
+    } else {
+        "never-read 400"
+    };
+    world.actor("slow", part, LIMIT);
+    let destination = world.udp("slow");
+    let host = world.start(&[]);
+    let client = destination.connect_from("127.0.0.2:0");
+    for _ in 0..5 {
         client.send("?");
-        harness::eventually("a third was served", || host.log.count("served") == 3);
     }
+    let line = host.log.expect("`max-connections-per-source`");
+    assert!(line.contains("slow 127.0.0.2:") && line.contains("dropped: "), "{line}");
+    harness::eventually("two were served", || host.log.count("served") == 2);
+    client.send("?");
+    harness::eventually("a third was served", || host.log.count("served") == 3);
 }

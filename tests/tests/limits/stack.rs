@@ -1,6 +1,6 @@
 //! `stack`: how deep a guest may call itself.
 
-use harness::{BOTH, End, Host, Kind, World};
+use harness::{End, Host, Kind, World, each_kind};
 
 /// More than 64 KiB of stack, and less than 2 MiB.
 const DEEP: &str = "recurse 15000";
@@ -18,33 +18,27 @@ fn ends(kind: Kind, settings: &str) -> (World, Host, End) {
     (world, host, answer.end)
 }
 
-#[test]
-fn a_guest_that_calls_itself_too_deep_is_reset_with_a_line_that_names_the_limit() {
-    for kind in BOTH {
-        let (_world, host, end) = ends(kind, "[host]\nstack = \"64KiB\"\n");
-        assert_eq!(end, End::Reset);
-        let line = host.log.expect("ended: ");
-        assert!(line.contains("`stack`"), "{line}");
-    }
+each_kind! { BOTH: a_guest_that_calls_itself_too_deep_is_reset_with_a_line_that_names_the_limit }
+fn a_guest_that_calls_itself_too_deep_is_reset_with_a_line_that_names_the_limit(kind: Kind) {
+    let (_world, host, end) = ends(kind, "[host]\nstack = \"64KiB\"\n");
+    assert_eq!(end, End::Reset);
+    let line = host.log.expect("ended: ");
+    assert!(line.contains("`stack`"), "{line}");
 }
 
-#[test]
-fn one_that_needs_more_stack_is_given_it_by_the_same_artifact() {
-    for kind in BOTH {
-        let (_world, _host, end) = ends(kind, "[host]\nstack = \"2MiB\"\n");
-        assert_eq!(end, End::Closed);
-    }
+each_kind! { BOTH: one_that_needs_more_stack_is_given_it_by_the_same_artifact }
+fn one_that_needs_more_stack_is_given_it_by_the_same_artifact(kind: Kind) {
+    let (_world, _host, end) = ends(kind, "[host]\nstack = \"2MiB\"\n");
+    assert_eq!(end, End::Closed);
 }
 
-#[test]
-fn guests_of_the_pool_have_as_much_stack() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        world.configure("[host]\nstack = \"2MiB\"\n");
-        let address = world.actor_port("deep", DEEP, "");
-        let _host = world.start(&[]);
-        for _ in 0..64 {
-            address.knock().expect_whole("15000 deep\n");
-        }
+each_kind! { BOTH: guests_of_the_pool_have_as_much_stack }
+fn guests_of_the_pool_have_as_much_stack(kind: Kind) {
+    let world = World::new(kind);
+    world.configure("[host]\nstack = \"2MiB\"\n");
+    let address = world.actor_port("deep", DEEP, "");
+    let _host = world.start(&[]);
+    for _ in 0..64 {
+        address.knock().expect_whole("15000 deep\n");
     }
 }

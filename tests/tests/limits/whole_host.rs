@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{BOTH, Client, HTTP, Kind, World};
+use harness::{Client, Kind, World, each_kind};
 
 use crate::accepted;
 
@@ -39,38 +39,34 @@ fn a_crowded_handler_is_told_of() {
     assert_eq!(host.log.count("`max-connections`"), 1);
 }
 
-#[test]
-fn an_idle_http_connection_gives_way_to_a_client_of_another_handler() {
-    for kind in HTTP {
-        let world = World::new(kind);
-        world.configure("[host]\nmax-connections = 1\n");
-        let (web, other) = (world.web_port("web", ""), world.web_port("other", ""));
-        let _host = world.start(&[]);
-        let mut idle = web.http();
-        idle.get("/hello").expect(200, "hello\n");
-        other.get("/hello").expect(200, "hello\n");
-    }
+each_kind! { HTTP: an_idle_http_connection_gives_way_to_a_client_of_another_handler }
+fn an_idle_http_connection_gives_way_to_a_client_of_another_handler(kind: Kind) {
+    let world = World::new(kind);
+    world.configure("[host]\nmax-connections = 1\n");
+    let (web, other) = (world.web_port("web", ""), world.web_port("other", ""));
+    let _host = world.start(&[]);
+    let mut idle = web.http();
+    idle.get("/hello").expect(200, "hello\n");
+    other.get("/hello").expect(200, "hello\n");
 }
 
-#[test]
-fn a_guest_is_refused_memory_that_others_have_and_gets_it_when_they_are_gone() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        world.configure("[host]\nmax-memory = \"64MiB\"\n");
-        let (one, other) = (
-            world.actor_port("one", "hold 40", ""),
-            world.actor_port("other", "hold 40", ""),
-        );
-        let greedy = world.actor_port("greedy", "allocate-trap", "");
-        let host = world.start(&[]);
-        let mut first = one.connect();
-        assert_eq!(first.line(), "taken");
-        assert_eq!(other.connect().line(), "refused");
-        greedy.knock().expect_reset_after("");
-        let line = host.log.expect("`max-memory`");
-        assert!(line.contains("greedy 127.0.0.1:") && line.contains("ended: "), "{line}");
-        first.finish();
-        first.answer();
-        harness::eventually("it was given back", || other.connect().line() == "taken");
-    }
+each_kind! { BOTH: a_guest_is_refused_memory_that_others_have_and_gets_it_when_they_are_gone }
+fn a_guest_is_refused_memory_that_others_have_and_gets_it_when_they_are_gone(kind: Kind) {
+    let world = World::new(kind);
+    world.configure("[host]\nmax-memory = \"64MiB\"\n");
+    let (one, other) = (
+        world.actor_port("one", "hold 40", ""),
+        world.actor_port("other", "hold 40", ""),
+    );
+    let greedy = world.actor_port("greedy", "allocate-trap", "");
+    let host = world.start(&[]);
+    let mut first = one.connect();
+    assert_eq!(first.line(), "taken");
+    assert_eq!(other.connect().line(), "refused");
+    greedy.knock().expect_reset_after("");
+    let line = host.log.expect("`max-memory`");
+    assert!(line.contains("greedy 127.0.0.1:") && line.contains("ended: "), "{line}");
+    first.finish();
+    first.answer();
+    harness::eventually("it was given back", || other.connect().line() == "taken");
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::inotify;
 use rustix::process::{Pid, Signal, kill_process};
 
-use harness::{BOTH, Host, Kind, PATIENCE, World, compiler, eventually, second_version, wasm, wasm_sock};
+use harness::{Host, Kind, PATIENCE, World, compiler, each_kind, eventually, second_version, wasm, wasm_sock};
 
 fn entries(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("list a folder");
@@ -41,24 +41,22 @@ fn set_age(path: &Path, seconds: u64) {
     file.set_modified(time).unwrap();
 }
 
-#[test]
-fn a_wasm_alone_is_compiled_once_and_kept_for_the_next_start() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        world.install_wasm("hello", "hello");
-        let address = world.tcp("hello");
-        let program = copied_program(&world, true);
-        let host = world.launch().program(&program).start();
-        assert!(address.knock().text().starts_with("Hello"));
-        drop(host);
-        let kept = entries(&world.path("cache/modules"));
-        assert!(kept.len() == 1 && kept[0].ends_with(".cwasm"), "{kept:?}");
-        assert_eq!(entries(&world.module("")), ["hello.wasm"]);
+each_kind! { BOTH: a_wasm_alone_is_compiled_once_and_kept_for_the_next_start }
+fn a_wasm_alone_is_compiled_once_and_kept_for_the_next_start(kind: Kind) {
+    let world = World::new(kind);
+    world.install_wasm("hello", "hello");
+    let address = world.tcp("hello");
+    let program = copied_program(&world, true);
+    let host = world.launch().program(&program).start();
+    assert!(address.knock().text().starts_with("Hello"));
+    drop(host);
+    let kept = entries(&world.path("cache/modules"));
+    assert!(kept.len() == 1 && kept[0].ends_with(".cwasm"), "{kept:?}");
+    assert_eq!(entries(&world.module("")), ["hello.wasm"]);
 
-        fs::remove_file(program.with_file_name("wasm-sock-compile")).unwrap();
-        let _host = world.launch().program(&program).start();
-        assert!(address.knock().text().starts_with("Hello"));
-    }
+    fs::remove_file(program.with_file_name("wasm-sock-compile")).unwrap();
+    let _host = world.launch().program(&program).start();
+    assert!(address.knock().text().starts_with("Hello"));
 }
 
 #[test]
@@ -174,92 +172,84 @@ fn while_one_module_is_compiled_the_others_are_served() {
     host.expect_exit(0);
 }
 
-#[test]
-fn a_cwasm_alone_needs_neither_compiler_nor_cache() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        world.install("hello", "hello");
-        let address = world.tcp("hello");
-        let program = copied_program(&world, false);
-        let _host = world.launch().program(&program).without("CACHE_DIRECTORY").start();
-        assert!(address.knock().text().starts_with("Hello"));
-    }
+each_kind! { BOTH: a_cwasm_alone_needs_neither_compiler_nor_cache }
+fn a_cwasm_alone_needs_neither_compiler_nor_cache(kind: Kind) {
+    let world = World::new(kind);
+    world.install("hello", "hello");
+    let address = world.tcp("hello");
+    let program = copied_program(&world, false);
+    let _host = world.launch().program(&program).without("CACHE_DIRECTORY").start();
+    assert!(address.knock().text().starts_with("Hello"));
 }
 
-#[test]
-fn the_next_start_maps_the_copy_that_the_first_one_left_in_the_cache() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        world.configure("[handler.m]\nmodule = \"m.cwasm\"\nargs = [\"version\"]\n");
-        let address = world.tcp("m");
-        let maps = |host: &harness::Host| {
-            let path = format!("/proc/{}/maps", host.pid().as_raw_nonzero());
-            fs::read_to_string(path).expect("read maps")
-        };
-        let cache = world.path("cache/modules");
-        let mut copies = Vec::new();
-        let contents = [fs::read(wasm(kind, "actor")).unwrap(), second_version(kind)];
-        for (content, answer) in contents.iter().zip(["version", "edition"]) {
-            world.compile(content, "m");
-            // What was written this very moment is not copied.
-            std::thread::sleep(Duration::from_millis(600));
-            let host = world.start(&[]);
-            assert!(address.knock().text().starts_with(answer));
-            let before = copies.clone();
-            eventually("the copy is the only one", || {
-                copies = entries(&cache);
-                copies.len() == 1 && copies[0].ends_with(".cwasm") && copies != before
-            });
-            drop(host);
-
-            let host = world.start(&[]);
-            assert!(address.knock().text().starts_with(answer));
-            let mapped = maps(&host);
-            assert!(mapped.contains(&copies[0]) && !mapped.contains("memfd:artifact"));
-        }
-
-        // A copy that somebody broke is passed over.
-        fs::write(cache.join(&copies[0]), "nonsense").unwrap();
-        let _host = world.start(&[]);
-        assert!(address.knock().text().starts_with("edition"));
-    }
-}
-
-#[test]
-fn without_a_cache_directory_a_wasm_is_compiled_all_the_same() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        world.install_wasm("hello", "hello");
-        let address = world.tcp("hello");
-        let host = world.launch().without("CACHE_DIRECTORY").start();
-        assert!(address.knock().text().starts_with("Hello"));
+each_kind! { BOTH: the_next_start_maps_the_copy_that_the_first_one_left_in_the_cache }
+fn the_next_start_maps_the_copy_that_the_first_one_left_in_the_cache(kind: Kind) {
+    let world = World::new(kind);
+    world.configure("[handler.m]\nmodule = \"m.cwasm\"\nargs = [\"version\"]\n");
+    let address = world.tcp("m");
+    let maps = |host: &harness::Host| {
+        let path = format!("/proc/{}/maps", host.pid().as_raw_nonzero());
+        fs::read_to_string(path).expect("read maps")
+    };
+    let cache = world.path("cache/modules");
+    let mut copies = Vec::new();
+    let contents = [fs::read(wasm(kind, "actor")).unwrap(), second_version(kind)];
+    for (content, answer) in contents.iter().zip(["version", "edition"]) {
+        world.compile(content, "m");
+        // What was written this very moment is not copied.
+        std::thread::sleep(Duration::from_millis(600));
+        let host = world.start(&[]);
+        assert!(address.knock().text().starts_with(answer));
+        let before = copies.clone();
+        eventually("the copy is the only one", || {
+            copies = entries(&cache);
+            copies.len() == 1 && copies[0].ends_with(".cwasm") && copies != before
+        });
         drop(host);
-        let host = world.launch().env("CACHE_DIRECTORY", "/proc/none").start();
-        assert!(address.knock().text().starts_with("Hello"));
-        let line = host.log.expect("/proc/none");
-        assert!(line.contains("every start compiles"), "{line}");
+
+        let host = world.start(&[]);
+        assert!(address.knock().text().starts_with(answer));
+        let mapped = maps(&host);
+        assert!(mapped.contains(&copies[0]) && !mapped.contains("memfd:artifact"));
     }
+
+    // A copy that somebody broke is passed over.
+    fs::write(cache.join(&copies[0]), "nonsense").unwrap();
+    let _host = world.start(&[]);
+    assert!(address.knock().text().starts_with("edition"));
 }
 
-#[test]
-fn of_a_wasm_and_a_cwasm_the_one_built_last_is_taken() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        world.configure("[handler.actor]\nargs = [\"version\"]\n");
-        let cwasm = world.install("actor", "actor");
-        let wasm = world.module("actor.wasm");
-        fs::write(&wasm, second_version(kind)).unwrap();
-        let address = world.tcp("actor");
-        let _host = world.start(&[]);
-        for (wasm_age, cwasm_age, answer) in [
-            (100, 50, "version 1\n"),
-            (50, 100, "edition 1\n"),
-            (30, 20, "version 1\n"),
-        ] {
-            set_age(&wasm, wasm_age);
-            set_age(&cwasm, cwasm_age);
-            address.knock().expect_whole(answer);
-        }
+each_kind! { BOTH: without_a_cache_directory_a_wasm_is_compiled_all_the_same }
+fn without_a_cache_directory_a_wasm_is_compiled_all_the_same(kind: Kind) {
+    let world = World::new(kind);
+    world.install_wasm("hello", "hello");
+    let address = world.tcp("hello");
+    let host = world.launch().without("CACHE_DIRECTORY").start();
+    assert!(address.knock().text().starts_with("Hello"));
+    drop(host);
+    let host = world.launch().env("CACHE_DIRECTORY", "/proc/none").start();
+    assert!(address.knock().text().starts_with("Hello"));
+    let line = host.log.expect("/proc/none");
+    assert!(line.contains("every start compiles"), "{line}");
+}
+
+each_kind! { BOTH: of_a_wasm_and_a_cwasm_the_one_built_last_is_taken }
+fn of_a_wasm_and_a_cwasm_the_one_built_last_is_taken(kind: Kind) {
+    let world = World::new(kind);
+    world.configure("[handler.actor]\nargs = [\"version\"]\n");
+    let cwasm = world.install("actor", "actor");
+    let wasm = world.module("actor.wasm");
+    fs::write(&wasm, second_version(kind)).unwrap();
+    let address = world.tcp("actor");
+    let _host = world.start(&[]);
+    for (wasm_age, cwasm_age, answer) in [
+        (100, 50, "version 1\n"),
+        (50, 100, "edition 1\n"),
+        (30, 20, "version 1\n"),
+    ] {
+        set_age(&wasm, wasm_age);
+        set_age(&cwasm, cwasm_age);
+        address.knock().expect_whole(answer);
     }
 }
 
@@ -277,57 +267,51 @@ fn the_missing_compiler_is_told_with_what_to_do() {
     assert!(line.contains("wasm-sock compile"), "{line}");
 }
 
-#[test]
-fn only_modules_that_somebody_knocked_for_are_opened() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        let addresses: Vec<_> = (0..30)
-            .map(|number| {
-                let name = format!("hello{number}");
-                world.install(&name, "hello");
-                world.tcp(&name)
-            })
-            .collect();
-        let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK);
-        let watch = watch.expect("inotify_init");
-        inotify::add_watch(&watch, world.module(""), inotify::WatchFlags::OPEN).unwrap();
-        let _host = world.start(&[]);
-        for number in [3, 17] {
-            assert!(addresses[number].knock().text().starts_with("Hello"));
-        }
-        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
-        let mut reader = inotify::Reader::new(&watch, &mut buffer);
-        let mut opened = BTreeSet::new();
-        while let Ok(event) = reader.next() {
-            if let Some(name) = event.file_name() {
-                opened.insert(name.to_string_lossy().into_owned());
-            }
-        }
-        let expected = ["hello17.cwasm", "hello3.cwasm"].map(String::from);
-        assert_eq!(opened, BTreeSet::from(expected));
+each_kind! { BOTH: only_modules_that_somebody_knocked_for_are_opened }
+fn only_modules_that_somebody_knocked_for_are_opened(kind: Kind) {
+    let world = World::new(kind);
+    let addresses: Vec<_> = (0..30)
+        .map(|number| {
+            let name = format!("hello{number}");
+            world.install(&name, "hello");
+            world.tcp(&name)
+        })
+        .collect();
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK);
+    let watch = watch.expect("inotify_init");
+    inotify::add_watch(&watch, world.module(""), inotify::WatchFlags::OPEN).unwrap();
+    let _host = world.start(&[]);
+    for number in [3, 17] {
+        assert!(addresses[number].knock().text().starts_with("Hello"));
     }
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut reader = inotify::Reader::new(&watch, &mut buffer);
+    let mut opened = BTreeSet::new();
+    while let Ok(event) = reader.next() {
+        if let Some(name) = event.file_name() {
+            opened.insert(name.to_string_lossy().into_owned());
+        }
+    }
+    let expected = ["hello17.cwasm", "hello3.cwasm"].map(String::from);
+    assert_eq!(opened, BTreeSet::from(expected));
 }
 
-#[test]
-fn module_serves_every_socket_with_one_file_whatever_its_name() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        let (one, two) = (world.tcp("one"), world.unix("two.socket"));
-        let file = wasm(kind, "hello");
-        let _host = world.start(&["--module", file.to_str().unwrap()]);
-        assert!(one.knock().text().contains("knock on one over TCP"));
-        assert!(two.knock().text().contains("knock on two over UNIX"));
-    }
+each_kind! { BOTH: module_serves_every_socket_with_one_file_whatever_its_name }
+fn module_serves_every_socket_with_one_file_whatever_its_name(kind: Kind) {
+    let world = World::new(kind);
+    let (one, two) = (world.tcp("one"), world.unix("two.socket"));
+    let file = wasm(kind, "hello");
+    let _host = world.start(&["--module", file.to_str().unwrap()]);
+    assert!(one.knock().text().contains("knock on one over TCP"));
+    assert!(two.knock().text().contains("knock on two over UNIX"));
 }
 
-#[test]
-fn a_module_may_lie_outside_of_the_module_folder() {
-    for kind in BOTH {
-        let world = World::new(kind);
-        let file = wasm(kind, "hello");
-        world.configure(&format!("[handler.greet]\nmodule = {file:?}\n"));
-        let address = world.tcp("greet");
-        let _host = world.start(&[]);
-        assert!(address.knock().text().contains("knock on greet"));
-    }
+each_kind! { BOTH: a_module_may_lie_outside_of_the_module_folder }
+fn a_module_may_lie_outside_of_the_module_folder(kind: Kind) {
+    let world = World::new(kind);
+    let file = wasm(kind, "hello");
+    world.configure(&format!("[handler.greet]\nmodule = {file:?}\n"));
+    let address = world.tcp("greet");
+    let _host = world.start(&[]);
+    assert!(address.knock().text().contains("knock on greet"));
 }
