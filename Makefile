@@ -22,7 +22,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib
 docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
 
-.PHONY: build host compile guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz unit end-to-end systemd
+.PHONY: build host compile guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd
 .PHONY: corpus bench bench-programs bench-smoke bench-units profile order
 .PHONY: install uninstall clean help
 # One build at a time: each of them uses all processors, and they share a target directory.
@@ -57,12 +57,21 @@ $(PROFDATA): $(PROFILE)
 # Two invocations, always: in one, cargo would unify features and link the compiler into the host.
 host:
 	$(if $(wildcard $(PROFILE)),,@echo 'there is no $(PROFILE): the host will be slower (`make profile` makes one)')
+	$(call begin,wasm-sock)
 	$(BUILD_HOST)
 	@install -C -D -m 755 target/$(TARGET)/release/wasm-sock build/wasm-sock
+	$(call finish,wasm-sock)
 
 compile:
+	$(call begin,wasm-sock-compile)
 	$(CARGO) build $(LOCKED) --profile compiler -p wasm-sock-compile
 	@install -C -D -m 755 target/$(TARGET)/compiler/wasm-sock-compile build/wasm-sock-compile
+	$(call finish,wasm-sock-compile)
+
+# The tests refuse a program that is older than its source (tests/harness/artifacts.rs). A file beside each program
+# has the time at which its last build began: `install -C` does not touch a program that has not changed.
+begin = @mkdir -p build && touch build/$(1).begun
+finish = @mv build/$(1).begun build/$(1).built
 
 # Core modules (WASI 0.1) go to build/guests/p1, components of 0.2 to p2, those of 0.3 to p3.
 define build_guest
@@ -195,11 +204,20 @@ fuzz: ## look for input that breaks what reads it; FUZZ_TIME=60
 	done
 	$(foreach target,$(FUZZ_TARGETS),$(call fuzz_target,$(target)))
 
+check: fmt clippy unit ## the quick checks: format, clippy, unit tests; minutes
+
+# One test crate, with the programs as the source is now: `make t T=http_limits N=head`.
+T ?=
+N ?=
+t: $(if $(T),host compile) ## run one test crate on today's source: T=CRATE N=PART_OF_A_NAME
+	@[ -n '$(T)' ] || { echo 'make t: which test crate? T=CRATE (of tests/tests) N=PART_OF_A_NAME' >&2; exit 2; }
+	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test $(T) -- $(N)
+
 unit:
 	$(CARGO) test $(LOCKED) -p wasm-sock
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 
-# FUZZ_TIME is for `noise`, which throws damaged input at the host itself.
+# FUZZ_TIME is for `mutation_fuzz`, which throws damaged input at the host itself.
 end-to-end:
 	FUZZ_TIME=$(FUZZ_TIME) $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
 
