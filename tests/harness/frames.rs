@@ -104,6 +104,11 @@ pub fn head(method: &str, target: &str, more: &[(&str, &str)]) -> Vec<u8> {
     all.flat_map(|(name, value)| field(name, value)).collect()
 }
 
+/// The number of a client's `n`th stream.
+pub fn stream(n: u32) -> u32 {
+    2 * n + 1
+}
+
 /// A whole request without a body.
 pub fn get(stream: u32, target: &str) -> Vec<u8> {
     let flags = END_HEADERS | END_STREAM;

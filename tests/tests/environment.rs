@@ -342,3 +342,19 @@ fn with_a_bad_configuration_a_descriptor_that_is_no_socket_costs_no_cpu_time() {
     let used = host.cpu_time() - before;
     assert!(used < Duration::from_millis(100), "used {used:?} of 500 ms");
 }
+
+#[test]
+fn a_host_below_an_init_says_which_option_brought_it_there() {
+    let world = World::new(Kind::P1);
+    world.install("hello", "hello");
+    world.tcp("hello");
+    // Podman passes the sockets to the first process of the container, which is the init.
+    for pid in [1, std::process::id()] {
+        let mut host = world.launch().env("LISTEN_PID", &pid.to_string()).start();
+        host.expect_exit(1);
+        let line = host.log.expect("LISTEN_PID");
+        for word in ["--init", "tini", "first process"] {
+            assert!(line.contains(word), "{word:?} is not in: {line}");
+        }
+    }
+}

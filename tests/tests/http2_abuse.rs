@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use harness::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, PING, PREFACE,
-    PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, field, frame, get, head, post, reset, settings, window_update,
+    PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, field, frame, get, head, post, reset, settings, stream,
+    window_update,
 };
 use harness::{Address, Client, End, Kind, PATIENCE, Siege, each_kind};
 use rustix::net::sockopt::{self, Timeout};
@@ -77,11 +78,6 @@ fn each_stream(piece: impl Fn(u32) -> Vec<u8>) -> impl FnMut() -> Vec<u8> {
 /// As much of `piece` as one write takes.
 fn much(piece: &[u8]) -> Vec<u8> {
     piece.repeat(64 * 1024 / piece.len())
-}
-
-/// The number of the `n`th stream.
-fn stream(n: u32) -> u32 {
-    2 * n + 1
 }
 
 /// The reason of the GOAWAY with which the host ended the connection.

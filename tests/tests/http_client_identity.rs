@@ -1,6 +1,6 @@
 //! What guests see of a request and who sent it, and what the log shows of both.
 
-use harness::{Client, Kind, World, each_kind};
+use harness::{Address, Client, Kind, World, each_kind};
 
 /// What `/head` tells of a plain request from a TCP client, up to the headers.
 fn told(method: &str, path: &str, authority: &str) -> String {
@@ -210,4 +210,72 @@ fn requests_of_guests_are_refused(kind: Kind) {
     address
         .get("/outbound?http://127.0.0.1:80/")
         .expect(200, "error: ErrorCode::HttpRequestDenied\n");
+}
+
+/// The scheme that the guest is told, for a request with these headers.
+#[track_caller]
+fn scheme(address: &Address, headers: &str) -> String {
+    let mut http = address.http();
+    http.send(format!("GET /head HTTP/1.1\r\nHost: a\r\n{headers}\r\n"));
+    let text = http.response().text();
+    let line = text.lines().find_map(|line| line.strip_prefix(":scheme: "));
+    line.unwrap_or_else(|| panic!("no scheme: {text}")).to_owned()
+}
+
+each_kind! { HTTP: a_trusted_proxy_may_say_https_in_every_way_that_there_is }
+/// RFC 7239, 4 and 5.4; of `X-Forwarded-Proto`, too, the first entry is that of the client.
+fn a_trusted_proxy_may_say_https_in_every_way_that_there_is(kind: Kind) {
+    let secure = [
+        "X-Forwarded-Proto: https\r\n",
+        "X-Forwarded-Proto: HTTPS\r\n",
+        "X-Forwarded-Proto: Https\r\n",
+        "X-Forwarded-Proto: https, http\r\n",
+        "X-Forwarded-Proto: https,http\r\n",
+        "X-Forwarded-Proto: HTTPS , http, http\r\n",
+        "X-Forwarded-Proto:  https \t\r\n",
+        "X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n",
+        "Forwarded: proto=https\r\n",
+        "Forwarded: for=1.2.3.4;proto=https;host=x\r\n",
+        "Forwarded: for=1.2.3.4; proto=https; host=x\r\n",
+        "Forwarded: Proto=\"https\"\r\n",
+        "forwarded: PROTO=HTTPS\r\n",
+        "Forwarded: for=\"[2001:db8::1]:80\";proto=https, for=5.6.7.8;proto=http\r\n",
+        "Forwarded: for=\"a;proto=http,\\\"b\";proto=https\r\n",
+        "Forwarded: for=1.2.3.4;proto=https\r\nForwarded: for=5.6.7.8;proto=http\r\n",
+        "X-Forwarded-Proto: https\r\nForwarded: proto=http\r\n",
+    ];
+    let plain = [
+        "",
+        "X-Forwarded-Proto: http\r\n",
+        "X-Forwarded-Proto: \r\n",
+        "X-Forwarded-Proto: httpss\r\n",
+        "X-Forwarded-Proto: wss\r\n",
+        "X-Forwarded-Proto: http, https\r\n",
+        "X-Forwarded-Proto: http\r\nX-Forwarded-Proto: https\r\n",
+        "X-Forwarded-Proto: http\r\nForwarded: proto=https\r\n",
+        "X-Forwarded-Proto: https http\r\n",
+        "X-Forwarded-Proto: \u{e9}https\r\n",
+        "Forwarded: for=1.2.3.4\r\n",
+        "Forwarded: for=1.2.3.4;proto=http, for=5.6.7.8;proto=https\r\n",
+        "Forwarded: for=1.2.3.4;proto=http\r\nForwarded: for=5.6.7.8;proto=https\r\n",
+        "Forwarded: for=\"1.2.3.4;proto=https\"\r\n",
+        "Forwarded: for=\"a,proto=https\"\r\n",
+        "Forwarded: xproto=https\r\n",
+        "Forwarded: proto=httpsx\r\n",
+        "Forwarded: https\r\n",
+    ];
+    let world = World::new(kind);
+    let modes = ["trust", "set", "off"];
+    let addresses = modes.map(|mode| world.web_port(mode, &format!("forwarded-for = \"{mode}\"")));
+    let _host = world.start(&[]);
+    let [trust, set, off] = &addresses;
+    for headers in secure {
+        assert_eq!(scheme(trust, headers), "https", "{headers:?}");
+        for address in [set, off] {
+            assert_eq!(scheme(address, headers), "http", "{headers:?}");
+        }
+    }
+    for headers in plain {
+        assert_eq!(scheme(trust, headers), "http", "{headers:?}");
+    }
 }

@@ -355,3 +355,41 @@ fn a_guest_that_goes_on_for_too_long_is_ended(kind: Kind) {
     thread::sleep(Duration::from_secs(5));
     assert_eq!(host.log.count("lingered"), 0, "{}", host.log.text());
 }
+
+each_kind! { HTTP: no_408_waits_for_the_next_request_on_a_silent_connection }
+/// A client takes what comes first for the answer to the request that it sends next.
+fn no_408_waits_for_the_next_request_on_a_silent_connection(kind: Kind) {
+    let settings = "head-timeout = \"1s\"\nkeep-alive = \"1s\"";
+    let world = World::new(kind);
+    for address in world.web_sockets("web", settings) {
+        let host = world.start(&[]);
+        let connect = |(said, is_first): &(&str, bool)| {
+            let mut http = address.http();
+            if !is_first {
+                http.get("/hello").expect(200, "hello\n");
+            }
+            http.send(said);
+            http
+        };
+        let both = |said: &[&'static str]| {
+            let all = said.iter().flat_map(|said| [(*said, true), (*said, false)]);
+            all.collect::<Vec<(&str, bool)>>()
+        };
+        let silent = both(&["", "\r\n", "\n", "\r\n\r\n\r\n"]);
+        let begun = both(&["G", "\r\nG", "GET /hello HTTP/1.1\r\nHost: a\r\n"]);
+        // All of them wait at the same time.
+        let silent_clients: Vec<Http> = silent.iter().map(connect).collect();
+        let begun_clients: Vec<Http> = begun.iter().map(connect).collect();
+        for (which, mut http) in silent.iter().zip(silent_clients) {
+            let rest = http.rest();
+            assert_eq!((rest.text(), rest.end), (String::new(), End::Closed), "{which:?}");
+        }
+        for (which, mut http) in begun.iter().zip(begun_clients) {
+            eprintln!("{which:?}");
+            let response = http.response();
+            response.expect(408, "408 Request Timeout\n");
+            response.expect_last();
+        }
+        host.expect_in_flight(0);
+    }
+}

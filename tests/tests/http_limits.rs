@@ -4,6 +4,7 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
+use harness::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, field, frame, get, head};
 use harness::{Address, End, Http, Kind, World, each_kind, eventually};
 
 const MIB: usize = 1024 * 1024;
@@ -307,4 +308,95 @@ fn a_broken_module_is_answered_for_with_503_to_clients_that_speak_http(kind: Kin
     http.get("/hello").expect_status(503);
     world.install("web", "http-actor");
     eventually("the module is found", || http.get("/hello").status == 200);
+}
+
+each_kind! { HTTP: a_status_that_no_answer_can_have_is_refused }
+/// RFC 9110, 15: those below 200 are not final, and those above 599 are invalid.
+fn a_status_that_no_answer_can_have_is_refused(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("web", "");
+    // Those above 599 a guest of WASI 0.3 cannot even set.
+    let large = if kind == Kind::P2 { &[600, 799, 999][..] } else { &[] };
+    for status in [&[100, 101, 102, 103, 199], large].concat() {
+        let host = world.start(&[]);
+        let mut http = address.http();
+        let target = format!("/status?{status}");
+        http.get(&target).expect(500, "500 Internal Server Error\n");
+        http.get("/hello").expect(200, "hello\n");
+        assert_eq!(http.head(&target).status, 500);
+        http.get("/hello").expect(200, "hello\n");
+
+        let mut connection = address.frames(&[]);
+        connection.send(get(1, &target));
+        let answer = connection.answer(1).map(|(status, _)| status);
+        assert_eq!(answer, Ok(500), "{status}");
+        connection.send(get(3, "/hello"));
+        assert_eq!(connection.answer(3), Ok((200, b"hello\n".to_vec())));
+
+        eventually("each has a line with the reason", || {
+            let lines = host.log.lines();
+            let why = |line: &&String| {
+                let (_, why) = line.split_once("/status 500: ").unwrap_or_default();
+                let (why, _) = why.rsplit_once(" (").unwrap_or_default();
+                why.contains(&status.to_string())
+            };
+            lines.iter().filter(why).count() == 3
+        });
+    }
+}
+
+/// `count` lines of ten bytes each.
+fn lines(count: usize) -> Vec<(String, String)> {
+    (0..count).map(|n| (format!("x-{n:04}"), String::new())).collect()
+}
+
+/// A request that is all head, in as many frames as it needs.
+fn large_get(stream: u32, target: &str, lines: &[(String, String)]) -> Vec<u8> {
+    let mut block = head("GET", target, &[]);
+    for (name, value) in lines {
+        block.extend(field(name, value));
+    }
+    let mut pieces = block.chunks(16_384).peekable();
+    let mut bytes = Vec::new();
+    let mut kind = HEADERS;
+    while let Some(piece) = pieces.next() {
+        let is_last = pieces.peek().is_none();
+        let mut flags = if is_last { END_HEADERS } else { 0 };
+        if kind == HEADERS {
+            flags |= END_STREAM;
+        }
+        bytes.extend(frame(kind, flags, stream, piece));
+        kind = CONTINUATION;
+    }
+    bytes
+}
+
+each_kind! { HTTP: a_head_may_have_as_many_lines_as_its_size_allows }
+/// `max-head` bounds the lines; over HTTP/2 each counts 32 bytes more (RFC 9113, 6.5.2).
+fn a_head_may_have_as_many_lines_as_its_size_allows(kind: Kind) {
+    let world = World::new(kind);
+    let address = world.web_port("web", "");
+    let host = world.start(&[]);
+    for (count, status) in [(95, 200), (101, 200), (200, 200), (500, 200), (4000, 431)] {
+        let lines = lines(count);
+        let told = lines.iter().map(|(name, _)| format!("{name}: \n"));
+        let told: String = told.collect();
+        let mut http = address.http();
+        let sent: String = lines.iter().map(|(name, _)| format!("{name}: \r\n")).collect();
+        assert_eq!(sent.len(), 10 * count);
+        http.send(format!("GET /head HTTP/1.1\r\nHost: test\r\n{sent}\r\n"));
+        let response = http.response();
+        assert_eq!(response.status, status, "{count} lines over HTTP/1");
+        if status == 200 {
+            assert!(response.text().contains(&told), "{}", response.text());
+            http.get("/hello").expect(200, "hello\n");
+        }
+
+        let mut connection = address.frames(&[]);
+        connection.send(large_get(1, "/head", &lines));
+        let (came, text) = connection.answer(1).expect("an answer");
+        assert_eq!(came, status, "{count} lines over HTTP/2");
+        assert!(status != 200 || String::from_utf8_lossy(&text).contains(&told));
+    }
+    host.expect_in_flight(0);
 }

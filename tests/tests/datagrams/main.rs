@@ -4,6 +4,7 @@ mod addresses;
 mod answers;
 mod dropped;
 mod queue;
+mod unread_answers;
 
 use harness::{Destination, Host, Kind, World, eventually};
 

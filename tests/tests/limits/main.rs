@@ -4,6 +4,7 @@ mod datagram;
 mod idle_connections;
 mod log;
 mod output;
+mod request_sources;
 mod sources;
 mod stack;
 mod whole_host;
