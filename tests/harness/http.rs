@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::{Address, Answer, Client, End, Kind, World, artifacts};
+use crate::{Address, Answer, Client, End, Host, Kind, World, artifacts};
 
 /// The worlds that answer HTTP.
 pub const HTTP: [Kind; 2] = [Kind::P2, Kind::P3];
@@ -36,6 +36,15 @@ impl World {
         fs::copy(artifacts::cwasm(kind, guest), &path).expect("install a module");
         path
     }
+}
+
+/// A host with one handler, whose guest of `kind` is the `http-actor`, and its TCP port. The world is there for as
+/// long as its host is.
+pub fn web_host(kind: Kind, settings: &str) -> (World, Address, Host) {
+    let world = World::new(kind);
+    let address = world.web_port("web", settings);
+    let host = world.start(&[]);
+    (world, address, host)
 }
 
 impl Address {

@@ -23,7 +23,7 @@ mod world;
 pub use artifacts::{ALL, BOTH, Kind, compiler, second_version, unpacked, wasm, wasm_sock};
 pub use client::{Address, Answer, Client, End};
 pub use host::Host;
-pub use http::{HTTP, Http, Response, curl};
+pub use http::{HTTP, Http, Response, curl, web_host};
 pub use http2::{Exchange, Http2};
 pub use inetd::Inetd;
 pub use launch::{Launch, SELF};

@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Kind, World, each_kind, eventually};
+use harness::{Kind, World, each_kind, eventually, web_host};
 
 each_kind! { HTTP: what_is_no_request_is_answered_with_400_and_the_connection_is_over }
 fn what_is_no_request_is_answered_with_400_and_the_connection_is_over(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "");
     for request in [
         "hello, is this the echo server?\r\n\r\n",
         "GET /hello HTTP/1.1\r\n\r\n",
@@ -34,9 +32,7 @@ fn what_is_no_request_is_answered_with_400_and_the_connection_is_over(kind: Kind
 each_kind! { HTTP: a_request_with_two_lengths_is_the_last_of_its_connection }
 /// RFC 9112, 6.1: it may be an attempt to smuggle a request past a proxy.
 fn a_request_with_two_lengths_is_the_last_of_its_connection(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "");
     let mut http = address.http();
     http.send(
         "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n\
@@ -50,9 +46,7 @@ fn a_request_with_two_lengths_is_the_last_of_its_connection(kind: Kind) {
 
 each_kind! { HTTP: every_answer_has_a_date_and_none_names_the_server }
 fn every_answer_has_a_date_and_none_names_the_server(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "max-body = 0");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "max-body = 0");
     for target in ["/hello", "/trap", "/status?404", "/error"] {
         let response = address.get(target);
         let date = response.header("date").expect("a date");
@@ -66,9 +60,7 @@ fn every_answer_has_a_date_and_none_names_the_server(kind: Kind) {
 
 each_kind! { HTTP: an_answer_is_not_held_back_by_the_next_request }
 fn an_answer_is_not_held_back_by_the_next_request(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "");
     let mut http = address.http();
     http.send("GET /hello HTTP/1.1\r\nHost: test\r\n\r\nGET /sleep?3000 HTTP/1.1\r\nHost: test\r\n\r\n");
     let start = Instant::now();
@@ -208,9 +200,7 @@ fn head_is_answered_with_the_head_of_get(kind: Kind) {
 
 each_kind! { HTTP: answers_that_have_no_body_have_none }
 fn answers_that_have_no_body_have_none(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, "");
     let mut http = address.http();
     for status in [204, 304, 204] {
         let response = http.get(&format!("/status?{status}"));

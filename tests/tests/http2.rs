@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use harness::frames::{DATA, END_STREAM, Frames, PING, SETTINGS, frame, get, post, reset};
-use harness::{Address, End, Exchange, Host, Kind, World, each_kind, eventually};
+use harness::{Address, End, Exchange, Host, Kind, World, each_kind, eventually, web_host};
 use rustix::process::Signal;
 
 const MIB: u64 = 1024 * 1024;
@@ -36,9 +36,7 @@ fn idle(address: &Address) -> Frames {
 
 each_kind! { HTTP: a_request_is_seen_as_over_http_1 }
 fn a_request_is_seen_as_over_http_1(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "");
     let mut client = address.http2();
     let headers = [("x-two", "1"), ("cookie", "a=b"), ("x-two", "2")];
     let mut request = client.request("GET", "/head?x", &headers, true);
@@ -140,9 +138,7 @@ fn trailers_pass_both_ways(kind: Kind) {
 
 each_kind! { HTTP: requests_of_one_connection_do_not_wait_for_each_other }
 fn requests_of_one_connection_do_not_wait_for_each_other(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, "");
     let mut client = address.http2();
     let mut slow: Vec<Exchange> = (0..20).map(|_| client.ask("/sleep?2000")).collect();
     client.expect_hello();
@@ -185,9 +181,7 @@ fn what_goes_wrong_with_one_request_does_not_touch_the_others(kind: Kind) {
 
 each_kind! { HTTP: a_trap_resets_or_answers_its_own_request }
 fn a_trap_resets_or_answers_its_own_request(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "reuse = 1");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, "reuse = 1");
     let mut client = address.http2();
     let mut slow = client.ask("/sleep?1000");
     for _ in 0..20 {
@@ -238,9 +232,7 @@ fn a_large_head_is_answered_with_431(kind: Kind) {
 
 #[test]
 fn a_request_that_its_client_cancels_ends_its_guest_alone() {
-    let world = World::new(Kind::P2);
-    let address = world.web_port("web", "timeout = \"infinity\"");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(Kind::P2, "timeout = \"infinity\"");
     let mut client = address.http2();
     let mut kept = client.ask("/sleep?3000");
     let cancelled = client.ask("/sleep?600000");
@@ -257,9 +249,7 @@ fn a_request_that_its_client_cancels_ends_its_guest_alone() {
 
 each_kind! { HTTP: a_connection_that_vanishes_ends_its_guests }
 fn a_connection_that_vanishes_ends_its_guests(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "timeout = \"infinity\"");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, "timeout = \"infinity\"");
     let mut client = address.http2();
     let requests: Vec<Exchange> = (0..5).map(|_| client.ask("/sleep?600000")).collect();
     host.expect_in_flight(5);
@@ -357,9 +347,7 @@ fn a_connection_is_idle_though_its_client_pings(kind: Kind) {
 
 each_kind! { HTTP: an_idle_connection_gives_way_to_one_that_waits }
 fn an_idle_connection_gives_way_to_one_that_waits(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "max-connections = 1\nkeep-alive = \"infinity\"");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "max-connections = 1\nkeep-alive = \"infinity\"");
     let mut idle = idle(&address);
     let mut http = address.http();
     http.ask("GET", "/hello");
@@ -376,9 +364,7 @@ fn a_connection_without_any_request_is_closed_in_its_own_language(kind: Kind) {
 
 each_kind! { HTTP: a_connection_without_any_request_is_told_goodbye_when_the_host_leaves }
 fn a_connection_without_any_request_is_told_goodbye_when_the_host_leaves(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let mut host = world.start(&[]);
+    let (_world, address, mut host) = web_host(kind, "");
     let mut connection = address.frames(&[]);
     assert_eq!(connection.next_frame().expect("settings").kind, SETTINGS);
     host.signal(Signal::TERM);
@@ -409,9 +395,7 @@ fn a_client_that_asks_and_cancels_all_the_time_disturbs_nobody(kind: Kind) {
 
 each_kind! { HTTP: what_is_no_frame_ends_its_connection_alone }
 fn what_is_no_frame_ends_its_connection_alone(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, "");
     for garbage in [
         &[0xff; 1000][..],
         // DATA for a stream that nobody opened; HEADERS that are no HPACK; half a frame.

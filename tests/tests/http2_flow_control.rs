@@ -7,7 +7,7 @@ use harness::frames::{
     DATA, END_STREAM, Frame, Frames, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM, frame, get, post,
     window_update,
 };
-use harness::{Exchange, Kind, PATIENCE, World, each_kind, eventually};
+use harness::{Exchange, Kind, PATIENCE, each_kind, eventually, web_host};
 
 /// Nothing but the end of its answer ends a guest.
 const WITHOUT_END: &str = "timeout = \"infinity\"\ncpu-time = \"infinity\"";
@@ -90,9 +90,7 @@ impl Streams {
 each_kind! { HTTP: uploads_that_wait_for_their_guests_leave_room_for_those_of_others }
 /// The window of a connection (RFC 9113, 5.2.1) is shared by its streams.
 fn uploads_that_wait_for_their_guests_leave_room_for_those_of_others(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", WITHOUT_END);
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, WITHOUT_END);
     for count in [1, 10, 99] {
         eprintln!("{count} uploads wait");
         let mut client = address.http2();
@@ -124,9 +122,7 @@ fn uploads_that_wait_for_their_guests_leave_room_for_those_of_others(kind: Kind)
 
 each_kind! { HTTP: an_answer_that_its_client_does_not_take_is_reset_alone }
 fn an_answer_that_its_client_does_not_take_is_reset_alone(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "timeout = \"2s\"");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, "timeout = \"2s\"");
     let mut streams = Streams::new(address.frames(&[(INITIAL_WINDOW_SIZE, 100)]));
     // Their guests still have something to say. (What only the host holds stays as long as the connection.)
     streams.unread = vec![1, 3];
@@ -158,9 +154,7 @@ fn an_answer_that_its_client_does_not_take_is_reset_alone(kind: Kind) {
 
 each_kind! { HTTP: an_upload_in_small_pieces_does_not_end_its_connection }
 fn an_upload_in_small_pieces_does_not_end_its_connection(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "");
     let mut streams = Streams::new(address.frames(&[]));
     let pieces: Vec<Vec<u8>> = (0..3000).map(|n| vec![n as u8; 1 + n % 10]).collect();
     streams.connection.send(post(1, "/echo-after?1500"));

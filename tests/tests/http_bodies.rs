@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::thread;
 
-use harness::{End, Http, Kind, World, each_kind, eventually};
+use harness::{End, Http, Kind, World, each_kind, eventually, web_host};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 const MIB: usize = 1024 * 1024;
@@ -95,9 +95,7 @@ fn large_answers_arrive_whole(kind: Kind) {
 
 each_kind! { HTTP: an_answer_of_another_length_than_it_promises_never_reaches_into_the_next }
 fn an_answer_of_another_length_than_it_promises_never_reaches_into_the_next(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, "");
     // More than it writes, and less.
     for bytes in [100, 5] {
         let mut http = address.http();
@@ -152,9 +150,7 @@ fn a_body_is_handed_on_as_it_comes(kind: Kind) {
 
 each_kind! { HTTP: a_client_that_waits_for_100_is_told_to_continue_when_its_body_is_wanted }
 fn a_client_that_waits_for_100_is_told_to_continue_when_its_body_is_wanted(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "max-body = 1000");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "max-body = 1000");
     let ask = |target: &str, length: usize| {
         let mut http = address.http();
         http.send(format!(
@@ -299,9 +295,7 @@ fn a_client_that_vanishes_ends_its_guest(kind: Kind) {
 
 each_kind! { HTTP: half_a_body_is_not_taken_for_a_whole_one }
 fn half_a_body_is_not_taken_for_a_whole_one(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, "");
     // Nobody is told that it was whole: not the guest, and so not the client.
     for length in [Some(100), None] {
         for target in ["/echo", "/splice", "/echo-late"] {

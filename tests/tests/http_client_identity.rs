@@ -1,6 +1,6 @@
 //! What guests see of a request and who sent it, and what the log shows of both.
 
-use harness::{Address, Client, Kind, World, each_kind};
+use harness::{Address, Client, Kind, World, each_kind, web_host};
 
 /// What `/head` tells of a plain request from a TCP client, up to the headers.
 fn told(method: &str, path: &str, authority: &str) -> String {
@@ -35,9 +35,7 @@ fn guests_of_both_worlds_see_a_request_alike_to_the_byte(kind: Kind) {
 
 each_kind! { HTTP: every_method_but_connect_reaches_the_guest }
 fn every_method_but_connect_reaches_the_guest(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "");
     let mut http = address.http();
     for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"] {
         http.ask(method, "/head");
@@ -50,9 +48,7 @@ fn every_method_but_connect_reaches_the_guest(kind: Kind) {
 
 each_kind! { HTTP: a_target_may_be_a_whole_url_or_an_asterisk }
 fn a_target_may_be_a_whole_url_or_an_asterisk(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "");
     let mut http = address.http();
     http.send("GET http://other:81/head HTTP/1.1\r\nHost: test\r\n\r\n");
     let expected = told("GET", "/head", "other:81") + &forwarded("other:81");
@@ -65,9 +61,7 @@ fn a_target_may_be_a_whole_url_or_an_asterisk(kind: Kind) {
 
 each_kind! { HTTP: headers_of_the_connection_are_not_a_guests_to_set }
 fn headers_of_the_connection_are_not_a_guests_to_set(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "");
     let mut http = address.http();
     let response = http.get("/forbidden");
     let refused = ["connection", "host", "keep-alive", "transfer-encoding", "upgrade"];
@@ -80,9 +74,7 @@ fn headers_of_the_connection_are_not_a_guests_to_set(kind: Kind) {
 
 each_kind! { HTTP: a_guest_may_answer_with_many_headers }
 fn a_guest_may_answer_with_many_headers(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "");
     let response = address.get("/headers?200");
     response.expect(200, "200 headers\n");
     for n in 0..200 {
@@ -129,9 +121,7 @@ fn a_guest_that_answers_one_client_only_learns_who_that_is() {
         let expected = variables(&http, address.port());
         http.get("/env").expect(200, &expected);
     }
-    let world = World::new(Kind::P3);
-    let address = world.web_port("web", "reuse = 2\nenv = { GREETING = \"hi\" }");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(Kind::P3, "reuse = 2\nenv = { GREETING = \"hi\" }");
     address.get("/env").expect(200, "GREETING=hi\nWASM_SOCK_NAME=web\n");
 }
 
@@ -175,9 +165,7 @@ fn every_request_leaves_one_line_with_its_outcome(kind: Kind) {
 
 each_kind! { HTTP: control_characters_of_a_request_reach_no_terminal }
 fn control_characters_of_a_request_reach_no_terminal(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, "");
     let mut http = address.http();
     http.send(b"GET /\xc2\x9b2J%0a HTTP/1.1\r\nHost: test\r\n\r\n");
     http.response();
@@ -204,9 +192,7 @@ fn what_a_guest_tells_stderr_is_logged_with_its_handler() {
 
 each_kind! { HTTP: requests_of_guests_are_refused }
 fn requests_of_guests_are_refused(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "allow-outbound = [\"127.0.0.1:80\"]");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "allow-outbound = [\"127.0.0.1:80\"]");
     address
         .get("/outbound?http://127.0.0.1:80/")
         .expect(200, "error: ErrorCode::HttpRequestDenied\n");

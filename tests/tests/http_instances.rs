@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use harness::{Address, End, Host, Http, Kind, World, each_kind, eventually};
+use harness::{Address, End, Host, Http, Kind, World, each_kind, eventually, web_host};
 
 const NO_LIMITS: &str = "cpu-time = \"infinity\"\ntimeout = \"infinity\"";
 
@@ -183,9 +183,7 @@ fn a_guest_that_computes_too_long_ends_while_its_neighbours_answer(kind: Kind) {
 
 #[test]
 fn an_instance_is_let_go_when_nobody_asks() {
-    let world = World::new(Kind::P3);
-    let address = world.web_port("web", "reuse = 1000");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(Kind::P3, "reuse = 1000");
     let mut http = address.http();
     eventually("an instance is used again", || count(&mut http) > 1);
     eventually("a fresh instance answers", || {
@@ -196,9 +194,7 @@ fn an_instance_is_let_go_when_nobody_asks() {
 
 #[test]
 fn a_request_that_takes_too_long_ends_its_instance_but_not_the_other_requests_in_it() {
-    let world = World::new(Kind::P3);
-    let address = world.web_port("web", "timeout = \"1s\"");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(Kind::P3, "timeout = \"1s\"");
     for _ in 0..3 {
         let mut slow = address.http();
         slow.ask("GET", "/sleep?600000");

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Address, Answer, End, Http, Kind, World, each_kind, eventually};
+use harness::{Address, Answer, End, Http, Kind, World, each_kind, eventually, web_host};
 use rustix::process::Signal;
 
 /// A connection whose first request was answered.
@@ -108,9 +108,7 @@ fn a_host_that_is_told_to_stop_finishes_its_requests_and_closes_the_rest(kind: K
 
 each_kind! { HTTP: requests_that_wait_behind_another_when_the_host_is_told_to_stop_are_not_half_answered }
 fn requests_that_wait_behind_another_when_the_host_is_told_to_stop_are_not_half_answered(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let mut host = world.start(&[]);
+    let (_world, address, mut host) = web_host(kind, "");
     let mut http = address.http();
     http.ask("GET", "/sleep?2000");
     http.ask("GET", "/hello");
@@ -326,9 +324,7 @@ fn a_guest_may_go_on_after_its_answer(kind: Kind) {
 
 each_kind! { HTTP: a_guest_that_goes_on_is_not_in_the_way_of_the_next_request }
 fn a_guest_that_goes_on_is_not_in_the_way_of_the_next_request(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, "");
     let mut http = address.http();
     http.get("/linger?1000").expect(200, "answered\n");
     for _ in 0..10 {
@@ -341,9 +337,7 @@ fn a_guest_that_goes_on_is_not_in_the_way_of_the_next_request(kind: Kind) {
 
 each_kind! { HTTP: a_guest_that_goes_on_for_too_long_is_ended }
 fn a_guest_that_goes_on_for_too_long_is_ended(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "timeout = \"500ms\"");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, "timeout = \"500ms\"");
     address.get("/linger?5000").expect(200, "answered\n");
     host.expect_in_flight(0);
     address.get("/sleep?100").expect(200, "slept 100 ms\n");

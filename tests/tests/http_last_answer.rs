@@ -1,7 +1,7 @@
 //! Which answer says that it is the last of its connection (`Connection: close`): one over a request whose end was
 //! not read.
 
-use harness::{Kind, World, each_kind};
+use harness::{Kind, World, each_kind, web_host};
 
 each_kind! { HTTP: an_answer_over_half_a_request_says_that_it_is_the_last }
 /// RFC 9112, 9.6: a client must not send another request on a connection that is about to close.
@@ -84,9 +84,7 @@ fn what_looks_like_a_second_length_is_none(kind: Kind) {
     let with_length = "POST /echo-late HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nmore";
     let in_chunks = "POST /echo-late HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let line = "\r\nContent-Length: 4\r\n";
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "");
     let mut http = address.http();
     for (sent, answers) in [
         (format!("{with_length}{in_chunks}0\r\n\r\n"), 2),

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use harness::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, field, frame, get, head};
-use harness::{Address, End, Http, Kind, World, each_kind, eventually};
+use harness::{Address, End, Http, Kind, World, each_kind, eventually, web_host};
 
 const MIB: usize = 1024 * 1024;
 
@@ -92,9 +92,7 @@ fn a_guest_that_takes_too_long_is_answered_for_with_504(kind: Kind) {
 
 each_kind! { HTTP: a_body_that_takes_too_long_is_answered_with_408_or_a_reset }
 fn a_body_that_takes_too_long_is_answered_with_408_or_a_reset(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "timeout = \"300ms\"");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, "timeout = \"300ms\"");
     let response = begun(&address, "/echo-late").response();
     response.expect(408, "408 Request Timeout\n");
     response.expect_last();
@@ -173,9 +171,7 @@ fn a_head_that_takes_too_long_is_answered_with_408(kind: Kind) {
 
 each_kind! { HTTP: a_request_may_take_longer_than_its_head }
 fn a_request_may_take_longer_than_its_head(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "head-timeout = \"200ms\"");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "head-timeout = \"200ms\"");
     let mut http = begun(&address, "/echo-late");
     thread::sleep(Duration::from_millis(600));
     http.send(vec![b'x'; 96]);
@@ -374,9 +370,7 @@ fn large_get(stream: u32, target: &str, lines: &[(String, String)]) -> Vec<u8> {
 each_kind! { HTTP: a_head_may_have_as_many_lines_as_its_size_allows }
 /// `max-head` bounds the lines; over HTTP/2 each counts 32 bytes more (RFC 9113, 6.5.2).
 fn a_head_may_have_as_many_lines_as_its_size_allows(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, "");
     for (count, status) in [(95, 200), (101, 200), (200, 200), (500, 200), (4000, 431)] {
         let lines = lines(count);
         let told = lines.iter().map(|(name, _)| format!("{name}: \n"));

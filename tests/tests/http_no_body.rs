@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use harness::frames::{END_HEADERS, END_STREAM, HEADERS, frame, head, stream};
-use harness::{Address, Host, Http, Kind, Response, World, each_kind, eventually};
+use harness::{Address, Host, Http, Kind, Response, World, each_kind, eventually, web_host};
 
 /// Nothing but the end of its answer ends a guest.
 const WITHOUT_END: &str = "timeout = \"infinity\"\ncpu-time = \"infinity\"";
@@ -79,9 +79,7 @@ each_kind! { HTTP: a_guest_may_write_all_of_an_answer_to_head }
 /// Nothing of it is an error: neither for the host nor for the guest, which would tell stderr.
 fn a_guest_may_write_all_of_an_answer_to_head(kind: Kind) {
     let targets = ["/hello", "/big?1000000", "/sized?1000000", "/status?404"];
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, "");
     let mut http = address.http();
     for target in targets {
         let status = http.head(target).status;
@@ -96,9 +94,7 @@ fn a_guest_may_write_all_of_an_answer_to_head(kind: Kind) {
 
 each_kind! { HTTP: head_is_told_the_length_that_get_would_have }
 fn head_is_told_the_length_that_get_would_have(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "");
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, "");
     let mut http = address.http();
     // The guest writes the five bytes, as for GET; or none, and traps when the host says that they
     // are missing.

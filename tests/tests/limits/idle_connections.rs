@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use harness::{Client, End, Kind, World, each_kind};
+use harness::{Client, End, Kind, World, each_kind, web_host};
 
 const LIMIT: &str = "timeout = \"infinity\"\nidle-connection-timeout = \"400ms\"";
 const SILENCE: Duration = Duration::from_millis(400);
@@ -57,9 +57,7 @@ fn request(client: &mut Client, line: &str, rest: &str) {
 
 each_kind! { HTTP: an_http_body_that_comes_no_further_is_reset }
 fn an_http_body_that_comes_no_further_is_reset(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", LIMIT);
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, LIMIT);
     let mut client = address.connect();
     request(&mut client, "POST /echo-late", "Content-Length: 9\r\n\r\nhalf");
     assert_eq!(client.answer().end, End::Reset);
@@ -69,9 +67,7 @@ fn an_http_body_that_comes_no_further_is_reset(kind: Kind) {
 
 each_kind! { HTTP: an_http_answer_that_nobody_takes_is_reset }
 fn an_http_answer_that_nobody_takes_is_reset(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", LIMIT);
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, LIMIT);
     let mut client = address.connect();
     request(&mut client, "GET /big?100000000", "\r\n");
     let line = host.log.expect("GET /big");
@@ -81,9 +77,7 @@ fn an_http_answer_that_nobody_takes_is_reset(kind: Kind) {
 
 each_kind! { HTTP: an_http_guest_may_think_for_longer_and_a_slow_body_may_come }
 fn an_http_guest_may_think_for_longer_and_a_slow_body_may_come(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", LIMIT);
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, LIMIT);
     assert_eq!(address.get("/sleep?1000").status, 200);
     let mut client = address.connect();
     request(

@@ -1,6 +1,6 @@
 //! `max-output`: what a guest may send.
 
-use harness::{End, Kind, World, each_kind};
+use harness::{End, Kind, World, each_kind, web_host};
 
 const LIMIT: &str = "max-output = \"100000\"";
 
@@ -54,9 +54,7 @@ fn packets_are_counted_together() {
 
 each_kind! { HTTP: the_body_of_each_http_answer_has_the_limit }
 fn the_body_of_each_http_answer_has_the_limit(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", LIMIT);
-    let host = world.start(&[]);
+    let (_world, address, host) = web_host(kind, LIMIT);
     let mut http = address.http();
     for _ in 0..3 {
         assert_eq!(http.get("/big?100000").body.len(), 100_000);

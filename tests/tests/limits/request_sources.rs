@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use harness::frames::{PREFACE, post, settings, stream};
-use harness::{Client, Kind, Response, World, each_kind, eventually};
+use harness::{Client, Kind, Response, World, each_kind, eventually, web_host};
 
 /// Not 127.0.0.1, which is the machine itself.
 const FIRST: &str = "127.0.0.2";
@@ -67,9 +67,7 @@ fn a_client_that_closes_in_the_middle_of_its_answer_leaves_its_place_to_others(k
 each_kind! { HTTP: a_source_with_one_place_asks_one_thing_after_the_other }
 /// What a guest does after its answer, and after HEAD, is no request of its client's any more.
 fn a_source_with_one_place_asks_one_thing_after_the_other(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", "max-connections-per-source = 1");
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, "max-connections-per-source = 1");
     let mut http = address.http_from(FIRST);
     for _ in 0..20 {
         http.head("/endless?200").expect_status(200);

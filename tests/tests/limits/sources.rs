@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use harness::{Address, Client, End, Kind, World, each_kind};
+use harness::{Address, Client, End, Kind, World, each_kind, web_host};
 
 /// Not 127.0.0.1, which is the machine itself.
 const FIRST: &str = "127.0.0.2";
@@ -80,9 +80,7 @@ fn a_client_that_floods_a_handler_leaves_places_for_others() {
 
 each_kind! { HTTP: idle_connections_of_http_count }
 fn idle_connections_of_http_count(kind: Kind) {
-    let world = World::new(kind);
-    let address = world.web_port("web", LIMIT);
-    let _host = world.start(&[]);
+    let (_world, address, _host) = web_host(kind, LIMIT);
     let mut open: Vec<_> = (0..2).map(|_| address.http_from(FIRST)).collect();
     for http in &mut open {
         http.get("/hello").expect(200, "hello\n");
