@@ -65,7 +65,7 @@ fn an_ordinary_user_sees_the_demonstration_and_nothing_of_it_is_left() {
     let copy = Path::new("/home/ada/wasm-sock");
     fs::create_dir_all(copy).unwrap();
     let mut copying = Command::new("cp");
-    copying.args(["-r", "build", "tests", "units"]).arg(copy);
+    copying.args(["-r", "build", "tools", "units"]).arg(copy);
     output(copying.current_dir(checkout()));
     let as_ada = |arguments: &[&str]| {
         let mut command = Command::new("setpriv");
