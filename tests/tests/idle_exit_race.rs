@@ -1,5 +1,4 @@
-//! Not one connection is lost when the host leaves: whoever knocks at the wrong moment is
-//! answered by the next host.
+//! No connection is lost when the host exits: a client that connects in that moment is answered by the next host.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;

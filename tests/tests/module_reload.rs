@@ -1,4 +1,4 @@
-//! A module that is replaced, or removed, while clients knock.
+//! A module that is replaced, or removed, while clients connect.
 
 use std::fs;
 use std::io::Write;

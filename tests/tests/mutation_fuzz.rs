@@ -1,4 +1,4 @@
-//! What nobody would send on purpose, to the real host: requests, datagrams and modules that were good
+//! Mutation fuzzing of the real host: requests, datagrams and modules that were good
 //! before they were damaged. `FUZZ_TIME=60` lets each go on for a minute; `FUZZ_SEED` repeats a run.
 
 use std::fs;

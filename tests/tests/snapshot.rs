@@ -1,4 +1,4 @@
-//! A large configuration is read once, and what was found out is kept; nobody can tell but by the time.
+//! A large configuration is read once, and what was found out is kept; only the time it takes shows that.
 
 use harness::{Address, Kind, World, eventually};
 use std::fs;

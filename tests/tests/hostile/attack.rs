@@ -1,4 +1,4 @@
-//! Clients of a hostile guest, who come again whenever it ends, and the canary beside it.
+//! Clients of a hostile guest, which connect again whenever it ends, and a well-behaved guest beside it, the canary.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

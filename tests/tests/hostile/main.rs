@@ -1,4 +1,4 @@
-//! A zoo of hostile guests. Each runs beside a canary in the same host, whose answers stay right and
+//! Hostile guests. Each runs beside a well-behaved guest in the same host, the canary, whose answers stay right and
 //! come in time: 99 of a hundred within three times what it takes without the attack, measured just before, and
 //! one tick of the scheduler. Machines are noisy: it may take three attempts.
 

@@ -1,4 +1,4 @@
-//! A guest without `allow-outbound` reaches nobody, and nobody reaches it.
+//! A guest without `allow-outbound` can neither connect nor be connected to.
 
 use std::net::TcpListener;
 

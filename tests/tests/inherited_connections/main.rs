@@ -1,4 +1,4 @@
-//! Connections that somebody else accepted, each with a host of its own: systemd with `Accept=yes`,
+//! Connections that another process accepted, each with a host of its own: systemd with `Accept=yes`,
 //! inetd and its like with the connection as standard input.
 
 mod programs;

@@ -1,4 +1,4 @@
-//! `max-log`: a guest that floods its log fills neither the journal nor anybody's time.
+//! `max-log`: a guest that floods its log fills neither the journal nor its neighbours' time.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Where a guest comes from: `.wasm`, `.cwasm`, the cache; each only when somebody knocks.
+//! Where a guest comes from: `.wasm`, `.cwasm`, the cache; each is read when the first client connects.
 
 mod cache;
 

@@ -1,4 +1,4 @@
-//! Somebody knocks, the host comes; nobody does, it goes.
+//! A connection starts the host; without connections the host exits.
 
 use std::collections::BTreeSet;
 use std::fs;
