@@ -217,9 +217,11 @@ unit:
 	$(CARGO) test $(LOCKED) -p wasm-sock
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 
-# FUZZ_TIME is for `mutation_fuzz`, which throws damaged input at the host itself.
+# FUZZ_TIME is for `mutation_fuzz`, which throws damaged input at the host itself. More threads than processors,
+# because most tests wait: what that is worth is in tests/README.md.
+RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 end-to-end:
-	FUZZ_TIME=$(FUZZ_TIME) $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
+	FUZZ_TIME=$(FUZZ_TIME) RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
 
 # All of it, one after the other: what compiling takes is measured. The quick ones are among the end-to-end tests.
 corpus: ## run programs that others released, over sockets and in Wasmtime, and compare (200 MB, minutes)
