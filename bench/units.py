@@ -1,4 +1,4 @@
-"""What systemd adds, under a real one: run it in tests/systemd-box (`make bench-units`).
+"""What systemd adds, under a real one: run it in tools/systemd-box (`make bench-units`).
 
 From connect to the first byte: each service is started cold, in alternation with the others: a static C program in
 a unit with nothing in it, and in the shipped unit; the host in both, and with units/hardened.conf. Median and

@@ -4,6 +4,8 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+use std::time::SystemTime;
 
 /// The worlds that guests are built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,17 +51,82 @@ fn built(path: &str) -> PathBuf {
 }
 
 /// The program under test.
+///
+/// # Panics
+/// If it is not built, or is older than its source.
 pub fn wasm_sock() -> PathBuf {
+    static IS_STALE: OnceLock<Option<String>> = OnceLock::new();
     // It is of no use without the compiler beside it.
     compiler();
-    built("wasm-sock")
+    current("wasm-sock", &IS_STALE, &["host", "engine", "crates"], "host")
 }
 
+/// # Panics
+/// As [`wasm_sock`].
 pub fn compiler() -> PathBuf {
-    built("wasm-sock-compile")
+    static IS_STALE: OnceLock<Option<String>> = OnceLock::new();
+    current(
+        "wasm-sock-compile",
+        &IS_STALE,
+        &["compile", "engine", "crates"],
+        "compile",
+    )
 }
 
-/// A program of the packages that `tests/setup` unpacks.
+/// A program that is no older than the source below `folders`; `goal` is what make calls it.
+fn current(program: &str, is_stale: &OnceLock<Option<String>>, folders: &[&str], goal: &str) -> PathBuf {
+    let path = built(program);
+    let newer = is_stale.get_or_init(|| match env::var_os("WASM_SOCK_ALLOW_STALE") {
+        Some(_) => None,
+        None => newer_source(&build_time(program), folders),
+    });
+    if let Some(source) = newer {
+        panic!(
+            "build/{program} is older than {source}: run `make {goal}`, or `make t T=CRATE N=PART_OF_A_NAME` \
+             (tests/README.md)"
+        );
+    }
+    path
+}
+
+/// When the build began that brought this program up to date: `make` writes it down, since it leaves a program
+/// alone whose content is the same. Else, when the program was written.
+fn build_time(program: &str) -> SystemTime {
+    let record = build_folder().join(format!("{program}.built"));
+    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
+    modified(&record)
+        .or_else(|_| modified(&built(program)))
+        .expect("when a program was built")
+}
+
+/// A file below these folders of the repository, or Cargo.lock, that is younger than `build`.
+fn newer_source(build: &SystemTime, folders: &[&str]) -> Option<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut rest: Vec<PathBuf> = folders
+        .iter()
+        .chain(&["Cargo.lock"])
+        .map(|path| root.join(path))
+        .collect();
+    while let Some(path) = rest.pop() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // What is not there, and what is no part of a program.
+        let Ok(metadata) = fs::metadata(&path) else { continue };
+        if metadata.is_dir() {
+            if name != "tests" && name != "target" {
+                let entries = fs::read_dir(&path).expect("list a folder of the source");
+                rest.extend(entries.map(|entry| entry.expect("list a folder of the source").path()));
+            }
+            continue;
+        }
+        let is_source = name.ends_with(".rs") || name == "Cargo.toml" || name == "Cargo.lock";
+        if is_source && metadata.modified().is_ok_and(|time| time > *build) {
+            return Some(path.strip_prefix(&root).unwrap_or(&path).display().to_string());
+        }
+    }
+    None
+}
+
+/// A program of the packages that `tools/setup` unpacks.
 pub fn unpacked(program: &str) -> PathBuf {
     built(&format!("servers/{program}"))
 }

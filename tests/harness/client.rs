@@ -256,6 +256,14 @@ impl Client {
         })
     }
 
+    /// The socket itself: of TCP, or (`Err`) of Unix.
+    pub(crate) fn into_socket(self) -> Result<TcpStream, UnixStream> {
+        match self.0 {
+            Stream::Tcp(stream) => Ok(stream),
+            Stream::Unix(stream) => Err(stream),
+        }
+    }
+
     /// The port that this client comes from.
     pub fn local_port(&self) -> u16 {
         match &self.0 {

@@ -104,6 +104,11 @@ pub fn head(method: &str, target: &str, more: &[(&str, &str)]) -> Vec<u8> {
     all.flat_map(|(name, value)| field(name, value)).collect()
 }
 
+/// The number of a client's `n`th stream.
+pub fn stream(n: u32) -> u32 {
+    2 * n + 1
+}
+
 /// A whole request without a body.
 pub fn get(stream: u32, target: &str) -> Vec<u8> {
     let flags = END_HEADERS | END_STREAM;
@@ -179,7 +184,7 @@ impl Frames {
                 .unwrap_or_else(|end| panic!("no answer on stream {stream} before the connection ended: {end:?}"));
             let is_ours = frame.stream == stream;
             match frame.kind {
-                SETTINGS if frame.flags & ACK == 0 => self.say(&crate::frames::settings_ack()),
+                SETTINGS if frame.flags & ACK == 0 => self.say(&settings_ack()),
                 HEADERS if is_ours && status == 0 => status = status_of(&frame.payload),
                 DATA => {
                     let count = frame.payload.len() as u32;
@@ -200,6 +205,26 @@ impl Frames {
                 return Ok((status, body));
             }
         }
+    }
+
+    /// The host ends the connection: it says that it takes no more requests (GOAWAY) for no error, and then closes
+    /// it in good order.
+    #[track_caller]
+    pub fn expect_goodbye(&mut self) {
+        let mut reason = None;
+        let end = loop {
+            match self.next_frame() {
+                Ok(frame) if frame.kind == SETTINGS && frame.flags & ACK == 0 => self.say(&settings_ack()),
+                // It waits for the answer before it closes.
+                Ok(frame) if frame.kind == PING && frame.flags & ACK == 0 => {
+                    self.say(&crate::frames::frame(PING, ACK, 0, frame.payload));
+                }
+                Ok(frame) if frame.kind == GOAWAY && reason.is_none() => reason = Some(frame.payload[4..8].to_vec()),
+                Ok(_) => {}
+                Err(end) => break end,
+            }
+        };
+        assert_eq!((reason, end), (Some(vec![0; 4]), End::Closed));
     }
 
     /// Sends what the host may have no more interest in.

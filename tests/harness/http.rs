@@ -1,12 +1,12 @@
 //! HTTP/1.1 as a client sees it, to the byte; and handlers that answer it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 
-use crate::{Address, Answer, Client, End, Kind, World, artifacts};
+use crate::{Address, Answer, Client, End, Host, Kind, World, artifacts};
 
 /// The worlds that answer HTTP.
 pub const HTTP: [Kind; 2] = [Kind::P2, Kind::P3];
@@ -36,6 +36,15 @@ impl World {
         fs::copy(artifacts::cwasm(kind, guest), &path).expect("install a module");
         path
     }
+}
+
+/// A host with one handler, whose guest of `kind` is the `http-actor`, and its TCP port. The world is there for as
+/// long as its host is.
+pub fn web_host(kind: Kind, settings: &str) -> (World, Address, Host) {
+    let world = World::new(kind);
+    let address = world.web_port("web", settings);
+    let host = world.start(&[]);
+    (world, address, host)
 }
 
 impl Address {
@@ -353,66 +362,4 @@ pub fn curl(arguments: &[&str]) -> Vec<u8> {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "curl {arguments:?}: {said}");
     output.stdout
-}
-
-/// A client of HTTP/2, with a script (in Python) of what it does.
-pub struct Script {
-    child: Child,
-    said: BufReader<ChildStdout>,
-}
-
-impl Script {
-    /// Starts `script`; `http2.py` beside this file tells what it can do.
-    pub fn start(address: &Address, script: &str) -> Self {
-        let address = match address {
-            Address::Unix(path) => path.display().to_string(),
-            other => other.port().to_string(),
-        };
-        // Debian's own, which has `python3-h2`.
-        let mut child = Command::new("/usr/bin/python3")
-            .arg("-c")
-            .arg(format!("{}\n{script}", include_str!("http2.py")))
-            .env("ADDRESS", address)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("run python3");
-        let said = BufReader::new(child.stdout.take().expect("stdout is piped"));
-        Self { child, said }
-    }
-
-    /// Waits until the script tells this.
-    #[track_caller]
-    pub fn expect(&mut self, told: &str) {
-        let mut line = String::new();
-        self.said.read_line(&mut line).expect("read from a script");
-        assert_eq!(line.trim_end(), told);
-    }
-
-    /// Lets a script that has told something go on.
-    #[track_caller]
-    pub fn go_on(&mut self) {
-        let mut stdin = self.child.stdin.as_ref().expect("stdin is piped");
-        stdin.write_all(b"\n").expect("write to a script");
-    }
-
-    /// It must come to its end, and find everything as it should be.
-    #[track_caller]
-    pub fn finish(mut self) {
-        let status = self.child.wait().expect("wait for a script");
-        assert!(status.success(), "the script found something wrong");
-    }
-
-    /// Runs a script that needs nobody.
-    #[track_caller]
-    pub fn run(address: &Address, script: &str) {
-        Self::start(address, script).finish();
-    }
-}
-
-impl Drop for Script {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

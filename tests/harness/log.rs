@@ -1,4 +1,4 @@
-//! Lines that somebody else's thread collects, and that a test waits for.
+//! Lines that another thread collects, and that a test waits for.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The real systemd of `tests/systemd-box`: wasm-sock installed as a user would, services and
+//! The real systemd of `tools/systemd-box`: wasm-sock installed as a user would, services and
 //! sockets of a test's own, and what the journal says.
 
 use std::ffi::OsStr;
