@@ -1,6 +1,7 @@
 //! One listening socket: the accept loop, its back-pressure and its back-off.
 
-use super::admission::{AcceptWarnings, BACK_OFF, TooMany, admit};
+use super::admission::admit::{AcceptWarnings, BACK_OFF, admit};
+use super::admission::sources::TooMany;
 use super::connection;
 use super::handler::Handler;
 use super::shared::Shared;

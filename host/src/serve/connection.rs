@@ -1,6 +1,6 @@
 //! One connection: what its handler's guest is decides how it is served.
 
-use super::admission::Admitted;
+use super::admission::admit::Admitted;
 use super::handler::Handler;
 use super::http;
 use super::shared::Shared;

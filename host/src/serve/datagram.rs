@@ -3,7 +3,8 @@
 
 mod socket;
 
-use super::admission::{AcceptWarnings, Admitted, BACK_OFF, TooMany, admit, try_admit};
+use super::admission::admit::{AcceptWarnings, Admitted, BACK_OFF, admit, try_admit};
+use super::admission::sources::TooMany;
 use super::handler::Handler;
 use super::shared::Shared;
 use crate::journal::{self, Level, Took};

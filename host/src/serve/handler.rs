@@ -1,6 +1,7 @@
 //! A handler: a name with its settings, its program, and how much of what it may have is in use.
 
-use super::admission::{ConnectionSlots, Sources};
+use super::admission::slots::ConnectionSlots;
+use super::admission::sources::Sources;
 use crate::config::HandlerConfig;
 use crate::journal::Seldom;
 use crate::limits::{History, LogLimit};

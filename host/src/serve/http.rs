@@ -10,8 +10,9 @@
 //! | [`state`] | what the task, hyper's reads and the requests share of these |
 //! | [`io`], [`read_budget`] | the socket as hyper reads it |
 //! | [`protocol`], [`client`] | hyper's settings; what the socket tells of the client |
+//! | [`session`] | what its requests share |
 //! | [`request`], [`head`] | one request, and what its guest is told of it |
-//! | [`upload`], [`download`], [`prefetch`] | the bodies of request and answer |
+//! | [`request_body`], [`upload`], [`download`], [`prefetch`] | the bodies of request and answer |
 //! | [`exchange`], [`respond`] | what is counted and logged of a request; the host's own answers |
 
 mod client;
@@ -27,12 +28,15 @@ mod prefetch;
 mod protocol;
 mod read_budget;
 mod request;
+mod request_body;
 mod respond;
+mod session;
 mod state;
 mod upload;
 
 use self::closing::Close;
 use self::phase::Phase;
+use self::session::Session;
 use self::state::ConnectionState;
 use super::handler::Handler;
 use super::shared::Shared;
@@ -44,19 +48,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 pub use self::client::speaks_http;
-
-/// What the requests of a connection share.
-struct Session {
-    host: Arc<Shared>,
-    handler: Arc<Handler>,
-    connection: Arc<Connection>,
-    peer: Peer,
-    state: Arc<ConnectionState>,
-    /// An answer was broken off, which over HTTP/1 only a reset can tell.
-    must_reset: AtomicBool,
-    /// No byte of a body moved for too long (`idle-connection-timeout`).
-    has_stalled: AtomicBool,
-}
 
 /// Serves one connection, from its acceptance to its end. It counts as in flight until its first request has come, and
 /// then with each request. `guard` resets it unless it is closed with a complete answer.
@@ -92,30 +83,5 @@ pub async fn serve(
     let is_idle = session.state.phase().0 == Phase::Idle && !session.state.is_http2();
     if !is_idle || connection.has_unread() {
         linger(connection).await;
-    }
-}
-
-impl Session {
-    /// Wakes its task each time that one more client waits for a slot. Never returns.
-    async fn clients_wait(&self) {
-        let (handler, host) = (&self.handler.slots, &self.host.slots);
-        loop {
-            tokio::select! {
-                () = handler.waited_for() => {}
-                () = host.waited_for() => {}
-            }
-        }
-    }
-
-    /// Does a client wait for the slot of an idle connection?
-    fn is_client_waiting(&self) -> bool {
-        self.handler.slots.has_waiting_clients() || self.host.slots.has_waiting_clients()
-    }
-
-    /// The answer is broken off: over HTTP/1 only a reset tells (HTTP/2 resets the request alone).
-    fn break_off(&self) {
-        if !self.state.is_http2() {
-            self.must_reset.store(true, Relaxed);
-        }
     }
 }

@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use accept::Listener;
-use admission::ConnectionSlots;
+use admission::slots::ConnectionSlots;
 use datagram::Mailbox;
 use handlers::Handlers;
 use shared::Shared;

@@ -1,6 +1,6 @@
 //! What all connections of the process share.
 
-use super::admission::ConnectionSlots;
+use super::admission::slots::ConnectionSlots;
 use super::threads::Threads;
 use crate::lifecycle::Activity;
 use crate::module::Compiled;

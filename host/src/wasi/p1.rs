@@ -5,6 +5,7 @@
 //! the socket and the guest's memory with no copy in between; what a guest is told at its start, which is
 //! not put together for those that do not ask; exit codes; and limits of what can be opened and waited for.
 
+mod memory;
 mod socket;
 
 use super::environment::Who;
@@ -13,11 +14,11 @@ use super::handles::{self, held};
 use super::io::MOST_WAITED_FOR;
 use super::state::State;
 use crate::limits::MOST_DESCRIPTORS;
+use memory::{SUCCESS, aligned, errno, memory, put, range};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::io;
-use std::ops::Range;
 use tokio::task::coop::consume_budget;
-use wasmtime::{AsContextMut, Caller, Extern, Linker, Memory, Result};
+use wasmtime::{AsContextMut, Caller, Linker, Result};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p0::wasi_unstable as p0;
 use wasmtime_wasi::p1::types::{Errno, Riflags};
@@ -28,9 +29,6 @@ use wiggle::GuestMemory;
 /// of which four functions are different (`p0`).
 pub const MODULES: [&str; 2] = [MODULE, "wasi_unstable"];
 const MODULE: &str = "wasi_snapshot_preview1";
-
-/// What `fd_read` returns when all went well (`__WASI_ERRNO_SUCCESS`).
-const SUCCESS: i32 = 0;
 
 /// Evaluates a call of one of `wasmtime-wasi`'s functions with the context and memory it takes.
 macro_rules! call {
@@ -206,14 +204,6 @@ pub fn needs_of(function: &str) -> &'static str {
     }
 }
 
-/// The memory that addresses in arguments mean.
-fn memory(caller: &mut Caller<'_, State>) -> Result<Memory> {
-    match caller.get_export("memory") {
-        Some(Extern::Memory(memory)) => Ok(memory),
-        _ => wasmtime::bail!("the module exports no memory"),
-    }
-}
-
 fn is_stdio(fd: i32) -> bool {
     fd == 0 || fd == 1
 }
@@ -311,79 +301,6 @@ async fn poll_oneoff(
 
 type Open = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
 
-/// The most buffers that one call may name: `IOV_MAX` of Linux.
-const MOST_VECTORS: usize = 1024;
-
-/// The buffers that a list of `count` (address, length) pairs at `iovs` names; `None` when they are more than a
-/// call may move, which is what `fuel` is for.
-///
-/// # Errors
-/// A trap, when one of them, or the list, does not lie in the guest's memory.
-fn vectors(memory: &[u8], iovs: i32, count: i32, fuel: usize) -> Result<Option<Vec<Range<usize>>>> {
-    let (start, count) = (aligned(iovs)?, count as u32);
-    if count as usize > fuel / 8 {
-        return Ok(None);
-    }
-    let list = &memory[range(memory, start, count * 8)?];
-    let mut buffers = Vec::with_capacity((count as usize).min(MOST_VECTORS));
-    for pair in list.chunks_exact(8).take(MOST_VECTORS) {
-        let word = |at: usize| u32::from_le_bytes([pair[at], pair[at + 1], pair[at + 2], pair[at + 3]]);
-        let (address, length) = (word(0), word(4));
-        if length as usize > fuel {
-            return Ok(None);
-        }
-        buffers.push(range(memory, address, length)?);
-    }
-    Ok(Some(buffers))
-}
-
-/// The bytes at an address. Nothing is everywhere.
-fn range(memory: &[u8], address: u32, length: u32) -> Result<Range<usize>> {
-    let (start, length) = (address as usize, length as usize);
-    if length == 0 {
-        return Ok(0..0);
-    }
-    let range = start..start + length;
-    if range.end > memory.len() {
-        wasmtime::bail!("a pointer leads out of memory: {length} bytes at {start:#x}");
-    }
-    Ok(range)
-}
-
-/// An address of words.
-fn aligned(address: i32) -> Result<u32> {
-    let address = address as u32;
-    if !address.is_multiple_of(4) {
-        wasmtime::bail!("a pointer is not aligned: {address:#x}");
-    }
-    Ok(address)
-}
-
-/// Tells the guest how many bytes were moved, or why none were.
-fn complete(memory: &mut [u8], result: i32, moved: io::Result<usize>) -> Result<i32> {
-    let count = match moved {
-        Ok(count) => count as u32,
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(errno(Errno::Again)),
-        Err(e) => {
-            return Ok(errno(match rustix::io::Errno::from_io_error(&e) {
-                Some(rustix::io::Errno::PIPE) => Errno::Pipe,
-                Some(rustix::io::Errno::CONNRESET) => Errno::Connreset,
-                Some(rustix::io::Errno::MSGSIZE) => Errno::Msgsize,
-                _ => Errno::Io,
-            }));
-        }
-    };
-    put(memory, aligned(result)?, &count.to_le_bytes())?;
-    Ok(SUCCESS)
-}
-
-/// Writes `bytes` at an address.
-fn put(memory: &mut [u8], address: u32, bytes: &[u8]) -> Result<()> {
-    let range = range(memory, address, bytes.len() as u32)?;
-    memory[range].copy_from_slice(bytes);
-    Ok(())
-}
-
 /// What a guest is told at its start, a string each.
 type Told = fn(&Who) -> Vec<String>;
 
@@ -424,10 +341,6 @@ fn strings(told: Told) -> impl Fn(Caller<'_, State>, i32, i32) -> Result<i32> + 
         }
         Ok(SUCCESS)
     }
-}
-
-fn errno(errno: Errno) -> i32 {
-    errno as i32
 }
 
 #[cfg(test)]

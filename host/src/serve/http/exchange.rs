@@ -1,7 +1,7 @@
 //! One request and its answer: what is counted of it, and the line in the log (access log) when both are over.
 
-use super::Session;
-use super::upload::RequestBody;
+use super::request_body::RequestBody;
+use super::session::Session;
 use crate::journal::{self, Level, Took};
 use crate::lifecycle::InFlight;
 use crate::limits::Meter;

@@ -1,7 +1,7 @@
 //! hyper's settings for a connection: what it is left to do, and what is bounded here.
 
-use super::Session;
 use super::deadlines::SEND_GRACE;
+use super::session::Session;
 use hyper::rt::Executor;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto::Builder;

@@ -1,16 +1,16 @@
 //! One request: it is admitted, a guest answers it, and the answer is checked and sent, or a refusal in its place.
 
-use super::Session;
 use super::download::{Download, Source};
 use super::exchange::Exchange;
 use super::head;
 use super::prefetch::prefetch;
 use super::respond::Refusal;
+use super::session::Session;
 use super::state::ActiveRequest;
 use super::upload::{Upload, drain_unread};
 use crate::journal::Level;
 use crate::runtime::{End, Unanswered};
-use crate::serve::admission::TooMany;
+use crate::serve::admission::sources::TooMany;
 use ::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap};
 use ::http::response::Parts;
 use ::http::{HeaderValue, Method, Request, Response, StatusCode, Version};

@@ -4,7 +4,7 @@
 use super::phase::{Phase, Phases};
 use super::read_budget::ReadBudget;
 use crate::lifecycle::InFlight;
-use crate::serve::admission::Counted;
+use crate::serve::admission::sources::Counted;
 use crate::sync::lock;
 use futures::task::AtomicWaker;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};

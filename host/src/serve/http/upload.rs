@@ -13,47 +13,10 @@ use hyper::body::Incoming;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 /// The most of a body that a guest did not read which is drained, in bytes, so that the connection can be used again.
 const MAX_DRAINED: usize = 64 * 1024;
-
-/// A request's body as it arrives. The guest reads it ([`Upload`]), and what it leaves is drained ([`drain_unread`]): so
-/// it belongs to the [`Exchange`].
-#[derive(Default)]
-pub struct RequestBody {
-    incoming: Option<Incoming>,
-    /// What arrived before the guest read it.
-    first: Option<Result<Frame<Bytes>, hyper::Error>>,
-    /// hyper was asked for it, and has told the client to send it (`Expect: 100-continue`).
-    is_asked_for: bool,
-    /// The guest reads no more of it.
-    is_dropped: bool,
-    /// The answer's head goes, and has told the client whether the connection goes on.
-    is_settled: bool,
-}
-
-impl RequestBody {
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.is_asked_for = true;
-        match (self.first.take(), &mut self.incoming) {
-            (Some(first), _) => Poll::Ready(Some(first)),
-            (None, Some(incoming)) => Pin::new(incoming).poll_frame(context),
-            (None, None) => Poll::Ready(None),
-        }
-    }
-
-    /// Lets the client know that it is wanted (`Expect: 100-continue`), unless that is known.
-    fn ask_for(&mut self) {
-        if !self.is_asked_for && !self.is_dropped {
-            // The guest that reads it is woken when there is more.
-            let mut context = Context::from_waker(Waker::noop());
-            if let Poll::Ready(first) = self.poll_frame(&mut context) {
-                self.first = first;
-            }
-        }
-    }
-}
 
 /// A request's body as its guest reads it: at most `max-body` bytes.
 pub struct Upload {

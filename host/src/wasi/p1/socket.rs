@@ -1,9 +1,9 @@
 //! Descriptors 0 and 1 of a core module as the socket that they are, as for inetd's programs: `recv(2)`,
 //! `send(2)`, `shutdown(2)`, `O_NONBLOCK` and what `fstat(2)` says.
 
-use super::{aligned, complete, errno, memory, put, vectors};
+use super::memory::{aligned, complete, errno, memory, put, vectors};
 use crate::net::Stdio;
-use crate::wasi::State;
+use crate::wasi::state::State;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use tokio::task::coop::consume_budget;

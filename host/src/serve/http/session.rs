@@ -1,0 +1,46 @@
+//! What the requests of a connection share.
+
+use super::state::ConnectionState;
+use crate::net::{Connection, Peer};
+use crate::serve::handler::Handler;
+use crate::serve::shared::Shared;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// One connection, for its task and its requests.
+pub struct Session {
+    pub host: Arc<Shared>,
+    pub handler: Arc<Handler>,
+    pub connection: Arc<Connection>,
+    pub peer: Peer,
+    pub state: Arc<ConnectionState>,
+    /// An answer was broken off, which over HTTP/1 only a reset can tell.
+    pub must_reset: AtomicBool,
+    /// No byte of a body moved for too long (`idle-connection-timeout`).
+    pub has_stalled: AtomicBool,
+}
+
+impl Session {
+    /// Wakes its task each time that one more client waits for a slot. Never returns.
+    pub async fn clients_wait(&self) {
+        let (handler, host) = (&self.handler.slots, &self.host.slots);
+        loop {
+            tokio::select! {
+                () = handler.waited_for() => {}
+                () = host.waited_for() => {}
+            }
+        }
+    }
+
+    /// Does a client wait for the slot of an idle connection?
+    pub fn is_client_waiting(&self) -> bool {
+        self.handler.slots.has_waiting_clients() || self.host.slots.has_waiting_clients()
+    }
+
+    /// The answer is broken off: over HTTP/1 only a reset tells (HTTP/2 resets the request alone).
+    pub fn break_off(&self) {
+        if !self.state.is_http2() {
+            self.must_reset.store(true, Relaxed);
+        }
+    }
+}
