@@ -3,15 +3,17 @@
 //!
 //! | symbols | file | feature | why | what it saves (docs/performance.md) |
 //! |---|---|---|---|---|
-//! | `memcpy`, `memmove`, `memcmp`, `bcmp` | `copy.rs` | `own-copy` | musl copies with `rep movsq` at every size, and compares byte by byte | 30 µs of a cold start, HTTP 100 µs; a tenth of the CPU time of a small guest |
-//! | none: `#[global_allocator]` | `heap.rs` | `own-heap` | musl's allocator makes many system calls, and has one lock for all threads | fifty system calls of a cold start; a quarter of the CPU time of a small guest |
+//! | `memcpy`, `memmove`, `memcmp`, `bcmp` | `copy.rs` | `own-copy` | musl copies with `rep movsq` at every size, and compares byte by byte | 20 to 30 µs of a cold start, HTTP 65 to 100 µs; a tenth of the CPU time of a small guest |
+//! | none: `#[global_allocator]` | `heap.rs` | `own-heap` | musl's allocator makes many system calls, and has one lock for all threads | with `malloc`: 120 µs of a cold start, HTTP 450 µs; 40 % of the CPU time of a warm HTTP request |
 //! | `malloc`, `calloc`, `realloc`, `free`, `aligned_alloc`, `memalign`, `posix_memalign`, `malloc_usable_size` | `malloc.rs` | `own-malloc` | std and C code allocate a few blocks with `malloc(3)`; a second heap for them takes system calls and pages | 10 µs of a cold start |
 //! | `pthread_atfork` | `atfork.rs` | `own-atfork` | musl's allocates from a heap that musl makes for it | 10 µs of a cold start |
 //!
 //! Each is a cargo feature of this package, on by default. To look for a bug, or to measure again what one is worth,
 //! build the host without it: all but `own-copy` is
 //! `cargo build --release -p wasm-sock --no-default-features --features own-heap,own-malloc,own-atfork`. Without
-//! `own-heap` musl's allocator is the global one; `own-malloc` needs `own-heap`.
+//! `own-heap` musl's allocator is the global one; `own-malloc` needs `own-heap`. Compare such a build with one that has
+//! no profile either (see the Makefile): other features are another crate to the compiler, whose functions are not in
+//! the profile of this one.
 //!
 //! Symbols are overridden for musl only, where the linker takes the first definition and leaves musl's out: with glibc
 //! or under a sanitizer, they would get in the way of others. The copies are written for x86-64.

@@ -121,7 +121,7 @@ impl Drop for Block {
 }
 
 const THREADS: usize = 4;
-const STEPS: usize = if cfg!(miri) { 300 } else { 3000 };
+const STEPS: usize = 3000;
 /// How many blocks a thread has at a time, at most.
 const BLOCKS: usize = 200;
 
@@ -214,9 +214,8 @@ fn a_thread_that_keeps_blocks_gets_the_one_it_freed_last() {
 #[test]
 fn giving_back_leaves_what_is_in_use_and_the_rest_can_be_used_again() {
     let layout = |size| Layout::from_size_align(size, 8).unwrap();
-    let count = if cfg!(miri) { 200 } else { 2000 };
-    let mut kept: Vec<Option<Block>> = (1..count)
-        .map(|number: usize| Some(Block::new(layout(number * 37 % 50_000 + 1), number as u8, false)))
+    let mut kept: Vec<Option<Block>> = (1..2000_usize)
+        .map(|number| Some(Block::new(layout(number * 37 % 50_000 + 1), number as u8, false)))
         .collect();
     for (number, block) in kept.iter_mut().enumerate() {
         if !number.is_multiple_of(5) {
