@@ -96,17 +96,17 @@ impl Datagram {
     }
 }
 
-/// A datagram for whoever reads and writes it by polling. It never has to wait.
-pub struct Stream(pub Arc<Datagram>);
+/// A datagram as `AsyncRead` and `AsyncWrite`. It never has to wait.
+pub struct DatagramIo(pub Arc<Datagram>);
 
-impl AsyncRead for Stream {
+impl AsyncRead for DatagramIo {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         buffer.put_slice(&self.0.read(buffer.remaining()));
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for DatagramIo {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Poll::Ready(self.0.write(bytes).map(|()| bytes.len()))
     }

@@ -3,8 +3,9 @@
 //! The streams read and write the socket themselves: no task and no buffer stands between a guest
 //! and its client, so a guest that does not read makes its client wait, and the other way round.
 
-use super::connection::{self, CHUNK, Connection, Transport};
-use super::datagram::{self, Datagram};
+use super::connection::{CHUNK, Connection, Transport};
+use super::datagram::{Datagram, DatagramIo};
+use super::polled::ConnectionIo;
 use bytes::Bytes;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -156,8 +157,8 @@ impl StdinStream for Stdin {
 
     fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
         match &self.0 {
-            Stdio::Connection(connection) => Box::new(connection::Stream(connection.clone())),
-            Stdio::Datagram(datagram) => Box::new(datagram::Stream(datagram.clone())),
+            Stdio::Connection(connection) => Box::new(ConnectionIo(connection.clone())),
+            Stdio::Datagram(datagram) => Box::new(DatagramIo(datagram.clone())),
         }
     }
 }
@@ -169,8 +170,8 @@ impl StdoutStream for Stdout {
 
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         match &self.0 {
-            Stdio::Connection(connection) => Box::new(connection::Stream(connection.clone())),
-            Stdio::Datagram(datagram) => Box::new(datagram::Stream(datagram.clone())),
+            Stdio::Connection(connection) => Box::new(ConnectionIo(connection.clone())),
+            Stdio::Datagram(datagram) => Box::new(DatagramIo(datagram.clone())),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! phase, and bounded, for the other connections.
 
 use super::state::ConnectionState;
-use crate::net::{Connection, Stream};
+use crate::net::{Connection, ConnectionIo};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::task::yield_now;
 
 /// A connection for hyper.
 pub struct HttpIo {
-    stream: Stream,
+    stream: ConnectionIo,
     state: Arc<ConnectionState>,
 }
 
@@ -20,7 +20,7 @@ impl HttpIo {
     /// What arrives on `connection` is noted in `state`.
     pub fn new(connection: Arc<Connection>, state: Arc<ConnectionState>) -> Self {
         connection.carries_http();
-        let stream = Stream(connection);
+        let stream = ConnectionIo(connection);
         Self { stream, state }
     }
 }

@@ -1,0 +1,186 @@
+//! Reading from a connection.
+
+use super::connection::{Connection, Transport, would_block};
+use crate::sync::lock;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering::Relaxed;
+use tokio::io::{Interest, ReadBuf};
+use tokio::task::coop::consume_budget;
+
+impl Connection {
+    /// Reads from a stream into so much `room`.
+    fn receive(
+        &self,
+        room: usize,
+        mut operation: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
+    ) -> io::Result<usize> {
+        if self.reads_no_more.load(Relaxed) {
+            return Ok(0);
+        }
+        let mut all = None;
+        let result = self.attempt(Interest::READABLE, |fd| {
+            let count = operation(fd)?;
+            if (1..room).contains(&count) && self.short_is_all.load(Relaxed) {
+                // As well as if it had been asked for more in vain (epoll(7)).
+                all = Some(count);
+                return Err(Errno::AGAIN);
+            }
+            Ok(count)
+        });
+        let count = all.map_or(result, Ok)?;
+        if count == 0 && room > 0 {
+            self.expect_end()?;
+            self.ended.store(true, Relaxed);
+        }
+        self.received.fetch_add(count as u64, Relaxed);
+        Ok(count)
+    }
+
+    /// Reads what has arrived: bytes of a stream, or one packet. 0 bytes: the client will send no
+    /// more.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing has arrived; else those of `recv(2)`.
+    pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.transport == Transport::Packets {
+            return self.try_recv_packet(buffer);
+        }
+        self.receive(buffer.len(), |fd| {
+            rustix::net::recv(fd, &mut *buffer, RecvFlags::empty()).map(|(count, _)| count)
+        })
+    }
+
+    /// One packet a read. What does not fit the buffer comes with the next reads, and is not lost as
+    /// it would be with `recv(2)`.
+    fn try_recv_packet(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.reads_no_more.load(Relaxed) {
+            return Ok(0);
+        }
+        let mut unread = lock(&self.unread);
+        if unread.is_empty() {
+            // An empty one is taken, too, though it looks like the end.
+            let mut packet = Vec::with_capacity(self.packet_size()?.max(1));
+            self.attempt(Interest::READABLE, |fd| {
+                rustix::net::recv(fd, spare_capacity(&mut packet), RecvFlags::empty()).map(|(count, _)| count)
+            })?;
+            self.received.fetch_add(packet.len() as u64, Relaxed);
+            *unread = packet.into();
+        }
+        let count = buffer.len().min(unread.len());
+        buffer[..count].copy_from_slice(&unread.split_to(count));
+        Ok(count)
+    }
+
+    /// The size of the packet that comes next; 0 at the end.
+    fn packet_size(&self) -> io::Result<usize> {
+        let flags = RecvFlags::PEEK | RecvFlags::TRUNC;
+        self.attempt(Interest::READABLE, |fd| {
+            // With MSG_TRUNC the kernel tells the size of the packet, and not of what was copied.
+            rustix::net::recv(fd, &mut [0u8; 1], flags).map(|(_, size)| size)
+        })
+    }
+
+    /// Like [`Self::try_recv`], into the unused capacity of `buffer`, which may not be empty.
+    ///
+    /// # Errors
+    /// As [`Self::try_recv`].
+    pub fn try_recv_into(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        if self.transport == Transport::Packets {
+            buffer.resize(buffer.capacity(), 0);
+            let received = self.try_recv_packet(buffer);
+            buffer.truncate(*received.as_ref().unwrap_or(&0));
+            return received;
+        }
+        let room = buffer.capacity() - buffer.len();
+        self.receive(room, |fd| {
+            rustix::net::recv(fd, spare_capacity(buffer), RecvFlags::empty()).map(|(count, _)| count)
+        })
+    }
+
+    /// Like [`Self::try_recv`], into what is not filled of `buffer`, without clearing it first.
+    pub(super) fn try_recv_unfilled(&self, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
+        if self.transport == Transport::Packets {
+            let count = self.try_recv_packet(buffer.initialize_unfilled())?;
+            buffer.advance(count);
+            return Ok(());
+        }
+        // SAFETY: recv(2) writes to it, and nothing is made uninitialised that was not.
+        let unfilled = unsafe { buffer.unfilled_mut() };
+        let count = self.receive(unfilled.len(), |fd| {
+            let received = rustix::net::recv(fd, &mut *unfilled, RecvFlags::empty());
+            received.map(|((filled, _), _)| filled.len())
+        })?;
+        // SAFETY: so many bytes were written.
+        unsafe { buffer.assume_init(count) };
+        buffer.advance(count);
+        Ok(())
+    }
+
+    /// The beginning of what can be read, which stays there.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing has arrived; else those of `recv(2)`.
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let unread = lock(&self.unread);
+        if !unread.is_empty() {
+            let count = buffer.len().min(unread.len());
+            buffer[..count].copy_from_slice(&unread[..count]);
+            return Ok(count);
+        }
+        drop(unread);
+        if self.reads_no_more.load(Relaxed) {
+            return Ok(0);
+        }
+        let count = self.attempt(Interest::READABLE, |fd| {
+            rustix::net::recv(fd, &mut *buffer, RecvFlags::PEEK).map(|(count, _)| count)
+        })?;
+        if count == 0 {
+            self.expect_end()?;
+        }
+        Ok(count)
+    }
+
+    /// There is nothing to read, and never will be: is it the end, as it seems?
+    fn expect_end(&self) -> io::Result<()> {
+        match self.was_reset.load(Relaxed) {
+            true => Err(Errno::CONNRESET.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until there is something to read, the end of the input included.
+    ///
+    /// # Errors
+    /// Those of `epoll_ctl(2)`; one of the socket comes with the next read.
+    pub async fn readable(&self) -> io::Result<()> {
+        if self.reads_no_more.load(Relaxed) || !lock(&self.unread).is_empty() {
+            return Ok(());
+        }
+        loop {
+            self.wait(Interest::READABLE).await?;
+            // The event loop may remember input that was read since.
+            match self.peek(&mut [0; 1]) {
+                Err(e) if would_block(&e) => {}
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads at least one byte, or 0 when the client will send no more.
+    ///
+    /// # Errors
+    /// Those of `recv(2)`.
+    pub async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        consume_budget().await;
+        loop {
+            match self.try_recv(buffer) {
+                Err(e) if would_block(&e) => self.wait(Interest::READABLE).await?,
+                result => return result,
+            }
+        }
+    }
+}
