@@ -2,8 +2,8 @@
 
 use super::code_memory::{Header, loading};
 use super::engines::Engines;
+use super::http_p3::Service;
 use super::pool::Place;
-use super::service::Service;
 use super::state::State;
 use super::{clock, link, wasip1};
 use std::fs::File;

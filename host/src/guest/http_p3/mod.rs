@@ -4,10 +4,10 @@
 //! Requests wait in one queue, and an instance takes the next when all that it does waits for
 //! something. So no request waits for a guest that computes: a new instance is made for it.
 
-use super::clock::{Meter, Metered};
-use super::environment::Who;
-use super::run::{End, describe, end_of, store, take_turns, took_longer};
-use super::state::{Fate, State};
+use crate::guest::clock::{Meter, Metered};
+use crate::guest::environment::Who;
+use crate::guest::run::{End, describe, end_of, store, take_turns, took_longer};
+use crate::guest::state::{Fate, State};
 use crate::sync::lock;
 use crate::trace::{self, Mark};
 use ::http::{Request, Response};
