@@ -31,7 +31,7 @@ pub use context::StateError;
 pub use datagram::{Datagram, TooLong};
 pub use engines::Engines;
 pub use environment::Who;
-pub use http_p3::{Attended, Bounds, NoAnswer};
+pub use http_p3::{Bounds, NoAnswer, RequestGuard as Attended};
 pub use log::LogLimit;
 pub use peer::{Peer, internet};
 pub use pool::{Place, open_pagemap};
