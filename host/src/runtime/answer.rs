@@ -9,11 +9,11 @@
 //! [`AnsweringGuest`], which has to be kept until the response was sent.
 
 use super::engines::Engines;
-use super::http::{self, Answer};
+use super::http_p2::{self, Answer};
+use super::http_p3::{Bounds, NoAnswer, RequestGuard};
 use super::linked::Guest;
 use super::outcome::{End, WORDS};
 use super::program::Program;
-use super::service::{Attended, Bounds, NoAnswer};
 use crate::journal;
 use crate::limits::Meter;
 use crate::wasi::{self, Fate, Who};
@@ -71,7 +71,7 @@ enum Instance {
     /// It has this request alone, and goes on in a task if it has not ended.
     Own { fate: Arc<Fate>, task: AbortOnDrop },
     /// It answers others, too.
-    Shared(Attended),
+    Shared(RequestGuard),
 }
 
 impl AnsweringGuest {
@@ -79,7 +79,7 @@ impl AnsweringGuest {
     pub fn is_broken(&self) -> bool {
         match &self.0 {
             Instance::Own { fate, .. } => fate.is_broken(),
-            Instance::Shared(attended) => attended.is_broken(),
+            Instance::Shared(guard) => guard.is_broken(),
         }
     }
 
@@ -98,7 +98,7 @@ impl AnsweringGuest {
                 None
             }
             Instance::Own { .. } => Some("it left its answer unfinished".to_owned()),
-            Instance::Shared(attended) => Some(attended.end()),
+            Instance::Shared(guard) => Some(guard.end()),
         }
     }
 }
@@ -141,13 +141,13 @@ impl Program {
                 caller.metered_by(meter.clone());
                 let state = wasi::state(who, self.cost, None);
                 let state = state.map_err(|error| Unanswered::Failed(error.to_string()))?;
-                let answer = http::answer((pre, slot), state, request, bounds.cpu_time, meter);
+                let answer = http_p2::answer((pre, slot), state, request, bounds.cpu_time, meter);
                 first_of(answer, bounds.timeout, caller).await
             }
             Guest::Service(service) => {
                 let who = caller.who(bounds.reuse != 1);
-                let (response, attended) = service.answer(request, bounds, who, caller.keep()).await?;
-                Ok((response, AnsweringGuest(Instance::Shared(attended))))
+                let (response, guard) = service.answer(request, bounds, who, caller.keep()).await?;
+                Ok((response, AnsweringGuest(Instance::Shared(guard))))
             }
             Guest::Core(_) | Guest::Command(_) | Guest::AsyncCommand(_) => Err(Unanswered::NotHttp),
         }

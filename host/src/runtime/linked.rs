@@ -1,7 +1,7 @@
 //! Code that is linked to what it imports: which of the worlds it is for, and what of WASI it gets.
 
 use super::code::{Code, Unit};
-use super::service::Service;
+use super::http_p3::Service;
 use crate::limits::start_ticks;
 use crate::wasi::{self, State};
 use std::mem;

@@ -1,0 +1,331 @@
+//! The life of an instance.
+//!
+//! ```text
+//!                     take, if it may
+//!                       ┌───┐
+//!              take     ▼   │    the last slot is released
+//!  (started) ────────► SERVING ────────────────────────────► VACANT ──────────────────────► ENDED
+//!                       │   ▲              take                │   idle for IDLE_TIMEOUT, or
+//!                       │   └──────────────────────────────────┘   post-return work for `timeout`
+//!                       │ a request times out
+//!                       ▼         the last slot is released
+//!                    DRAINING ────────────────────────────────────────────────────────────► ENDED:
+//!                                                                        one of its requests timed out
+//! ```
+//!
+//! - SERVING: requests occupy slots. It takes another (`take`) as long as it may: `reuse` requests in its
+//!   life and `concurrency` at a time, and only when it is *quiescent*: all that it does waits for
+//!   something. It may compute for a request that it just took, and others would wait for that.
+//! - VACANT: no slot is occupied. The guest may have work to do for requests that it has answered
+//!   (*post-return*); after that it is idle.
+//! - DRAINING: SERVING without another request: nothing is known of what the guest does for the one that
+//!   timed out. Its end takes no longer than the time-outs of the others.
+//!
+//! The worker also ends the instance once it may take no more requests and all of its work is done.
+//!
+//! This is what the instance's worker knows; handle.rs is what requests see of it from other threads.
+
+use super::handle::InstanceHandle;
+use super::request::{ActivityToken, Bounds, RequestSlot};
+use std::mem::replace;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long an instance is kept that has nothing to do.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Grace added to a request's deadline on the instance's side, so that the request's task times out first.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// What the worker of an instance knows of it. Each method is an event or a question; none knows of
+/// Wasmtime, nor of the clock.
+pub struct InstanceState {
+    instance: Arc<InstanceHandle>,
+    bounds: Bounds,
+    /// Those of requests that were taken and not yet released.
+    slots: Vec<Arc<RequestSlot>>,
+    /// Held until the work for all requests is done.
+    activity: Vec<ActivityToken>,
+    phase: Phase,
+    /// All that the guest does waits for something.
+    is_quiescent: bool,
+    /// The guest still works for a request that it has answered.
+    is_post_return: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Phase {
+    /// Slots are occupied, or the first is about to be.
+    Serving,
+    /// None is, since then.
+    Vacant { since: Instant },
+}
+
+/// What the worker shall do about an instance that has nothing to do at the moment.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Let it go on: it may take another request, or end.
+    Poll,
+    /// Look at it again when something happens, or at this time at the latest.
+    WaitUntil(Instant),
+    /// Look at it again when something happens.
+    Wait,
+    /// End it: it was idle, or worked on after its answers, for long enough.
+    End,
+    /// End it: one of its requests timed out.
+    EndTimedOut,
+}
+
+impl InstanceState {
+    pub fn new(instance: Arc<InstanceHandle>, bounds: Bounds) -> Self {
+        Self {
+            instance,
+            bounds,
+            slots: Vec::new(),
+            activity: Vec::new(),
+            phase: Phase::Serving,
+            is_quiescent: false,
+            is_post_return: false,
+        }
+    }
+
+    /// A request is handed to the guest.
+    pub fn take(&mut self, slot: Arc<RequestSlot>, activity: ActivityToken) {
+        slot.assign(&self.instance);
+        self.instance.count_taken();
+        self.slots.push(slot);
+        self.activity.push(activity);
+        self.phase = Phase::Serving;
+        // It may compute: no other request is taken before it waits.
+        self.is_quiescent = false;
+    }
+
+    /// May it take another request, now or later?
+    pub fn can_take(&self) -> bool {
+        self.instance.taken() < self.bounds.reuse
+            && !self.instance.is_draining()
+            && self.slots.len() < self.bounds.concurrency as usize
+    }
+
+    pub fn is_quiescent(&self) -> bool {
+        self.is_quiescent
+    }
+
+    /// All calls of the guest have returned; `is_post_return`: it works on.
+    pub fn calls_returned(&mut self, is_post_return: bool) {
+        self.is_post_return = is_post_return;
+    }
+
+    /// The guest can do nothing before something happens. Is that new, so that it may take another request?
+    pub fn becomes_quiescent(&mut self) -> bool {
+        !replace(&mut self.is_quiescent, true)
+    }
+
+    /// Decides about a guest that is quiescent.
+    pub fn review(&mut self, now: Instant) -> Decision {
+        let occupied = self.slots.len();
+        self.drop_finished_slots(now);
+        if self.slots.is_empty() {
+            return self.review_vacant(now);
+        }
+        if self.slots.len() < occupied {
+            // There is room for another request.
+            return Decision::Poll;
+        }
+        let deadlines = self.slots.iter().filter_map(|slot| slot.deadline());
+        deadlines
+            .min()
+            .map_or(Decision::Wait, |deadline| Decision::WaitUntil(deadline + GRACE))
+    }
+
+    /// Forgets the requests that were released or timed out.
+    fn drop_finished_slots(&mut self, now: Instant) {
+        let instance = &self.instance;
+        self.slots.retain(|slot| {
+            let is_timed_out = slot.deadline().is_some_and(|deadline| deadline + GRACE <= now);
+            if is_timed_out {
+                instance.drain();
+            }
+            !is_timed_out && !slot.is_released()
+        });
+    }
+
+    fn review_vacant(&mut self, now: Instant) -> Decision {
+        if self.instance.is_draining() {
+            return Decision::EndTimedOut;
+        }
+        if !self.is_post_return {
+            self.activity.clear();
+        }
+        let Phase::Vacant { since } = self.phase else {
+            self.phase = Phase::Vacant { since: now };
+            return Decision::Poll;
+        };
+        let patience = match self.is_post_return {
+            true => self.bounds.timeout,
+            false => Some(IDLE_TIMEOUT),
+        };
+        match patience.map(|patience| since + patience) {
+            Some(over) if over <= now => Decision::End,
+            Some(over) => Decision::WaitUntil(over),
+            None => Decision::Wait,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::http_p3::request::RequestGuard;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    const BOUNDS: Bounds = Bounds {
+        reuse: 3,
+        concurrency: 2,
+        timeout: Some(TIMEOUT),
+        cpu_time: None,
+    };
+
+    fn state(bounds: Bounds) -> InstanceState {
+        InstanceState::new(Arc::default(), bounds)
+    }
+
+    /// Lets the instance take a request, which occupies its slot until the guard is dropped.
+    fn take(state: &mut InstanceState) -> (RequestGuard, Instant) {
+        let slot = RequestSlot::new(state.bounds.timeout);
+        let deadline = slot.deadline().unwrap_or_else(Instant::now);
+        state.take(slot.clone(), Box::new(()));
+        (RequestGuard::new(slot), deadline)
+    }
+
+    /// An instance whose only request was released, and since when it is vacant.
+    fn vacant(bounds: Bounds, is_post_return: bool) -> (InstanceState, Instant) {
+        let (mut state, now) = (state(bounds), Instant::now());
+        drop(take(&mut state));
+        state.calls_returned(is_post_return);
+        assert_eq!(state.review(now), Decision::Poll, "it may take another");
+        (state, now)
+    }
+
+    #[test]
+    fn it_takes_no_more_at_a_time_than_it_may() {
+        let mut state = state(BOUNDS);
+        let (first, _) = take(&mut state);
+        assert!(state.can_take());
+        let _second = take(&mut state);
+        assert!(!state.can_take());
+        drop(first);
+        assert_eq!(state.review(Instant::now()), Decision::Poll, "there is room again");
+        assert!(state.can_take());
+    }
+
+    #[test]
+    fn it_takes_no_more_in_its_life_than_it_may() {
+        let mut state = state(BOUNDS);
+        for _ in 0..3 {
+            assert!(state.can_take());
+            drop(take(&mut state));
+            state.review(Instant::now());
+        }
+        assert!(!state.can_take());
+        assert_eq!(state.instance.taken(), 3);
+    }
+
+    #[test]
+    fn it_is_not_quiescent_after_it_took_a_request() {
+        let mut state = state(BOUNDS);
+        assert!(state.becomes_quiescent());
+        assert!(!state.becomes_quiescent(), "it is already");
+        let _first = take(&mut state);
+        assert!(!state.is_quiescent());
+        assert!(state.becomes_quiescent());
+        assert!(state.is_quiescent());
+    }
+
+    #[test]
+    fn it_is_looked_at_when_its_first_request_should_be_over() {
+        let mut state = state(BOUNDS);
+        let (_first, deadline) = take(&mut state);
+        let _second = take(&mut state);
+        let review = state.review(deadline);
+        assert_eq!(review, Decision::WaitUntil(deadline + GRACE));
+    }
+
+    #[test]
+    fn without_a_timeout_it_waits_for_its_requests() {
+        let mut state = state(Bounds {
+            timeout: None,
+            ..BOUNDS
+        });
+        let (_first, now) = take(&mut state);
+        assert_eq!(state.review(now + TIMEOUT), Decision::Wait);
+    }
+
+    #[test]
+    fn a_request_that_times_out_drains_it() {
+        let mut state = state(Bounds {
+            timeout: None,
+            ..BOUNDS
+        });
+        let slot = RequestSlot::new(Some(TIMEOUT));
+        let deadline = slot.deadline().unwrap();
+        state.take(slot, Box::new(()));
+        let (other, _) = take(&mut state);
+        assert_eq!(state.review(deadline + GRACE), Decision::Poll);
+        assert!(!state.can_take());
+        assert_eq!(state.review(deadline + GRACE), Decision::Wait, "for the other");
+        drop(other);
+        assert_eq!(state.review(deadline + GRACE), Decision::EndTimedOut);
+    }
+
+    #[test]
+    fn it_is_drained_at_once_when_the_task_of_a_request_timed_out() {
+        let mut state = state(BOUNDS);
+        let (first, _) = take(&mut state);
+        let _second = take(&mut state);
+        state.instance.drain();
+        drop(first);
+        assert!(!state.can_take());
+        assert_eq!(state.review(Instant::now()), Decision::Poll);
+        assert!(!state.can_take());
+    }
+
+    #[test]
+    fn an_idle_instance_ends_after_a_while() {
+        let (mut state, since) = vacant(BOUNDS, false);
+        assert_eq!(state.review(since), Decision::WaitUntil(since + IDLE_TIMEOUT));
+        assert_eq!(state.review(since + IDLE_TIMEOUT), Decision::End);
+    }
+
+    #[test]
+    fn post_return_work_may_take_as_long_as_a_request() {
+        let (mut state, since) = vacant(BOUNDS, true);
+        assert_eq!(state.review(since), Decision::WaitUntil(since + TIMEOUT));
+        assert_eq!(state.review(since + TIMEOUT), Decision::End);
+        let unlimited = Bounds {
+            timeout: None,
+            ..BOUNDS
+        };
+        let (mut state, since) = vacant(unlimited, true);
+        assert_eq!(state.review(since + TIMEOUT), Decision::Wait);
+    }
+
+    #[test]
+    fn another_request_ends_the_wait_of_an_idle_instance() {
+        let (mut state, since) = vacant(BOUNDS, false);
+        let later = since + IDLE_TIMEOUT / 2;
+        drop(take(&mut state));
+        assert_eq!(state.review(later), Decision::Poll);
+        assert_eq!(state.review(later), Decision::WaitUntil(later + IDLE_TIMEOUT));
+    }
+
+    #[test]
+    fn activity_is_held_until_post_return_work_is_done() {
+        let (mut state, since) = vacant(BOUNDS, true);
+        assert_eq!(state.activity.len(), 1);
+        state.calls_returned(false);
+        state.review(since);
+        assert!(state.activity.is_empty());
+    }
+}

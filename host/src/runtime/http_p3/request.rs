@@ -1,0 +1,261 @@
+//! The life of a request.
+//!
+//! ```text
+//!  push      an instance     the guest returns     the guard is dropped:
+//!            takes it        a response            the body was sent
+//! ──────► QUEUED ──────► TAKEN ──────► ANSWERED ──────► RELEASED
+//!            │             │                               ▲
+//!            │             │ the instance ends: FAILED ────┤
+//!            └─────────────┴─ its time is over: TIMED OUT ─┘  (the instance is drained)
+//! ```
+//!
+//! From TAKEN to RELEASED it occupies a slot of its instance, which answers no more than
+//! `concurrency` requests at a time: also one whose response was returned, but not yet sent.
+
+use super::handle::InstanceHandle;
+use crate::runtime::outcome::describe;
+use crate::wasi::Who;
+use ::http::{Request, Response};
+use futures::channel::oneshot;
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
+
+/// What one instance may be used for, and one request may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Requests that one instance answers in its life.
+    pub reuse: u32,
+    /// Requests that one instance answers at the same time.
+    pub concurrency: u32,
+    /// Wall-clock time of one request.
+    pub timeout: Option<Duration>,
+    /// CPU time of one request; an instance has as much of it as it answered requests.
+    pub cpu_time: Option<Duration>,
+}
+
+/// Why there is no answer.
+pub enum NoAnswer {
+    TimedOut,
+    /// The guest was ended, or answered with an error; why.
+    Failed(String),
+}
+
+/// Held by an instance while it works for a request, also after it has answered: keeps the host from
+/// exiting as idle.
+pub type ActivityToken = Box<dyn Any + Send + Sync>;
+
+/// Where the guest's response goes.
+pub type ResponseSender = oneshot::Sender<wasmtime::Result<Response<WasiBody>>>;
+
+/// The other end of a [`ResponseSender`].
+pub type ResponseReceiver = oneshot::Receiver<wasmtime::Result<Response<WasiBody>>>;
+
+/// A request that waits for an instance.
+pub struct QueuedRequest {
+    pub request: Request<WasiBody>,
+    pub response: ResponseSender,
+    pub slot: Arc<RequestSlot>,
+    pub bounds: Bounds,
+    /// Whom a new instance would work for.
+    pub who: Arc<Who>,
+    pub activity: ActivityToken,
+}
+
+/// The slot of one request in an instance: shared by the request's task and the instance, which may run
+/// in two threads.
+pub struct RequestSlot {
+    deadline: Option<Instant>,
+    /// The instance that took it, or was started for it.
+    instance: OnceLock<Arc<InstanceHandle>>,
+    /// The request needs its instance no more.
+    is_released: AtomicBool,
+}
+
+impl RequestSlot {
+    /// The slot of a request that is queued now and may take as long as `timeout`, the queue included.
+    pub fn new(timeout: Option<Duration>) -> Arc<Self> {
+        Arc::new(Self {
+            deadline: timeout.map(|timeout| Instant::now() + timeout),
+            instance: OnceLock::new(),
+            is_released: AtomicBool::new(false),
+        })
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// `instance` answers this request, if it is not said already.
+    pub fn assign(&self, instance: &Arc<InstanceHandle>) {
+        self.instance.get_or_init(|| instance.clone());
+    }
+
+    /// What becomes of the request whose response comes through `response`.
+    ///
+    /// # Errors
+    /// See [`NoAnswer`].
+    pub async fn outcome(&self, response: ResponseReceiver) -> Result<Response<WasiBody>, NoAnswer> {
+        let Some(deadline) = self.deadline else {
+            return self.answer(response).await;
+        };
+        let outcome = timeout_at(deadline, self.answer(response)).await;
+        outcome.unwrap_or_else(|_| {
+            self.time_out();
+            Err(NoAnswer::TimedOut)
+        })
+    }
+
+    /// The same without a deadline.
+    async fn answer(&self, response: ResponseReceiver) -> Result<Response<WasiBody>, NoAnswer> {
+        match response.await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) if error.downcast_ref::<ErrorCode>().is_some() => Err(NoAnswer::Failed(format!(
+                "answered with the error {}",
+                describe(&error)
+            ))),
+            // Its instance came to an end, and is about to say why.
+            _ => Err(NoAnswer::Failed(match self.instance.get() {
+                Some(instance) => instance.wait_for_end().await.into(),
+                None => "its instance could not be made".into(),
+            })),
+        }
+    }
+
+    /// The guest did not answer in time. What it does now is unknown, so it gets no other request. The guard is
+    /// dropped right after this, which wakes the instance's worker.
+    fn time_out(&self) {
+        if let Some(instance) = self.instance.get() {
+            instance.drain();
+        }
+    }
+
+    /// `Release`, and `Acquire` below: an instance that sees that a request timed out and left sees
+    /// first that it is drained ([`Self::time_out`]), and takes no other request in between.
+    fn release(&self) {
+        self.is_released.store(true, Release);
+        if let Some(instance) = self.instance.get() {
+            instance.wake();
+        }
+    }
+
+    pub fn is_released(&self) -> bool {
+        self.is_released.load(Acquire)
+    }
+}
+
+/// A request that is being answered: kept until the body of its response was sent. Releases the
+/// request's slot when it is dropped.
+pub struct RequestGuard(Arc<RequestSlot>);
+
+impl RequestGuard {
+    pub fn new(slot: Arc<RequestSlot>) -> Self {
+        Self(slot)
+    }
+
+    /// Is it the end of the guest, and not of the answer, that has come?
+    pub fn is_broken(&self) -> bool {
+        self.0.instance.get().is_some_and(|instance| instance.is_broken())
+    }
+
+    /// Why its guest came to an end.
+    pub fn end(&self) -> String {
+        let instance = self.0.instance.get();
+        let end = instance.and_then(|instance| instance.end());
+        end.unwrap_or("its instance is gone").into()
+    }
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::outcome::End;
+    use std::future::poll_fn;
+    use std::task::Poll;
+    use tokio::time::timeout;
+
+    const LONG: Option<Duration> = Some(Duration::from_secs(3600));
+
+    fn failed(outcome: Result<Response<WasiBody>, NoAnswer>) -> String {
+        match outcome {
+            Err(NoAnswer::Failed(why)) => why,
+            Err(NoAnswer::TimedOut) => panic!("it timed out"),
+            Ok(_) => panic!("it was answered"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_instance_ends_learns_why() {
+        let (slot, instance) = (RequestSlot::new(LONG), Arc::default());
+        slot.assign(&instance);
+        let (sender, receiver) = oneshot::channel();
+        drop(sender);
+        let end = async { instance.finish(&End::Trap("unreachable".into())) };
+        let (outcome, ()) = tokio::join!(slot.outcome(receiver), end);
+        assert_eq!(failed(outcome), "unreachable");
+        assert_eq!(RequestGuard::new(slot).end(), "unreachable");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_never_taken_fails() {
+        let slot = RequestSlot::new(None);
+        let (sender, receiver) = oneshot::channel();
+        drop(sender);
+        assert_eq!(failed(slot.outcome(receiver).await), "its instance could not be made");
+        assert_eq!(RequestGuard::new(slot).end(), "its instance is gone");
+    }
+
+    #[tokio::test]
+    async fn an_error_that_the_guest_returns_is_told() {
+        let slot = RequestSlot::new(LONG);
+        let (sender, receiver) = oneshot::channel();
+        let _ = sender.send(Err(ErrorCode::DestinationNotFound.into()));
+        let why = failed(slot.outcome(receiver).await);
+        assert!(why.starts_with("answered with the error "), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_times_out_drains_its_instance() {
+        let (slot, instance) = (RequestSlot::new(Some(Duration::ZERO)), Arc::<InstanceHandle>::default());
+        slot.assign(&instance);
+        let (_sender, receiver) = oneshot::channel();
+        let outcome = slot.outcome(receiver).await;
+        assert!(matches!(outcome, Err(NoAnswer::TimedOut)));
+        assert!(instance.is_draining());
+    }
+
+    #[test]
+    fn an_instance_that_was_started_for_a_request_stays_its_own() {
+        let (slot, started, other) = (RequestSlot::new(None), Arc::default(), Arc::default());
+        slot.assign(&started);
+        slot.assign(&other);
+        assert!(Arc::ptr_eq(slot.instance.get().unwrap(), &started));
+    }
+
+    #[tokio::test]
+    async fn the_guard_releases_the_slot_and_wakes_the_worker() {
+        let (slot, instance) = (RequestSlot::new(LONG), Arc::<InstanceHandle>::default());
+        slot.assign(&instance);
+        let guard = RequestGuard::new(slot.clone());
+        let released = poll_fn(|context| {
+            instance.register(context.waker());
+            match slot.is_released() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        });
+        let release = async { drop(guard) };
+        let woken = timeout(Duration::from_secs(10), async { tokio::join!(released, release) }).await;
+        assert!(woken.is_ok(), "the worker is not woken");
+    }
+}
