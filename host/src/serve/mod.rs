@@ -10,7 +10,7 @@ mod threads;
 
 use crate::activation::{self, Kind, Passed, Socket};
 use crate::allocator;
-use crate::config::{Config, HostConfig};
+use crate::config::{Config, HostConfig, RESERVED_DESCRIPTORS};
 use crate::journal::{self, Level};
 use crate::lifecycle::{self, Activity, Signals};
 use crate::limits;
@@ -34,10 +34,6 @@ use accept::Listener;
 use datagram::Mailbox;
 use handlers::Handlers;
 use threads::Threads;
-
-/// Descriptors that are not for connections: standard streams, event loop, signals, the journal,
-/// a module that is loaded, the compiler's pipes.
-pub const RESERVED_DESCRIPTORS: usize = 24;
 
 /// How many events the kernel tells at a time. There is room for them from the start: tokio's 1,024 take
 /// three pages, at 2 µs.
