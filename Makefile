@@ -60,9 +60,11 @@ host:
 	$(BUILD_HOST)
 	@install -C -D -m 755 target/$(TARGET)/release/wasm-sock build/wasm-sock
 
+# The programs that the host runs and that are not linked into it.
+SIBLINGS := wasm-sock-compile wasm-sock-cli
 compile:
-	$(CARGO) build $(LOCKED) --profile compiler -p wasm-sock-compile
-	@install -C -D -m 755 target/$(TARGET)/compiler/wasm-sock-compile build/wasm-sock-compile
+	$(CARGO) build $(LOCKED) --profile compiler $(addprefix -p ,$(SIBLINGS))
+	@install -C -D -m 755 -t build $(addprefix target/$(TARGET)/compiler/,$(SIBLINGS))
 
 # Core modules (WASI 0.1) go to build/guests/p1, components of 0.2 to p2, those of 0.3 to p3.
 define build_guest
@@ -196,7 +198,7 @@ fuzz: ## fuzz the parsers; FUZZ_TIME=60
 	$(foreach target,$(FUZZ_TARGETS),$(call fuzz_target,$(target)))
 
 unit:
-	$(CARGO) test $(LOCKED) -p wasm-sock -p wasm-sock-activation -p wasm-sock-config -p wasm-sock-engine
+	$(CARGO) test $(LOCKED) -p wasm-sock $(addprefix -p wasm-sock-,activation cli config engine)
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 
 # FUZZ_TIME is for `noise`, which sends mutated input to the host.
@@ -271,9 +273,12 @@ order:
 	python3 bench/profile.py order $(ORDERED) build/profile host/hot.ld
 
 install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
-	@test -x build/wasm-sock -a -x build/wasm-sock-compile || \
-	  { echo 'install: nothing is built yet; run `make` first' >&2; exit 1; }
-	install -D -m 755 -t $(bindir) build/wasm-sock build/wasm-sock-compile
+	@for program in wasm-sock $(SIBLINGS); do test -x build/$$program || \
+	  { echo "install: build/$$program is not built yet; run \`make\` first" >&2; exit 1; }; done
+	install -D -m 755 -t $(bindir) build/wasm-sock
+	install -D -m 755 -t $(libdir)/wasm-sock $(addprefix build/,$(SIBLINGS))
+# Where it was installed earlier. Beside the host it would be found first, and be of another version.
+	rm -f $(bindir)/wasm-sock-compile
 	install -d $(libdir)/systemd/system $(libdir)/systemd/user
 	for unit in $(UNITS); do \
 	  for manager in system user; do \
@@ -292,7 +297,8 @@ install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	fi
 
 uninstall: ## remove what `make install` installed; modules and configuration stay
-	rm -f $(bindir)/wasm-sock $(bindir)/wasm-sock-compile
+	rm -f $(bindir)/wasm-sock $(bindir)/wasm-sock-compile $(addprefix $(libdir)/wasm-sock/,$(SIBLINGS))
+	[ ! -d $(libdir)/wasm-sock ] || rmdir --ignore-fail-on-non-empty $(libdir)/wasm-sock
 	rm -f $(foreach unit,$(UNITS),$(libdir)/systemd/system/$(unit) $(libdir)/systemd/user/$(unit))
 	rm -f $(libdir)/sysusers.d/wasm-sock.conf $(libdir)/tmpfiles.d/wasm-sock.conf
 	rm -rf $(docdir)

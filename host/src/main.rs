@@ -15,6 +15,7 @@ mod net;
 mod runtime;
 mod sandbox;
 mod serve;
+mod siblings;
 mod sync;
 mod trace;
 mod wasi;

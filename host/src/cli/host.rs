@@ -1,7 +1,7 @@
 //! `wasm-sock host`: what systemd starts.
 
 use super::arguments::HostOptions;
-use super::{Failure, check, environment, load_config, print};
+use super::{Failure, environment, load_config, print};
 use crate::activation::{self, ActivationError, Passed, Socket, handler_name};
 use crate::config::{Config, ConfigErrors};
 use crate::journal::{self, Level};
@@ -171,7 +171,7 @@ fn print_sandbox(options: HostOptions) -> Result<(), Failure> {
             .iter()
             .map(|socket| handler_name(&socket.name).to_owned())
             .collect(),
-        (Err(_), Plan::Serve { config, module }) if module.is_none() => check::names(config, &mut Vec::new()),
+        (Err(_), Plan::Serve { config, module }) if module.is_none() => config.handler_names().0,
         _ => BTreeSet::from(["any".to_owned()]),
     };
     let names = names.iter().map(String::as_str).collect();

@@ -1,10 +1,10 @@
-//! The command line: one file a verb.
+//! The command line of the host: one file a verb. All others are those of `wasm-sock-cli`.
 
 mod arguments;
-mod check;
 mod compile;
+mod describe;
+mod hand_over;
 mod host;
-mod inspect;
 
 use crate::activation::ActivationError;
 use crate::config::{Config, ConfigErrors, Environment};
@@ -56,10 +56,9 @@ pub fn main() -> ExitCode {
     trace::start();
     let result = arguments::parse(env::args_os().skip(1)).and_then(|verb| match verb {
         Verb::Host(options) => host::run(options),
-        Verb::Check { config } => check::run(config.as_deref()),
-        Verb::Inspect { module } => inspect::run(&module),
         Verb::Compile(arguments) => compile::run(&arguments),
-        Verb::Help => print(arguments::HELP),
+        Verb::Describe(subject) => describe::run(subject),
+        Verb::HandOver(arguments) => hand_over::run(&arguments),
         Verb::Version => print(concat!("wasm-sock ", env!("CARGO_PKG_VERSION"), "\n")),
     });
     match result {
@@ -87,9 +86,5 @@ fn load_config(file: Option<&Path>) -> Result<Config, ConfigErrors> {
 
 /// What decides where the configuration is looked for.
 fn environment() -> Environment<'static> {
-    Environment {
-        // The system's manager runs services with neither, unless told to; a user's always has one.
-        user_manager: !rustix::process::geteuid().is_root() && env::var_os("XDG_RUNTIME_DIR").is_some(),
-        variable: &|name| env::var_os(name),
-    }
+    Environment::current(rustix::process::geteuid().is_root())
 }

@@ -11,7 +11,7 @@ mod places;
 mod sources;
 
 pub use cache::Cache;
-pub use compiler::{CONFINED, CPU_TIME, MEMORY, compiler_path, missing as compiler_missing};
+pub use compiler::{CONFINED, CPU_TIME, MEMORY};
 pub use files::{FileStamp, Files};
 pub use handler::Handler;
 pub use keeper::{Keeper, Work};
