@@ -50,8 +50,9 @@ fn built(path: &str) -> PathBuf {
 
 /// The program under test.
 pub fn wasm_sock() -> PathBuf {
-    // It is of no use without the compiler beside it.
+    // It hands over to these.
     compiler();
+    built("wasm-sock-cli");
     built("wasm-sock")
 }
 
