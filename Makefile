@@ -57,16 +57,24 @@ host:
 	@install -C -D -m 755 target/$(TARGET)/release/wasm-sock build/wasm-sock
 	$(call finish,wasm-sock)
 
+# The programs that the host runs and that are not linked into it.
+SIBLINGS := wasm-sock-compile wasm-sock-cli
 compile:
-	$(call begin,wasm-sock-compile)
-	$(CARGO) build $(LOCKED) --profile compiler -p wasm-sock-compile
-	@install -C -D -m 755 target/$(TARGET)/compiler/wasm-sock-compile build/wasm-sock-compile
-	$(call finish,wasm-sock-compile)
+	$(foreach program,$(SIBLINGS),$(call begin,$(program)))
+	$(CARGO) build $(LOCKED) --profile compiler $(addprefix -p ,$(SIBLINGS))
+	@install -C -D -m 755 -t build $(addprefix target/$(TARGET)/compiler/,$(SIBLINGS))
+	$(foreach program,$(SIBLINGS),$(call finish,$(program)))
 
 # The tests refuse a program that is older than its source (tests/harness/artifacts.rs). A file beside each program
 # has the time at which its last build began: `install -C` does not touch a program that has not changed.
-begin = @mkdir -p build && touch build/$(1).begun
-finish = @mv build/$(1).begun build/$(1).built
+define begin
+@mkdir -p build && touch build/$(1).begun
+
+endef
+define finish
+@mv build/$(1).begun build/$(1).built
+
+endef
 
 # Core modules (WASI 0.1) go to build/guests/p1, components of 0.2 to p2, those of 0.3 to p3.
 define build_guest
@@ -209,7 +217,7 @@ t: $(if $(T),host compile) ## run one test crate on today's source: T=CRATE N=PA
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test $(T) -- $(N)
 
 unit:
-	$(CARGO) test $(LOCKED) -p wasm-sock $(addprefix -p wasm-sock-,activation config engine seccomp)
+	$(CARGO) test $(LOCKED) -p wasm-sock $(addprefix -p wasm-sock-,activation cli config engine seccomp)
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 
 # FUZZ_TIME is for `mutation_fuzz`, which sends mutated input to the host. More threads than processors, because
@@ -286,9 +294,12 @@ order:
 	python3 tools/pgo.py order $(ORDERED) build/profile host/pgo/hot.ld
 
 install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
-	@test -x build/wasm-sock -a -x build/wasm-sock-compile || \
-	  { echo 'install: nothing is built yet; run `make` first' >&2; exit 1; }
-	install -D -m 755 -t $(bindir) build/wasm-sock build/wasm-sock-compile
+	@for program in wasm-sock $(SIBLINGS); do test -x build/$$program || \
+	  { echo "install: build/$$program is not built yet; run \`make\` first" >&2; exit 1; }; done
+	install -D -m 755 -t $(bindir) build/wasm-sock
+	install -D -m 755 -t $(libdir)/wasm-sock $(addprefix build/,$(SIBLINGS))
+# Where it was installed earlier. Beside the host it would be found first, and be of another version.
+	rm -f $(bindir)/wasm-sock-compile
 	install -d $(libdir)/systemd/system $(libdir)/systemd/user
 	for unit in $(UNITS); do \
 	  for manager in system user; do \
@@ -307,7 +318,8 @@ install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	fi
 
 uninstall: ## remove what `make install` installed; modules and configuration stay
-	rm -f $(bindir)/wasm-sock $(bindir)/wasm-sock-compile
+	rm -f $(bindir)/wasm-sock $(bindir)/wasm-sock-compile $(addprefix $(libdir)/wasm-sock/,$(SIBLINGS))
+	[ ! -d $(libdir)/wasm-sock ] || rmdir --ignore-fail-on-non-empty $(libdir)/wasm-sock
 	rm -f $(foreach unit,$(UNITS),$(libdir)/systemd/system/$(unit) $(libdir)/systemd/user/$(unit))
 	rm -f $(libdir)/sysusers.d/wasm-sock.conf $(libdir)/tmpfiles.d/wasm-sock.conf
 	rm -rf $(docdir)

@@ -13,6 +13,7 @@ mod net;
 mod runtime;
 mod sandbox;
 mod serve;
+mod siblings;
 mod startup;
 mod sync;
 mod trace;

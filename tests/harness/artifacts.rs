@@ -56,9 +56,10 @@ fn built(path: &str) -> PathBuf {
 /// If it is not built, or is older than its source.
 pub fn wasm_sock() -> PathBuf {
     static IS_STALE: OnceLock<Option<String>> = OnceLock::new();
-    // It is of no use without the compiler beside it.
+    // It hands over to these.
     compiler();
-    current("wasm-sock", &IS_STALE, &["host", "engine", "crates"], "host")
+    built("wasm-sock-cli");
+    current("wasm-sock", &IS_STALE, &["host", "crates"], "host")
 }
 
 /// # Panics

@@ -1,11 +1,12 @@
 //! What a person types.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::Output;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
-use harness::{Kind, World, each_kind, run, run_in, wasm};
+use harness::{Kind, World, each_kind, run, run_in, wasm, wasm_sock};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -27,7 +28,7 @@ fn expect(output: &Output, code: i32, words: &[&str]) {
 #[test]
 fn wrong_usage_ends_with_2_and_names_what_is_wrong() {
     for (arguments, word) in [
-        (vec![], "host, check, inspect or compile"),
+        (vec![], "Usage: wasm-sock <COMMAND>"),
         (vec!["serve"], "\"serve\""),
         (vec!["--verbose"], "--verbose"),
         (vec!["host", "--modul", "x"], "--modul"),
@@ -36,7 +37,9 @@ fn wrong_usage_ends_with_2_and_names_what_is_wrong() {
         (vec!["host", "--module", "a", "--config", "b"], "one of them"),
         (vec!["host", "extra"], "extra"),
         (vec!["check", "extra"], "extra"),
-        (vec!["inspect"], "the module to look at"),
+        (vec!["inspect"], "<FILE>"),
+        (vec!["chek"], "did you mean \"check\"?"),
+        (vec!["help", "serve"], "there are host, check, inspect, compile"),
         (vec!["compile"], "usage: wasm-sock compile"),
         (vec!["compile", "a.wasm", "b.wasm"], "b.wasm"),
         (vec!["compile", "--fast", "a.wasm"], "--fast"),
@@ -48,19 +51,161 @@ fn wrong_usage_ends_with_2_and_names_what_is_wrong() {
     }
 }
 
+/// In 80 columns, as it is where the terminal tells no width.
+const HELP: &str = "\
+wasm-sock: inetd for WebAssembly. systemd holds the sockets; when a client
+connects, it starts `wasm-sock host`, which gives each connection a fresh,
+sandboxed guest and exits when idle.
+
+Usage: wasm-sock <COMMAND>
+
+Commands:
+  host     Serve the sockets that systemd passed (systemd starts this)
+  check    Validate configuration, modules, directories and socket units
+  inspect  Print what a module is, what it imports, and which settings it needs
+  compile  Compile a module ahead of time: make the .cwasm that `host` loads
+  version  Print the version
+  help     Print this, or the help of a command
+
+Options:
+  -h, --help     Print help
+  -V, --version  Print version
+
+Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 bad configuration or no sockets.
+
+Examples:
+  wasm-sock check
+  wasm-sock help host
+";
+
 #[test]
 fn help_and_version_go_to_standard_output() {
     for arguments in [["help"], ["--help"], ["-h"]] {
         let output = run(&arguments);
         expect(&output, 0, &[]);
-        for word in ["usage: wasm-sock host", "check", "compile", "--idle-timeout", "78"] {
-            assert!(stdout(&output).contains(word), "{}", stdout(&output));
-        }
+        assert_eq!(stdout(&output), HELP);
     }
     for arguments in [["version"], ["--version"], ["-V"]] {
         let output = run(&arguments);
         expect(&output, 0, &[]);
         assert_eq!(stdout(&output), format!("wasm-sock {}\n", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn the_help_of_each_verb_fits_a_screen_and_has_two_examples() {
+    for (verb, words) in [
+        (
+            "host",
+            &[
+                "--module <FILE>",
+                "--idle-timeout <TIME>",
+                "[default: 30s]",
+                "--print-sandbox",
+            ][..],
+        ),
+        ("check", &["--config <FILE>", "handlers.d/*.toml", "Nothing is served"]),
+        ("inspect", &["<FILE>", ".cwasm"]),
+        (
+            "compile",
+            &["<FILE.wasm>", "--output <FILE.cwasm>", "[default: beside the .wasm]"],
+        ),
+    ] {
+        let output = run(&["help", verb]);
+        expect(&output, 0, &[]);
+        let said = stdout(&output);
+        for arguments in [[verb, "--help"], [verb, "-h"]] {
+            assert_eq!(stdout(&run(&arguments)), said);
+        }
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(lines.len() <= 24, "{said}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{said}");
+        let (_, examples) = said.split_once("\nExamples:\n").expect("examples");
+        let is_example = |line: &str| line.contains(&format!("wasm-sock {verb}"));
+        assert!(
+            examples.lines().count() == 2 && examples.lines().all(is_example),
+            "{said}"
+        );
+        assert!(HELP.contains(&format!("\n  {verb:7}  {}\n", lines[0])), "{said}");
+        for word in words.iter().copied().chain([&*format!("Usage: wasm-sock {verb}")]) {
+            assert!(said.contains(word), "{word:?} is not in: {said}");
+        }
+    }
+}
+
+/// `host` and `compile` are in the table of verbs for their help only: they parse their arguments themselves.
+#[test]
+fn what_help_says_of_host_and_compile_they_understand() {
+    for verb in ["host", "compile"] {
+        let said = stdout(&run(&["help", verb]));
+        let (options, _examples) = said.split_once("\nExamples:\n").expect("examples");
+        let words = options.split_whitespace().map(|word| word.trim_end_matches(','));
+        let options = words.filter(|word| word.starts_with("--") && *word != "--help");
+        let options: BTreeSet<&str> = options.collect();
+        assert!(!options.is_empty(), "{said}");
+        for option in options {
+            let output = run(&[verb, option]);
+            let said = stderr(&output);
+            assert!(!said.contains("invalid option"), "{verb} {option}: {said}");
+        }
+    }
+}
+
+/// `bin/wasm-sock` below the world's folder, with its other programs in `folder`.
+fn installed(world: &World, folder: Option<&str>) -> PathBuf {
+    let program = world.path("bin/wasm-sock");
+    fs::create_dir_all(world.path("bin")).unwrap();
+    fs::copy(wasm_sock(), &program).unwrap();
+    if let Some(folder) = folder {
+        let folder = world.path(folder);
+        fs::create_dir_all(&folder).unwrap();
+        for sibling in ["wasm-sock-compile", "wasm-sock-cli"] {
+            fs::copy(wasm_sock().with_file_name(sibling), folder.join(sibling)).unwrap();
+        }
+    }
+    program
+}
+
+#[test]
+fn the_other_programs_are_found_beside_wasm_sock_and_where_they_are_installed() {
+    for folder in ["bin", "lib/wasm-sock"] {
+        let world = World::new(Kind::P1);
+        let program = installed(&world, Some(folder));
+        let module = world.path("run/hello.wasm");
+        fs::copy(wasm(Kind::P1, "hello"), &module).unwrap();
+        for verb in ["compile", "inspect"] {
+            let output = Command::new(&program)
+                .args([verb.as_ref(), module.as_os_str()])
+                .output()
+                .unwrap();
+            expect(&output, 0, &[]);
+        }
+        assert!(module.with_extension("cwasm").exists());
+        // It finds the host by itself, too.
+        let commands = world.path(folder).join("wasm-sock-cli");
+        let mut inspect = Command::new(commands);
+        inspect.env_clear().args(["inspect".as_ref(), module.as_os_str()]);
+        expect(&inspect.output().unwrap(), 0, &[]);
+    }
+}
+
+#[test]
+fn a_missing_program_is_told_with_where_it_belongs() {
+    let world = World::new(Kind::P1);
+    let program = installed(&world, None);
+    for (verb, name) in [
+        ("check", "wasm-sock-cli"),
+        ("help", "wasm-sock-cli"),
+        ("compile", "wasm-sock-compile"),
+    ] {
+        let output = Command::new(&program).arg(verb).output().unwrap();
+        let beside = world.path("bin").join(name).display().to_string();
+        let installed = world.path("lib/wasm-sock").join(name).display().to_string();
+        expect(
+            &output,
+            1,
+            &["wasm-sock: cannot run", &beside, &installed, "install it"],
+        );
     }
 }
 

@@ -24,6 +24,7 @@ mod tests;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +35,10 @@ pub use quantity::{parse_duration, parse_idle_timeout, parse_size};
 
 use schema::Role;
 use source::SourceFile;
+
+/// Descriptors of a host that are not for connections: standard streams, event loop, signals, the journal, a module
+/// that is loaded, the compiler's pipes.
+pub const RESERVED_DESCRIPTORS: usize = 24;
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -304,6 +309,22 @@ impl Config {
                 ..HandlerConfig::default()
             }),
         }
+    }
+
+    /// The names of all handlers: those that are configured, and those that are only a module in
+    /// [`HostConfig::modules`]. Also returns why that folder cannot be read, if it is there.
+    pub fn handler_names(&self) -> (BTreeSet<String>, Option<io::Error>) {
+        let mut names: BTreeSet<String> = self.handlers.keys().cloned().collect();
+        let error = match locate::modules(&self.host.modules) {
+            Ok(modules) => {
+                names.extend(modules);
+                None
+            }
+            // Handlers may have all their modules elsewhere.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => Some(error),
+        };
+        (names, error)
     }
 
     /// The file with a mistake that keeps a handler from being served.

@@ -1,6 +1,7 @@
 //! Where the configuration and the modules are looked for.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -22,6 +23,17 @@ pub struct Environment<'a> {
     pub user_manager: bool,
     /// Looks up an environment variable: `&|name| std::env::var_os(name)`.
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+}
+
+impl Environment<'static> {
+    /// This process's own; `is_root`: does it run as root?
+    pub fn current(is_root: bool) -> Self {
+        Self {
+            // The system's manager runs services with neither, unless told to; a user's always has one.
+            user_manager: !is_root && env::var_os("XDG_RUNTIME_DIR").is_some(),
+            variable: &|name| env::var_os(name),
+        }
+    }
 }
 
 impl Environment<'_> {
@@ -102,4 +114,20 @@ pub(super) fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     }
     files.sort_unstable();
     Ok(files)
+}
+
+/// The names of the modules in `folder`, in either form. Hidden files are left out.
+pub(super) fn modules(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)?.flatten() {
+        let path = entry.path();
+        let extension = path.extension().and_then(OsStr::to_str);
+        if let Some(name) = path.file_stem().and_then(OsStr::to_str)
+            && matches!(extension, Some("wasm" | "cwasm"))
+            && !name.starts_with('.')
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }

@@ -405,6 +405,27 @@ fn of_a_long_line_the_part_around_the_error_is_quoted() {
 }
 
 #[test]
+fn handlers_are_those_that_are_configured_and_those_that_are_only_a_module() {
+    let world = World::new(&[("wasm-sock.toml", "[handler.configured]\n")]);
+    let mut config = world.load();
+    config.host.modules = world.path("modules");
+    let (names, error) = config.handler_names();
+    assert!(
+        names.iter().eq(["configured"]) && error.is_none(),
+        "{names:?} {error:?}"
+    );
+    for file in ["a.wasm", "a.cwasm", "b.c.cwasm", ".d.wasm", "notes.txt", "e"] {
+        world.write(&format!("modules/{file}"), "");
+    }
+    let (names, error) = config.handler_names();
+    assert!(names.iter().eq(["a", "b.c", "configured"]), "{names:?}");
+    assert!(error.is_none(), "{error:?}");
+    config.host.modules = world.path("wasm-sock.toml");
+    let (names, error) = config.handler_names();
+    assert!(names.iter().eq(["configured"]) && error.is_some(), "{names:?}");
+}
+
+#[test]
 fn a_handler_name_is_what_systemd_allows_and_safe_as_a_file_name() {
     for name in [
         "a",

@@ -1,53 +1,23 @@
-//! What was typed.
+//! Parses the command line of the host. `wasm-sock-cli` knows all other verbs, and the help of these.
 
-use super::Failure;
+use super::describe::Subject;
+use super::failure::Failure;
 use crate::config::parse_idle_timeout;
 use crate::startup::Options;
-use lexopt::{Arg, Parser};
+use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::OsString;
 use std::path::PathBuf;
-
-pub const HELP: &str = "\
-wasm-sock: inetd for WebAssembly. systemd holds the sockets; when somebody knocks it starts
-`wasm-sock host`, which gives every connection a fresh, sandboxed guest and leaves when idle.
-
-usage: wasm-sock host [--module FILE | --config FILE] [--idle-timeout TIME] [--print-sandbox]
-       wasm-sock check [--config FILE]
-       wasm-sock inspect FILE
-       wasm-sock compile FILE.wasm [-o FILE.cwasm]
-       wasm-sock help | version
-
-host      serve the sockets that the service manager passed; a socket's name
-          (FileDescriptorName=) is the name of its handler
-  --module FILE        serve every socket with this module, whatever its name
-  --config FILE        read this file, and handlers.d/*.toml beside it, instead of
-                       /etc/wasm-sock/wasm-sock.toml
-  --idle-timeout TIME  exit after this time without a connection: 30s, 5min; 0 is after
-                       the last connection, infinity is never [default: 30s]
-  --print-sandbox      say what the host confines itself to, and serve nothing
-check     everything that could go wrong later, now: the configuration, every module,
-          every directory; prints a table of the handlers
-inspect   what a module (.wasm or .cwasm) is, what it imports, and which setting that needs
-compile   make the .cwasm that `host` loads without compiling
-  -o FILE              where to write it [default: beside the .wasm]
-
-Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 bad configuration or no sockets.
-";
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verb {
     Host(HostOptions),
-    Check {
-        config: Option<PathBuf>,
-    },
-    Inspect {
-        module: PathBuf,
-    },
     /// The arguments of `wasm-sock-compile`, which looks at them itself.
     Compile(Vec<OsString>),
-    Help,
+    Describe(Subject),
     Version,
+    /// All else, help too: the arguments of `wasm-sock-cli`.
+    HandOver(Vec<OsString>),
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -59,26 +29,28 @@ pub struct HostOptions {
 /// # Errors
 /// [`Failure::Usage`]: what of it is not understood.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, Failure> {
-    parse_verb(Parser::from_args(arguments)).map_err(|error| Failure::Usage(error.to_string()))
+    parse_verb(arguments.into_iter().collect()).map_err(|error| Failure::Usage(error.to_string()))
 }
 
-fn parse_verb(mut parser: Parser) -> Result<Verb, lexopt::Error> {
-    let verb = match parser.next()? {
-        None => return Err("no command: host, check, inspect or compile".into()),
-        Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Verb::Help),
-        Some(Arg::Short('V') | Arg::Long("version")) => return Ok(Verb::Version),
-        Some(Arg::Value(verb)) => verb,
-        Some(other) => return Err(other.unexpected()),
-    };
-    match verb.to_str() {
-        Some("host") => parse_host(parser),
-        Some("check") => parse_check(parser),
-        Some("inspect") => parse_inspect(parser),
-        Some("compile") => Ok(Verb::Compile(parser.raw_args()?.collect())),
-        Some("help") => Ok(Verb::Help),
-        Some("version") => Ok(Verb::Version),
-        _ => Err(format!("unknown command {verb:?}; there are host, check, inspect and compile").into()),
+fn parse_verb(arguments: Vec<OsString>) -> Result<Verb, lexopt::Error> {
+    let rest = || arguments.iter().skip(1).cloned();
+    match arguments.first().and_then(|verb| verb.to_str()) {
+        Some("host") => parse_host(Parser::from_args(rest())),
+        Some("compile") if asks_for_help(&arguments) => Ok(help_of("compile")),
+        Some("compile") => Ok(Verb::Compile(rest().collect())),
+        Some("describe") => parse_describe(Parser::from_args(rest())),
+        Some("version" | "--version" | "-V") => Ok(Verb::Version),
+        _ => Ok(Verb::HandOver(arguments)),
     }
+}
+
+fn asks_for_help(arguments: &[OsString]) -> bool {
+    let mut options = arguments.iter().take_while(|argument| *argument != "--");
+    options.any(|argument| argument == "-h" || argument == "--help")
+}
+
+fn help_of(verb: &str) -> Verb {
+    Verb::HandOver(vec![verb.into(), "--help".into()])
 }
 
 fn parse_host(mut parser: Parser) -> Result<Verb, lexopt::Error> {
@@ -93,7 +65,7 @@ fn parse_host(mut parser: Parser) -> Result<Verb, lexopt::Error> {
                 options.startup.idle_timeout = Some(parsed.map_err(|why| format!("--idle-timeout {text:?}: {why}"))?);
             }
             Arg::Long("print-sandbox") => options.print_sandbox = true,
-            Arg::Short('h') | Arg::Long("help") => return Ok(Verb::Help),
+            Arg::Short('h') | Arg::Long("help") => return Ok(help_of("host")),
             other => return Err(other.unexpected()),
         }
     }
@@ -103,29 +75,17 @@ fn parse_host(mut parser: Parser) -> Result<Verb, lexopt::Error> {
     Ok(Verb::Host(options))
 }
 
-fn parse_check(mut parser: Parser) -> Result<Verb, lexopt::Error> {
-    let mut config = None;
+fn parse_describe(mut parser: Parser) -> Result<Verb, lexopt::Error> {
+    let (mut config, mut names) = (None, Vec::new());
     while let Some(arg) = parser.next()? {
         match arg {
+            Arg::Long("module") => return Ok(Verb::Describe(Subject::Module(absolute(parser.value()?)?))),
             Arg::Long("config") => config = Some(absolute(parser.value()?)?),
-            Arg::Short('h') | Arg::Long("help") => return Ok(Verb::Help),
+            Arg::Value(name) => names.push(name.string()?),
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Verb::Check { config })
-}
-
-fn parse_inspect(mut parser: Parser) -> Result<Verb, lexopt::Error> {
-    let mut module = None;
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Arg::Value(path) if module.is_none() => module = Some(absolute(path)?),
-            Arg::Short('h') | Arg::Long("help") => return Ok(Verb::Help),
-            other => return Err(other.unexpected()),
-        }
-    }
-    let module = module.ok_or("inspect takes the module to look at")?;
-    Ok(Verb::Inspect { module })
+    Ok(Verb::Describe(Subject::Handlers { config, names }))
 }
 
 fn absolute(path: OsString) -> Result<PathBuf, lexopt::Error> {
@@ -161,17 +121,55 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_named() {
-        assert!(parse("").unwrap_err().contains("host, check, inspect or compile"));
-        assert!(parse("serve").unwrap_err().contains("\"serve\""));
         assert!(parse("host --modul x").unwrap_err().contains("--modul"));
         assert!(parse("host --idle-timeout soon").unwrap_err().contains("\"soon\""));
         assert!(parse("host --module a --config b").unwrap_err().contains("one of them"));
-        assert!(parse("check extra").unwrap_err().contains("extra"));
+        assert!(parse("describe --modul a").unwrap_err().contains("--modul"));
+    }
+
+    fn arguments(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
     }
 
     #[test]
     fn compile_leaves_its_arguments_to_the_compiler() {
-        let expected = Verb::Compile(vec!["a.wasm".into(), "-o".into(), "b.cwasm".into()]);
-        assert_eq!(parse("compile a.wasm -o b.cwasm"), Ok(expected));
+        for line in ["a.wasm -o b.cwasm", "-- --help"] {
+            let verb = parse(&format!("compile {line}"));
+            assert_eq!(verb, Ok(Verb::Compile(arguments(line))));
+        }
+    }
+
+    #[test]
+    fn help_and_verbs_that_are_not_the_hosts_are_handed_over() {
+        for line in [
+            "",
+            "help",
+            "--help",
+            "help host",
+            "check --config a",
+            "serve",
+            "--verbose",
+        ] {
+            assert_eq!(parse(line), Ok(Verb::HandOver(arguments(line))));
+        }
+        for line in ["host --module a --help", "host -h"] {
+            assert_eq!(parse(line), Ok(Verb::HandOver(arguments("host --help"))));
+        }
+        let expected = Verb::HandOver(arguments("compile --help"));
+        assert_eq!(parse("compile a.wasm -h"), Ok(expected));
+    }
+
+    #[test]
+    fn a_module_is_described_or_handlers_are() {
+        let module = Subject::Module("/m/a.wasm".into());
+        assert_eq!(parse("describe --module /m/a.wasm"), Ok(Verb::Describe(module)));
+        let handlers = Subject::Handlers {
+            config: Some("/c.toml".into()),
+            names: vec!["a".into(), "--b".into()],
+        };
+        assert_eq!(
+            parse("describe --config /c.toml -- a --b"),
+            Ok(Verb::Describe(handlers))
+        );
     }
 }

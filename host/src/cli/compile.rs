@@ -1,8 +1,9 @@
 //! `wasm-sock compile`: becomes `wasm-sock-compile`.
 
-use super::Failure;
-use crate::module::{CONFINED, CPU_TIME, MEMORY, compiler_missing, compiler_path};
+use super::failure::Failure;
+use crate::module::{CONFINED, CPU_TIME, MEMORY};
 use crate::sandbox::{self, Needs};
+use crate::siblings::{COMPILER, cannot_run};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -11,7 +12,7 @@ use std::process::Command;
 /// # Errors
 /// When the compiler is not there; else this does not return.
 pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
-    let compiler = compiler_path()?;
+    let compiler = COMPILER.find().map_err(Failure::Failed)?;
     let confined = arguments.split_first().filter(|(first, _)| *first == CONFINED);
     let arguments = confined.map_or(arguments, |(_, rest)| rest);
     if confined.is_some() {
@@ -32,5 +33,5 @@ pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
         let _ = sandbox::enter(&needs);
     }
     let error = Command::new(&compiler).args(arguments).exec();
-    Err(Failure::Failed(compiler_missing(&compiler, &error)))
+    Err(Failure::Failed(cannot_run(&compiler, &error)))
 }

@@ -1,31 +1,14 @@
 //! Running `wasm-sock-compile`, the program with the compiler in it.
 
+use crate::siblings::{COMPILER, cannot_run};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ChildStderr, Command, Stdio};
-use std::{env, io, thread};
-
-const PROGRAM: &str = "wasm-sock-compile";
+use std::{io, thread};
 
 /// What the line begins with that it says when it takes longer.
 const PROGRESS: &[u8] = b"wasm-sock: compiling ";
-
-/// Where the compiler is: beside this program.
-///
-/// # Errors
-/// When the system does not tell where this program is.
-pub fn compiler_path() -> io::Result<PathBuf> {
-    Ok(env::current_exe()?.with_file_name(PROGRAM))
-}
-
-/// What is said of a compiler that cannot be run.
-pub fn missing(compiler: &Path, error: &io::Error) -> String {
-    format!(
-        "cannot run {}: {error} (it belongs beside wasm-sock: install it, or run `wasm-sock compile` where it is and install the .cwasm)",
-        compiler.display()
-    )
-}
 
 /// What is said of a module that takes longer.
 pub fn slow(module: &Path) -> String {
@@ -43,7 +26,7 @@ pub fn slow(module: &Path) -> String {
 /// # Errors
 /// What the compiler said, or why it could not be run, in one line.
 pub fn compile(wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, String> {
-    let compiler = compiler_path().map_err(|e| format!("cannot find {PROGRAM}: {e}"))?;
+    let compiler = COMPILER.find()?;
     run(&mut Command::new(&compiler), &compiler, wasm, slow)
 }
 
@@ -61,7 +44,7 @@ pub const MEMORY: u64 = 4 << 30;
 pub fn compile_confined(wasm: &[u8], slow: &dyn Fn()) -> Result<Vec<u8>, String> {
     let mut ourselves = Command::new("/proc/self/exe");
     let compiler = ourselves.args(["compile", CONFINED]);
-    run(compiler, Path::new(PROGRAM), wasm, slow)
+    run(compiler, Path::new(COMPILER.name), wasm, slow)
 }
 
 /// Runs the compiler, which is called `name`.
@@ -74,7 +57,7 @@ fn run(compiler: &mut Command, name: &Path, wasm: &[u8], slow: &dyn Fn()) -> Res
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| missing(name, &error))?;
+        .map_err(|error| cannot_run(name, &error))?;
     // It reads all of its input before it says anything. Should it end early, its own words tell
     // more than this error would.
     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(wasm));
@@ -86,7 +69,7 @@ fn run(compiler: &mut Command, name: &Path, wasm: &[u8], slow: &dyn Fn()) -> Res
         let output = reader.join().unwrap_or(Err(io::ErrorKind::Other.into()))?;
         Ok((output, said.unwrap_or_default()))
     })
-    .map_err(|e: io::Error| format!("{PROGRAM} was lost: {e}"))?;
+    .map_err(|e: io::Error| format!("{} was lost: {e}", COMPILER.name))?;
     if output.status.success() {
         return Ok(output.stdout);
     }
@@ -99,7 +82,7 @@ fn run(compiler: &mut Command, name: &Path, wasm: &[u8], slow: &dyn Fn()) -> Res
             "compiling it takes more than {} GiB of memory (`wasm-sock compile` has no such limit)",
             MEMORY >> 30
         ),
-        _ if said.is_empty() => format!("{PROGRAM} ended with {}", output.status),
+        _ if said.is_empty() => format!("{} ended with {}", COMPILER.name, output.status),
         _ => said,
     })
 }

@@ -11,7 +11,7 @@ mod load;
 
 pub use cache::Cache;
 pub use compile_process::{CompileProcess, Work};
-pub use compiler::{CONFINED, CPU_TIME, MEMORY, compiler_path, missing as compiler_missing};
+pub use compiler::{CONFINED, CPU_TIME, MEMORY};
 pub use current::{CurrentProgram, Unavailable};
 pub use files::{FileStamp, Files};
 pub use load::{Compiled, load_file};

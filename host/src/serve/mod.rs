@@ -12,7 +12,7 @@ mod stream;
 mod threads;
 
 use crate::activation::{self, Kind, Passed, Socket};
-use crate::config::HostConfig;
+use crate::config::{HostConfig, RESERVED_DESCRIPTORS};
 use crate::event_loop;
 use crate::journal::{self, Level};
 use crate::libc_overrides::heap;
@@ -39,10 +39,6 @@ use datagram::Mailbox;
 use handlers::Handlers;
 use shared::Shared;
 use threads::Threads;
-
-/// Descriptors that are not for connections: standard streams, event loop, signals, the journal,
-/// a module that is loaded, the compiler's pipes.
-pub const RESERVED_DESCRIPTORS: usize = 24;
 
 /// How many events the kernel tells at a time. There is room for them from the start: tokio's 1,024 take
 /// three pages, at 2 µs.

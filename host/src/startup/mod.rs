@@ -12,7 +12,6 @@ use crate::sandbox::{self, Needs};
 use crate::trace::{self, Mark};
 use crate::wasi;
 use std::collections::BTreeSet;
-use std::env;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,11 +60,7 @@ pub fn start(options: Options) -> Result<Started, ActivationError> {
 
 /// What decides where the configuration is looked for.
 pub fn environment() -> Environment<'static> {
-    Environment {
-        // The system's manager runs services with neither, unless told to; a user's always has one.
-        user_manager: !rustix::process::geteuid().is_root() && env::var_os("XDG_RUNTIME_DIR").is_some(),
-        variable: &|name| env::var_os(name),
-    }
+    Environment::current(rustix::process::geteuid().is_root())
 }
 
 /// What is to be done, and what that needs.
@@ -190,12 +185,11 @@ fn needs_of_host(mut needs: Needs, cache: Option<&Cache>) -> Needs {
     needs
 }
 
-/// What a host with these options needs: for the sockets that were passed; without any, for the handlers that
-/// `all_names` tells of.
+/// What a host with these options needs: for the sockets that were passed; without any, for all handlers.
 ///
 /// # Errors
 /// Those of the configuration.
-pub fn needs(options: Options, all_names: impl FnOnce(&Config) -> BTreeSet<String>) -> Result<Needs, ConfigErrors> {
+pub fn needs(options: Options) -> Result<Needs, ConfigErrors> {
     let passed = activation::sockets().map(|passed| passed.sockets);
     let config = Config::load(options.config.as_deref(), &environment())?;
     let names = match &passed {
@@ -203,7 +197,7 @@ pub fn needs(options: Options, all_names: impl FnOnce(&Config) -> BTreeSet<Strin
             .iter()
             .map(|socket| handler_name(&socket.name).to_owned())
             .collect(),
-        Err(_) if options.module.is_none() => all_names(&config),
+        Err(_) if options.module.is_none() => config.handler_names().0,
         _ => BTreeSet::from(["any".to_owned()]),
     };
     let plan = Plan::Serve {

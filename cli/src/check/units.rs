@@ -1,7 +1,7 @@
-//! The socket units that lead to us, as the service manager knows them (`systemctl show`).
+//! The socket units that start wasm-sock, as the service manager knows them (`systemctl show`).
 
-use crate::activation::handler_name;
 use std::process::Command;
+use wasm_sock_activation::handler_name;
 
 /// A socket unit that starts a service of ours.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub fn socket_units() -> Vec<SocketUnit> {
     parse(&show(&[properties, "*.socket"]))
 }
 
-/// What a service may use of the machine; `None`: no limit, or nobody knows.
+/// What a service may use of the machine; `None`: no limit, or not known.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceLimits {
     /// `MemoryMax=`, in bytes.

@@ -1,33 +1,34 @@
-//! What the limits promise, and whether anybody has as much.
+//! The sums of all limits, compared with what the service (`MemoryMax=`, `LimitNOFILE=`), the control group and the
+//! machine have.
 
 use super::units::ServiceLimits;
-use crate::config::{HandlerConfig, HostConfig};
-use crate::limits::machine_memory;
-use crate::serve::RESERVED_DESCRIPTORS;
+use rustix::system::sysinfo;
 use std::cmp::Reverse;
 use std::fs;
 use std::path::Path;
+use wasm_sock_config::{HandlerConfig, HostConfig, RESERVED_DESCRIPTORS};
 
-/// A process, and the handlers it has.
-pub struct Process<'a> {
-    /// The service; empty when nobody knows of one.
+/// A service, and the handlers whose sockets start it.
+pub struct ServiceHandlers<'a> {
+    /// Empty: not known.
     pub name: &'a str,
     pub limits: ServiceLimits,
     pub handlers: Vec<(&'a str, &'a HandlerConfig)>,
     pub sockets: u64,
 }
 
-/// What a process needs when all its handlers do all that they may.
+/// What a service needs when all its handlers use all that they may.
 #[derive(Debug, PartialEq, Eq)]
-struct Promised {
+struct Demand {
+    /// In bytes.
     memory: u64,
     descriptors: u64,
-    /// How that comes: `dns 256 × 64MiB, hello 7 × 8MiB`.
+    /// The sum that `memory` is: `dns 256 × 64MiB, hello 7 × 8MiB`.
     sum: String,
 }
 
-impl Process<'_> {
-    fn promised(&self, host: &HostConfig, machine: u64) -> Promised {
+impl ServiceHandlers<'_> {
+    fn demand(&self, host: &HostConfig, machine: u64) -> Demand {
         let mut handlers = self.handlers.clone();
         // The largest first: they may have all connections that there may be.
         handlers.sort_by_key(|(_, handler)| Reverse(handler.limits.memory));
@@ -42,7 +43,7 @@ impl Process<'_> {
             descriptors = descriptors.saturating_add(count.saturating_mul(handler.descriptors() as u64));
             sum.push(format!("{name} {count} × {}", about(limits.memory)));
         }
-        Promised {
+        Demand {
             memory: memory.min(host.max_memory.unwrap_or(machine)),
             descriptors,
             sum: sum.join(", "),
@@ -50,40 +51,40 @@ impl Process<'_> {
     }
 }
 
-/// Warnings about what `processes` may need and cannot have.
-pub fn warnings(processes: &[Process<'_>], host: &HostConfig) -> Vec<String> {
+/// Warnings about what `services` may need and cannot have.
+pub fn warnings(services: &[ServiceHandlers<'_>], host: &HostConfig) -> Vec<String> {
     let machine = machine_memory();
     let ours = cgroup_memory().map_or(machine, |limit| limit.min(machine));
-    exceeded(processes, host, machine, ours)
+    exceeded(services, host, machine, ours)
 }
 
 /// `machine` is what there is of memory, `ours` what we are given of it.
-fn exceeded(processes: &[Process<'_>], host: &HostConfig, machine: u64, ours: u64) -> Vec<String> {
+fn exceeded(services: &[ServiceHandlers<'_>], host: &HostConfig, machine: u64, ours: u64) -> Vec<String> {
     let mut warnings = Vec::new();
     let (mut all, mut sums) = (0_u64, Vec::new());
-    for process in processes {
-        let promised = process.promised(host, machine);
-        all = all.saturating_add(promised.memory);
-        let subject = match process.name {
+    for service in services {
+        let demand = service.demand(host, machine);
+        all = all.saturating_add(demand.memory);
+        let subject = match service.name {
             "" => String::new(),
             name => format!("{name}: "),
         };
-        if let Some(most) = process.limits.memory.filter(|most| *most < promised.memory) {
+        if let Some(most) = service.limits.memory.filter(|most| *most < demand.memory) {
             warnings.push(format!(
                 "{subject}guests may have {} ({}), MemoryMax= is {}: at that the kernel ends all of them (set `max-memory` in [host] below it)",
-                about(promised.memory),
-                promised.sum,
+                about(demand.memory),
+                demand.sum,
                 about(most)
             ));
         }
-        let descriptors = process.limits.descriptors;
-        if let Some(most) = descriptors.filter(|most| *most < promised.descriptors) {
+        let descriptors = service.limits.descriptors;
+        if let Some(most) = descriptors.filter(|most| *most < demand.descriptors) {
             warnings.push(format!(
                 "{subject}connections may need {} descriptors, LimitNOFILE= is {most}: clients will wait (raise it, or lower `max-connections`)",
-                promised.descriptors
+                demand.descriptors
             ));
         }
-        sums.push(promised.sum);
+        sums.push(demand.sum);
     }
     if all > ours {
         let whose = if ours < machine {
@@ -99,6 +100,12 @@ fn exceeded(processes: &[Process<'_>], host: &HostConfig, machine: u64, ours: u6
         ));
     }
     warnings
+}
+
+/// Memory of this machine, in bytes (`sysinfo(2)`).
+fn machine_memory() -> u64 {
+    let info = sysinfo();
+    (info.totalram as u64).saturating_mul(info.mem_unit.into())
 }
 
 /// Rounded to what people compare.
@@ -126,7 +133,7 @@ fn cgroup_memory() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Limits;
+    use wasm_sock_config::Limits;
 
     const GIB: u64 = 1 << 30;
 
@@ -141,8 +148,8 @@ mod tests {
         }
     }
 
-    fn process<'a>(limits: ServiceLimits, handlers: &[(&'a str, &'a HandlerConfig)]) -> Process<'a> {
-        Process {
+    fn service<'a>(limits: ServiceLimits, handlers: &[(&'a str, &'a HandlerConfig)]) -> ServiceHandlers<'a> {
+        ServiceHandlers {
             name: "wasm-sock.service",
             limits,
             handlers: handlers.to_vec(),
@@ -166,32 +173,32 @@ mod tests {
     #[test]
     fn what_all_may_have_is_the_sum_within_the_limits_of_the_host() {
         let (small, large) = (handler(GIB, 10), handler(4 * GIB, 3));
-        let process = process(ServiceLimits::default(), &[("small", &small), ("large", &large)]);
-        let promised = |host: &HostConfig| process.promised(host, 64 * GIB).memory;
-        assert_eq!(promised(&infinite()), 22 * GIB);
+        let service = service(ServiceLimits::default(), &[("small", &small), ("large", &large)]);
+        let demand = |host: &HostConfig| service.demand(host, 64 * GIB).memory;
+        assert_eq!(demand(&infinite()), 22 * GIB);
         assert_eq!(
-            promised(&HostConfig {
+            demand(&HostConfig {
                 max_connections: Some(5),
                 ..infinite()
             }),
             14 * GIB
         );
         assert_eq!(
-            promised(&HostConfig {
+            demand(&HostConfig {
                 max_memory: Some(GIB),
                 ..infinite()
             }),
             GIB
         );
-        let sum = process.promised(&infinite(), 0).sum;
+        let sum = service.demand(&infinite(), 0).sum;
         assert_eq!(sum, "large 3 × 4GiB, small 10 × 1GiB");
     }
 
     #[test]
-    fn without_max_memory_a_process_is_promised_what_the_machine_has() {
+    fn without_max_memory_a_service_is_demand_what_the_machine_has() {
         let large = handler(4 * GIB, 100);
-        let process = process(ServiceLimits::default(), &[("large", &large)]);
-        let warnings = exceeded(&[process], &HostConfig::default(), 8 * GIB, 8 * GIB);
+        let service = service(ServiceLimits::default(), &[("large", &large)]);
+        let warnings = exceeded(&[service], &HostConfig::default(), 8 * GIB, 8 * GIB);
         assert_eq!(warnings, [""; 0]);
     }
 
@@ -202,7 +209,7 @@ mod tests {
             memory: Some(GIB),
             descriptors: Some(64),
         };
-        let warnings = exceeded(&[process(limits, &[("large", &large)])], &infinite(), 8 * GIB, 8 * GIB);
+        let warnings = exceeded(&[service(limits, &[("large", &large)])], &infinite(), 8 * GIB, 8 * GIB);
         let expected = [
             ["guests may have 400GiB", "large 100 × 4GiB", "MemoryMax= is 1GiB"],
             ["may need 126 descriptors", "LimitNOFILE= is 64", "`max-connections`"],

@@ -1,38 +1,39 @@
-//! `wasm-sock check`: everything that could go wrong at three in the morning, now.
+//! `wasm-sock check`: validates configuration, modules, directories and socket units without serving.
 
-mod promises;
+mod capacity;
 mod units;
 
-use self::promises::Process;
-use self::units::{ServiceLimits, SocketUnit, obstacle, service_limits, socket_units};
-use super::{Failure, load_config, print};
-use crate::config::{Access, Config, HandlerConfig, Http, Limits};
-use crate::module::{CurrentProgram, Files};
-use crate::runtime::Engines;
+use crate::host_program::{self, HandlerDescription};
+use crate::{CommandError, print};
+use capacity::ServiceHandlers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
+use units::{ServiceLimits, SocketUnit, obstacle, service_limits, socket_units};
+use wasm_sock_config::{Access, Config, Environment, HandlerConfig, Http, Limits};
 
 /// # Errors
 /// The configuration's, or how many handlers would not work.
-pub fn run(file: Option<&Path>) -> Result<(), Failure> {
-    let config = load_config(file).map_err(Failure::Configuration)?;
-    let engines = Engines::new(config.host.stack).map_err(|error| Failure::Failed(format!("{error:#}")))?;
+pub fn run(file: Option<&Path>) -> Result<(), CommandError> {
+    let environment = Environment::current(rustix::process::geteuid().is_root());
+    let config = Config::load(file, &environment).map_err(CommandError::Configuration)?;
     let units = socket_units();
     let mut problems = Vec::new();
-    let mut names = names(&config, &mut problems);
+    let (mut names, unreadable) = config.handler_names();
+    if let Some(error) = unreadable {
+        problems.push(format!("cannot read {}: {error}", config.host.modules.display()));
+    }
     names.extend(units.iter().map(|unit| unit.handler.clone()));
+    let described = host_program::describe_handlers(file, &names)?;
     let mut rows = vec![["HANDLER", "GUEST", "MODULE", "LIMITS", "GRANTED"].map(String::from)];
     let mut speak_http = BTreeSet::new();
-    for name in &names {
-        let settings = config.handler(name);
-        let (row, is_http) = row(name, &settings, &config, &engines, &mut problems)?;
-        rows.push(row);
-        if is_http {
-            speak_http.insert(name.as_str());
+    for handler in &described {
+        let settings = config.handler(&handler.name);
+        rows.push(row(handler, &settings, &mut problems));
+        if handler.is_http {
+            speak_http.insert(handler.name.as_str());
         }
     }
     print(&summary(&config, &names))?;
@@ -48,7 +49,7 @@ pub fn run(file: Option<&Path>) -> Result<(), Failure> {
     }
     match problems.len() {
         0 => Ok(()),
-        count => Err(Failure::Failed(format!(
+        count => Err(CommandError::Failed(format!(
             "{count} problem{}\n  {}",
             if count == 1 { "" } else { "s" },
             problems.join("\n  ")
@@ -56,8 +57,8 @@ pub fn run(file: Option<&Path>) -> Result<(), Failure> {
     }
 }
 
-/// What the processes of these handlers may need and cannot have. Where no socket unit is known, all
-/// handlers are taken to be one process's.
+/// What the services of these handlers may need and cannot have. Where no socket unit is known, all handlers are
+/// taken to be one service's.
 fn warnings(config: &Config, names: &BTreeSet<String>, units: &[SocketUnit]) -> Vec<String> {
     let settings: BTreeMap<&str, _> = names.iter().map(|name| (name.as_str(), config.handler(name))).collect();
     let mut handlers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -68,9 +69,9 @@ fn warnings(config: &Config, names: &BTreeSet<String>, units: &[SocketUnit]) -> 
     if units.is_empty() {
         handlers.insert("", settings.keys().copied().collect());
     }
-    let processes: Vec<Process<'_>> = handlers
+    let services: Vec<ServiceHandlers<'_>> = handlers
         .into_iter()
-        .map(|(service, handlers)| Process {
+        .map(|(service, handlers)| ServiceHandlers {
             name: service,
             limits: match service {
                 "" => ServiceLimits::default(),
@@ -84,7 +85,7 @@ fn warnings(config: &Config, names: &BTreeSet<String>, units: &[SocketUnit]) -> 
                 .sum(),
         })
         .collect();
-    let mut warnings = promises::warnings(&processes, &config.host);
+    let mut warnings = capacity::warnings(&services, &config.host);
     for unit in units.iter().filter(|unit| unit.has_trigger_limit) {
         warnings.push(format!(
             "{}: a service that fails at its start is started again until systemd gives the socket up, with all who \
@@ -96,7 +97,7 @@ fn warnings(config: &Config, names: &BTreeSet<String>, units: &[SocketUnit]) -> 
     warnings
 }
 
-/// Which socket leads to which handler. What cannot come through goes to `problems`.
+/// Which socket leads to which handler. A socket that its handler cannot serve goes to `problems`.
 fn sockets(units: &[SocketUnit], speak_http: &BTreeSet<&str>, problems: &mut Vec<String>) -> Vec<[String; 4]> {
     let mut rows = vec![["SOCKET", "LISTENS TO", "AS", "HANDLER"].map(String::from)];
     for unit in units {
@@ -108,32 +109,6 @@ fn sockets(units: &[SocketUnit], speak_http: &BTreeSet<&str>, problems: &mut Vec
         }
     }
     rows
-}
-
-/// The handlers that are configured, and those that are only a file in the module directory.
-pub(super) fn names(config: &Config, problems: &mut Vec<String>) -> BTreeSet<String> {
-    let mut names: BTreeSet<String> = config.handlers.keys().cloned().collect();
-    let folder = &config.host.modules;
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        // Handlers may have all their modules elsewhere.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return names,
-        Err(error) => {
-            problems.push(format!("cannot read {}: {error}", folder.display()));
-            return names;
-        }
-    };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        if let Some(name) = path.file_stem().and_then(|stem| stem.to_str())
-            && matches!(extension, Some("wasm" | "cwasm"))
-            && !name.starts_with('.')
-        {
-            names.insert(name.to_owned());
-        }
-    }
-    names
 }
 
 fn summary(config: &Config, names: &BTreeSet<String>) -> String {
@@ -171,41 +146,23 @@ fn summary(config: &Config, names: &BTreeSet<String>) -> String {
     text
 }
 
-/// One handler's line, and whether it speaks HTTP. What is wrong with it goes to `problems`.
-fn row(
-    name: &str,
-    settings: &HandlerConfig,
-    config: &Config,
-    engines: &Engines,
-    problems: &mut Vec<String>,
-) -> Result<([String; 5], bool), Failure> {
-    let files = Files::of(name, settings, &config.host.modules);
-    let path = if files.stamp().prefers_cwasm() {
-        &files.cwasm
-    } else {
-        &files.wasm
-    };
-    let module = path.display().to_string();
+/// One handler's line. What is wrong with it goes to `problems`.
+fn row(handler: &HandlerDescription, settings: &HandlerConfig, problems: &mut Vec<String>) -> [String; 5] {
+    let name = &handler.name;
     for dir in &settings.dirs {
         if let Err(error) = fs::read_dir(&dir.host) {
             problems.push(format!("{name}: dirs: {}: {error}", dir.host.display()));
         }
     }
-    let program = CurrentProgram::new(name.into(), Ok(files));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let (kind, is_http) = match runtime.block_on(program.try_load(engines)) {
-        Ok(program) => (program.kind().to_owned(), program.is_http()),
-        Err(reason) => {
-            problems.push(format!("{name}: {reason}"));
-            ("-".to_owned(), false)
-        }
-    };
+    if let Some(reason) = &handler.error {
+        problems.push(format!("{name}: {reason}"));
+    }
+    let kind = handler.kind.as_deref().unwrap_or("-").to_owned();
     let mut limits = limits(&settings.limits);
-    if is_http {
+    if handler.is_http {
         limits.push_str(&http_limits(&settings.http));
     }
-    let row = [name.to_owned(), kind, module, limits, granted(settings)];
-    Ok((row, is_http))
+    [name.clone(), kind, handler.module.clone(), limits, granted(settings)]
 }
 
 fn limits(limits: &Limits) -> String {

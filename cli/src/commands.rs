@@ -1,0 +1,206 @@
+//! The command line of `wasm-sock`: the table of its verbs, from which parser and help are made.
+//!
+//! `host` and `compile` are here for their help; the host handles them itself.
+
+use crate::{CommandError, print};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const ABOUT: &str = "\
+wasm-sock: inetd for WebAssembly. systemd holds the sockets; when a client
+connects, it starts `wasm-sock host`, which gives each connection a fresh,
+sandboxed guest and exits when idle.";
+
+const AFTER: &str = "\
+Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 bad configuration or no sockets.
+
+Examples:
+  wasm-sock check
+  wasm-sock help host";
+
+#[derive(Parser)]
+#[command(name = "wasm-sock", bin_name = "wasm-sock", version, about = ABOUT, after_help = AFTER)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true, max_term_width = 80)]
+struct CommandLine {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq, clap::Subcommand)]
+pub enum Verb {
+    /// Serve the sockets that systemd passed (systemd starts this)
+    #[command(after_help = "\
+The name of a socket (FileDescriptorName=) is the name of its handler.
+
+Examples:
+  systemd-socket-activate -l 7777 --fdname=hello wasm-sock host --module a.wasm
+  wasm-sock host --print-sandbox")]
+    Host {
+        /// Serve every socket with this module, whatever its name
+        #[arg(long, value_name = "FILE", conflicts_with = "config")]
+        module: Option<PathBuf>,
+        /// Read this file, and handlers.d/*.toml beside it [default: /etc/wasm-sock/wasm-sock.toml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Exit after this time without a connection: 30s, 5min; 0 is after the last connection, infinity is never
+        /// [default: 30s]
+        #[arg(long, value_name = "TIME")]
+        idle_timeout: Option<String>,
+        /// Print what the host would confine itself to, and serve nothing
+        #[arg(long)]
+        print_sandbox: bool,
+    },
+    /// Validate configuration, modules, directories and socket units
+    #[command(after_help = "\
+Nothing is served. Prints a table of the handlers, another of the socket units
+that lead to them, and everything that would go wrong later.
+
+Examples:
+  wasm-sock check
+  wasm-sock check --config ./wasm-sock.toml")]
+    Check {
+        /// Read this file, and handlers.d/*.toml beside it [default: /etc/wasm-sock/wasm-sock.toml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Print what a module is, what it imports, and which settings it needs
+    #[command(after_help = "\
+Examples:
+  wasm-sock inspect hello.wasm
+  wasm-sock inspect /var/lib/wasm-sock/modules/hello.cwasm")]
+    Inspect {
+        /// The module: a .wasm or a .cwasm
+        #[arg(value_name = "FILE")]
+        module: PathBuf,
+    },
+    /// Compile a module ahead of time: make the .cwasm that `host` loads
+    #[command(after_help = "\
+Examples:
+  wasm-sock compile hello.wasm
+  wasm-sock compile hello.wasm -o /var/lib/wasm-sock/modules/hello.cwasm")]
+    Compile {
+        /// The module: a .wasm; - is standard input
+        #[arg(value_name = "FILE.wasm")]
+        module: PathBuf,
+        /// Where to write it [default: beside the .wasm]; - is standard output
+        #[arg(short, long, value_name = "FILE.cwasm")]
+        output: Option<PathBuf>,
+    },
+    /// Print the version
+    Version,
+    /// Print this, or the help of a command
+    Help {
+        /// The command
+        command: Option<OsString>,
+    },
+}
+
+/// What the arguments ask for. The first is the program's name.
+///
+/// # Errors
+/// What of it is not understood; also help, when that is asked for.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, clap::Error> {
+    CommandLine::try_parse_from(arguments).map(|line| line.verb)
+}
+
+/// Prints the help of a command, or of all of it.
+///
+/// # Errors
+/// When there is no such command ([`CommandError::Told`]).
+pub fn help(command: Option<OsString>) -> Result<(), CommandError> {
+    let arguments = [Some("wasm-sock".into()), command, Some("--help".into())];
+    match parse(arguments.into_iter().flatten()) {
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => print(&error.render().to_string()),
+        Err(error) => {
+            eprint!("{}", usage(&error));
+            Err(CommandError::Told(USAGE))
+        }
+        // Help is never a verb.
+        Ok(_) => Ok(()),
+    }
+}
+
+/// The exit code of wrong usage.
+const USAGE: u8 = 2;
+
+/// Prints help that was asked for, or what of the arguments is not understood.
+pub fn report(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match print(&error.render().to_string()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => error.exit_code(),
+        },
+        _ => {
+            eprint!("{}", usage(error));
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// What is said of arguments that are not understood.
+fn usage(error: &clap::Error) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+        _ => None,
+    };
+    match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.render().to_string(),
+        ErrorKind::InvalidSubcommand => {
+            let similar = context(ContextKind::SuggestedSubcommand);
+            let similar = similar.map_or_else(String::new, |verb| format!("did you mean {verb:?}? "));
+            let verbs = CommandLine::command();
+            let verbs: Vec<&str> = verbs.get_subcommands().map(clap::Command::get_name).collect();
+            format!(
+                "wasm-sock: unknown command {:?}; {similar}there are {} (see `wasm-sock help`)\n",
+                context(ContextKind::InvalidSubcommand).unwrap_or_default(),
+                verbs.join(", ")
+            )
+        }
+        _ => {
+            let text = error.render().to_string();
+            format!("wasm-sock: {}", text.trim_start_matches("error: "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Verb, String> {
+        let words = ["wasm-sock"].into_iter().chain(line.split_whitespace());
+        super::parse(words.map(OsString::from)).map_err(|error| usage(&error))
+    }
+
+    #[test]
+    fn the_table_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn verbs_have_their_arguments() {
+        let config = Some("a.toml".into());
+        assert_eq!(parse("check --config=a.toml"), Ok(Verb::Check { config }));
+        let module = "a.wasm".into();
+        assert_eq!(parse("inspect a.wasm"), Ok(Verb::Inspect { module }));
+    }
+
+    #[test]
+    fn an_unknown_command_is_told_with_a_similar_one_and_all_there_are() {
+        let said = parse("chek").unwrap_err();
+        for words in [
+            "unknown command \"chek\"",
+            "did you mean \"check\"?",
+            "host, check, inspect, compile",
+        ] {
+            assert!(said.contains(words), "{words:?} is not in: {said}");
+        }
+        let said = parse("frobnicate").unwrap_err();
+        assert!(!said.contains("did you mean"), "{said}");
+    }
+}

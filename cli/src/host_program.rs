@@ -1,0 +1,165 @@
+//! The host, which is asked for what only the engine can tell (`wasm-sock describe`).
+
+use crate::CommandError;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
+use std::env;
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The host sets it to its own path when it hands over.
+const VARIABLE: &str = "WASM_SOCK_HOST";
+
+/// A file, as the host describes it.
+#[derive(Debug, Deserialize)]
+pub struct ModuleDescription {
+    /// What kind of guest it is, in the words of the documentation. `None`: it cannot be served.
+    pub kind: Option<String>,
+    /// Does it answer HTTP requests? Else it reads and writes bytes.
+    #[serde(default, rename = "http")]
+    pub is_http: bool,
+    /// `None`: it could not even be loaded.
+    pub imports: Option<Vec<ImportDescription>>,
+    /// Why it cannot be served.
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ImportDescription {
+    pub name: String,
+    /// The setting without which it is of no use; `-`: none.
+    pub needs: String,
+}
+
+/// A handler, as the host would serve it.
+#[derive(Debug, Deserialize)]
+pub struct HandlerDescription {
+    #[serde(rename = "handler")]
+    pub name: String,
+    /// The file that is used.
+    pub module: String,
+    /// As in [`ModuleDescription`].
+    pub kind: Option<String>,
+    #[serde(default, rename = "http")]
+    pub is_http: bool,
+    pub error: Option<String>,
+}
+
+/// What `module` is.
+///
+/// # Errors
+/// When the host cannot tell. What is wrong with the module is a part of its description.
+pub fn describe_module(module: &Path) -> Result<ModuleDescription, CommandError> {
+    let mut descriptions = describe([OsStr::new("--module"), module.as_os_str()])?;
+    descriptions
+        .pop()
+        .ok_or_else(|| CommandError::Failed("the host described nothing".to_owned()))
+}
+
+/// What the handlers of these names are, in the same order, with the configuration in `file` or the one that is
+/// looked for.
+///
+/// # Errors
+/// When the host cannot tell. What is wrong with a handler is a part of its description.
+pub fn describe_handlers(
+    file: Option<&Path>,
+    names: &BTreeSet<String>,
+) -> Result<Vec<HandlerDescription>, CommandError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let config = file.iter().flat_map(|file| [OsStr::new("--config"), file.as_os_str()]);
+    let names = names.iter().map(OsStr::new);
+    describe(config.chain([OsStr::new("--")]).chain(names))
+}
+
+/// Runs `wasm-sock describe`, which prints a line of JSON for each description, and warnings to standard error.
+fn describe<'a, T: DeserializeOwned>(arguments: impl IntoIterator<Item = &'a OsStr>) -> Result<Vec<T>, CommandError> {
+    let host = path()?;
+    let mut command = Command::new(&host);
+    command.arg("describe").args(arguments);
+    command.stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = command.output().map_err(|error| cannot_run(&host, &error))?;
+    if !output.status.success() {
+        return Err(match output.status.code() {
+            Some(code) => CommandError::Told(code.try_into().unwrap_or(1)),
+            None => CommandError::Failed(format!("{} describe: {}", host.display(), output.status)),
+        });
+    }
+    let descriptions = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
+    descriptions.collect::<Result<_, _>>().map_err(|error| {
+        let host = host.display();
+        CommandError::Failed(format!(
+            "{host} describe: {error} (is it of another version? install all programs of one version)"
+        ))
+    })
+}
+
+/// Becomes the host, which handles these arguments itself.
+///
+/// # Errors
+/// When it cannot be run; else this does not return.
+pub fn hand_back() -> Result<(), CommandError> {
+    let host = path()?;
+    let error = Command::new(&host).args(env::args_os().skip(1)).exec();
+    Err(cannot_run(&host, &error))
+}
+
+fn cannot_run(host: &Path, error: &std::io::Error) -> CommandError {
+    CommandError::Failed(format!("cannot run {}: {error}", host.display()))
+}
+
+/// Where the host is: as it says when it hands over; else beside this program (`build/`), or in `PREFIX/bin` where
+/// this is in `PREFIX/lib/wasm-sock`.
+fn path() -> Result<PathBuf, CommandError> {
+    if let Some(path) = env::var_os(VARIABLE) {
+        return Ok(path.into());
+    }
+    let ourselves = env::current_exe()?;
+    let places = places(&ourselves);
+    let missing = || {
+        let [beside, installed] = &places;
+        let (beside, installed) = (beside.display(), installed.display());
+        CommandError::Failed(format!(
+            "cannot find the host: it is neither {beside} nor {installed} (install it: `make install` does)"
+        ))
+    };
+    places.iter().find(|path| path.is_file()).cloned().ok_or_else(missing)
+}
+
+fn places(ourselves: &Path) -> [PathBuf; 2] {
+    let prefix = ourselves.ancestors().nth(3).unwrap_or(Path::new("/"));
+    [ourselves.with_file_name("wasm-sock"), prefix.join("bin/wasm-sock")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_beside_this_program_or_where_it_is_installed() {
+        let places = places(Path::new("/usr/lib/wasm-sock/wasm-sock-cli"));
+        assert_eq!(
+            places,
+            ["/usr/lib/wasm-sock/wasm-sock", "/usr/bin/wasm-sock"].map(PathBuf::from)
+        );
+    }
+
+    #[test]
+    fn what_the_host_prints_is_understood() {
+        let text = concat!(
+            r#"{"handler":"a","module":"/m/a.wasm","kind":"HTTP (WASI 0.2)","http":true}"#,
+            "\n",
+            r#"{"handler":"b","module":"/m/b.wasm","error":"no module"}"#,
+            "\n"
+        );
+        let descriptions = serde_json::Deserializer::from_str(text).into_iter();
+        let descriptions: Vec<HandlerDescription> = descriptions.collect::<Result<_, _>>().unwrap();
+        let kinds: Vec<_> = descriptions.iter().map(|d| (d.kind.is_some(), d.is_http)).collect();
+        assert_eq!(kinds, [(true, true), (false, false)]);
+        assert_eq!(descriptions[1].error.as_deref(), Some("no module"));
+    }
+}
