@@ -58,7 +58,7 @@ pub fn wasm_sock() -> PathBuf {
     static IS_STALE: OnceLock<Option<String>> = OnceLock::new();
     // It hands over to these.
     compiler();
-    built("wasm-sock-cli");
+    cli();
     current("wasm-sock", &IS_STALE, &["host", "crates"], "host")
 }
 
@@ -72,6 +72,11 @@ pub fn compiler() -> PathBuf {
         &["compile", "engine", "crates"],
         "compile",
     )
+}
+
+fn cli() -> PathBuf {
+    static IS_STALE: OnceLock<Option<String>> = OnceLock::new();
+    current("wasm-sock-cli", &IS_STALE, &["cli", "crates"], "compile")
 }
 
 /// A program that is no older than the source below `folders`; `goal` is what make calls it.
