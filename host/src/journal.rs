@@ -20,9 +20,9 @@ pub enum Level {
 }
 
 /// A time with one decimal, in the unit that suits it, as [`Duration`] shows it for several times the price.
-pub struct Took(pub Duration);
+pub struct ShortDuration(pub Duration);
 
-impl Display for Took {
+impl Display for ShortDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (time, unit, size) = match self.0.as_nanos() {
             time @ 0..1_000 => (time, "ns", 1),
@@ -80,19 +80,19 @@ impl Window {
 
 /// Says what may happen very often, but not each time.
 #[derive(Default)]
-pub struct Seldom(Mutex<Said>);
+pub struct RateLimited(Mutex<ReportState>);
 
 #[derive(Default)]
-struct Said {
+struct ReportState {
     window: Window,
     /// How often it happened since, and nothing was said.
     unsaid: u64,
 }
 
-/// Lines of one [`Seldom`] in a [`Window`].
+/// Lines of one [`RateLimited`] in a [`Window`].
 const A_FEW: u32 = 5;
 
-impl Seldom {
+impl RateLimited {
     /// A warning about a handler, or one of its connections, unless there were some just now.
     pub fn warn(&self, who: impl Display, message: impl Display) {
         let mut said = lock(&self.0);
@@ -277,7 +277,7 @@ fn under_journal() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Took, WINDOW, Window, may_deceive, printable, shortened};
+    use super::{ShortDuration, WINDOW, Window, may_deceive, printable, shortened};
     use std::time::{Duration, Instant};
 
     #[test]
@@ -332,7 +332,7 @@ mod tests {
             (12_345_678, "12.3ms"),
             (61_500_000_000, "61.5s"),
         ] {
-            let time = Took(Duration::from_nanos(nanoseconds));
+            let time = ShortDuration(Duration::from_nanos(nanoseconds));
             assert_eq!(time.to_string(), text);
         }
     }

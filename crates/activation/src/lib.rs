@@ -104,7 +104,7 @@ const ADVICE: &str = "use ListenStream=, ListenDatagram= or ListenSequentialPack
 ///
 /// Values are kept as they were found, so that an error can show them.
 #[derive(Debug, Default, Clone)]
-pub struct Environment {
+pub struct ListenVariables {
     pub listen_fds: Option<String>,
     pub listen_pid: Option<String>,
     pub listen_fdnames: Option<String>,
@@ -112,7 +112,7 @@ pub struct Environment {
     pub pid: u32,
 }
 
-impl Environment {
+impl ListenVariables {
     /// This process's own.
     pub fn current() -> Self {
         let read = |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
@@ -171,7 +171,7 @@ impl Environment {
 /// # Errors
 /// See [`ActivationError`].
 pub fn sockets() -> Result<Passed, ActivationError> {
-    let names = Environment::current().names()?;
+    let names = ListenVariables::current().names()?;
     let mut listen_fd = ListenFd::from_env();
     let mut fds: Vec<RawFd> = Vec::with_capacity(names.len());
     fds.extend((0..names.len()).filter_map(|index| listen_fd.take_raw_fd(index).ok().flatten()));

@@ -3,8 +3,8 @@ use proptest::prelude::*;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
-fn environment(fds: &str, pid: Option<u32>, names: Option<&str>) -> Environment {
-    Environment {
+fn environment(fds: &str, pid: Option<u32>, names: Option<&str>) -> ListenVariables {
+    ListenVariables {
         listen_fds: Some(fds.to_owned()),
         listen_pid: pid.map(|pid| pid.to_string()),
         listen_fdnames: names.map(str::to_owned),
@@ -25,7 +25,7 @@ fn sockets_without_names_are_unknown_as_in_sd_listen_fds() {
 
 #[test]
 fn without_sockets_the_error_shows_a_command_that_works() {
-    let error = Environment::default().names().unwrap_err();
+    let error = ListenVariables::default().names().unwrap_err();
     assert_eq!(error, ActivationError::NoSockets);
     assert!(error.to_string().contains("systemctl start"), "{error}");
     assert!(error.to_string().contains("systemd-socket-activate"), "{error}");
@@ -36,7 +36,7 @@ fn without_sockets_the_error_shows_a_command_that_works() {
 fn sockets_of_another_process_are_not_ours() {
     let error = environment("1", Some(7), None).names().unwrap_err();
     assert!(error.to_string().contains("LISTEN_PID=7"), "{error}");
-    let garbage = Environment {
+    let garbage = ListenVariables {
         listen_pid: Some("me".into()),
         ..environment("1", None, None)
     };
@@ -103,7 +103,7 @@ fn descriptors_that_cannot_be_served_each_have_their_own_error() {
 proptest! {
     #[test]
     fn no_environment_makes_us_panic(fds in ".{0,20}", pid in proptest::option::of(".{0,10}"), names in proptest::option::of("\\PC{0,60}")) {
-        let environment = Environment { listen_fds: Some(fds), listen_pid: pid, listen_fdnames: names, pid: 1 };
+        let environment = ListenVariables { listen_fds: Some(fds), listen_pid: pid, listen_fdnames: names, pid: 1 };
         if let Ok(names) = environment.names() {
             for name in &names {
                 let handler = handler_name(name);

@@ -8,7 +8,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, Location};
 use super::source::SourceFile;
 use super::value::{Reading, wrong_type};
 
@@ -57,8 +57,8 @@ impl<'a> Checker<'a> {
         self.errors
     }
 
-    pub(super) fn place(&self, key: &Key<'_>) -> Place {
-        self.source.place(key.span().start)
+    pub(super) fn location(&self, key: &Key<'_>) -> Location {
+        self.source.location(key.span().start)
     }
 
     /// Tells `message` about `span`, except on a line that is broken already.

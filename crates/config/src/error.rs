@@ -13,7 +13,7 @@ pub struct Position {
 
 /// A place in a file. Shown as `FILE:LINE:COLUMN`, which editors and terminals can open.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     pub file: PathBuf,
     pub position: Position,
 }
@@ -78,7 +78,7 @@ impl fmt::Display for Position {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file.display(), self.position)
     }

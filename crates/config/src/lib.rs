@@ -28,9 +28,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use error::{ConfigError, ConfigErrors, Place, Position};
+pub use error::{ConfigError, ConfigErrors, Location, Position};
 pub use locate::Environment;
-pub use outbound::{Host, Network, Outbound};
+pub use outbound::{Destination, Network, Outbound};
 pub use quantity::{parse_duration, parse_idle_timeout, parse_size};
 
 use schema::Role;
@@ -210,7 +210,7 @@ pub struct HandlerConfig {
     /// As [`Config::http`], with what this handler overrides.
     pub http: Http,
     /// Where the handler is configured, for messages. `None`: nowhere, it runs with the defaults.
-    pub place: Option<Place>,
+    pub location: Option<Location>,
 }
 
 impl HandlerConfig {

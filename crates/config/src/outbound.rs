@@ -11,13 +11,13 @@ const MAPPED: u32 = 96;
 /// Destinations that a guest may connect to: some ports of some hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outbound {
-    pub host: Host,
+    pub host: Destination,
     /// Never empty, and none has 0 in it.
     pub ports: Vec<RangeInclusive<u16>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Host {
+pub enum Destination {
     Network(Network),
     /// A host name in lower case, without a final dot.
     Name(String),
@@ -37,7 +37,7 @@ impl Outbound {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (host, ports) = text.rsplit_once(':')?;
         Some(Self {
-            host: Host::parse(host)?,
+            host: Destination::parse(host)?,
             ports: ports.split(',').map(range).collect::<Option<_>>()?,
         })
     }
@@ -53,7 +53,7 @@ fn range(text: &str) -> Option<RangeInclusive<u16>> {
     (1 <= first && first <= last).then_some(first..=last)
 }
 
-impl Host {
+impl Destination {
     fn parse(text: &str) -> Option<Self> {
         if let Some(bracketed) = text.strip_prefix('[') {
             let network = Network::parse::<Ipv6Addr>(bracketed.strip_suffix(']')?)?;
@@ -131,8 +131,8 @@ impl Display for Network {
 impl Display for Outbound {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.host {
-            Host::Network(network) => write!(f, "{network}:")?,
-            Host::Name(name) => write!(f, "{name}:")?,
+            Destination::Network(network) => write!(f, "{network}:")?,
+            Destination::Name(name) => write!(f, "{name}:")?,
         }
         for (number, range) in self.ports.iter().enumerate() {
             let comma = if number > 0 { "," } else { "" };

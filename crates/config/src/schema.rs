@@ -15,7 +15,7 @@ use std::collections::btree_map::Entry;
 use toml::de::{DeTable, DeValue};
 
 use super::checker::{Checker, Key, Value};
-use super::error::{ConfigError, Place, quoted};
+use super::error::{ConfigError, Location, quoted};
 use super::source::SourceFile;
 use super::suggest::closest;
 use super::value;
@@ -224,7 +224,7 @@ impl Checker<'_> {
                 Entry::Vacant(entry) => {
                     entry.insert(handler);
                 }
-                Entry::Occupied(entry) => self.defined_twice(key, entry.get().place.as_ref()),
+                Entry::Occupied(entry) => self.defined_twice(key, entry.get().location.as_ref()),
             }
             self.handler = None;
         }
@@ -242,9 +242,9 @@ impl Checker<'_> {
         self.error(key.span(), message);
     }
 
-    fn defined_twice(&mut self, key: &Key<'_>, first: Option<&Place>) {
+    fn defined_twice(&mut self, key: &Key<'_>, first: Option<&Location>) {
         let name = quoted(key.get_ref());
-        let first = first.map_or(String::new(), |place| format!("first at {place}; "));
+        let first = first.map_or(String::new(), |location| format!("first at {location}; "));
         let message = format!("handler {name} is defined twice ({first}remove one)");
         self.error(key.span(), message);
     }
@@ -253,7 +253,7 @@ impl Checker<'_> {
         let mut handler = HandlerConfig {
             limits: config.defaults,
             http: config.http,
-            place: Some(self.place(key)),
+            location: Some(self.location(key)),
             ..HandlerConfig::default()
         };
         for (key, value) in self.table(key, value) {

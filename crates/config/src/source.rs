@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::error::{ConfigError, Place, Position};
+use super::error::{ConfigError, Location, Position};
 
 /// Far more than any real configuration; keeps `--config /dev/zero` from filling the memory.
 const MAX_BYTES: usize = 1 << 20;
@@ -64,8 +64,8 @@ impl SourceFile {
         }
     }
 
-    pub(super) fn place(&self, offset: usize) -> Place {
-        Place {
+    pub(super) fn location(&self, offset: usize) -> Location {
+        Location {
             file: self.path.clone(),
             position: self.position(offset),
         }

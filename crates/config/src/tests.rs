@@ -109,8 +109,8 @@ fn a_handler_without_a_table_gets_the_configured_defaults() {
     let config = world.load();
     assert_eq!(config.handler("b").limits.memory, 1 << 20);
     assert_eq!(config.handler("b").http.forwarded_for, ForwardedFor::Trust);
-    assert_eq!(config.handler("b").place, None);
-    assert!(config.handler("a").place.is_some());
+    assert_eq!(config.handler("b").location, None);
+    assert!(config.handler("a").location.is_some());
 }
 
 #[test]

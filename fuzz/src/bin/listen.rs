@@ -4,11 +4,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wasm_sock_activation::{Environment, handler_name};
+use wasm_sock_activation::{ListenVariables, handler_name};
 
 fuzz_target!(|text: &str| {
     let mut lines = text.split('\n').map(str::to_owned);
-    let environment = Environment {
+    let environment = ListenVariables {
         listen_fds: lines.next(),
         listen_pid: lines.next(),
         listen_fdnames: lines.next(),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verb {
+pub enum Action {
     Host(HostOptions),
     /// The arguments of `wasm-sock-compile`, which looks at them itself.
     Compile(Vec<OsString>),
@@ -28,19 +28,19 @@ pub struct HostOptions {
 
 /// # Errors
 /// [`Failure::Usage`]: what of it is not understood.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, Failure> {
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Failure> {
     parse_verb(arguments.into_iter().collect()).map_err(|error| Failure::Usage(error.to_string()))
 }
 
-fn parse_verb(arguments: Vec<OsString>) -> Result<Verb, lexopt::Error> {
+fn parse_verb(arguments: Vec<OsString>) -> Result<Action, lexopt::Error> {
     let rest = || arguments.iter().skip(1).cloned();
     match arguments.first().and_then(|verb| verb.to_str()) {
         Some("host") => parse_host(Parser::from_args(rest())),
         Some("compile") if asks_for_help(&arguments) => Ok(help_of("compile")),
-        Some("compile") => Ok(Verb::Compile(rest().collect())),
+        Some("compile") => Ok(Action::Compile(rest().collect())),
         Some("describe") => parse_describe(Parser::from_args(rest())),
-        Some("version" | "--version" | "-V") => Ok(Verb::Version),
-        _ => Ok(Verb::HandOver(arguments)),
+        Some("version" | "--version" | "-V") => Ok(Action::Version),
+        _ => Ok(Action::HandOver(arguments)),
     }
 }
 
@@ -49,11 +49,11 @@ fn asks_for_help(arguments: &[OsString]) -> bool {
     options.any(|argument| argument == "-h" || argument == "--help")
 }
 
-fn help_of(verb: &str) -> Verb {
-    Verb::HandOver(vec![verb.into(), "--help".into()])
+fn help_of(verb: &str) -> Action {
+    Action::HandOver(vec![verb.into(), "--help".into()])
 }
 
-fn parse_host(mut parser: Parser) -> Result<Verb, lexopt::Error> {
+fn parse_host(mut parser: Parser) -> Result<Action, lexopt::Error> {
     let mut options = HostOptions::default();
     while let Some(arg) = parser.next()? {
         match arg {
@@ -72,20 +72,20 @@ fn parse_host(mut parser: Parser) -> Result<Verb, lexopt::Error> {
     if options.startup.module.is_some() && options.startup.config.is_some() {
         return Err("--module serves every socket with one module and needs no --config: give one of them".into());
     }
-    Ok(Verb::Host(options))
+    Ok(Action::Host(options))
 }
 
-fn parse_describe(mut parser: Parser) -> Result<Verb, lexopt::Error> {
+fn parse_describe(mut parser: Parser) -> Result<Action, lexopt::Error> {
     let (mut config, mut names) = (None, Vec::new());
     while let Some(arg) = parser.next()? {
         match arg {
-            Arg::Long("module") => return Ok(Verb::Describe(Subject::Module(absolute(parser.value()?)?))),
+            Arg::Long("module") => return Ok(Action::Describe(Subject::Module(absolute(parser.value()?)?))),
             Arg::Long("config") => config = Some(absolute(parser.value()?)?),
             Arg::Value(name) => names.push(name.string()?),
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Verb::Describe(Subject::Handlers { config, names }))
+    Ok(Action::Describe(Subject::Handlers { config, names }))
 }
 
 fn absolute(path: OsString) -> Result<PathBuf, lexopt::Error> {
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn parse(line: &str) -> Result<Verb, String> {
+    fn parse(line: &str) -> Result<Action, String> {
         super::parse(line.split_whitespace().map(OsString::from)).map_err(|failure| failure.to_string())
     }
 
@@ -112,8 +112,8 @@ mod tests {
             },
             ..HostOptions::default()
         };
-        assert_eq!(verb, Verb::Host(expected));
-        let Verb::Host(never) = parse("host --idle-timeout infinity").unwrap() else {
+        assert_eq!(verb, Action::Host(expected));
+        let Action::Host(never) = parse("host --idle-timeout infinity").unwrap() else {
             panic!()
         };
         assert_eq!(never.startup.idle_timeout, Some(None));
@@ -135,7 +135,7 @@ mod tests {
     fn compile_leaves_its_arguments_to_the_compiler() {
         for line in ["a.wasm -o b.cwasm", "-- --help"] {
             let verb = parse(&format!("compile {line}"));
-            assert_eq!(verb, Ok(Verb::Compile(arguments(line))));
+            assert_eq!(verb, Ok(Action::Compile(arguments(line))));
         }
     }
 
@@ -150,26 +150,26 @@ mod tests {
             "serve",
             "--verbose",
         ] {
-            assert_eq!(parse(line), Ok(Verb::HandOver(arguments(line))));
+            assert_eq!(parse(line), Ok(Action::HandOver(arguments(line))));
         }
         for line in ["host --module a --help", "host -h"] {
-            assert_eq!(parse(line), Ok(Verb::HandOver(arguments("host --help"))));
+            assert_eq!(parse(line), Ok(Action::HandOver(arguments("host --help"))));
         }
-        let expected = Verb::HandOver(arguments("compile --help"));
+        let expected = Action::HandOver(arguments("compile --help"));
         assert_eq!(parse("compile a.wasm -h"), Ok(expected));
     }
 
     #[test]
     fn a_module_is_described_or_handlers_are() {
         let module = Subject::Module("/m/a.wasm".into());
-        assert_eq!(parse("describe --module /m/a.wasm"), Ok(Verb::Describe(module)));
+        assert_eq!(parse("describe --module /m/a.wasm"), Ok(Action::Describe(module)));
         let handlers = Subject::Handlers {
             config: Some("/c.toml".into()),
             names: vec!["a".into(), "--b".into()],
         };
         assert_eq!(
             parse("describe --config /c.toml -- a --b"),
-            Ok(Verb::Describe(handlers))
+            Ok(Action::Describe(handlers))
         );
     }
 }

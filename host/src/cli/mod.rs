@@ -9,7 +9,7 @@ mod host;
 mod output;
 
 use crate::trace;
-use arguments::Verb;
+use arguments::Action;
 use output::print;
 use std::env;
 use std::process::ExitCode;
@@ -18,11 +18,11 @@ use std::process::ExitCode;
 pub fn main() -> ExitCode {
     trace::start();
     let result = arguments::parse(env::args_os().skip(1)).and_then(|verb| match verb {
-        Verb::Host(options) => host::run(options),
-        Verb::Compile(arguments) => compile::run(&arguments),
-        Verb::Describe(subject) => describe::run(subject),
-        Verb::HandOver(arguments) => hand_over::run(&arguments),
-        Verb::Version => print(concat!("wasm-sock ", env!("CARGO_PKG_VERSION"), "\n")),
+        Action::Host(options) => host::run(options),
+        Action::Compile(arguments) => compile::run(&arguments),
+        Action::Describe(subject) => describe::run(subject),
+        Action::HandOver(arguments) => hand_over::run(&arguments),
+        Action::Version => print(concat!("wasm-sock ", env!("CARGO_PKG_VERSION"), "\n")),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,10 +7,10 @@
 use std::ffi::c_int;
 
 /// A function that takes and returns nothing, or null.
-type Handler = Option<unsafe extern "C" fn()>;
+type ForkHandler = Option<unsafe extern "C" fn()>;
 
 /// Registers nothing and reports success.
 #[unsafe(no_mangle)]
-extern "C" fn pthread_atfork(_prepare: Handler, _parent: Handler, _child: Handler) -> c_int {
+extern "C" fn pthread_atfork(_prepare: ForkHandler, _parent: ForkHandler, _child: ForkHandler) -> c_int {
     0
 }

@@ -17,7 +17,7 @@
 //! whose instance is large begins there ([`LARGE`]), and so does one of a handler whose guests could not be interrupted
 //! of late ([`History`]).
 
-use super::ticks::{FIRST_TICK, Slot, enter, leave, now};
+use super::ticks::{FIRST_TICK, ThreadSlot, enter, leave, now};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -155,7 +155,7 @@ impl Meter {
         let slice = Duration::from_nanos(now(exact).saturating_sub(self.since.load(Relaxed)));
         match exact {
             true => slice,
-            false => believed(slice, Slot::since_tick),
+            false => believed(slice, ThreadSlot::since_tick),
         }
     }
 
@@ -194,7 +194,7 @@ impl Meter {
     }
 
     fn begin(&self) -> bool {
-        Slot::begin();
+        ThreadSlot::begin();
         let exact = self.pace().is_exact();
         self.since.store(now(exact), Relaxed);
         exact

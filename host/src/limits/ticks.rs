@@ -47,10 +47,10 @@ impl Drop for Ticks {
 
 /// Threads that run guests: as many as processors, and that of those that compute. Where there are more, the
 /// others' guests are measured a little short.
-static SLOTS: [Slot; 64] = [const { Slot::new() }; 64];
+static SLOTS: [ThreadSlot; 64] = [const { ThreadSlot::new() }; 64];
 
 /// What the clock notes of the guest that a thread runs.
-pub struct Slot {
+pub struct ThreadSlot {
     /// The thread; 0: it is free.
     thread: AtomicI32,
     /// What its CPU clock said at the first tick since the guest began; 0: there was none.
@@ -59,10 +59,10 @@ pub struct Slot {
 
 thread_local! {
     /// The slot of this thread.
-    static SLOT: Option<&'static Slot> = Slot::take();
+    static SLOT: Option<&'static ThreadSlot> = ThreadSlot::take();
 }
 
-impl Slot {
+impl ThreadSlot {
     const fn new() -> Self {
         Self {
             thread: AtomicI32::new(0),

@@ -28,12 +28,12 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-pub use messages::Failure;
+pub use messages::CompileFailure;
 
 /// What is told of a request.
-enum Said {
+enum Told {
     Warning(String),
-    Answer(Result<File, Failure>),
+    Answer(Result<File, CompileFailure>),
 }
 
 /// What is to be done beside the host.
@@ -53,7 +53,7 @@ pub struct CompileProcess {
 
 #[derive(Default)]
 struct Asked {
-    waiting: Mutex<HashMap<u32, Sender<Said>>>,
+    waiting: Mutex<HashMap<u32, Sender<Told>>>,
     /// A thread that receives the answers is there.
     is_received: Mutex<bool>,
 }
@@ -104,9 +104,9 @@ impl CompileProcess {
     /// problems that do not keep it from being made go to `warn`.
     ///
     /// # Errors
-    /// See [`Failure`].
-    pub fn artifact(&self, handler: &str, anew: bool, warn: &dyn Fn(String)) -> Result<File, Failure> {
-        let lost = |error: &dyn std::fmt::Display| Failure::Lost(error.to_string());
+    /// See [`CompileFailure`].
+    pub fn artifact(&self, handler: &str, anew: bool, warn: &dyn Fn(String)) -> Result<File, CompileFailure> {
+        let lost = |error: &dyn std::fmt::Display| CompileFailure::Lost(error.to_string());
         self.receive().map_err(|error| lost(&error))?;
         let number = self.next.fetch_add(1, Relaxed);
         let (sender, said) = mpsc::channel();
@@ -114,8 +114,8 @@ impl CompileProcess {
         self.ask(number, handler, anew).map_err(|error| lost(&error))?;
         for said in said {
             match said {
-                Said::Warning(message) => warn(message),
-                Said::Answer(answer) => return answer,
+                Told::Warning(message) => warn(message),
+                Told::Answer(answer) => return answer,
             }
         }
         Err(lost(&"the process that compiles is gone"))
@@ -146,7 +146,7 @@ impl CompileProcess {
         let (socket, asked) = (self.socket.clone(), self.asked.clone());
         let receive = move || {
             while let Some((number, said)) = next_reply(&socket) {
-                let is_last = matches!(said, Said::Answer(_));
+                let is_last = matches!(said, Told::Answer(_));
                 let mut waiting = lock(&asked.waiting);
                 let waits = match is_last {
                     true => waiting.remove(&number),
@@ -166,7 +166,7 @@ impl CompileProcess {
 }
 
 /// What is said next; `None`: the process is gone.
-fn next_reply(socket: &OwnedFd) -> Option<(u32, Said)> {
+fn next_reply(socket: &OwnedFd) -> Option<(u32, Told)> {
     let mut message = vec![0; MESSAGE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut descriptors = RecvAncillaryBuffer::new(&mut space);
@@ -185,16 +185,16 @@ fn next_reply(socket: &OwnedFd) -> Option<(u32, Said)> {
     let artifact = descriptors.next();
     let reply: Reply<'_> = postcard::from_bytes(&message[..received]).ok()?;
     let said = match reply.what {
-        What::Warning(text) => Said::Warning(text.to_owned()),
-        What::Artifact => Said::Answer(match artifact {
+        What::Warning(text) => Told::Warning(text.to_owned()),
+        What::Artifact => Told::Answer(match artifact {
             Some(file) => Ok(file.into()),
-            None => Err(Failure::Refused("no descriptor is left for it".to_owned())),
+            None => Err(CompileFailure::Refused("no descriptor is left for it".to_owned())),
         }),
         What::Unreadable(errno) => {
             let error = io::Error::from_raw_os_error(errno);
-            Said::Answer(Err(Failure::Unreadable(error)))
+            Told::Answer(Err(CompileFailure::Unreadable(error)))
         }
-        What::Refused(why) => Said::Answer(Err(Failure::Refused(why.to_owned()))),
+        What::Refused(why) => Told::Answer(Err(CompileFailure::Refused(why.to_owned()))),
     };
     Some((reply.number, said))
 }

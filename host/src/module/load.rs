@@ -2,7 +2,7 @@
 
 use super::artifact::{self as native, open_trusted, unreadable};
 use super::cache::Cache;
-use super::compile_process::{CompileProcess, Failure};
+use super::compile_process::{CompileFailure, CompileProcess};
 use super::compiler;
 use super::error::{LoadError, NO_MODULE, WASM_MAGIC};
 use super::files::FileStamp;
@@ -126,9 +126,9 @@ pub fn compiled(
     };
     let artifact = compile_process.artifact(handler, is_bad, warn);
     let artifact = artifact.map_err(|failure| match failure {
-        Failure::Unreadable(error) => unreadable(path, error),
-        Failure::Refused(reason) => not_compiled(path, &reason),
-        Failure::Lost(reason) => {
+        CompileFailure::Unreadable(error) => unreadable(path, error),
+        CompileFailure::Refused(reason) => not_compiled(path, &reason),
+        CompileFailure::Lost(reason) => {
             sandbox::leave_soon();
             let reason = format!(
                 "the process that compiles is lost ({reason}): this host leaves, and the next one may compile it"

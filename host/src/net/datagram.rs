@@ -18,10 +18,10 @@ pub const LARGEST: usize = 65_507;
 pub struct Datagram {
     /// Bytes of the answer.
     most: usize,
-    exchange: Mutex<Exchange>,
+    exchange: Mutex<DatagramBuffers>,
 }
 
-struct Exchange {
+struct DatagramBuffers {
     unread: Bytes,
     answer: Vec<u8>,
     overflowed: bool,
@@ -42,7 +42,7 @@ impl Datagram {
         let most = most.and_then(|most| usize::try_from(most).ok());
         Self {
             most: most.map_or(LARGEST, |most| most.min(LARGEST)),
-            exchange: Mutex::new(Exchange {
+            exchange: Mutex::new(DatagramBuffers {
                 unread: received,
                 answer: Vec::new(),
                 overflowed: false,
@@ -50,7 +50,7 @@ impl Datagram {
         }
     }
 
-    fn exchange(&self) -> MutexGuard<'_, Exchange> {
+    fn exchange(&self) -> MutexGuard<'_, DatagramBuffers> {
         lock(&self.exchange)
     }
 

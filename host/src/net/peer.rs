@@ -15,7 +15,7 @@ use std::sync::{Arc, Weak};
 #[derive(Clone)]
 pub enum Peer {
     Internet {
-        names: &'static Names,
+        names: &'static VariableNames,
         remote: Option<SocketAddr>,
         local: Local,
     },
@@ -160,7 +160,7 @@ impl Local {
 }
 
 /// What the variables of a protocol are called (UCSPI, and the same for UDP).
-pub struct Names {
+pub struct VariableNames {
     protocol: &'static str,
     local_ip: &'static str,
     local_port: &'static str,
@@ -168,7 +168,7 @@ pub struct Names {
     remote_port: &'static str,
 }
 
-static TCP: Names = Names {
+static TCP: VariableNames = VariableNames {
     protocol: "TCP",
     local_ip: "TCPLOCALIP",
     local_port: "TCPLOCALPORT",
@@ -176,7 +176,7 @@ static TCP: Names = Names {
     remote_port: "TCPREMOTEPORT",
 };
 
-static UDP: Names = Names {
+static UDP: VariableNames = VariableNames {
     protocol: "UDP",
     local_ip: "UDPLOCALIP",
     local_port: "UDPLOCALPORT",

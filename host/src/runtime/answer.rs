@@ -11,12 +11,12 @@
 use super::engines::Engines;
 use super::http_p2::{self, Answer};
 use super::http_p3::{Bounds, NoAnswer, RequestGuard};
-use super::linked::Guest;
-use super::outcome::{End, WORDS};
+use super::linked::Linked;
+use super::outcome::{GuestEnd, WORDS};
 use super::program::Program;
 use crate::journal;
 use crate::limits::Meter;
-use crate::wasi::{self, Fate, Who};
+use crate::wasi::{self, Completion, GuestContext};
 use ::http::{Request, Response};
 use std::any::Any;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub trait Caller: Send + Sync + 'static {
     fn bounds(&self) -> Bounds;
 
     /// Whom its guest works for: this request alone, or (`is_shared`) others, too.
-    fn who(&self, is_shared: bool) -> Arc<Who>;
+    fn guest(&self, is_shared: bool) -> Arc<GuestContext>;
 
     /// Something that a shared instance keeps while it works for the request, also after it has answered.
     fn keep(&self) -> Box<dyn Any + Send + Sync>;
@@ -69,7 +69,10 @@ pub struct AnsweringGuest(Instance);
 
 enum Instance {
     /// It has this request alone, and goes on in a task if it has not ended.
-    Own { fate: Arc<Fate>, task: AbortOnDrop },
+    Own {
+        completion: Arc<Completion>,
+        task: AbortOnDrop,
+    },
     /// It answers others, too.
     Shared(RequestGuard),
 }
@@ -78,7 +81,7 @@ impl AnsweringGuest {
     /// Is it the end of the guest, and not of the answer, that has come?
     pub fn is_broken(&self) -> bool {
         match &self.0 {
-            Instance::Own { fate, .. } => fate.is_broken(),
+            Instance::Own { completion, .. } => completion.is_broken(),
             Instance::Shared(guard) => guard.is_broken(),
         }
     }
@@ -93,7 +96,7 @@ impl AnsweringGuest {
     /// Why its answer is not whole. `None`: its task is about to tell ([`Caller::ended_late`]).
     pub fn why_broken(&mut self) -> Option<String> {
         match &mut self.0 {
-            Instance::Own { fate, task } if fate.is_broken() => {
+            Instance::Own { completion, task } if completion.is_broken() => {
                 task.disarm();
                 None
             }
@@ -135,21 +138,21 @@ impl Program {
         let (guest, slot) = self.guest(engines);
         let bounds = caller.bounds();
         match &*guest {
-            Guest::Proxy(pre) => {
-                let who = caller.who(false);
-                let meter = Meter::new(who.history.clone(), self.cost);
+            Linked::Proxy(pre) => {
+                let guest = caller.guest(false);
+                let meter = Meter::new(guest.history.clone(), self.cost);
                 caller.metered_by(meter.clone());
-                let state = wasi::state(who, self.cost, None);
+                let state = wasi::state(guest, self.cost, None);
                 let state = state.map_err(|error| Unanswered::Failed(error.to_string()))?;
                 let answer = http_p2::answer((pre, slot), state, request, bounds.cpu_time, meter);
                 first_of(answer, bounds.timeout, caller).await
             }
-            Guest::Service(service) => {
-                let who = caller.who(bounds.reuse != 1);
-                let (response, guard) = service.answer(request, bounds, who, caller.keep()).await?;
+            Linked::Service(service) => {
+                let guest = caller.guest(bounds.reuse != 1);
+                let (response, guard) = service.answer(request, bounds, guest, caller.keep()).await?;
                 Ok((response, AnsweringGuest(Instance::Shared(guard))))
             }
-            Guest::Core(_) | Guest::Command(_) | Guest::AsyncCommand(_) => Err(Unanswered::NotHttp),
+            Linked::Core(_) | Linked::Command(_) | Linked::AsyncCommand(_) => Err(Unanswered::NotHttp),
         }
     }
 }
@@ -157,14 +160,14 @@ impl Program {
 /// Lets a guest that has one request alone run until it has decided on the response's head, or ends. One that goes on
 /// after that does so in a task of its own, within what is left of its time `limit`.
 async fn first_of(
-    answer: Answer<impl Future<Output = End> + Send + 'static>,
+    answer: Answer<impl Future<Output = GuestEnd> + Send + 'static>,
     limit: Option<Duration>,
     caller: &Arc<impl Caller>,
 ) -> Result<(Response<GuestBody>, AnsweringGuest), Unanswered> {
     let Answer {
         guest,
         mut response,
-        fate,
+        completion,
     } = answer;
     let mut guest = Box::pin(async move {
         match limit {
@@ -177,8 +180,8 @@ async fn first_of(
         biased;
         end = &mut guest => match end {
             None => return Err(Unanswered::TimedOut),
-            Some(End::Trap(why)) => return Err(Unanswered::Failed(why)),
-            Some(End::Exit(code)) => match response.try_recv() {
+            Some(GuestEnd::Trap(why)) => return Err(Unanswered::Failed(why)),
+            Some(GuestEnd::Exit(code)) => match response.try_recv() {
                 Ok(response) => (response, None),
                 Err(_) => {
                     return Err(Unanswered::Failed(format!("ended with exit code {code} before it answered")));
@@ -188,8 +191,8 @@ async fn first_of(
         Ok(response) = &mut response => {
             let caller = caller.clone();
             let task = tokio::spawn(async move {
-                let end = guest.await.unwrap_or_else(|| End::timed_out(limit.unwrap_or_default()));
-                if let End::Trap(why) = end {
+                let end = guest.await.unwrap_or_else(|| GuestEnd::timed_out(limit.unwrap_or_default()));
+                if let GuestEnd::Trap(why) = end {
                     caller.ended_late(why);
                 }
             });
@@ -198,7 +201,7 @@ async fn first_of(
     };
     let task = AbortOnDrop(task);
     match response {
-        Ok(response) => Ok((response, AnsweringGuest(Instance::Own { fate, task }))),
+        Ok(response) => Ok((response, AnsweringGuest(Instance::Own { completion, task }))),
         Err(error) => {
             let error = journal::shortened(format_args!("{error:?}"), WORDS);
             Err(Unanswered::Failed(format!("answered with the error {error}")))

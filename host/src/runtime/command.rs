@@ -1,14 +1,14 @@
 //! A guest with standard input and output runs, from its instantiation to its end.
 
 use super::engines::Engines;
-use super::linked::Guest;
-use super::outcome::{End, end_of};
+use super::linked::Linked;
+use super::outcome::{GuestEnd, end_of};
 use super::program::Program;
 use super::store::store;
 use super::turns::take_turns;
 use crate::limits::{Meter, Metered};
 use crate::trace::{self, Mark};
-use crate::wasi::State;
+use crate::wasi::GuestState;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,10 @@ use wasmtime::component::Accessor;
 pub fn run(
     engines: &Engines,
     program: Arc<Program>,
-    state: State,
+    state: GuestState,
     cpu_time: Option<Duration>,
     meter: Arc<Meter>,
-) -> impl Future<Output = End> + Send + use<> {
+) -> impl Future<Output = GuestEnd> + Send + use<> {
     let (watched, engines) = (meter.clone(), engines.clone());
     let guest = async move {
         // The slot is free again after the store is gone.
@@ -38,25 +38,25 @@ pub fn run(
 
 /// Instantiates the program and calls what it exports. A code other than 0 may come as an error,
 /// too ([`I32Exit`]).
-async fn call(guest: &Guest, mut store: &mut Store<State>) -> wasmtime::Result<i32> {
+async fn call(guest: &Linked, mut store: &mut Store<GuestState>) -> wasmtime::Result<i32> {
     match guest {
-        Guest::Core(pre) => {
+        Linked::Core(pre) => {
             let instance = pre.instantiate_async(&mut store).await?;
             trace::pass(Mark::Instantiate);
             let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
             start.call_async(&mut store, ()).await?;
             Ok(0)
         }
-        Guest::Command(pre) => {
+        Linked::Command(pre) => {
             let command = pre.instantiate_async(&mut store).await?;
             trace::pass(Mark::Instantiate);
             let outcome = command.wasi_cli_run().call_run(&mut store).await?;
             Ok(i32::from(outcome.is_err()))
         }
-        Guest::AsyncCommand(pre) => {
+        Linked::AsyncCommand(pre) => {
             let command = pre.instantiate_async(&mut store).await?;
             trace::pass(Mark::Instantiate);
-            let run = async |accessor: &Accessor<State>| {
+            let run = async |accessor: &Accessor<GuestState>| {
                 let outcome = command.wasi_cli_run().call_run(accessor).await?;
                 // It may go on after it has said how it went.
                 poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
@@ -64,7 +64,7 @@ async fn call(guest: &Guest, mut store: &mut Store<State>) -> wasmtime::Result<i
             };
             store.run_concurrent(run).await?
         }
-        Guest::Proxy(_) | Guest::Service(_) => {
+        Linked::Proxy(_) | Linked::Service(_) => {
             wasmtime::bail!("it answers HTTP requests, and was given bytes")
         }
     }

@@ -1,8 +1,8 @@
 //! The engines of this process.
 
 use super::engine::engine;
-use super::linked::Guest;
-use super::pool::{Pools, Slot};
+use super::linked::Linked;
+use super::pool::{PoolSlot, Pools};
 use std::sync::{Arc, OnceLock};
 use wasm_sock_engine::Support;
 use wasmtime::Engine;
@@ -17,7 +17,7 @@ pub struct Engines {
     stack: u32,
     /// In the order of [`Support::ALL`], without the first.
     others: Arc<[OnceLock<Engine>; Support::ALL.len() - 1]>,
-    pools: Arc<Pools<Guest>>,
+    pools: Arc<Pools<Linked>>,
 }
 
 impl Engines {
@@ -51,7 +51,7 @@ impl Engines {
     }
 
     /// A slot in a pool; `None`: there is none to be had.
-    pub fn slot(&self) -> Option<Slot<Guest>> {
+    pub fn slot(&self) -> Option<PoolSlot<Linked>> {
         self.pools.slot(self.stack)
     }
 

@@ -1,13 +1,13 @@
 //! One HTTP request in a fresh instance of a WASI 0.2 guest.
 
-use super::linked::Guest;
-use super::outcome::{End, end_of};
-use super::pool::Slot;
+use super::linked::Linked;
+use super::outcome::{GuestEnd, end_of};
+use super::pool::PoolSlot;
 use super::store::store;
 use super::turns::take_turns;
 use crate::limits::{Meter, Metered};
 use crate::trace::{self, Mark};
-use crate::wasi::{Fate, State};
+use crate::wasi::{Completion, GuestState};
 use ::http::{Method, Request, Response};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,23 +23,23 @@ pub struct Answer<G> {
     /// Comes as soon as the guest has decided on the head; never, when it ends before that.
     pub response: oneshot::Receiver<std::result::Result<Response<WasiBody>, ErrorCode>>,
     /// Whether a body that came to its end is whole.
-    pub fate: Arc<Fate>,
+    pub completion: Arc<Completion>,
 }
 
 /// Lets a guest answer `request`. Dropping the guest's future ends it.
 ///
 /// `cpu_time` is all it may use in its life; `meter` tells how much that was.
 pub fn answer(
-    (pre, slot): (&ProxyPre<State>, Option<Slot<Guest>>),
-    mut state: State,
+    (pre, slot): (&ProxyPre<GuestState>, Option<PoolSlot<Linked>>),
+    mut state: GuestState,
     request: Request<WasiBody>,
     cpu_time: Option<Duration>,
     meter: Arc<Meter>,
-) -> Answer<impl Future<Output = End> + Send + use<>> {
+) -> Answer<impl Future<Output = GuestEnd> + Send + use<>> {
     let (sender, response) = oneshot::channel();
-    let fate = state.observe();
+    let completion = state.observe();
     state.context.answers_head = request.method() == Method::HEAD;
-    let (pre, watched, ending) = (pre.clone(), meter.clone(), fate.clone());
+    let (pre, watched, ending) = (pre.clone(), meter.clone(), completion.clone());
     let guest = async move {
         // It is free again after the store is gone.
         let slot = slot;
@@ -59,7 +59,7 @@ pub fn answer(
             Ok(0)
         };
         let end = end_of(call.await, &store);
-        if let End::Exit(_) = end {
+        if let GuestEnd::Exit(_) = end {
             ending.end();
             // Its memory is given back after its answer has left.
             tokio::spawn(async move { drop((store, slot)) });
@@ -69,6 +69,6 @@ pub fn answer(
     Answer {
         guest: take_turns(Metered::new(guest, meter.clone()), meter),
         response,
-        fate,
+        completion,
     }
 }

@@ -3,7 +3,7 @@
 use super::code::{Code, Unit};
 use super::http_p3::Service;
 use crate::limits::start_ticks;
-use crate::wasi::{self, State};
+use crate::wasi::{self, GuestState};
 use std::mem;
 use std::sync::Arc;
 use wasm_sock_engine::InstanceCost;
@@ -14,20 +14,20 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 /// Code that is linked to what it imports.
-pub enum Guest {
+pub enum Linked {
     /// A core module of WASI 0.1 with `_start`.
-    Core(InstancePre<State>),
+    Core(InstancePre<GuestState>),
     /// A component that exports `wasi:cli/run` 0.2.
-    Command(p2::bindings::CommandPre<State>),
+    Command(p2::bindings::CommandPre<GuestState>),
     /// A component that exports `wasi:cli/run` 0.3.
-    AsyncCommand(p3::bindings::CommandPre<State>),
+    AsyncCommand(p3::bindings::CommandPre<GuestState>),
     /// A component that exports `wasi:http/incoming-handler` 0.2.
-    Proxy(ProxyPre<State>),
+    Proxy(ProxyPre<GuestState>),
     /// A component that exports `wasi:http/handler` 0.3.
     Service(Arc<Service>),
 }
 
-impl Guest {
+impl Linked {
     pub fn link(code: &Code) -> Result<Self, String> {
         let (engine, guest) = match &code.unit {
             Unit::Core(module) => (module.engine(), link_core(module)?),
@@ -52,7 +52,7 @@ impl Guest {
     }
 }
 
-fn link_core(module: &Module) -> Result<Guest, String> {
+fn link_core(module: &Module) -> Result<Linked, String> {
     if module
         .get_export("_start")
         .and_then(|export| export.func().cloned())
@@ -81,7 +81,7 @@ fn link_core(module: &Module) -> Result<Guest, String> {
     }
     linker
         .instantiate_pre(module)
-        .map(Guest::Core)
+        .map(Linked::Core)
         .map_err(|e| format!("cannot be linked: {e:#}"))
 }
 
@@ -116,7 +116,7 @@ fn world(exports: &[&str]) -> Result<World, String> {
     })
 }
 
-fn link_component(component: &Component, cost: InstanceCost) -> Result<Guest, String> {
+fn link_component(component: &Component, cost: InstanceCost) -> Result<Linked, String> {
     let engine = component.engine();
     let ty = component.component_type();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
@@ -137,10 +137,10 @@ fn link_component(component: &Component, cost: InstanceCost) -> Result<Guest, St
     let pre = linker.instantiate_pre(component);
     let program = pre.and_then(|pre| {
         Ok(match world {
-            World::Service => Guest::Service(Service::new(ServicePre::new(pre)?, cost)),
-            World::Proxy => Guest::Proxy(ProxyPre::new(pre)?),
-            World::AsyncCommand => Guest::AsyncCommand(p3::bindings::CommandPre::new(pre)?),
-            World::Command => Guest::Command(p2::bindings::CommandPre::new(pre)?),
+            World::Service => Linked::Service(Service::new(ServicePre::new(pre)?, cost)),
+            World::Proxy => Linked::Proxy(ProxyPre::new(pre)?),
+            World::AsyncCommand => Linked::AsyncCommand(p3::bindings::CommandPre::new(pre)?),
+            World::Command => Linked::Command(p2::bindings::CommandPre::new(pre)?),
         })
     });
     program.map_err(|e| format!("cannot be linked: {e:#}"))

@@ -2,7 +2,7 @@
 
 use crate::journal::{self, Level};
 use crate::limits::{Refused, sent_more, took_longer};
-use crate::wasi::{MOST_HANDLES, State};
+use crate::wasi::{GuestState, MOST_HANDLES};
 use std::borrow::Cow;
 use std::time::Duration;
 use wasmtime::{FrameInfo, Store, Trap, WasmBacktrace};
@@ -10,14 +10,14 @@ use wasmtime_wasi::I32Exit;
 
 /// How a guest ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub enum GuestEnd {
     /// By itself, with this exit code.
     Exit(i32),
     /// It did what a program must not do, or met a limit; why.
     Trap(String),
 }
 
-impl End {
+impl GuestEnd {
     /// The end of a guest that took longer than its `limit`.
     pub fn timed_out(limit: Duration) -> Self {
         Self::Trap(took_longer(limit))
@@ -53,19 +53,19 @@ pub struct CpuTimeExceeded {
 }
 
 /// How a guest ended whose call came to `result`.
-pub fn end_of(result: wasmtime::Result<i32>, store: &Store<State>) -> End {
+pub fn end_of(result: wasmtime::Result<i32>, store: &Store<GuestState>) -> GuestEnd {
     let error = match result {
-        Ok(code) => return End::Exit(code),
+        Ok(code) => return GuestEnd::Exit(code),
         Err(error) => error,
     };
     if let Some(I32Exit(code)) = error.downcast_ref() {
-        return End::Exit(*code);
+        return GuestEnd::Exit(*code);
     }
     if let Some(exceeded) = error.downcast_ref::<CpuTimeExceeded>() {
-        return End::Trap(exceeded.to_string());
+        return GuestEnd::Trap(exceeded.to_string());
     }
     if let Some(refused) = error.downcast_ref::<Refused>() {
-        return End::Trap(refused.to_string());
+        return GuestEnd::Trap(refused.to_string());
     }
     let mut why = describe(&error);
     // As many handles as its memory is enough for: the clock may not have come to count them.
@@ -78,7 +78,7 @@ pub fn end_of(result: wasmtime::Result<i32>, store: &Store<State>) -> End {
     } else if let Some(Trap::StackOverflow) = error.downcast_ref() {
         why = format!("ran out of stack (raise `stack` in [host] if it needs more): {why}");
     }
-    End::Trap(why)
+    GuestEnd::Trap(why)
 }
 
 /// The functions of a backtrace that are worth a place in the log line.

@@ -63,7 +63,7 @@ impl<T> Default for Pools<T> {
 
 impl<T> Pools<T> {
     /// A slot in a pool, which may be made for it; its guests have `stack` bytes of that each.
-    pub fn slot(&self, stack: u32) -> Option<Slot<T>> {
+    pub fn slot(&self, stack: u32) -> Option<PoolSlot<T>> {
         let mut pools = self.pools();
         // The oldest first, so that the younger ones come to rest.
         let slot = pools.iter().find_map(Pool::slot);
@@ -115,7 +115,7 @@ pub struct Pool<T> {
 }
 
 /// A guest's slot in a pool.
-pub struct Slot<T>(Arc<Pool<T>>);
+pub struct PoolSlot<T>(Arc<Pool<T>>);
 
 impl<T> Pool<T> {
     fn new(stack: u32) -> wasmtime::Result<Self> {
@@ -149,8 +149,8 @@ impl<T> Pool<T> {
     }
 
     /// A slot, unless all are taken.
-    fn slot(self: &Arc<Self>) -> Option<Slot<T>> {
-        let slot = Slot(self.clone());
+    fn slot(self: &Arc<Self>) -> Option<PoolSlot<T>> {
+        let slot = PoolSlot(self.clone());
         if self.taken.fetch_add(1, SeqCst) >= SLOTS {
             return None;
         }
@@ -164,7 +164,7 @@ impl<T> Pool<T> {
     }
 }
 
-impl<T> Slot<T> {
+impl<T> PoolSlot<T> {
     /// What is kept of a program here: what `link` makes, when there is nothing yet. `None`: it does not fit.
     pub fn get_or_link(&self, program: u64, link: impl FnOnce(&Engine) -> Option<T>) -> Option<Arc<T>> {
         let mut linked = lock(&self.0.linked);
@@ -173,7 +173,7 @@ impl<T> Slot<T> {
     }
 }
 
-impl<T> Drop for Slot<T> {
+impl<T> Drop for PoolSlot<T> {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, SeqCst);
     }

@@ -2,8 +2,8 @@
 
 use super::code::Code;
 use super::engines::Engines;
-use super::linked::Guest;
-use super::pool::Slot;
+use super::linked::Linked;
+use super::pool::PoolSlot;
 use std::fs::File;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
@@ -13,7 +13,7 @@ use wasmtime::Engine;
 
 /// A guest that can be run, any number of times.
 pub struct Program {
-    guest: Arc<Guest>,
+    guest: Arc<Linked>,
     /// The artifact that it was loaded from.
     artifact: File,
     /// What an instance of it takes.
@@ -63,7 +63,7 @@ impl Program {
     pub fn link(code: &Code, artifact: File) -> Result<Self, String> {
         static LINKED: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
-            guest: Arc::new(Guest::link(code)?),
+            guest: Arc::new(Linked::link(code)?),
             artifact,
             cost: code.cost,
             number: LINKED.fetch_add(1, Relaxed),
@@ -72,7 +72,7 @@ impl Program {
     }
 
     /// What to make the next instance of, and its slot if that is in a pool.
-    pub fn guest(&self, engines: &Engines) -> (Arc<Guest>, Option<Slot<Guest>>) {
+    pub fn guest(&self, engines: &Engines) -> (Arc<Linked>, Option<PoolSlot<Linked>>) {
         let cold = (self.guest.clone(), None);
         let is_plain = Engine::same(self.guest.engine(), &engines.plain);
         if !is_plain || !self.succession.is_warm() {
@@ -84,7 +84,7 @@ impl Program {
         let linked = |engine: &Engine| {
             // SAFETY: it was loaded from this very file, of which nobody else has the descriptor.
             let code = unsafe { Code::load(engine, &self.artifact) };
-            Guest::link(&code.ok()?).ok()
+            Linked::link(&code.ok()?).ok()
         };
         match slot.get_or_link(self.number, linked) {
             Some(guest) => (guest, Some(slot)),
@@ -95,16 +95,16 @@ impl Program {
     /// What kind of guest it is, in the words of the documentation.
     pub fn kind(&self) -> &'static str {
         match *self.guest {
-            Guest::Core(_) => "core module (WASI 0.1)",
-            Guest::Command(_) => "command (WASI 0.2)",
-            Guest::AsyncCommand(_) => "command (WASI 0.3)",
-            Guest::Proxy(_) => "HTTP (WASI 0.2)",
-            Guest::Service(_) => "HTTP (WASI 0.3)",
+            Linked::Core(_) => "core module (WASI 0.1)",
+            Linked::Command(_) => "command (WASI 0.2)",
+            Linked::AsyncCommand(_) => "command (WASI 0.3)",
+            Linked::Proxy(_) => "HTTP (WASI 0.2)",
+            Linked::Service(_) => "HTTP (WASI 0.3)",
         }
     }
 
     /// Does it answer HTTP requests? Else it reads and writes bytes.
     pub fn is_http(&self) -> bool {
-        matches!(*self.guest, Guest::Proxy(_) | Guest::Service(_))
+        matches!(*self.guest, Linked::Proxy(_) | Linked::Service(_))
     }
 }

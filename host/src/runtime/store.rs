@@ -2,7 +2,7 @@
 
 use super::outcome::CpuTimeExceeded;
 use crate::limits::{Meter, Turn};
-use crate::wasi::{HANDLE, MOST_HANDLES, State};
+use crate::wasi::{GuestState, HANDLE, MOST_HANDLES};
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::{Engine, Store, UpdateDeadline};
@@ -11,12 +11,12 @@ use wasmtime::{Engine, Store, UpdateDeadline};
 /// `limit`.
 pub fn store(
     engine: &Engine,
-    state: State,
+    state: GuestState,
     meter: &Arc<Meter>,
     limit: impl Fn() -> Option<Duration> + Send + Sync + 'static,
-) -> Store<State> {
+) -> Store<GuestState> {
     // What the host copies for one call is no more than the guest can have.
-    let memory = usize::try_from(state.context.who.config.limits.memory).unwrap_or(usize::MAX);
+    let memory = usize::try_from(state.context.guest.config.limits.memory).unwrap_or(usize::MAX);
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.budget);
     store.set_hostcall_fuel(memory.min(store.hostcall_fuel()));

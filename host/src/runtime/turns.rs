@@ -19,7 +19,7 @@
 //! it may have begun in an event loop that is about to be shut down, and its timers, which belong to that, panic after
 //! it.
 
-use super::outcome::{CpuTimeExceeded, End};
+use super::outcome::{CpuTimeExceeded, GuestEnd};
 use crate::journal;
 use crate::libc_overrides::heap;
 use crate::limits::{Meter, Metered};
@@ -36,9 +36,9 @@ use tokio::task::JoinSet;
 
 /// Polls the guest in this thread until it turns out, or is known, to be one that computes, and in the other thread
 /// from then on.
-pub async fn take_turns<F>(mut guest: Metered<F>, meter: Arc<Meter>) -> End
+pub async fn take_turns<F>(mut guest: Metered<F>, meter: Arc<Meter>) -> GuestEnd
 where
-    F: Future<Output = End> + Send + 'static,
+    F: Future<Output = GuestEnd> + Send + 'static,
 {
     let here = poll_fn(|context| {
         if meter.is_long_running() {
@@ -66,18 +66,22 @@ where
     elsewhere.spawn_on(turns, &long_running());
     match elsewhere.join_next().await {
         Some(Ok(end)) => end,
-        _ => End::Trap("the thread it ran in is gone".into()),
+        _ => GuestEnd::Trap("the thread it ran in is gone".into()),
     }
 }
 
 /// Polls the guest, and ends it when it has used up its CPU time: while it waits for the host to do something for
 /// it, it is not interrupted.
-fn poll<F: Future<Output = End>>(guest: &mut Metered<F>, context: &mut Context<'_>, meter: &Meter) -> Poll<End> {
+fn poll<F: Future<Output = GuestEnd>>(
+    guest: &mut Metered<F>,
+    context: &mut Context<'_>,
+    meter: &Meter,
+) -> Poll<GuestEnd> {
     if let Poll::Ready(end) = Pin::new(guest).poll(context) {
         return Poll::Ready(end);
     }
     match meter.exceeded() {
-        Some(limit) => Poll::Ready(End::Trap(CpuTimeExceeded { limit }.to_string())),
+        Some(limit) => Poll::Ready(GuestEnd::Trap(CpuTimeExceeded { limit }.to_string())),
         None => Poll::Pending,
     }
 }
@@ -138,7 +142,7 @@ mod tests {
     use wasmtime::Engine;
 
     /// How a future ends that takes these slices of CPU time, one a poll, with this limit.
-    fn end_of(slices: &'static [u64], limit: Option<Duration>) -> End {
+    fn end_of(slices: &'static [u64], limit: Option<Duration>) -> GuestEnd {
         // Handles the signal of the clock.
         let engine = Engine::new(&wasm_sock_engine::config(Support::PLAIN)).unwrap();
         let _ticks = start_ticks(&engine);
@@ -146,7 +150,7 @@ mod tests {
         let guest = poll_fn(move |context| {
             let Some(slice) = slices.next() else {
                 let thread = std::thread::current();
-                return Poll::Ready(End::Trap(thread.name().unwrap_or_default().to_owned()));
+                return Poll::Ready(GuestEnd::Trap(thread.name().unwrap_or_default().to_owned()));
             };
             let until = Instant::now() + Duration::from_millis(slice);
             while Instant::now() < until {
@@ -163,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_guest_that_answers_ends_in_the_thread_where_it_began() {
-        let End::Trap(thread) = end_of(&[0, 0, 0], None) else {
+        let GuestEnd::Trap(thread) = end_of(&[0, 0, 0], None) else {
             panic!()
         };
         assert_ne!(thread, "long-running");
@@ -172,13 +176,13 @@ mod tests {
     #[test]
     fn a_guest_that_computes_goes_on_in_the_other_thread() {
         // By the CPU clock, so that it is long on a busy machine, too.
-        assert_eq!(end_of(&[20; 6], None), End::Trap("long-running".into()));
+        assert_eq!(end_of(&[20; 6], None), GuestEnd::Trap("long-running".into()));
     }
 
     #[test]
     fn a_guest_that_waits_after_it_has_used_up_its_cpu_time_is_ended() {
         let limit = Duration::from_millis(10);
         let expected = CpuTimeExceeded { limit }.to_string();
-        assert_eq!(end_of(&[20; 20], Some(limit)), End::Trap(expected));
+        assert_eq!(end_of(&[20; 20], Some(limit)), GuestEnd::Trap(expected));
     }
 }

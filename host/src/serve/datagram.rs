@@ -7,11 +7,11 @@ use super::admission::admit::{AcceptWarnings, Admitted, BACK_OFF, admit, try_adm
 use super::admission::sources::TooMany;
 use super::handler::Handler;
 use super::shared::Shared;
-use crate::journal::{self, Level, Took};
+use crate::journal::{self, Level, ShortDuration};
 use crate::lifecycle::InFlight;
 use crate::limits::Meter;
 use crate::net::{Datagram, Peer, Stdio};
-use crate::runtime::{self, End};
+use crate::runtime::{self, GuestEnd};
 use crate::sync::lock;
 use crate::wasi;
 use futures::FutureExt;
@@ -30,41 +30,41 @@ use tokio::time::{sleep, timeout};
 const BATCH: usize = 16;
 
 /// Datagrams of a batch that are worth another thread's while.
-const CROWD: usize = 3;
+const MIN_SHARED_BATCH: usize = 3;
 
 /// A socket, and the datagrams that have come and are to be served.
-pub struct Mailbox {
+pub struct DatagramQueue {
     socket: DatagramSocket,
     /// What was received, for whichever thread comes first. Only the first thread receives: what is
     /// in flight is known where the host decides to leave.
-    batch: Mutex<VecDeque<Job>>,
+    batch: Mutex<VecDeque<QueuedDatagram>>,
     /// Tells the other threads of a batch.
-    crowd: Notify,
+    batch_ready: Notify,
 }
 
 /// A datagram that is to be served, with its place.
-struct Job {
+struct QueuedDatagram {
     received: Received,
     peer: Peer,
     admitted: Admitted,
     in_flight: InFlight,
 }
 
-impl Mailbox {
+impl DatagramQueue {
     /// # Errors
     /// When the socket cannot be prepared, or the event loop does not take it.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         Ok(Self {
             socket: DatagramSocket::new(fd)?,
             batch: Mutex::default(),
-            crowd: Notify::new(),
+            batch_ready: Notify::new(),
         })
     }
 
     /// Receives datagrams for ever, and runs at most `max-connections` guests of the handler at a
     /// time. What is beyond that waits in the kernel, and so does what comes after this is dropped.
     pub async fn receive_all(self, shared: Arc<Shared>, handler: Arc<Handler>) {
-        let mailbox = Arc::new(self);
+        let queue = Arc::new(self);
         let mut warnings = AcceptWarnings::default();
         let mut buffer = vec![0; handler.config.limits.max_datagram as usize];
         let mut is_assisted = false;
@@ -76,21 +76,21 @@ impl Mailbox {
                 return;
             };
             // From here on nothing waits: whoever drops this loses no datagram.
-            let received = mailbox.receive_batch(&shared, &handler, admitted, &mut buffer);
-            let size = mailbox.batch().len();
-            if size > CROWD {
+            let received = queue.receive_batch(&shared, &handler, admitted, &mut buffer);
+            let size = queue.batch().len();
+            if size > MIN_SHARED_BATCH {
                 if !is_assisted {
                     is_assisted = true;
-                    let assist = || mailbox.clone().assist(shared.clone(), handler.clone());
+                    let assist = || queue.clone().assist(shared.clone(), handler.clone());
                     shared.threads.spawn_in_others(assist);
                 }
-                mailbox.crowd.notify_waiters();
+                queue.batch_ready.notify_waiters();
             }
-            mailbox.serve_batch(&shared, &handler);
+            queue.serve_batch(&shared, &handler);
             match received {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    mailbox.socket.readable().await;
+                    queue.socket.readable().await;
                 }
                 Err(e) if is_passing(&e) => {}
                 Err(error) => {
@@ -122,13 +122,13 @@ impl Mailbox {
                     let message = format_args!(
                         "dropped: it has {most} datagrams that are being answered (raise `max-connections-per-source` if it may have more)"
                     );
-                    let who = format_args!("{} {peer}", handler.name);
-                    handler.sources.refusals.warn(who, message);
+                    let guest = format_args!("{} {peer}", handler.name);
+                    handler.sources.refusals.warn(guest, message);
                     continue;
                 }
             }
             let in_flight = shared.activity.begin();
-            self.batch().push_back(Job {
+            self.batch().push_back(QueuedDatagram {
                 received,
                 peer,
                 admitted,
@@ -142,11 +142,11 @@ impl Mailbox {
     fn serve_batch(self: &Arc<Self>, shared: &Arc<Shared>, handler: &Arc<Handler>) {
         // The lock is free while a guest runs.
         let next = || self.batch().pop_front();
-        while let Some(job) = next() {
-            let (mailbox, shared, handler) = (self.clone(), shared.clone(), handler.clone());
+        while let Some(datagram) = next() {
+            let (queue, shared, handler) = (self.clone(), shared.clone(), handler.clone());
             let mut serve = Box::pin(async move {
-                mailbox.serve(&shared, &handler, job.received, job.peer).await;
-                drop((job.admitted, job.in_flight));
+                queue.serve(&shared, &handler, datagram.received, datagram.peer).await;
+                drop((datagram.admitted, datagram.in_flight));
             });
             // Most guests answer at once, and need no task of their own.
             if serve.as_mut().now_or_never().is_none() {
@@ -158,13 +158,13 @@ impl Mailbox {
     /// Serves batches that are too much for one thread, in another.
     async fn assist(self: Arc<Self>, shared: Arc<Shared>, handler: Arc<Handler>) {
         loop {
-            let crowd = self.crowd.notified();
+            let batch_ready = self.batch_ready.notified();
             self.serve_batch(&shared, &handler);
-            crowd.await;
+            batch_ready.await;
         }
     }
 
-    fn batch(&self) -> MutexGuard<'_, VecDeque<Job>> {
+    fn batch(&self) -> MutexGuard<'_, VecDeque<QueuedDatagram>> {
         lock(&self.batch)
     }
 
@@ -187,35 +187,37 @@ impl Mailbox {
             return handler.report_unfit(why).await;
         }
         let (began, size) = (Instant::now(), bytes.len());
-        let who = handler.who(Some(peer.clone()));
-        let meter = Meter::new(who.history.clone(), program.cost);
+        let guest = handler.guest_context(Some(peer.clone()));
+        let meter = Meter::new(guest.history.clone(), program.cost);
         let datagram = Arc::new(Datagram::new(bytes, handler.config.limits.max_output));
         let stdio = Stdio::Datagram(datagram.clone());
-        let end = match wasi::state(who, program.cost, Some(stdio)) {
-            Err(error) => End::Trap(error.to_string()),
+        let end = match wasi::state(guest, program.cost, Some(stdio)) {
+            Err(error) => GuestEnd::Trap(error.to_string()),
             Ok(state) => {
                 let limits = handler.config.limits;
                 let guest = runtime::run(&shared.engines, program, state, limits.cpu_time, meter.clone());
                 match limits.timeout {
-                    Some(limit) => timeout(limit, guest).await.unwrap_or_else(|_| End::timed_out(limit)),
+                    Some(limit) => timeout(limit, guest)
+                        .await
+                        .unwrap_or_else(|_| GuestEnd::timed_out(limit)),
                     None => guest.await,
                 }
             }
         };
         let sent = match (&end, datagram.answer()) {
-            (End::Trap(_), _) => 0,
-            (End::Exit(_), Ok(answer)) => match self.socket.reply(&answer, &sender).await {
+            (GuestEnd::Trap(_), _) => 0,
+            (GuestEnd::Exit(_), Ok(answer)) => match self.socket.reply(&answer, &sender).await {
                 Ok(sent) => sent,
                 Err(why) => {
                     return log(Level::Warning, format_args!("its answer was not sent: {why}"));
                 }
             },
-            (End::Exit(_), Err(too_long)) => {
+            (GuestEnd::Exit(_), Err(too_long)) => {
                 return log(Level::Warning, format_args!("its answer was not sent: {too_long}"));
             }
         };
         let (level, what) = end.report();
-        let (took, cpu) = (Took(began.elapsed()), Took(meter.used()));
+        let (took, cpu) = (ShortDuration(began.elapsed()), ShortDuration(meter.used()));
         log(
             level,
             format_args!("{what} ({took}, cpu {cpu}, {size} bytes in, {sent} out)"),

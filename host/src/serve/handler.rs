@@ -3,12 +3,12 @@
 use super::admission::slots::ConnectionSlots;
 use super::admission::sources::Sources;
 use crate::config::HandlerConfig;
-use crate::journal::Seldom;
+use crate::journal::RateLimited;
 use crate::limits::{History, LogLimit};
 use crate::module::{Compiled, CurrentProgram, Files, Unavailable};
 use crate::net::Peer;
 use crate::runtime::{Engines, Program};
-use crate::wasi::Who;
+use crate::wasi::GuestContext;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -19,7 +19,7 @@ pub struct Handler {
     /// One for each connection it may have (`max-connections`).
     pub slots: ConnectionSlots,
     /// Tells of clients that wait because all are taken.
-    pub waits: Seldom,
+    pub waits: RateLimited,
     /// One permit for each HTTP request that it may have at a time: as many, though with HTTP/2 a
     /// connection has several.
     pub requests: Arc<Semaphore>,
@@ -32,7 +32,7 @@ pub struct Handler {
     /// How its guests have kept others waiting.
     history: Arc<History>,
     /// Tells of datagrams that were larger than `max-datagram`.
-    pub too_large: Seldom,
+    pub too_large: RateLimited,
     program: CurrentProgram,
 }
 
@@ -42,13 +42,13 @@ impl Handler {
         let sources = || Sources::new(limits.max_connections_per_source, limits.max_connections);
         Self {
             slots: ConnectionSlots::new(limits.max_connections as usize),
-            waits: Seldom::default(),
+            waits: RateLimited::default(),
             requests: Arc::new(Semaphore::new(limits.max_connections as usize)),
             sources: sources(),
             request_sources: sources(),
             log: LogLimit::new(limits.max_log),
             history: Arc::default(),
-            too_large: Seldom::default(),
+            too_large: RateLimited::default(),
             config: Arc::new(config),
             program: CurrentProgram::new(name.clone(), files),
             name,
@@ -56,8 +56,8 @@ impl Handler {
     }
 
     /// Whom a guest of this handler works for; without a `peer`, for several.
-    pub fn who(&self, peer: Option<Peer>) -> Arc<Who> {
-        Arc::new(Who {
+    pub fn guest_context(&self, peer: Option<Peer>) -> Arc<GuestContext> {
+        Arc::new(GuestContext {
             handler: self.name.clone(),
             config: self.config.clone(),
             log_limit: self.log.clone(),

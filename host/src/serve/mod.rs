@@ -35,7 +35,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use accept::Listener;
 use admission::slots::ConnectionSlots;
-use datagram::Mailbox;
+use datagram::DatagramQueue;
 use handlers::Handlers;
 use shared::Shared;
 use threads::Threads;
@@ -218,8 +218,8 @@ fn listen(shared: &Arc<Shared>, handlers: &mut Handlers<'_>, listening: &mut Joi
         Kind::Listener(protocol) => Listener::new(fd, protocol).map(|listener| {
             listening.spawn(listener.accept_all(shared, handler));
         }),
-        Kind::Udp | Kind::UnixDatagrams => Mailbox::new(fd).map(|mailbox| {
-            listening.spawn(mailbox.receive_all(shared, handler));
+        Kind::Udp | Kind::UnixDatagrams => DatagramQueue::new(fd).map(|queue| {
+            listening.spawn(queue.receive_all(shared, handler));
         }),
         Kind::Connection(protocol) => rustix::io::ioctl_fionbio(&fd, true)
             .map(|()| connection::spawn(&shared, &handler, fd, protocol, None, None))

@@ -3,10 +3,10 @@
 use super::handler::Handler;
 use super::shared::Shared;
 use crate::config::Limits;
-use crate::journal::{self, Level, Took};
+use crate::journal::{self, Level, ShortDuration};
 use crate::limits::Meter;
 use crate::net::{Connection, Peer, Stdio};
-use crate::runtime::{self, End, Program};
+use crate::runtime::{self, GuestEnd, Program};
 use crate::wasi;
 use std::future;
 use std::mem;
@@ -26,8 +26,8 @@ const LINGER: Duration = Duration::from_secs(2);
 const PRESENCE: Duration = Duration::from_secs(1);
 
 /// How a connection ended.
-enum Outcome {
-    Guest(End),
+enum StreamOutcome {
+    Guest(GuestEnd),
     /// The client left before the guest did.
     Vanished,
 }
@@ -42,11 +42,11 @@ pub async fn serve(
     peer: Peer,
 ) {
     let began = Instant::now();
-    let who = handler.who(Some(peer.clone()));
-    let meter = Meter::new(who.history.clone(), program.cost);
+    let guest = handler.guest_context(Some(peer.clone()));
+    let meter = Meter::new(guest.history.clone(), program.cost);
     let stdio = Stdio::Connection(connection.clone());
-    let outcome = match wasi::state(who, program.cost, Some(stdio)) {
-        Err(error) => Outcome::Guest(End::Trap(error.to_string())),
+    let outcome = match wasi::state(guest, program.cost, Some(stdio)) {
+        Err(error) => StreamOutcome::Guest(GuestEnd::Trap(error.to_string())),
         Ok(state) => {
             let limits = handler.config.limits;
             connection.limit_output(limits.max_output.unwrap_or(u64::MAX));
@@ -59,10 +59,10 @@ pub async fn serve(
         &peer,
         connection,
         &outcome,
-        Took(began.elapsed()),
-        Took(meter.used()),
+        ShortDuration(began.elapsed()),
+        ShortDuration(meter.used()),
     );
-    if let Outcome::Guest(End::Exit(_)) = outcome {
+    if let StreamOutcome::Guest(GuestEnd::Exit(_)) = outcome {
         guard.disarm();
         linger(connection).await;
     }
@@ -91,22 +91,26 @@ impl Drop for ResetOnDrop<'_> {
 }
 
 /// Lets the guest run until it ends, its time is up, or its client is gone or silent.
-async fn within(limits: &Limits, guest: Pin<Box<impl Future<Output = End>>>, connection: &Connection) -> Outcome {
-    let overran = || End::overran(limits.max_output.unwrap_or(u64::MAX));
+async fn within(
+    limits: &Limits,
+    guest: Pin<Box<impl Future<Output = GuestEnd>>>,
+    connection: &Connection,
+) -> StreamOutcome {
+    let overran = || GuestEnd::overran(limits.max_output.unwrap_or(u64::MAX));
     let whole = async {
         let end = guest.await;
         match end {
             // Whatever the guest made of it that it could send no more.
-            _ if connection.has_overrun() => return Outcome::Guest(overran()),
-            End::Exit(0) => {}
+            _ if connection.has_overrun() => return StreamOutcome::Guest(overran()),
+            GuestEnd::Exit(0) => {}
             // Whoever cannot read from or write to a client that has gone says that it failed.
-            _ if connection.is_hung_up() => return Outcome::Vanished,
-            End::Trap(_) => return Outcome::Guest(end),
-            End::Exit(_) => {}
+            _ if connection.is_hung_up() => return StreamOutcome::Vanished,
+            GuestEnd::Trap(_) => return StreamOutcome::Guest(end),
+            GuestEnd::Exit(_) => {}
         }
         match connection.flush().await {
-            Ok(()) => Outcome::Guest(end),
-            Err(_) => Outcome::Vanished,
+            Ok(()) => StreamOutcome::Guest(end),
+            Err(_) => StreamOutcome::Vanished,
         }
     };
     let time_is_up = async {
@@ -119,10 +123,10 @@ async fn within(limits: &Limits, guest: Pin<Box<impl Future<Output = End>>>, con
         // In this order: a guest that answers at once needs neither clock nor watch.
         biased;
         outcome = whole => outcome,
-        () = vanished(connection) => Outcome::Vanished,
-        () = time_is_up => Outcome::Guest(End::timed_out(limits.timeout.unwrap_or_default())),
-        () = connection.overrun(), if limits.max_output.is_some() => Outcome::Guest(overran()),
-        limit = silent(limits, connection) => Outcome::Guest(End::silent(limit)),
+        () = vanished(connection) => StreamOutcome::Vanished,
+        () = time_is_up => StreamOutcome::Guest(GuestEnd::timed_out(limits.timeout.unwrap_or_default())),
+        () = connection.overrun(), if limits.max_output.is_some() => StreamOutcome::Guest(overran()),
+        limit = silent(limits, connection) => StreamOutcome::Guest(GuestEnd::silent(limit)),
     }
 }
 
@@ -192,10 +196,17 @@ pub async fn linger(connection: &Connection) {
 }
 
 /// One line for each connection.
-fn record(handler: &Handler, peer: &Peer, connection: &Connection, outcome: &Outcome, took: Took, cpu: Took) {
+fn record(
+    handler: &Handler,
+    peer: &Peer,
+    connection: &Connection,
+    outcome: &StreamOutcome,
+    took: ShortDuration,
+    cpu: ShortDuration,
+) {
     let (level, what) = match outcome {
-        Outcome::Guest(end) => end.report(),
-        Outcome::Vanished => (Level::Info, "client left".into()),
+        StreamOutcome::Guest(end) => end.report(),
+        StreamOutcome::Vanished => (Level::Info, "client left".into()),
     };
     let (received, sent) = (connection.received.load(Relaxed), connection.sent.load(Relaxed));
     let message = format_args!("{what} ({took}, cpu {cpu}, {received} bytes in, {sent} out)");

@@ -13,14 +13,14 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// Connections that a thread has before another is started.
-const CROWD: usize = 4;
+const MIN_CONNECTIONS: usize = 4;
 
 /// How long a connection waits for its turn in the first thread before others help. One that another thread
 /// serves costs a tenth more, as that must be told of it.
-const LONG: Duration = Duration::from_millis(2);
+const MAX_QUEUE_DELAY: Duration = Duration::from_millis(2);
 
 /// How long they help when one has waited.
-const HELP: Duration = Duration::from_millis(10);
+const HELP_TIME: Duration = Duration::from_millis(10);
 
 /// Where connections are served.
 #[derive(Default)]
@@ -51,9 +51,9 @@ impl Threads {
     /// Runs `connection` to its end. Called in the first thread. One that `lasts` may have a lot to do when
     /// it is too late to give it to another thread.
     pub fn spawn(&self, lasts: impl FnOnce() -> bool, connection: impl Future<Output = ()> + Send + 'static) {
-        let is_crowded = || self.first.load(Relaxed) >= CROWD;
-        let needs_help = || lock(&self.waited).is_some_and(|began| began.elapsed() < HELP);
-        if !(is_crowded() && (needs_help() || lasts())) {
+        let is_busy = || self.first.load(Relaxed) >= MIN_CONNECTIONS;
+        let needs_help = || lock(&self.waited).is_some_and(|began| began.elapsed() < HELP_TIME);
+        if !(is_busy() && (needs_help() || lasts())) {
             return self.spawn_here(connection);
         }
         let mut others = lock(&self.others);
@@ -76,7 +76,7 @@ impl Threads {
         let (came, waited) = (Instant::now(), self.waited.clone());
         let begin = move || {
             let now = Instant::now();
-            if now.duration_since(came) > LONG {
+            if now.duration_since(came) > MAX_QUEUE_DELAY {
                 *lock(&waited) = Some(now);
             }
         };
@@ -125,14 +125,14 @@ fn counted(
     begin: impl FnOnce() + Send + 'static,
     connection: impl Future<Output = ()> + Send + 'static,
 ) -> impl Future<Output = ()> + Send + 'static {
-    struct Counted(Arc<AtomicUsize>);
-    impl Drop for Counted {
+    struct Counter(Arc<AtomicUsize>);
+    impl Drop for Counter {
         fn drop(&mut self) {
             self.0.fetch_sub(1, Relaxed);
         }
     }
     connections.fetch_add(1, Relaxed);
-    let counted = Counted(connections.clone());
+    let counted = Counter(connections.clone());
     async move {
         begin();
         connection.await;
@@ -144,8 +144,8 @@ impl Others {
     /// Starts another thread if all have a crowd. Where none can be had (a limit of the service), those
     /// that are there do the work.
     fn grow(&mut self) {
-        let crowded = |thread: &Thread| thread.connections.load(Relaxed) >= CROWD;
-        if self.threads.iter().all(crowded) {
+        let busy = |thread: &Thread| thread.connections.load(Relaxed) >= MIN_CONNECTIONS;
+        if self.threads.iter().all(busy) {
             self.start_another();
         }
     }

@@ -1,8 +1,8 @@
 //! WASI for one guest: what it may touch besides its connection.
 
-use super::environment::Who;
+use super::environment::GuestContext;
 use super::handles::{self, Opened};
-use super::outbound::Reach;
+use super::outbound::OutboundPolicy;
 use super::stderr::Lines;
 use crate::net::{Stdin, Stdio, Stdout};
 use std::sync::Arc;
@@ -15,8 +15,8 @@ const MOST_RANDOM: u64 = 1 << 20;
 
 /// The WASI context of a guest. It is made when the guest first needs it: a core module that only
 /// reads and writes its connection never does.
-pub struct Context {
-    pub who: Arc<Who>,
+pub struct WasiContext {
+    pub guest: Arc<GuestContext>,
     stdio: Option<Stdio>,
     made: Option<Box<Made>>,
     /// Are a core module's descriptors 0 and 1 not to wait (`O_NONBLOCK`)?
@@ -31,17 +31,17 @@ struct Made {
     /// Serves all worlds: a component sees the context in it, a core module all of it.
     wasi: WasiP1Ctx,
     /// Whom it may connect to.
-    reach: Arc<Reach>,
+    reach: Arc<OutboundPolicy>,
 }
 
-impl Context {
-    /// The context of a guest that works for `who`. One without `stdio` has nothing to read; what it
+impl WasiContext {
+    /// The context of a guest that works for `guest`. One without `stdio` has nothing to read; what it
     /// prints is logged. `granted` has the directories that it may open.
-    pub fn new(who: Arc<Who>, stdio: Option<Stdio>, granted: Option<WasiCtxBuilder>) -> Self {
-        let made = granted.map(|builder| make(builder, &who, stdio.as_ref()));
+    pub fn new(guest: Arc<GuestContext>, stdio: Option<Stdio>, granted: Option<WasiCtxBuilder>) -> Self {
+        let made = granted.map(|builder| make(builder, &guest, stdio.as_ref()));
         let opened = Opened::default();
         Self {
-            who,
+            guest,
             stdio,
             made,
             nonblocking: [false; 2],
@@ -54,7 +54,7 @@ impl Context {
         &mut self.made().wasi
     }
 
-    pub fn reach(&mut self) -> Arc<Reach> {
+    pub fn reach(&mut self) -> Arc<OutboundPolicy> {
         self.made().reach.clone()
     }
 
@@ -64,18 +64,18 @@ impl Context {
     }
 
     fn made(&mut self) -> &mut Made {
-        let make = || make(WasiCtx::builder(), &self.who, self.stdio.as_ref());
+        let make = || make(WasiCtx::builder(), &self.guest, self.stdio.as_ref());
         self.made.get_or_insert_with(make)
     }
 }
 
-fn make(mut builder: WasiCtxBuilder, who: &Arc<Who>, stdio: Option<&Stdio>) -> Box<Made> {
-    let log = Lines::new(who.clone());
+fn make(mut builder: WasiCtxBuilder, guest: &Arc<GuestContext>, stdio: Option<&Stdio>) -> Box<Made> {
+    let log = Lines::new(guest.clone());
     match stdio {
         Some(stdio) => builder.stdin(Stdin(stdio.clone())).stdout(Stdout(stdio.clone())),
         None => builder.stdout(log.clone()),
     };
-    let reach = Reach::new(who.clone());
+    let reach = OutboundPolicy::new(guest.clone());
     reach.allow(&mut builder);
     builder.stderr(log).max_random_size(MOST_RANDOM);
     let mut wasi = builder.build_p1();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Whom a guest works for. What it is told of that is put into words when it asks: most never do.
 #[derive(Clone)]
-pub struct Who {
+pub struct GuestContext {
     /// The name of its handler.
     pub handler: Arc<str>,
     pub config: Arc<HandlerConfig>,
@@ -21,7 +21,7 @@ pub struct Who {
     pub peer: Option<Peer>,
 }
 
-impl Who {
+impl GuestContext {
     /// Writes a line about the guest.
     pub fn log(&self, level: Level, message: impl Display) {
         match &self.peer {

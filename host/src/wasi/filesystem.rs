@@ -1,7 +1,7 @@
 //! `wasi:filesystem`: the directories that were granted (`dirs`), and nothing else.
 
 use super::interface::{Interface, p2, p3, redefine};
-use super::state::State;
+use super::state::GuestState;
 use crate::config::{Access, DirGrant, HandlerConfig};
 use crate::sandbox::{self, Needs, OUTDATED_REASON, Use};
 use std::path::PathBuf;
@@ -22,15 +22,15 @@ pub const NEEDS: &str = "dirs, to open files";
 pub const INTERFACES: &[Interface] = &[
     p2("wasi:filesystem/types", define_types).needs(NEEDS),
     p2("wasi:filesystem/preopens", |l| {
-        preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)
+        preopens::add_to_linker::<GuestState, WasiFilesystem>(l, GuestState::filesystem)
     })
     .needs(NEEDS),
     p3("wasi:filesystem/types", |l| {
-        filesystem3::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)
+        filesystem3::types::add_to_linker::<GuestState, WasiFilesystem>(l, GuestState::filesystem)
     })
     .needs(NEEDS),
     p3("wasi:filesystem/preopens", |l| {
-        filesystem3::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)
+        filesystem3::preopens::add_to_linker::<GuestState, WasiFilesystem>(l, GuestState::filesystem)
     })
     .needs(NEEDS),
 ];
@@ -88,8 +88,8 @@ pub fn add_needs(handler: &HandlerConfig, needs: &mut Needs) {
 }
 
 /// The interface, with an `open-at` that opens so many files and directories only.
-fn define_types(linker: &mut Linker<State>) -> Result<()> {
-    types::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
+fn define_types(linker: &mut Linker<GuestState>) -> Result<()> {
+    types::add_to_linker::<GuestState, WasiFilesystem>(linker, GuestState::filesystem)?;
     redefine(linker, "wasi:filesystem/types", |instance| {
         instance.func_wrap_async("[method]descriptor.open-at", |store, arguments| {
             Box::new(open_at(store, arguments))
@@ -100,7 +100,7 @@ fn define_types(linker: &mut Linker<State>) -> Result<()> {
 type Open = (Resource<Descriptor>, PathFlags, String, OpenFlags, DescriptorFlags);
 
 async fn open_at(
-    mut store: StoreContextMut<'_, State>,
+    mut store: StoreContextMut<'_, GuestState>,
     (directory, path_flags, path, open_flags, flags): Open,
 ) -> Result<(Result<Resource<Descriptor>, ErrorCode>,)> {
     let state = store.data_mut();

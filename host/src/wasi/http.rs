@@ -1,7 +1,7 @@
 //! `wasi:http`: requests and answers of guests that serve HTTP. Requests of their own are refused.
 
 use super::interface::{Interface, p2, p3, redefine};
-use super::state::State;
+use super::state::GuestState;
 use wasmtime::component::{Linker, Resource};
 use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi_http::p2::bindings::http as http2;
@@ -16,21 +16,21 @@ const REFUSED: &str = "none helps: its requests are refused";
 pub const INTERFACES: &[Interface] = &[
     p2("wasi:http/types", define_types),
     p2("wasi:http/outgoing-handler", |l| {
-        http2::outgoing_handler::add_to_linker::<State, WasiHttp>(l, State::http)
+        http2::outgoing_handler::add_to_linker::<GuestState, WasiHttp>(l, GuestState::http)
     })
     .needs(REFUSED),
     p3("wasi:http/types", |l| {
-        http3::types::add_to_linker::<State, WasiHttp>(l, State::http)
+        http3::types::add_to_linker::<GuestState, WasiHttp>(l, GuestState::http)
     }),
     p3("wasi:http/client", |l| {
-        http3::client::add_to_linker::<State, WasiHttp>(l, State::http)
+        http3::client::add_to_linker::<GuestState, WasiHttp>(l, GuestState::http)
     })
     .needs(REFUSED),
 ];
 
-fn define_types(linker: &mut Linker<State>) -> Result<()> {
+fn define_types(linker: &mut Linker<GuestState>) -> Result<()> {
     let options = types::LinkOptions::default();
-    types::add_to_linker::<State, WasiHttp>(linker, &options, State::http)?;
+    types::add_to_linker::<GuestState, WasiHttp>(linker, &options, GuestState::http)?;
     redefine(linker, "wasi:http/types", |types| {
         types.func_wrap("[method]outgoing-response.body", body)
     })
@@ -40,7 +40,10 @@ type Body = std::result::Result<Resource<HostOutgoingBody>, ()>;
 
 /// `outgoing-response.body`, where the request is HEAD: its answer promises the length that it would have, and
 /// has none (RFC 9110, 9.3.2). Wasmtime would hold the guest to that promise.
-fn body(mut store: StoreContextMut<'_, State>, (response,): (Resource<HostOutgoingResponse>,)) -> Result<(Body,)> {
+fn body(
+    mut store: StoreContextMut<'_, GuestState>,
+    (response,): (Resource<HostOutgoingResponse>,),
+) -> Result<(Body,)> {
     let answers_head = store.data().context.answers_head;
     let mut http = store.data_mut().http();
     if !answers_head {

@@ -1,6 +1,6 @@
 //! What an interface of WASI is to the host: a name, and the functions that a linker is given for it.
 
-use super::state::State;
+use super::state::GuestState;
 use wasmtime::component::{Linker, LinkerInstance};
 
 /// An interface of WASI that components may import.
@@ -8,7 +8,7 @@ pub struct Interface {
     /// Without its version: `wasi:cli/stdin`.
     pub name: &'static str,
     pub minor: Minor,
-    pub define: fn(&mut Linker<State>) -> wasmtime::Result<()>,
+    pub define: fn(&mut Linker<GuestState>) -> wasmtime::Result<()>,
     /// The setting without which it is of no use, and for what; `-`: none.
     pub needs: &'static str,
 }
@@ -34,7 +34,7 @@ pub fn parse(import: &str) -> Option<(&str, Minor)> {
 }
 
 /// An interface of WASI 0.2.
-pub const fn p2(name: &'static str, define: fn(&mut Linker<State>) -> wasmtime::Result<()>) -> Interface {
+pub const fn p2(name: &'static str, define: fn(&mut Linker<GuestState>) -> wasmtime::Result<()>) -> Interface {
     Interface {
         name,
         minor: Minor::Two,
@@ -44,7 +44,7 @@ pub const fn p2(name: &'static str, define: fn(&mut Linker<State>) -> wasmtime::
 }
 
 /// An interface of WASI 0.3.
-pub const fn p3(name: &'static str, define: fn(&mut Linker<State>) -> wasmtime::Result<()>) -> Interface {
+pub const fn p3(name: &'static str, define: fn(&mut Linker<GuestState>) -> wasmtime::Result<()>) -> Interface {
     Interface {
         minor: Minor::Three,
         ..p2(name, define)
@@ -63,9 +63,9 @@ impl Interface {
 /// # Errors
 /// When the interface is not there.
 pub fn redefine(
-    linker: &mut Linker<State>,
+    linker: &mut Linker<GuestState>,
     interface: &str,
-    define: impl FnOnce(&mut LinkerInstance<'_, State>) -> wasmtime::Result<()>,
+    define: impl FnOnce(&mut LinkerInstance<'_, GuestState>) -> wasmtime::Result<()>,
 ) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     // The version that Wasmtime defines; a component may ask for another.

@@ -1,7 +1,7 @@
 //! `wasi:io`: errors, polling, streams.
 
 use super::interface::{Interface, p2, redefine};
-use super::state::State;
+use super::state::GuestState;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi::WasiView;
@@ -9,9 +9,11 @@ use wasmtime_wasi::p2::DynPollable;
 use wasmtime_wasi::p2::bindings::io::{error, poll, streams};
 
 pub const INTERFACES: &[Interface] = &[
-    p2("wasi:io/error", |l| error::add_to_linker::<State, Io>(l, table)),
+    p2("wasi:io/error", |l| error::add_to_linker::<GuestState, Io>(l, table)),
     p2("wasi:io/poll", define_poll),
-    p2("wasi:io/streams", |l| streams::add_to_linker::<State, Io>(l, table)),
+    p2("wasi:io/streams", |l| {
+        streams::add_to_linker::<GuestState, Io>(l, table)
+    }),
 ];
 
 struct Io;
@@ -20,7 +22,7 @@ impl HasData for Io {
     type Data<'a> = &'a mut ResourceTable;
 }
 
-fn table(state: &mut State) -> &mut ResourceTable {
+fn table(state: &mut GuestState) -> &mut ResourceTable {
     state.ctx().table
 }
 
@@ -29,15 +31,15 @@ fn table(state: &mut State) -> &mut ResourceTable {
 pub const MOST_WAITED_FOR: usize = 4096;
 
 /// The interface, with a `poll` that waits for so many handles only.
-fn define_poll(linker: &mut Linker<State>) -> Result<()> {
-    poll::add_to_linker::<State, Io>(linker, table)?;
+fn define_poll(linker: &mut Linker<GuestState>) -> Result<()> {
+    poll::add_to_linker::<GuestState, Io>(linker, table)?;
     redefine(linker, "wasi:io/poll", |instance| {
         instance.func_wrap_async("poll", |store, arguments| Box::new(wait_for(store, arguments)))
     })
 }
 
 async fn wait_for(
-    mut store: StoreContextMut<'_, State>,
+    mut store: StoreContextMut<'_, GuestState>,
     (handles,): (Vec<Resource<DynPollable>>,),
 ) -> Result<(Vec<u32>,)> {
     if handles.len() > MOST_WAITED_FOR {

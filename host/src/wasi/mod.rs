@@ -35,12 +35,12 @@ use wasm_sock_engine::InstanceCost;
 use wasmtime::component::Linker;
 use wasmtime_wasi::WasiCtx;
 
-pub use completion::Completion as Fate;
-pub use environment::Who;
+pub use completion::Completion;
+pub use environment::GuestContext;
 pub use handles::{HANDLE, MOST as MOST_HANDLES};
 pub use interface::parse;
 pub use p1::{MODULES as WASI_0_1, define as define_p1};
-pub use state::State;
+pub use state::GuestState;
 
 /// All that a component can be linked to.
 const ALL: [&[Interface]; 7] = [
@@ -63,7 +63,7 @@ fn find(import: &str) -> Option<&'static Interface> {
 ///
 /// # Errors
 /// When it is there already.
-pub fn define(linker: &mut Linker<State>, import: &str) -> wasmtime::Result<bool> {
+pub fn define(linker: &mut Linker<GuestState>, import: &str) -> wasmtime::Result<bool> {
     match find(import) {
         Some(interface) => (interface.define)(linker).map(|()| true),
         None => Ok(false),
@@ -82,23 +82,23 @@ pub fn needs_of(import: &str) -> &'static str {
     }
 }
 
-/// The state for a guest that works for `who`, and takes so much to begin with. One without `stdio` has nothing to
+/// The state for a guest that works for `guest`, and takes so much to begin with. One without `stdio` has nothing to
 /// read; what it prints is logged.
 ///
 /// # Errors
 /// When a granted directory cannot be opened, or its instance takes more than it may have.
-pub fn state(who: Arc<Who>, cost: InstanceCost, stdio: Option<Stdio>) -> Result<State, StateError> {
-    let granted = match who.config.dirs.is_empty() {
+pub fn state(guest: Arc<GuestContext>, cost: InstanceCost, stdio: Option<Stdio>) -> Result<GuestState, StateError> {
+    let granted = match guest.config.dirs.is_empty() {
         true => None,
         false => {
             let mut builder = WasiCtx::builder();
-            for dir in &who.config.dirs {
+            for dir in &guest.config.dirs {
                 filesystem::grant(&mut builder, dir)?;
             }
             Some(builder)
         }
     };
-    Ok(State::new(who, cost, stdio, granted)?)
+    Ok(GuestState::new(guest, cost, stdio, granted)?)
 }
 
 /// Why a guest has no state.

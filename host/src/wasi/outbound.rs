@@ -9,8 +9,8 @@ mod public;
 #[cfg(test)]
 mod tests;
 
-use super::environment::Who;
-use crate::config::{HandlerConfig, Host, Outbound};
+use super::environment::GuestContext;
+use crate::config::{Destination, HandlerConfig, Outbound};
 use crate::journal::Level;
 use crate::sandbox::{self, Needs, OUTDATED_REASON, RESOLVER};
 use crate::sync::lock;
@@ -30,15 +30,15 @@ pub fn add_needs(handler: &HandlerConfig, needs: &mut Needs) {
         for range in &outbound.ports {
             needs.add_ports(range.clone());
         }
-        if let Host::Name(_) = outbound.host {
+        if let Destination::Name(_) = outbound.host {
             needs.add_names();
         }
     }
 }
 
 /// What one guest may reach.
-pub struct Reach {
-    who: Arc<Who>,
+pub struct OutboundPolicy {
+    guest: Arc<GuestContext>,
     /// What this guest has looked up: names, and the public addresses that they had.
     found: Mutex<Vec<(String, IpAddr)>>,
     /// Held while a name is looked up, which takes a thread: a guest has one, even if it no longer
@@ -72,17 +72,17 @@ fn readable_files() -> io::Result<()> {
     Ok(())
 }
 
-impl Reach {
-    pub fn new(who: Arc<Who>) -> Arc<Self> {
+impl OutboundPolicy {
+    pub fn new(guest: Arc<GuestContext>) -> Arc<Self> {
         Arc::new(Self {
-            who,
+            guest,
             found: Mutex::default(),
             turn: Arc::default(),
         })
     }
 
     fn granted(&self) -> &[Outbound] {
-        &self.who.config.allow_outbound
+        &self.guest.config.allow_outbound
     }
 
     /// Lets the guest connect, by TCP, and use sockets for nothing else. Without a grant there is no
@@ -108,8 +108,8 @@ impl Reach {
         let ip = address.ip().to_canonical();
         let found = lock(&self.found);
         let leads_to = |outbound: &&Outbound| match &outbound.host {
-            Host::Network(network) => network.contains(ip),
-            Host::Name(name) => found.iter().any(|(n, found)| n == name && *found == ip),
+            Destination::Network(network) => network.contains(ip),
+            Destination::Name(name) => found.iter().any(|(n, found)| n == name && *found == ip),
         };
         let mut granted = self.granted().iter().filter(leads_to);
         granted.any(|outbound| outbound.has_port(address.port()))
@@ -124,7 +124,7 @@ impl Reach {
             return Ok(vec![ip]);
         }
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        let is_it = |outbound: &Outbound| matches!(&outbound.host, Host::Name(n) if *n == name);
+        let is_it = |outbound: &Outbound| matches!(&outbound.host, Destination::Name(n) if *n == name);
         if !self.granted().iter().any(is_it) {
             return Err(LookupError::Denied);
         }
@@ -140,7 +140,7 @@ impl Reach {
             tokio::task::spawn_blocking(resolve).await.map_err(io::Error::other)?;
         let addresses = addresses.inspect_err(|error| {
             let message = format_args!("cannot look up {name}: {error}");
-            self.who.log(Level::Warning, message);
+            self.guest.log(Level::Warning, message);
         })?;
         self.admit(&name, addresses)
     }
@@ -156,7 +156,7 @@ impl Reach {
                     found.push(entry);
                 }
             } else if !self.is_granted(ip) {
-                self.who.log(
+                self.guest.log(
                     Level::Warning,
                     format_args!(
                         "{name} is {ip}, which is not on the public internet, and was kept from it (if \
@@ -175,8 +175,8 @@ impl Reach {
 
     fn is_granted(&self, ip: IpAddr) -> bool {
         let has = |outbound: &Outbound| match &outbound.host {
-            Host::Network(network) => network.contains(ip),
-            Host::Name(_) => false,
+            Destination::Network(network) => network.contains(ip),
+            Destination::Name(_) => false,
         };
         self.granted().iter().any(has)
     }

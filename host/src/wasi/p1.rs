@@ -8,11 +8,11 @@
 mod memory;
 mod socket;
 
-use super::environment::Who;
+use super::environment::GuestContext;
 use super::filesystem;
 use super::handles::{self, held};
 use super::io::MOST_WAITED_FOR;
-use super::state::State;
+use super::state::GuestState;
 use crate::limits::MOST_DESCRIPTORS;
 use memory::{SUCCESS, aligned, errno, memory, put, range};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -51,19 +51,19 @@ macro_rules! functions {
         sync { $($sync:ident($($sync_arg:ident: $sync_ty:ty),*);)* }
         async { $($async:ident($($async_arg:ident: $async_ty:ty),*);)* }
     ) => {
-        fn $define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bool> {
+        fn $define(linker: &mut Linker<GuestState>, module: &str, name: &str) -> Result<bool> {
             match name {
                 $(stringify!($sync) => linker.func_wrap(
                     module,
                     name,
-                    |mut caller: Caller<'_, State> $(, $sync_arg: $sync_ty)*| -> Result<i32> {
+                    |mut caller: Caller<'_, GuestState> $(, $sync_arg: $sync_ty)*| -> Result<i32> {
                         call!(caller, $snapshot::$sync($($sync_arg),*))
                     },
                 )?,)*
                 $(stringify!($async) => linker.func_wrap_async(
                     module,
                     name,
-                    |mut caller: Caller<'_, State>, ($($async_arg,)*): ($($async_ty,)*)| {
+                    |mut caller: Caller<'_, GuestState>, ($($async_arg,)*): ($($async_ty,)*)| {
                         Box::new(async move { call!(caller, $snapshot::$async($($async_arg),*).await) })
                     },
                 )?,)*
@@ -124,7 +124,7 @@ functions! {
 ///
 /// # Errors
 /// When it is there already.
-pub fn define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bool> {
+pub fn define(linker: &mut Linker<GuestState>, module: &str, name: &str) -> Result<bool> {
     if module != MODULE && define_unstable(linker, module, name)? {
         return Ok(true);
     }
@@ -149,7 +149,7 @@ pub fn define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bo
             Box::new(socket::sock_send(caller, arguments))
         })?,
         "sock_shutdown" => linker.func_wrap(module, name, socket::sock_shutdown)?,
-        "fd_close" => linker.func_wrap_async(module, name, |mut caller: Caller<'_, State>, (fd,): (i32,)| {
+        "fd_close" => linker.func_wrap_async(module, name, |mut caller: Caller<'_, GuestState>, (fd,): (i32,)| {
             Box::new(async move {
                 if is_stdio(fd) {
                     caller.data_mut().stdio = None;
@@ -157,16 +157,18 @@ pub fn define(linker: &mut Linker<State>, module: &str, name: &str) -> Result<bo
                 call!(caller, p1::fd_close(fd).await)
             })
         })?,
-        "fd_renumber" => {
-            linker.func_wrap_async(module, name, |mut caller: Caller<'_, State>, (fd, to): (i32, i32)| {
+        "fd_renumber" => linker.func_wrap_async(
+            module,
+            name,
+            |mut caller: Caller<'_, GuestState>, (fd, to): (i32, i32)| {
                 Box::new(async move {
                     if is_stdio(fd) || is_stdio(to) {
                         caller.data_mut().stdio = None;
                     }
                     call!(caller, p1::fd_renumber(fd, to).await)
                 })
-            })?
-        }
+            },
+        )?,
         "path_open" => {
             linker.func_wrap_async(module, name, |caller, arguments| Box::new(path_open(caller, arguments)))?
         }
@@ -209,7 +211,7 @@ fn is_stdio(fd: i32) -> bool {
 }
 
 /// `fd_read`: from the connection, if that is what the descriptor is.
-async fn fd_read(mut caller: Caller<'_, State>, (fd, iovs, count, result): (i32, i32, i32, i32)) -> Result<i32> {
+async fn fd_read(mut caller: Caller<'_, GuestState>, (fd, iovs, count, result): (i32, i32, i32, i32)) -> Result<i32> {
     match socket::of(&caller, fd) {
         Some(stdio) => {
             let arguments = (fd, iovs, count, result);
@@ -220,7 +222,10 @@ async fn fd_read(mut caller: Caller<'_, State>, (fd, iovs, count, result): (i32,
 }
 
 /// `fd_write`: to the connection, if that is what the descriptor is.
-async fn fd_write(mut caller: Caller<'_, State>, (fd, iovs, count, result): (i32, i32, i32, i32)) -> Result<i32> {
+async fn fd_write(
+    mut caller: Caller<'_, GuestState>,
+    (fd, iovs, count, result): (i32, i32, i32, i32),
+) -> Result<i32> {
     match socket::of(&caller, fd) {
         Some(stdio) => socket::send(&mut caller, &stdio, (fd, iovs, count, result)).await,
         None => call!(caller, p1::fd_write(fd, iovs, count, result).await),
@@ -228,7 +233,7 @@ async fn fd_write(mut caller: Caller<'_, State>, (fd, iovs, count, result): (i32
 }
 
 /// `fd_fdstat_get`: of the connection, if that is what the descriptor is.
-async fn fd_fdstat_get(mut caller: Caller<'_, State>, (fd, result): (i32, i32)) -> Result<i32> {
+async fn fd_fdstat_get(mut caller: Caller<'_, GuestState>, (fd, result): (i32, i32)) -> Result<i32> {
     match socket::of(&caller, fd) {
         Some(stdio) => socket::fdstat(caller, &stdio, fd, result),
         None => call!(caller, p1::fd_fdstat_get(fd, result).await),
@@ -236,7 +241,7 @@ async fn fd_fdstat_get(mut caller: Caller<'_, State>, (fd, result): (i32, i32)) 
 }
 
 /// `fd_filestat_get`, likewise.
-async fn fd_filestat_get(mut caller: Caller<'_, State>, (fd, result): (i32, i32)) -> Result<i32> {
+async fn fd_filestat_get(mut caller: Caller<'_, GuestState>, (fd, result): (i32, i32)) -> Result<i32> {
     match socket::of(&caller, fd) {
         Some(stdio) => socket::filestat(caller, &stdio, result),
         None => call!(caller, p1::fd_filestat_get(fd, result).await),
@@ -244,7 +249,7 @@ async fn fd_filestat_get(mut caller: Caller<'_, State>, (fd, result): (i32, i32)
 }
 
 /// `fd_fdstat_set_flags`, likewise.
-fn fd_fdstat_set_flags(mut caller: Caller<'_, State>, fd: i32, flags: i32) -> Result<i32> {
+fn fd_fdstat_set_flags(mut caller: Caller<'_, GuestState>, fd: i32, flags: i32) -> Result<i32> {
     match socket::of(&caller, fd) {
         Some(_) => Ok(socket::set_flags(&mut caller, fd, flags)),
         None => call!(caller, p1::fd_fdstat_set_flags(fd, flags)),
@@ -252,7 +257,7 @@ fn fd_fdstat_set_flags(mut caller: Caller<'_, State>, fd: i32, flags: i32) -> Re
 }
 
 /// `random_get`: from the kernel into the guest's memory, and others may have their turn in between.
-async fn random_get(mut caller: Caller<'_, State>, (buf, len): (i32, i32)) -> Result<i32> {
+async fn random_get(mut caller: Caller<'_, GuestState>, (buf, len): (i32, i32)) -> Result<i32> {
     const CHUNK: usize = 16 * 1024;
     let memory = memory(&mut caller)?.data_mut(&mut caller);
     let range = range(memory, buf as u32, len as u32)?;
@@ -269,7 +274,7 @@ async fn random_get(mut caller: Caller<'_, State>, (buf, len): (i32, i32)) -> Re
 
 /// `path_open`, as long as there are not too many descriptors (`EMFILE`).
 async fn path_open(
-    mut caller: Caller<'_, State>,
+    mut caller: Caller<'_, GuestState>,
     (fd, dirflags, path, len, oflags, base, inheriting, flags, result): Open,
 ) -> Result<i32> {
     let handles = caller.data_mut().context.handles();
@@ -286,7 +291,7 @@ async fn path_open(
 /// `poll_oneoff` of 0.1 or of the snapshot before it, as long as it waits for no more than `poll(2)` would
 /// (`EINVAL`).
 async fn poll_oneoff(
-    mut caller: Caller<'_, State>,
+    mut caller: Caller<'_, GuestState>,
     is_unstable: bool,
     (subscriptions, events, count, result): (i32, i32, i32, i32),
 ) -> Result<i32> {
@@ -302,22 +307,22 @@ async fn poll_oneoff(
 type Open = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
 
 /// What a guest is told at its start, a string each.
-type Told = fn(&Who) -> Vec<String>;
+type Told = fn(&GuestContext) -> Vec<String>;
 
-fn arguments(who: &Who) -> Vec<String> {
-    who.arguments()
+fn arguments(guest: &GuestContext) -> Vec<String> {
+    guest.arguments()
 }
 
-fn variables(who: &Who) -> Vec<String> {
-    let variables = who.variables().into_iter();
+fn variables(guest: &GuestContext) -> Vec<String> {
+    let variables = guest.variables().into_iter();
     variables.map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 /// `args_sizes_get`, `environ_sizes_get`: how many there are, and how many bytes they take, each with
 /// a zero at its end.
-fn sizes(told: Told) -> impl Fn(Caller<'_, State>, i32, i32) -> Result<i32> + Send + Sync {
+fn sizes(told: Told) -> impl Fn(Caller<'_, GuestState>, i32, i32) -> Result<i32> + Send + Sync {
     move |mut caller, count, size| {
-        let strings = told(&caller.data().context.who);
+        let strings = told(&caller.data().context.guest);
         let memory = memory(&mut caller)?.data_mut(&mut caller);
         let bytes: usize = strings.iter().map(|string| string.len() + 1).sum();
         put(memory, aligned(size)?, &(bytes as u32).to_le_bytes())?;
@@ -327,9 +332,9 @@ fn sizes(told: Told) -> impl Fn(Caller<'_, State>, i32, i32) -> Result<i32> + Se
 }
 
 /// `args_get`, `environ_get`: the strings into `buffer`, and where each begins into `list`.
-fn strings(told: Told) -> impl Fn(Caller<'_, State>, i32, i32) -> Result<i32> + Send + Sync {
+fn strings(told: Told) -> impl Fn(Caller<'_, GuestState>, i32, i32) -> Result<i32> + Send + Sync {
     move |mut caller, list, buffer| {
-        let strings = told(&caller.data().context.who);
+        let strings = told(&caller.data().context.guest);
         let memory = memory(&mut caller)?.data_mut(&mut caller);
         let (mut slot, mut start) = (aligned(list)?, buffer as u32);
         for string in strings {

@@ -3,7 +3,7 @@
 //! Wasmtime's own looks up either every name or none.
 
 use super::outbound::LookupError;
-use super::state::State;
+use super::state::GuestState;
 use std::net::IpAddr;
 use wasmtime::component::{Accessor, HasData, Linker, Resource, ResourceType};
 use wasmtime::{Result, StoreContextMut};
@@ -34,13 +34,13 @@ impl Pollable for Lookup {
     }
 }
 
-type Store<'a> = StoreContextMut<'a, State>;
+type Store<'a> = StoreContextMut<'a, GuestState>;
 
 /// Defines the interface of WASI 0.2.
 ///
 /// # Errors
 /// When it is there already.
-pub fn define_p2(linker: &mut Linker<State>) -> Result<()> {
+pub fn define_p2(linker: &mut Linker<GuestState>) -> Result<()> {
     let mut instance = linker.instance("wasi:sockets/ip-name-lookup@0.2.0")?;
     instance.resource(
         "resolve-address-stream",
@@ -92,21 +92,21 @@ fn resolve_next_address(
 ///
 /// # Errors
 /// When it is there already.
-pub fn define_p3(linker: &mut Linker<State>) -> Result<()> {
-    p3::add_to_linker::<State, Names>(linker, |state| state)
+pub fn define_p3(linker: &mut Linker<GuestState>) -> Result<()> {
+    p3::add_to_linker::<GuestState, Names>(linker, |state| state)
 }
 
 struct Names;
 
 impl HasData for Names {
-    type Data<'a> = &'a mut State;
+    type Data<'a> = &'a mut GuestState;
 }
 
-impl p3::Host for State {}
+impl p3::Host for GuestState {}
 
-impl p3::HostWithStore<State> for Names {
+impl p3::HostWithStore<GuestState> for Names {
     async fn resolve_addresses(
-        store: &Accessor<State, Self>,
+        store: &Accessor<GuestState, Self>,
         name: String,
     ) -> Result<Result<Vec<types::IpAddress>, p3::ErrorCode>> {
         let reach = store.with(|mut access| access.get().context.reach());

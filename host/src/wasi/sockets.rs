@@ -4,7 +4,7 @@
 
 use super::interface::{Interface, p2, p3, redefine};
 use super::resolver;
-use super::state::State;
+use super::state::GuestState;
 use wasmtime::component::{Linker, Resource};
 use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, Host as _, IpAddressFamily};
@@ -19,41 +19,41 @@ const NEEDS: &str = "allow-outbound, to connect";
 pub const INTERFACES: &[Interface] = &[
     p2("wasi:sockets/network", |l| {
         let options = network::LinkOptions::default();
-        network::add_to_linker::<State, WasiSockets>(l, &options, State::sockets)
+        network::add_to_linker::<GuestState, WasiSockets>(l, &options, GuestState::sockets)
     })
     .needs(NEEDS),
     p2("wasi:sockets/instance-network", |l| {
-        instance_network::add_to_linker::<State, WasiSockets>(l, State::sockets)
+        instance_network::add_to_linker::<GuestState, WasiSockets>(l, GuestState::sockets)
     })
     .needs(NEEDS),
     p2("wasi:sockets/ip-name-lookup", resolver::define_p2).needs(NEEDS),
     p2("wasi:sockets/tcp", |l| {
-        tcp::add_to_linker::<State, WasiSockets>(l, State::sockets)
+        tcp::add_to_linker::<GuestState, WasiSockets>(l, GuestState::sockets)
     })
     .needs(NEEDS),
     p2("wasi:sockets/tcp-create-socket", define_tcp_create_socket).needs(NEEDS),
     p2("wasi:sockets/udp", |l| {
-        udp::add_to_linker::<State, WasiSockets>(l, State::sockets)
+        udp::add_to_linker::<GuestState, WasiSockets>(l, GuestState::sockets)
     })
     .needs(NEEDS),
     p2("wasi:sockets/udp-create-socket", define_udp_create_socket).needs(NEEDS),
     p3("wasi:sockets/types", |l| {
-        types::add_to_linker::<State, WasiSockets>(l, State::sockets)
+        types::add_to_linker::<GuestState, WasiSockets>(l, GuestState::sockets)
     })
     .needs(NEEDS),
     p3("wasi:sockets/ip-name-lookup", resolver::define_p3).needs(NEEDS),
 ];
 
 /// The interface, with a function that makes so many sockets only. Likewise for UDP.
-fn define_tcp_create_socket(linker: &mut Linker<State>) -> Result<()> {
-    tcp_create_socket::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
+fn define_tcp_create_socket(linker: &mut Linker<GuestState>) -> Result<()> {
+    tcp_create_socket::add_to_linker::<GuestState, WasiSockets>(linker, GuestState::sockets)?;
     redefine(linker, "wasi:sockets/tcp-create-socket", |instance| {
         instance.func_wrap("create-tcp-socket", create_tcp_socket)
     })
 }
 
-fn define_udp_create_socket(linker: &mut Linker<State>) -> Result<()> {
-    udp_create_socket::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
+fn define_udp_create_socket(linker: &mut Linker<GuestState>) -> Result<()> {
+    udp_create_socket::add_to_linker::<GuestState, WasiSockets>(linker, GuestState::sockets)?;
     redefine(linker, "wasi:sockets/udp-create-socket", |instance| {
         instance.func_wrap_async("create-udp-socket", |store, arguments| {
             Box::new(create_udp_socket(store, arguments))
@@ -62,7 +62,7 @@ fn define_udp_create_socket(linker: &mut Linker<State>) -> Result<()> {
 }
 
 fn create_tcp_socket(
-    mut store: StoreContextMut<'_, State>,
+    mut store: StoreContextMut<'_, GuestState>,
     (family,): (IpAddressFamily,),
 ) -> Result<(Result<Resource<TcpSocket>, ErrorCode>,)> {
     let state = store.data_mut();
@@ -77,7 +77,7 @@ fn create_tcp_socket(
 }
 
 async fn create_udp_socket(
-    mut store: StoreContextMut<'_, State>,
+    mut store: StoreContextMut<'_, GuestState>,
     (family,): (IpAddressFamily,),
 ) -> Result<(Result<Resource<UdpSocket>, ErrorCode>,)> {
     let state = store.data_mut();

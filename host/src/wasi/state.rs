@@ -1,8 +1,8 @@
 //! What the host keeps for one running guest: all that the guest can touch.
 
 use super::completion::{BrokenUnlessEnded, Completion};
-use super::context::Context;
-use super::environment::Who;
+use super::context::WasiContext;
+use super::environment::GuestContext;
 use super::handles::{self, HANDLE, held};
 use super::hooks::Hooks;
 use crate::limits::{Budget, MOST_DESCRIPTORS, Refused};
@@ -18,10 +18,10 @@ const HANDLES_A_TICK: usize = 4096;
 const MOST_TICKS: usize = 16;
 
 /// The state of one guest.
-pub struct State {
+pub struct GuestState {
     /// Dropped before the streams of the guest's answer are, which makes them end.
-    fate: Option<BrokenUnlessEnded>,
-    pub context: Context,
+    completion: Option<BrokenUnlessEnded>,
+    pub context: WasiContext,
     http: WasiHttpCtx,
     hooks: Hooks,
     pub budget: Budget,
@@ -29,22 +29,22 @@ pub struct State {
     pub stdio: Option<Stdio>,
 }
 
-impl State {
-    /// The state for a guest that works for `who`, and takes so much to begin with. `granted` has the directories
+impl GuestState {
+    /// The state for a guest that works for `guest`, and takes so much to begin with. `granted` has the directories
     /// that it may open.
     ///
     /// # Errors
     /// When its instance takes more than it may have.
     pub fn new(
-        who: Arc<Who>,
+        guest: Arc<GuestContext>,
         cost: InstanceCost,
         stdio: Option<Stdio>,
         granted: Option<WasiCtxBuilder>,
     ) -> Result<Self, Refused> {
         Ok(Self {
-            fate: None,
-            budget: Budget::new(&who.config.limits, cost)?,
-            context: Context::new(who, stdio.clone(), granted),
+            completion: None,
+            budget: Budget::new(&guest.config.limits, cost)?,
+            context: WasiContext::new(guest, stdio.clone(), granted),
             http: WasiHttpCtx::new(),
             hooks: Hooks,
             stdio,
@@ -59,7 +59,7 @@ impl State {
     pub fn account(&mut self, others: usize) -> Result<(), Refused> {
         let held = self.context.handles().map(held).unwrap_or_default();
         // What was granted comes on top of what a component may open.
-        if held.descriptors > MOST_DESCRIPTORS + self.context.who.config.dirs.len() {
+        if held.descriptors > MOST_DESCRIPTORS + self.context.guest.config.dirs.len() {
             return Err(Refused::Descriptors);
         }
         let ticks = (held.handles + others) / HANDLES_A_TICK;
@@ -79,19 +79,19 @@ impl State {
 
     /// Lets others see how the guest ended.
     pub fn observe(&mut self) -> Arc<Completion> {
-        let fate = Arc::new(Completion::default());
-        self.fate = Some(BrokenUnlessEnded(fate.clone()));
-        fate
+        let completion = Arc::new(Completion::default());
+        self.completion = Some(BrokenUnlessEnded(completion.clone()));
+        completion
     }
 }
 
-impl WasiView for State {
+impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         self.context.wasi().ctx()
     }
 }
 
-impl WasiHttpView for State {
+impl WasiHttpView for GuestState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView {
             hooks: &mut self.hooks,

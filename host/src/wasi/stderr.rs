@@ -4,7 +4,7 @@
 //! service at once (`LogRateLimitBurst=`, 10,000 in 30 s). So a handler's guests have a limit of their
 //! own, `max-log`, and what is beyond it is counted and dropped before it costs more than that.
 
-use super::environment::Who;
+use super::environment::GuestContext;
 use crate::journal::{Level, Window};
 use crate::sync::lock;
 use bytes::Bytes;
@@ -27,16 +27,16 @@ const CHUNK: usize = 64 * 1024;
 
 /// Collects what a guest writes to standard error, or prints to nobody, and logs each line of it.
 #[derive(Clone)]
-pub struct Lines(Arc<Writer>);
+pub struct Lines(Arc<LineLogger>);
 
-struct Writer {
-    who: Arc<Who>,
-    said: Mutex<Said>,
+struct LineLogger {
+    guest: Arc<GuestContext>,
+    said: Mutex<LogState>,
 }
 
 /// What a guest has said so far.
 #[derive(Default)]
-struct Said {
+struct LogState {
     /// The beginning of a line that has not ended.
     partial: Vec<u8>,
     window: Window,
@@ -45,15 +45,15 @@ struct Said {
 }
 
 impl Lines {
-    pub fn new(who: Arc<Who>) -> Self {
-        Self(Arc::new(Writer {
-            who,
+    pub fn new(guest: Arc<GuestContext>) -> Self {
+        Self(Arc::new(LineLogger {
+            guest,
             said: Mutex::default(),
         }))
     }
 }
 
-impl Writer {
+impl LineLogger {
     fn write(&self, bytes: &[u8]) {
         let now = Instant::now();
         let said = &mut *lock(&self.said);
@@ -69,31 +69,31 @@ impl Writer {
     }
 
     /// Logs the line that has ended.
-    fn log(&self, said: &mut Said, now: Instant) {
+    fn log(&self, said: &mut LogState, now: Instant) {
         let line = &said.partial[..];
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
             return;
         }
-        if !self.who.log_limit.allows(&mut said.window, now) {
+        if !self.guest.log_limit.allows(&mut said.window, now) {
             said.dropped += 1;
             return;
         }
         self.tell_dropped(&mut said.dropped);
-        self.who.log(Level::Info, String::from_utf8_lossy(line));
+        self.guest.log(Level::Info, String::from_utf8_lossy(line));
     }
 
     fn tell_dropped(&self, dropped: &mut u64) {
         let count = std::mem::take(dropped);
         if count > 0 {
             let message = format_args!("{count} lines dropped (raise `max-log` if it may log more)");
-            self.who.log(Level::Warning, message);
+            self.guest.log(Level::Warning, message);
         }
     }
 }
 
-impl Drop for Writer {
+impl Drop for LineLogger {
     fn drop(&mut self) {
         let said = std::mem::take(&mut self.said);
         let mut said = said.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::{ForwardedFor, Host, Network, Outbound};
+use super::super::{Destination, ForwardedFor, Network, Outbound};
 use super::*;
 
 pub(super) fn fresh() -> Config {
@@ -123,7 +123,7 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
         forwarded_for: ForwardedFor::Off,
         ..http_defaults
     };
-    let telegram = Host::Name("api.telegram.org".into());
+    let telegram = Destination::Name("api.telegram.org".into());
     let loopback = Network::new("::1".parse().expect("an address"), 128).expect("a prefix");
     let grant = |host: &str, guest: &str, access| DirGrant {
         host: host.into(),
@@ -144,15 +144,15 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
                 ports: vec![443..=443],
             },
             Outbound {
-                host: Host::Network(loopback),
+                host: Destination::Network(loopback),
                 ports: vec![80..=80],
             },
         ],
         limits,
         http,
-        place: Some(source(ALL_KEYS).place(10)),
+        location: Some(source(ALL_KEYS).location(10)),
     };
-    assert_eq!(hello.place.as_ref().expect("a place").to_string(), "t.toml:2:10");
+    assert_eq!(hello.location.as_ref().expect("a place").to_string(), "t.toml:2:10");
     assert_eq!(config.handlers, [("hello".to_owned(), hello)].into());
 }
 

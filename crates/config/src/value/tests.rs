@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Host, Network};
+use crate::{Destination, Network};
 
 /// Parses `text` as one TOML value and reads it.
 fn read<T>(text: &str, read: impl Fn(&DeValue<'_>) -> Reading<T>) -> Reading<T> {
@@ -8,14 +8,14 @@ fn read<T>(text: &str, read: impl Fn(&DeValue<'_>) -> Reading<T>) -> Reading<T> 
 }
 
 fn name(host: &str, port: u16) -> Reading<Outbound> {
-    let (host, ports) = (Host::Name(host.into()), vec![port..=port]);
+    let (host, ports) = (Destination::Name(host.into()), vec![port..=port]);
     Ok(Outbound { host, ports })
 }
 
 fn network(address: &str, prefix: u8, port: u16) -> Reading<Outbound> {
     let address = address.parse().expect("the test's own address");
     let network = Network::new(address, prefix).expect("the test's own prefix");
-    let (host, ports) = (Host::Network(network), vec![port..=port]);
+    let (host, ports) = (Destination::Network(network), vec![port..=port]);
     Ok(Outbound { host, ports })
 }
 
@@ -40,7 +40,7 @@ fn an_outbound_destination_may_be_a_network() {
     assert_eq!(read("'[::ffff:10.0.0.0/104]:80'"), network("10.0.0.0", 8, 80));
     let contains = |network: &str, ip: &str| match read(&format!("'{network}:80'")) {
         Ok(Outbound {
-            host: Host::Network(network),
+            host: Destination::Network(network),
             ..
         }) => network.contains(ip.parse().expect("the test's own address")),
         other => panic!("{network} became {other:?}"),

@@ -37,7 +37,7 @@ pub enum What<'a> {
 }
 
 /// Why there is no artifact.
-pub enum Failure {
+pub enum CompileFailure {
     Unreadable(io::Error),
     Refused(String),
     /// The process is gone, or cannot be asked; why.

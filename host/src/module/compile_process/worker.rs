@@ -1,6 +1,6 @@
 //! The process that compiles: it serves requests until its host is gone.
 
-use super::messages::{Failure, MESSAGE, Reply, Request, WORDS, What};
+use super::messages::{CompileFailure, MESSAGE, Reply, Request, WORDS, What};
 use crate::journal::shortened;
 use crate::module::artifact::open_trusted;
 use crate::module::cache::Cache;
@@ -88,11 +88,11 @@ fn answer(socket: &OwnedFd, number: u32, cache: Option<&Cache>, files: &Files, a
     };
     match make(cache, files, anew, &warn) {
         Ok(artifact) => say(socket, number, What::Artifact, Some(&artifact)),
-        Err(Failure::Unreadable(error)) => {
+        Err(CompileFailure::Unreadable(error)) => {
             let errno = error.raw_os_error().unwrap_or(libc::EIO);
             say(socket, number, What::Unreadable(errno), None);
         }
-        Err(Failure::Refused(why) | Failure::Lost(why)) => {
+        Err(CompileFailure::Refused(why) | CompileFailure::Lost(why)) => {
             let why = shortened(why, WORDS);
             say(socket, number, What::Refused(&why), None);
         }
@@ -100,7 +100,7 @@ fn answer(socket: &OwnedFd, number: u32, cache: Option<&Cache>, files: &Files, a
 }
 
 /// Compiles a module, unless that has been done before and is not to be done `anew`.
-fn make(cache: Option<&Cache>, files: &Files, anew: bool, warn: &dyn Fn(String)) -> Result<File, Failure> {
+fn make(cache: Option<&Cache>, files: &Files, anew: bool, warn: &dyn Fn(String)) -> Result<File, CompileFailure> {
     let read = || {
         let mut file = File::open(&files.wasm)?;
         let (before, mut wasm) = (FileStamp::of(&file.metadata()?), Vec::new());
@@ -109,9 +109,9 @@ fn make(cache: Option<&Cache>, files: &Files, anew: bool, warn: &dyn Fn(String))
         let name = cache.and_then(|cache| cache.compiled_from(&files.wasm, before));
         Ok((name.filter(|_| is_settled), wasm))
     };
-    let (name, wasm) = read().map_err(Failure::Unreadable)?;
+    let (name, wasm) = read().map_err(CompileFailure::Unreadable)?;
     if !wasm.starts_with(WASM_MAGIC) {
-        return Err(Failure::Refused(NO_MODULE.to_owned()));
+        return Err(CompileFailure::Refused(NO_MODULE.to_owned()));
     }
     let Some(cache) = cache else {
         return compile(&wasm, files, warn).and_then(|artifact| in_memory(&artifact));
@@ -143,17 +143,17 @@ fn make(cache: Option<&Cache>, files: &Files, anew: bool, warn: &dyn Fn(String))
     in_memory(&made)
 }
 
-fn compile(wasm: &[u8], files: &Files, warn: &dyn Fn(String)) -> Result<Vec<u8>, Failure> {
+fn compile(wasm: &[u8], files: &Files, warn: &dyn Fn(String)) -> Result<Vec<u8>, CompileFailure> {
     let slow = || warn(compiler::slow(&files.wasm));
-    compiler::compile_confined(wasm, &slow).map_err(Failure::Refused)
+    compiler::compile_confined(wasm, &slow).map_err(CompileFailure::Refused)
 }
 
-fn in_memory(artifact: &[u8]) -> Result<File, Failure> {
+fn in_memory(artifact: &[u8]) -> Result<File, CompileFailure> {
     let keep = || {
         let mut file = File::from(memfd_create(c"artifact", MemfdFlags::CLOEXEC)?);
         file.write_all(artifact)?;
         file.rewind()?;
         Ok(file)
     };
-    keep().map_err(|error: io::Error| Failure::Lost(error.to_string()))
+    keep().map_err(|error: io::Error| CompileFailure::Lost(error.to_string()))
 }

@@ -1,7 +1,7 @@
 //! What an instance and its requests share.
 
-use crate::runtime::outcome::End;
-use crate::wasi::Fate;
+use crate::runtime::outcome::GuestEnd;
+use crate::wasi::Completion;
 use futures::task::AtomicWaker;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -21,7 +21,7 @@ pub struct InstanceHandle {
     is_draining: AtomicBool,
     /// Wakes the worker.
     waker: AtomicWaker,
-    completion: OnceLock<Arc<Fate>>,
+    completion: OnceLock<Arc<Completion>>,
     end: SetOnce<String>,
 }
 
@@ -55,7 +55,7 @@ impl InstanceHandle {
     }
 
     /// Its store is there, and will tell through `completion` whether the guest did all it wanted to.
-    pub fn begin(&self, completion: Arc<Fate>) {
+    pub fn begin(&self, completion: Arc<Completion>) {
         let _ = self.completion.set(completion);
     }
 
@@ -65,10 +65,10 @@ impl InstanceHandle {
     }
 
     /// Tells requests without an answer how the instance ended. Only the first call counts.
-    pub fn finish(&self, end: &End) {
+    pub fn finish(&self, end: &GuestEnd) {
         let _ = self.end.set(match end {
-            End::Trap(why) => why.clone(),
-            End::Exit(_) => "its instance left before it answered".into(),
+            GuestEnd::Trap(why) => why.clone(),
+            GuestEnd::Exit(_) => "its instance left before it answered".into(),
         });
     }
 
@@ -91,8 +91,8 @@ mod tests {
     fn only_the_first_end_is_told() {
         let instance = InstanceHandle::default();
         assert_eq!(instance.end(), None);
-        instance.finish(&End::Exit(0));
-        instance.finish(&End::Trap("too late".into()));
+        instance.finish(&GuestEnd::Exit(0));
+        instance.finish(&GuestEnd::Trap("too late".into()));
         assert_eq!(instance.end(), Some("its instance left before it answered"));
     }
 }

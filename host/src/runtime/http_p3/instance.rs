@@ -47,7 +47,7 @@ pub struct InstanceState {
     slots: Vec<Arc<RequestSlot>>,
     /// Held until the work for all requests is done.
     activity: Vec<ActivityToken>,
-    phase: Phase,
+    phase: InstancePhase,
     /// All that the guest does waits for something.
     is_quiescent: bool,
     /// The guest still works for a request that it has answered.
@@ -55,7 +55,7 @@ pub struct InstanceState {
 }
 
 #[derive(Clone, Copy)]
-enum Phase {
+enum InstancePhase {
     /// Slots are occupied, or the first is about to be.
     Serving,
     /// None is, since then.
@@ -72,7 +72,7 @@ pub enum Decision {
     /// Look at it again when something happens.
     Wait,
     /// End it: it was idle, or worked on after its answers, for long enough.
-    End,
+    GuestEnd,
     /// End it: one of its requests timed out.
     EndTimedOut,
 }
@@ -84,7 +84,7 @@ impl InstanceState {
             bounds,
             slots: Vec::new(),
             activity: Vec::new(),
-            phase: Phase::Serving,
+            phase: InstancePhase::Serving,
             is_quiescent: false,
             is_post_return: false,
         }
@@ -96,7 +96,7 @@ impl InstanceState {
         self.instance.count_taken();
         self.slots.push(slot);
         self.activity.push(activity);
-        self.phase = Phase::Serving;
+        self.phase = InstancePhase::Serving;
         // It may compute: no other request is taken before it waits.
         self.is_quiescent = false;
     }
@@ -158,8 +158,8 @@ impl InstanceState {
         if !self.is_post_return {
             self.activity.clear();
         }
-        let Phase::Vacant { since } = self.phase else {
-            self.phase = Phase::Vacant { since: now };
+        let InstancePhase::Vacant { since } = self.phase else {
+            self.phase = InstancePhase::Vacant { since: now };
             return Decision::Poll;
         };
         let patience = match self.is_post_return {
@@ -167,7 +167,7 @@ impl InstanceState {
             false => Some(IDLE_TIMEOUT),
         };
         match patience.map(|patience| since + patience) {
-            Some(over) if over <= now => Decision::End,
+            Some(over) if over <= now => Decision::GuestEnd,
             Some(over) => Decision::WaitUntil(over),
             None => Decision::Wait,
         }
@@ -295,14 +295,14 @@ mod tests {
     fn an_idle_instance_ends_after_a_while() {
         let (mut state, since) = vacant(BOUNDS, false);
         assert_eq!(state.review(since), Decision::WaitUntil(since + IDLE_TIMEOUT));
-        assert_eq!(state.review(since + IDLE_TIMEOUT), Decision::End);
+        assert_eq!(state.review(since + IDLE_TIMEOUT), Decision::GuestEnd);
     }
 
     #[test]
     fn post_return_work_may_take_as_long_as_a_request() {
         let (mut state, since) = vacant(BOUNDS, true);
         assert_eq!(state.review(since), Decision::WaitUntil(since + TIMEOUT));
-        assert_eq!(state.review(since + TIMEOUT), Decision::End);
+        assert_eq!(state.review(since + TIMEOUT), Decision::GuestEnd);
         let unlimited = Bounds {
             timeout: None,
             ..BOUNDS

@@ -46,7 +46,7 @@ mod worker;
 pub use request::{ActivityToken, Bounds, NoAnswer, RequestGuard};
 
 use crate::sync::lock;
-use crate::wasi::{State, Who};
+use crate::wasi::{GuestContext, GuestState};
 use ::http::{Request, Response};
 use futures::channel::oneshot;
 use request::{QueuedRequest, RequestSlot};
@@ -67,7 +67,7 @@ pub struct Service {
 }
 
 impl Service {
-    pub fn new(pre: ServicePre<State>, cost: InstanceCost) -> Arc<Self> {
+    pub fn new(pre: ServicePre<GuestState>, cost: InstanceCost) -> Arc<Self> {
         Arc::new(Self {
             guest: Arc::new(SharedGuest { pre, cost }),
             queues: Mutex::default(),
@@ -86,7 +86,7 @@ impl Service {
         self: &Arc<Self>,
         request: Request<WasiBody>,
         bounds: Bounds,
-        who: Arc<Who>,
+        guest: Arc<GuestContext>,
         activity: ActivityToken,
     ) -> Result<(Response<WasiBody>, RequestGuard), NoAnswer> {
         let (sender, receiver) = oneshot::channel();
@@ -97,7 +97,7 @@ impl Service {
             response: sender,
             slot: slot.clone(),
             bounds,
-            who,
+            guest,
             activity,
         });
         let response = slot.outcome(receiver).await?;

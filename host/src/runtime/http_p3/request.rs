@@ -14,7 +14,7 @@
 
 use super::handle::InstanceHandle;
 use crate::runtime::outcome::describe;
-use crate::wasi::Who;
+use crate::wasi::GuestContext;
 use ::http::{Request, Response};
 use futures::channel::oneshot;
 use std::any::Any;
@@ -62,7 +62,7 @@ pub struct QueuedRequest {
     pub slot: Arc<RequestSlot>,
     pub bounds: Bounds,
     /// Whom a new instance would work for.
-    pub who: Arc<Who>,
+    pub guest: Arc<GuestContext>,
     pub activity: ActivityToken,
 }
 
@@ -179,7 +179,7 @@ impl Drop for RequestGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::outcome::End;
+    use crate::runtime::outcome::GuestEnd;
     use std::future::poll_fn;
     use std::task::Poll;
     use tokio::time::timeout;
@@ -200,7 +200,7 @@ mod tests {
         slot.assign(&instance);
         let (sender, receiver) = oneshot::channel();
         drop(sender);
-        let end = async { instance.finish(&End::Trap("unreachable".into())) };
+        let end = async { instance.finish(&GuestEnd::Trap("unreachable".into())) };
         let (outcome, ()) = tokio::join!(slot.outcome(receiver), end);
         assert_eq!(failed(outcome), "unreachable");
         assert_eq!(RequestGuard::new(slot).end(), "unreachable");

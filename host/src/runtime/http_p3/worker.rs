@@ -18,12 +18,12 @@ use super::instance::{Decision, InstanceState};
 use super::queue::{Taker, ThreadQueue};
 use super::request::{Bounds, QueuedRequest, ResponseSender};
 use crate::limits::{Meter, Metered, took_longer};
-use crate::runtime::outcome::{End, end_of};
+use crate::runtime::outcome::{GuestEnd, end_of};
 use crate::runtime::store::store;
 use crate::runtime::turns::take_turns;
 use crate::sync::lock;
 use crate::trace::{self, Mark};
-use crate::wasi::{self, State};
+use crate::wasi::{self, GuestState};
 use ::http::Request;
 use futures::stream::{FuturesUnordered, StreamExt};
 use std::future::{pending, poll_fn};
@@ -46,7 +46,7 @@ pub type Queue = ThreadQueue<QueuedRequest>;
 
 /// What all instances of a guest are made from.
 pub struct SharedGuest {
-    pub pre: ServicePre<State>,
+    pub pre: ServicePre<GuestState>,
     /// What an instance takes.
     pub cost: InstanceCost,
 }
@@ -56,7 +56,7 @@ pub fn start(guest: &Arc<SharedGuest>, queue: &Arc<Queue>, request: QueuedReques
     let worker = Worker::new(guest.clone(), queue.clone(), request.bounds);
     let instance = worker.instance.clone();
     request.slot.assign(&instance);
-    let meter = Meter::new(request.who.history.clone(), guest.cost);
+    let meter = Meter::new(request.guest.history.clone(), guest.cost);
     let life = Metered::new(worker.run(request, meter.clone()), meter.clone());
     // Its end is told already, unless it never lived.
     tokio::spawn(async move { instance.finish(&take_turns(life, meter).await) });
@@ -86,10 +86,10 @@ impl Worker {
     }
 
     /// All of the instance's life, which begins with a request.
-    async fn run(self, first: QueuedRequest, meter: Arc<Meter>) -> End {
-        let mut state = match wasi::state(first.who.clone(), self.guest.cost, None) {
+    async fn run(self, first: QueuedRequest, meter: Arc<Meter>) -> GuestEnd {
+        let mut state = match wasi::state(first.guest.clone(), self.guest.cost, None) {
             Ok(state) => state,
-            Err(error) => return End::Trap(error.to_string()),
+            Err(error) => return GuestEnd::Trap(error.to_string()),
         };
         let completion = state.observe();
         self.instance.begin(completion.clone());
@@ -98,7 +98,7 @@ impl Worker {
         let mut store = store(self.guest.pre.engine(), state, &meter, limit);
         let result = self.serve(&mut store, first).await;
         let end = end_of(result.map(|()| 0), &store);
-        if let End::Exit(_) = end {
+        if let GuestEnd::Exit(_) = end {
             completion.end();
         }
         // Before the store is dropped, which ends the answers that it still makes.
@@ -107,16 +107,16 @@ impl Worker {
     }
 
     /// Instantiates, and answers requests until it may or shall answer no more.
-    async fn serve(&self, store: &mut Store<State>, first: QueuedRequest) -> Result<()> {
+    async fn serve(&self, store: &mut Store<GuestState>, first: QueuedRequest) -> Result<()> {
         let service = self.guest.pre.instantiate_async(&mut *store).await?;
         trace::pass(Mark::Instantiate);
         let function = *service.wasi_http_handler().func_handle().func();
         let proxy = &Proxy::P3(service);
-        let answer_requests = async |accessor: &Accessor<State>| {
+        let answer_requests = async |accessor: &Accessor<GuestState>| {
             let call = |request, response| {
                 let prepared = accessor.with(|mut store| {
                     let store = store.as_context_mut();
-                    Prepared::new(store, proxy, request, State::http, response)
+                    Prepared::new(store, proxy, request, GuestState::http, response)
                 });
                 // Time-outs are the outer loop's.
                 async move { prepared?.run(accessor, pending()).await }
@@ -150,7 +150,7 @@ impl Worker {
                     Decision::Poll => continue,
                     Decision::WaitUntil(deadline) => deadline,
                     Decision::Wait => return Poll::Pending,
-                    Decision::End => return Poll::Ready(Ok(())),
+                    Decision::GuestEnd => return Poll::Ready(Ok(())),
                     Decision::EndTimedOut => {
                         let why = took_longer(self.bounds.timeout.unwrap_or_default());
                         return Poll::Ready(Err(wasmtime::format_err!("one of its requests {why}")));
@@ -178,7 +178,7 @@ impl Worker {
 
 /// The inner loop.
 struct CallLoop<'a, 'p, 'q, Start: Fn(QueuedRequest), Call, Returned> {
-    accessor: &'a Accessor<State>,
+    accessor: &'a Accessor<GuestState>,
     /// The guest's function that answers requests.
     function: Func,
     /// Begins a call of it.

@@ -1,6 +1,6 @@
 //! Who has how many connections: one client may not take all that a handler has.
 
-use crate::journal::Seldom;
+use crate::journal::RateLimited;
 use crate::sync::lock;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,7 +17,7 @@ pub struct Sources {
     /// No more entries than the handler has connections.
     open: Mutex<HashMap<IpAddr, u32>>,
     /// Tells of those that were turned away.
-    pub refusals: Seldom,
+    pub refusals: RateLimited,
 }
 
 /// A connection, counted until it is dropped.
@@ -33,7 +33,7 @@ impl Sources {
         Arc::new(Self {
             most: most.filter(|most| *most < all),
             open: Mutex::default(),
-            refusals: Seldom::default(),
+            refusals: RateLimited::default(),
         })
     }
 

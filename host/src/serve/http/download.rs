@@ -4,7 +4,7 @@ use super::exchange::Exchange;
 use super::prefetch::Prefetched;
 use super::state::{ActiveRequest, BodyInTransit};
 use crate::journal::Level;
-use crate::runtime::{AnsweringGuest, End};
+use crate::runtime::{AnsweringGuest, GuestEnd};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::future::poll_fn;
@@ -113,7 +113,7 @@ impl Download {
         if let Some(most) = self.exchange.session.handler.config.limits.max_output
             && sent > most
         {
-            let (level, why) = End::overran(most).report();
+            let (level, why) = GuestEnd::overran(most).report();
             self.exchange.report(level, why);
             return Err(self.break_off());
         }

@@ -2,12 +2,12 @@
 
 use super::request_body::RequestBody;
 use super::session::Session;
-use crate::journal::{self, Level, Took};
+use crate::journal::{self, Level, ShortDuration};
 use crate::lifecycle::InFlight;
 use crate::limits::Meter;
-use crate::runtime::{Bounds, Caller, End};
+use crate::runtime::{Bounds, Caller, GuestEnd};
 use crate::sync::lock;
-use crate::wasi::Who;
+use crate::wasi::GuestContext;
 use ::http::{Request, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -107,9 +107,9 @@ impl Caller for Exchange {
         }
     }
 
-    fn who(&self, is_shared: bool) -> Arc<Who> {
+    fn guest(&self, is_shared: bool) -> Arc<GuestContext> {
         let Session { handler, peer, .. } = &*self.session;
-        handler.who((!is_shared).then(|| peer.clone()))
+        handler.guest_context((!is_shared).then(|| peer.clone()))
     }
 
     fn keep(&self) -> Box<dyn Any + Send + Sync> {
@@ -142,16 +142,16 @@ impl Drop for Exchange {
             None if self.session.host.activity.gave_up() => (Level::Warning, "ended: the host leaves".into()),
             None if self.session.has_stalled.load(Relaxed) => {
                 let limit = self.session.handler.config.limits.silence();
-                End::silent(limit.unwrap_or_default()).report()
+                GuestEnd::silent(limit.unwrap_or_default()).report()
             }
             None => (Level::Info, "client left".into()),
         };
         if !why.is_empty() {
             let _ = write!(message, ": {why}");
         }
-        let _ = write!(message, " ({}", Took(self.started.elapsed()));
+        let _ = write!(message, " ({}", ShortDuration(self.started.elapsed()));
         if let Some(meter) = self.meter.get() {
-            let _ = write!(message, ", cpu {}", Took(meter.used()));
+            let _ = write!(message, ", cpu {}", ShortDuration(meter.used()));
         }
         let (received, sent) = (*self.received.get_mut(), *self.sent.get_mut());
         let _ = write!(message, ", {received} bytes in, {sent} out)");

@@ -9,7 +9,7 @@ use super::session::Session;
 use super::state::ActiveRequest;
 use super::upload::{Upload, drain_unread};
 use crate::journal::Level;
-use crate::runtime::{End, Unanswered};
+use crate::runtime::{GuestEnd, Unanswered};
 use crate::serve::admission::sources::TooMany;
 use ::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap};
 use ::http::response::Parts;
@@ -179,6 +179,6 @@ fn timed_out(exchange: &Exchange, limit: Option<Duration>) -> Refusal {
         let why = format!("its body did not come within {:?}", limit.unwrap_or_default());
         return Refusal::bad(StatusCode::REQUEST_TIMEOUT, why);
     }
-    let (_, why) = End::timed_out(limit.unwrap_or_default()).report();
+    let (_, why) = GuestEnd::timed_out(limit.unwrap_or_default()).report();
     Refusal::failed(StatusCode::GATEWAY_TIMEOUT, why)
 }

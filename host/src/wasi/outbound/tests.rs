@@ -2,12 +2,12 @@ use super::*;
 use crate::config::{HandlerConfig, Network};
 use crate::limits::LogLimit;
 
-fn reach(granted: &[Outbound]) -> Arc<Reach> {
+fn reach(granted: &[Outbound]) -> Arc<OutboundPolicy> {
     let config = HandlerConfig {
         allow_outbound: granted.to_vec(),
         ..HandlerConfig::default()
     };
-    Reach::new(Arc::new(Who {
+    OutboundPolicy::new(Arc::new(GuestContext {
         handler: "handler".into(),
         config: Arc::new(config),
         log_limit: LogLimit::new(None),
@@ -17,13 +17,13 @@ fn reach(granted: &[Outbound]) -> Arc<Reach> {
 }
 
 fn named(name: &str, port: u16) -> Outbound {
-    let (host, ports) = (Host::Name(name.into()), vec![port..=port]);
+    let (host, ports) = (Destination::Name(name.into()), vec![port..=port]);
     Outbound { host, ports }
 }
 
 fn network(address: &str, prefix: u8, port: u16) -> Outbound {
     let network = Network::new(ip(address), prefix).expect("a prefix");
-    let (host, ports) = (Host::Network(network), vec![port..=port]);
+    let (host, ports) = (Destination::Network(network), vec![port..=port]);
     Outbound { host, ports }
 }
 
@@ -31,7 +31,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-fn reaches(reach: &Reach, address: &str) -> bool {
+fn reaches(reach: &OutboundPolicy, address: &str) -> bool {
     reach.may_connect(address.parse().expect("an address"))
 }
 
@@ -87,7 +87,7 @@ fn a_name_may_be_an_address_that_was_granted_but_only_at_the_address_s_port() {
 
 #[test]
 fn only_a_name_that_was_granted_is_looked_up() {
-    let look_up = |reach: &Reach, name: &str| {
+    let look_up = |reach: &OutboundPolicy, name: &str| {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime.expect("a runtime").block_on(reach.look_up(name))
     };

@@ -1,6 +1,6 @@
 //! The guest's memory as the functions of WASI 0.1 use it: addresses and lengths in arguments, results, error codes.
 
-use crate::wasi::state::State;
+use crate::wasi::state::GuestState;
 use std::io;
 use std::ops::Range;
 use wasmtime::{Caller, Extern, Memory, Result};
@@ -10,7 +10,7 @@ use wasmtime_wasi::p1::types::Errno;
 pub const SUCCESS: i32 = 0;
 
 /// The memory that addresses in arguments mean.
-pub fn memory(caller: &mut Caller<'_, State>) -> Result<Memory> {
+pub fn memory(caller: &mut Caller<'_, GuestState>) -> Result<Memory> {
     match caller.get_export("memory") {
         Some(Extern::Memory(memory)) => Ok(memory),
         _ => wasmtime::bail!("the module exports no memory"),

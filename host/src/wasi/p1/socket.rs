@@ -3,7 +3,7 @@
 
 use super::memory::{aligned, complete, errno, memory, put, vectors};
 use crate::net::Stdio;
-use crate::wasi::state::State;
+use crate::wasi::state::GuestState;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use tokio::task::coop::consume_budget;
@@ -11,18 +11,18 @@ use wasmtime::{AsContextMut, Caller, Result};
 use wasmtime_wasi::p1::types::{Errno, Fdflags, Filetype, Riflags, Rights, Sdflags};
 
 /// The socket that a descriptor is.
-pub fn of(caller: &Caller<'_, State>, fd: i32) -> Option<Stdio> {
+pub fn of(caller: &Caller<'_, GuestState>, fd: i32) -> Option<Stdio> {
     caller.data().stdio.clone().filter(|_| fd == 0 || fd == 1)
 }
 
-fn is_nonblocking(caller: &Caller<'_, State>, fd: i32) -> bool {
+fn is_nonblocking(caller: &Caller<'_, GuestState>, fd: i32) -> bool {
     caller.data().context.nonblocking[fd as usize]
 }
 
 /// The guest's memory, and the buffers in it that a call names ([`vectors`]).
 type Buffers<'a> = (&'a mut [u8], Option<Vec<Range<usize>>>);
 
-fn buffers<'a>(caller: &'a mut Caller<'_, State>, iovs: i32, count: i32) -> Result<Buffers<'a>> {
+fn buffers<'a>(caller: &'a mut Caller<'_, GuestState>, iovs: i32, count: i32) -> Result<Buffers<'a>> {
     let fuel = caller.as_context_mut().hostcall_fuel();
     let memory = memory(caller)?.data_mut(caller);
     let buffers = vectors(memory, iovs, count, fuel)?;
@@ -32,7 +32,7 @@ fn buffers<'a>(caller: &'a mut Caller<'_, State>, iovs: i32, count: i32) -> Resu
 /// Reads into one of the buffers; into all of them if the flags say so. One is as good as all: a read may
 /// always return less.
 pub async fn receive(
-    caller: &mut Caller<'_, State>,
+    caller: &mut Caller<'_, GuestState>,
     stdio: &Stdio,
     (fd, iovs, count, result): (i32, i32, i32, i32),
     flags: Riflags,
@@ -85,7 +85,7 @@ async fn fill(
 /// Writes all of the buffers, because many a program does not look how much of a write was done; and together,
 /// because on a socket of packets one write is one packet.
 pub async fn send(
-    caller: &mut Caller<'_, State>,
+    caller: &mut Caller<'_, GuestState>,
     stdio: &Stdio,
     (fd, iovs, count, result): (i32, i32, i32, i32),
 ) -> Result<i32> {
@@ -107,7 +107,7 @@ pub async fn send(
 
 /// `sock_recv`.
 pub async fn sock_recv(
-    mut caller: Caller<'_, State>,
+    mut caller: Caller<'_, GuestState>,
     (fd, data, count, flags, length, out_flags): (i32, i32, i32, i32, i32, i32),
 ) -> Result<i32> {
     let Some(stdio) = of(&caller, fd) else {
@@ -126,7 +126,7 @@ pub async fn sock_recv(
 
 /// `sock_send`, which knows no flags.
 pub async fn sock_send(
-    mut caller: Caller<'_, State>,
+    mut caller: Caller<'_, GuestState>,
     (fd, data, count, flags, length): (i32, i32, i32, i32, i32),
 ) -> Result<i32> {
     let Some(stdio) = of(&caller, fd) else {
@@ -138,7 +138,7 @@ pub async fn sock_send(
     send(&mut caller, &stdio, (fd, data, count, length)).await
 }
 
-pub fn sock_shutdown(caller: Caller<'_, State>, fd: i32, how: i32) -> i32 {
+pub fn sock_shutdown(caller: Caller<'_, GuestState>, fd: i32, how: i32) -> i32 {
     let how = u8::try_from(how).ok().and_then(Sdflags::from_bits);
     errno(match (of(&caller, fd), how) {
         (None, _) => Errno::Notsock,
@@ -159,7 +159,7 @@ pub fn sock_shutdown(caller: Caller<'_, State>, fd: i32, how: i32) -> i32 {
 }
 
 /// `fd_fdstat_set_flags`: no flag but `O_NONBLOCK` means anything to a socket.
-pub fn set_flags(caller: &mut Caller<'_, State>, fd: i32, flags: i32) -> i32 {
+pub fn set_flags(caller: &mut Caller<'_, GuestState>, fd: i32, flags: i32) -> i32 {
     let flags = u16::try_from(flags).ok().and_then(Fdflags::from_bits);
     match flags {
         Some(flags) if (Fdflags::NONBLOCK | Fdflags::APPEND).contains(flags) => {
@@ -180,7 +180,7 @@ fn filetype(stdio: &Stdio) -> u8 {
 }
 
 /// `fd_fdstat_get`: type, flags and rights (`__wasi_fdstat_t`).
-pub fn fdstat(mut caller: Caller<'_, State>, stdio: &Stdio, fd: i32, result: i32) -> Result<i32> {
+pub fn fdstat(mut caller: Caller<'_, GuestState>, stdio: &Stdio, fd: i32, result: i32) -> Result<i32> {
     let flags = match is_nonblocking(&caller, fd) {
         true => Fdflags::NONBLOCK,
         false => Fdflags::empty(),
@@ -202,7 +202,7 @@ pub fn fdstat(mut caller: Caller<'_, State>, stdio: &Stdio, fd: i32, result: i32
 }
 
 /// `fd_filestat_get`: the type (`__wasi_filestat_t`); the rest is zero, as of pipes.
-pub fn filestat(mut caller: Caller<'_, State>, stdio: &Stdio, result: i32) -> Result<i32> {
+pub fn filestat(mut caller: Caller<'_, GuestState>, stdio: &Stdio, result: i32) -> Result<i32> {
     let mut stat = [0; 64];
     stat[16] = filetype(stdio);
     let memory = memory(&mut caller)?.data_mut(&mut caller);

@@ -331,8 +331,8 @@ fn thunks(folder: &Path) -> (Engines, Module) {
     }
 }
 
-fn who() -> Arc<Who> {
-    Arc::new(Who {
+fn guest() -> Arc<GuestContext> {
+    Arc::new(GuestContext {
         handler: "tested".into(),
         history: Arc::default(),
         config: Arc::new(HandlerConfig {
@@ -358,7 +358,7 @@ fn connection() -> (UnixStream, Stdio) {
 /// With our own functions.
 async fn ours(module: &Module, case: &Case) -> Outcome {
     let (client, stdio) = connection();
-    let state = State::new(who(), Default::default(), Some(stdio), None).unwrap();
+    let state = GuestState::new(guest(), Default::default(), Some(stdio), None).unwrap();
     let mut linker = Linker::new(module.engine());
     for (name, _) in FUNCTIONS.iter().chain([&("proc_exit", "")]) {
         assert!(define(&mut linker, MODULE, name).unwrap(), "{name}");
@@ -369,10 +369,10 @@ async fn ours(module: &Module, case: &Case) -> Outcome {
 /// With Wasmtime's, which is told the same, and has the same connection.
 async fn theirs(module: &Module, case: &Case) -> Outcome {
     let (client, stdio) = connection();
-    let who = who();
+    let guest = guest();
     let mut wasi = WasiCtx::builder();
-    wasi.args(&who.arguments())
-        .envs(&who.variables())
+    wasi.args(&guest.arguments())
+        .envs(&guest.variables())
         .stdin(Stdin(stdio.clone()))
         .stdout(Stdout(stdio));
     let mut linker = Linker::new(module.engine());
