@@ -39,7 +39,7 @@ The name of a socket (FileDescriptorName=) is the name of its handler.
 Examples:
   systemd-socket-activate -l 7777 --fdname=hello wasm-sock host --module a.wasm
   wasm-sock host --print-sandbox")]
-    Destination {
+    Host {
         /// Serve every socket with this module, whatever its name
         #[arg(long, value_name = "FILE", conflicts_with = "config")]
         module: Option<PathBuf>,

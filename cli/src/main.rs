@@ -67,7 +67,7 @@ fn run(verb: Verb) -> Result<(), CommandError> {
             check::run(config.as_deref())
         }
         Verb::Inspect { module } => inspect::run(&absolute(module)?),
-        Verb::Destination { .. } | Verb::Compile { .. } => host_program::hand_back(),
+        Verb::Host { .. } | Verb::Compile { .. } => host_program::hand_back(),
         Verb::Version => print(concat!("wasm-sock ", env!("CARGO_PKG_VERSION"), "\n")),
         Verb::Help { command } => commands::help(command),
     }
