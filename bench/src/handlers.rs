@@ -1,4 +1,4 @@
-//! A service with many handlers: as many modules, sections of the configuration, and sockets.
+//! A service with many handlers: as many modules, files of the configuration, and sockets.
 
 use crate::activate::start_with;
 use crate::process::{Process, Program};
@@ -34,20 +34,22 @@ fn name(index: usize) -> String {
 }
 
 impl Handlers {
-    /// `count` handlers, each with a module and a section of its own; `settings` are lines of each.
+    /// `count` handlers, each with a module and a file in `handlers.d` of its own; `settings` are lines of each.
     pub fn new(bench: &Bench, count: usize, world: &str, guest: &str, settings: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().tempdir_in(&bench.scratch)?;
         let modules = folder.path().join("modules");
         fs::create_dir(&modules)?;
-        let shown = modules.display();
-        let mut configuration = format!("[host]\nmodules = \"{shown}\"\nidle-timeout = \"infinity\"\n");
+        let tables = folder.path().join("handlers.d");
+        fs::create_dir(&tables)?;
+        let configuration = format!("[host]\nmodules = {modules:?}\nidle-timeout = \"infinity\"\n");
+        fs::write(folder.path().join("wasm-sock.toml"), configuration)?;
         let module = fs::read(bench.artifacts.path(world, guest))?;
         for index in 0..count {
             let name = name(index);
             fs::write(modules.join(format!("{name}.cwasm")), &module)?;
-            configuration += &format!("\n[handler.{name}]\nmodule = \"{name}.cwasm\"\n{settings}");
+            let table = format!("[handler.{name}]\nmodule = \"{name}.cwasm\"\n{settings}");
+            fs::write(tables.join(format!("{name}.toml")), table)?;
         }
-        fs::write(folder.path().join("wasm-sock.toml"), configuration)?;
         Ok(Self {
             folder,
             host: bench.build.join("wasm-sock"),
