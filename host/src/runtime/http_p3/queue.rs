@@ -104,6 +104,8 @@ impl<'p, 'q, T, S: Fn(T)> Taker<'p, 'q, T, S> {
             return;
         }
         self.queue.available.fetch_sub(1, Relaxed);
+        // Or it would be first in line for the next notification, and keep it.
+        self.pushed.set(self.queue.pushed());
         if let Some(request) = self.queue.pop_unattended() {
             (self.start)(request);
         }
@@ -229,5 +231,24 @@ mod tests {
         }
         assert!(woken.0.load(Relaxed));
         assert_eq!(stays.poll_next(&mut Context::from_waker(&waker)), Some(1));
+    }
+
+    #[test]
+    fn an_instance_that_is_unavailable_gets_no_notification() {
+        let queue = ThreadQueue::default();
+        let (first, second) = (pin!(queue.pushed()), pin!(queue.pushed()));
+        let start = |_: i32| unreachable!("one stays available");
+        let (mut draining, mut stays) = (Taker::new(&queue, first, start), Taker::new(&queue, second, start));
+        draining.set_available(true);
+        draining.poll_next(&mut Context::from_waker(noop_waker_ref()));
+        stays.set_available(true);
+        draining.set_available(false);
+        // Takes the notification that came of that.
+        stays.poll_next(&mut Context::from_waker(noop_waker_ref()));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        stays.poll_next(&mut Context::from_waker(&waker));
+        assert_eq!(queue.push(1), None);
+        assert!(woken.0.load(Relaxed));
     }
 }
