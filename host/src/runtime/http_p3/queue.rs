@@ -250,5 +250,6 @@ mod tests {
         stays.poll_next(&mut Context::from_waker(&waker));
         assert_eq!(queue.push(1), None);
         assert!(woken.0.load(Relaxed));
+        assert_eq!(stays.poll_next(&mut Context::from_waker(&waker)), Some(1));
     }
 }
