@@ -239,11 +239,12 @@ mod tests {
         let (first, second) = (pin!(queue.pushed()), pin!(queue.pushed()));
         let start = |_: i32| unreachable!("one stays available");
         let (mut draining, mut stays) = (Taker::new(&queue, first, start), Taker::new(&queue, second, start));
+        stays.set_available(true);
+        stays.poll_next(&mut Context::from_waker(noop_waker_ref()));
         draining.set_available(true);
         draining.poll_next(&mut Context::from_waker(noop_waker_ref()));
-        stays.set_available(true);
         draining.set_available(false);
-        // Takes the notification that came of that.
+        // Takes the notification that came of that, and waits behind the other.
         stays.poll_next(&mut Context::from_waker(noop_waker_ref()));
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
