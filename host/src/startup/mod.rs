@@ -42,7 +42,7 @@ pub struct Started {
 /// # Errors
 /// When the environment does not tell which sockets to serve.
 pub fn start(options: Options) -> Result<Started, ActivationError> {
-    lifecycle::hold_signals();
+    lifecycle::block_signals();
     let passed = sockets(&options)?;
     trace::pass(Mark::Sockets);
     let cache = Cache::from_environment();
