@@ -108,7 +108,7 @@ pub enum Sender {
     },
     Unix(SocketAddrUnix),
     /// A Unix socket without a name: it cannot be answered.
-    Nobody,
+    Unnamed,
 }
 
 impl DatagramSocket {
@@ -181,7 +181,7 @@ impl DatagramSocket {
         let from = from.and_then(|from| SocketAddrUnix::try_from(from).ok());
         let sender = match from.filter(|from| !from.is_unnamed()) {
             Some(from) => Sender::Unix(from),
-            None => Sender::Nobody,
+            None => Sender::Unnamed,
         };
         Ok(Received {
             bytes: Bytes::copy_from_slice(&buffer[..copied]),
@@ -195,7 +195,7 @@ impl DatagramSocket {
         match sender {
             Sender::Internet { from, to } => Peer::of_udp(*from, to.zip(self.port).map(SocketAddr::from)),
             Sender::Unix(name) => Peer::of_unix_datagram(&client(name)),
-            Sender::Nobody => Peer::of_unix_datagram(b"unnamed"),
+            Sender::Unnamed => Peer::of_unix_datagram(b"unnamed"),
         }
     }
 
@@ -277,7 +277,7 @@ impl DatagramSocket {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
                 Ok(rustix::net::sendto(self.fd.get_ref(), answer, flags, name)?)
             }
-            Sender::Nobody => Ok(0),
+            Sender::Unnamed => Ok(0),
         }
     }
 
