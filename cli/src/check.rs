@@ -1,5 +1,5 @@
-//! `wasm-sock check`: validates configuration, modules, directories and socket units without serving, and prints them as
-//! tables.
+//! `wasm-sock check`: validates configuration, modules, directories and socket units without serving, and prints them
+//! as tables.
 
 mod capacity;
 mod units;
@@ -60,8 +60,8 @@ pub fn run(file: Option<&Path>) -> Result<(), CommandError> {
     }
 }
 
-/// Warnings about limits that are too low for what the handlers may need, and about trigger limits of socket units. If no
-/// socket unit is known, all handlers are taken to belong to one service.
+/// Warnings about limits that are too low for what the handlers may need, and about trigger limits of socket units. If
+/// no socket unit is known, all handlers are taken to belong to one service.
 fn warnings(config: &Config, names: &BTreeSet<String>, units: &[SocketUnit]) -> Vec<String> {
     let settings: BTreeMap<&str, _> = names.iter().map(|name| (name.as_str(), config.handler(name))).collect();
     let mut handlers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! Runs the host program: `wasm-sock describe`, for what only the WebAssembly engine can tell of a module; and the verbs
-//! that are the host's own.
+//! Runs the host program: `wasm-sock describe`, for what only the WebAssembly engine can tell of a module; and the
+//! verbs that are the host's own.
 
 use crate::CommandError;
 use serde::Deserialize;
@@ -113,8 +113,8 @@ fn cannot_run(host: &Path, error: &std::io::Error) -> CommandError {
     CommandError::Failed(format!("cannot run {}: {error}", host.display()))
 }
 
-/// The path of the host: from the environment variable that it sets; else in the directory of this program (`build/`), or
-/// in `PREFIX/bin` if this program is in `PREFIX/lib/wasm-sock`.
+/// The path of the host: from the environment variable that it sets; else in the directory of this program (`build/`),
+/// or in `PREFIX/bin` if this program is in `PREFIX/lib/wasm-sock`.
 fn path() -> Result<PathBuf, CommandError> {
     if let Some(path) = env::var_os(HOST_PATH_VARIABLE) {
         return Ok(path.into());

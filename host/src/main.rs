@@ -1,5 +1,5 @@
-//! `wasm-sock`, the host: an inetd for WebAssembly. systemd starts it when a client connects, and it runs a guest for each
-//! connection.
+//! `wasm-sock`, the host: an inetd for WebAssembly. systemd starts it when a client connects, and it runs a guest for
+//! each connection.
 //!
 //! ARCHITECTURE.md lists the modules in the order of their dependencies: each imports only those before it.
 

@@ -1,5 +1,5 @@
-//! Capacity check (overcommitment): compares the sums of all limits with what the service (`MemoryMax=`, `LimitNOFILE=`),
-//! the control group and the machine have.
+//! Capacity check (overcommitment): compares the sums of all limits with what the service (`MemoryMax=`,
+//! `LimitNOFILE=`), the control group and the machine have.
 
 use super::units::ServiceLimits;
 use rustix::system::sysinfo;

@@ -1,4 +1,5 @@
-//! Reads the systemd units of wasm-sock from the service manager (`systemctl show`): sockets, services and their limits.
+//! Reads the systemd units of wasm-sock from the service manager (`systemctl show`): sockets, services and their
+//! limits.
 
 use std::process::Command;
 use wasm_sock_activation::handler_name;

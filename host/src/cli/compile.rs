@@ -21,7 +21,8 @@ pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
         for (resource, most) in [(Resource::Cpu, CPU_TIME), (Resource::Data, MEMORY)] {
             let limit = Rlimit {
                 current: Some(most),
-                // Above the soft limit: at the hard limit the signal would be SIGKILL instead of SIGXCPU (setrlimit(2)).
+                // Above the soft limit: at the hard limit the signal would be SIGKILL instead of SIGXCPU
+                // (setrlimit(2)).
                 maximum: Some(most + 5),
             };
             // It fails only if the limit is lower already.

@@ -1,5 +1,5 @@
-//! `wasm-sock describe`: describes modules or handlers as JSON (RFC 8259), one line each. `wasm-sock-cli` runs it, because
-//! only the host has the WebAssembly engine.
+//! `wasm-sock describe`: describes modules or handlers as JSON (RFC 8259), one line each. `wasm-sock-cli` runs it,
+//! because only the host has the WebAssembly engine.
 
 use super::failure::Failure;
 use super::output::print;

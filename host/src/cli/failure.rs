@@ -27,8 +27,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// 1: failed; 2: wrong usage; 78 (`EX_CONFIG`, `sysexits.h`): bad configuration or no sockets, where a restart does not
-    /// help (`RestartPreventExitStatus=`).
+    /// 1: failed; 2: wrong usage; 78 (`EX_CONFIG`, `sysexits.h`): bad configuration or no sockets, where a restart does
+    /// not help (`RestartPreventExitStatus=`).
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Failed(_) => ExitCode::FAILURE,

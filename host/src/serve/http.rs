@@ -1,7 +1,7 @@
 //! The HTTP server (HTTP/1.1 and HTTP/2): serves one connection; each request is answered by a guest.
 //!
-//! `hyper` implements the protocols. This module adds timeouts, keep-alive, graceful shutdown, limits, the access log, and
-//! the answers of the host where no guest answers. A connection's way through the files:
+//! `hyper` implements the protocols. This module adds timeouts, keep-alive, graceful shutdown, limits, the access log,
+//! and the answers of the host where no guest answers. A connection's way through the files:
 //!
 //! | file | what |
 //! |---|---|

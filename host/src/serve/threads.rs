@@ -48,8 +48,8 @@ struct Thread {
 }
 
 impl Threads {
-    /// Runs `connection` to its end, on the main thread or a worker. Called on the main thread. A connection that `lasts`
-    /// (HTTP) goes to a worker as soon as the main thread is busy: its later requests cannot be moved.
+    /// Runs `connection` to its end, on the main thread or a worker. Called on the main thread. A connection that
+    /// `lasts` (HTTP) goes to a worker as soon as the main thread is busy: its later requests cannot be moved.
     pub fn spawn(&self, lasts: impl FnOnce() -> bool, connection: impl Future<Output = ()> + Send + 'static) {
         let is_busy = || self.first.load(Relaxed) >= MIN_CONNECTIONS;
         let is_delayed = || lock(&self.delayed).is_some_and(|began| began.elapsed() < OFFLOAD_TIME);

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The connections of one handler, counted by source (`max-connections-per-source`).
 ///
-/// A source is an IPv4 address, or an IPv6 network (/64, which is what one customer gets). This machine (127.0.0.1, ::1,
-/// Unix sockets) is not limited: there the client is usually a reverse proxy, which serves many.
+/// A source is an IPv4 address, or an IPv6 network (/64, which is what one customer gets). This machine (127.0.0.1,
+/// ::1, Unix sockets) is not limited: there the client is usually a reverse proxy, which serves many.
 pub struct Sources {
     /// `None`: nothing is counted.
     most: Option<u32>,

@@ -50,8 +50,8 @@ struct Answers {
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
 impl Answers {
-    /// Forgets answers that were read. When no more than `unread` bytes are left in the send buffer, as few as before an
-    /// answer was sent, then it was read, or as many bytes of other answers.
+    /// Forgets answers that were read. When no more than `unread` bytes are left in the send buffer, as few as before
+    /// an answer was sent, then it was read, or as many bytes of other answers.
     fn forget_read(&mut self, unread: usize) {
         if self.unread.len() >= MAX_TRACKED {
             self.unread.clear();
@@ -244,8 +244,8 @@ impl DatagramSocket {
         }
     }
 
-    /// Counts an answer of `size` bytes. Returns `false`, and counts nothing, when the client's unread answers would take
-    /// more than its share of the send buffer.
+    /// Counts an answer of `size` bytes. Returns `false`, and counts nothing, when the client's unread answers would
+    /// take more than its share of the send buffer.
     fn reserve(&self, name: &[u8], size: usize) -> bool {
         let unread = unread(self.fd.get_ref());
         let share = getsockopt(self.fd.get_ref(), sockopt::SndBuf).unwrap_or(0) / CLIENT_SHARE;

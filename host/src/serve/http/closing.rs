@@ -8,9 +8,9 @@
 //! └──────┘                                └───────────┘                 └───────┘
 //! ```
 //!
-//! A request whose head is in transit is still answered. Over HTTP/1 hyper would close the connection in spite of it: so
-//! the shutdown begins when the request has been answered, or did not arrive in time. Over HTTP/2 the shutdown begins at
-//! once: hyper tells the client which requests will be answered (GOAWAY).
+//! A request whose head is in transit is still answered. Over HTTP/1 hyper would close the connection in spite of it:
+//! so the shutdown begins when the request has been answered, or did not arrive in time. Over HTTP/2 the shutdown
+//! begins at once: hyper tells the client which requests will be answered (GOAWAY).
 
 use super::phase::Phase;
 use tokio::time::Instant;

@@ -18,8 +18,8 @@ use std::time::Duration;
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
-/// The most bytes of a body that are read and discarded where none is sent (HEAD, 304), and for how long. The guest keeps
-/// its request permit until then.
+/// The most bytes of a body that are read and discarded where none is sent (HEAD, 304), and for how long. The guest
+/// keeps its request permit until then.
 const MAX_DISCARDED: usize = 1 << 20;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -197,8 +197,8 @@ impl Drop for Download {
     }
 }
 
-/// Reads a body to its end and discards it, then lets its guest run on. A guest whose body does not end within the limits
-/// is ended.
+/// Reads a body to its end and discards it, then lets its guest run on. A guest whose body does not end within the
+/// limits is ended.
 async fn discard(mut source: Source, exchange: Arc<Exchange>) {
     if let Source::Guest { body, .. } = &mut source {
         let read_all = async {

@@ -1,8 +1,8 @@
 //! The task of an HTTP connection: polls hyper, starts the graceful shutdown, and enforces the deadlines.
 //!
-//! hyper reads heads, calls [`request::answer`] for answers and sends them. It does not distinguish the timeout of a head
-//! from that of an idle connection, does not notice that a client leaves while its guest runs, and does not decide when to
-//! close. That is done here, in one task with hyper, in this order each time that the task is polled:
+//! hyper reads heads, calls [`request::answer`] for answers and sends them. It does not distinguish the timeout of a
+//! head from that of an idle connection, does not notice that a client leaves while its guest runs, and does not decide
+//! when to close. That is done here, in one task with hyper, in this order each time that the task is polled:
 //!
 //! 1. hyper is polled; when it is done, so is the connection;
 //! 2. a shutdown is requested when the host drains, or when the connection is idle and a client waits for its slot;

@@ -1,5 +1,5 @@
-//! Completes the head of a request for its guest: absolute URI (scheme, authority), and the forwarding headers of reverse
-//! proxies (`X-Forwarded-For`, `Forwarded`), which are removed, replaced or trusted (`forwarded-for`).
+//! Completes the head of a request for its guest: absolute URI (scheme, authority), and the forwarding headers of
+//! reverse proxies (`X-Forwarded-For`, `Forwarded`), which are removed, replaced or trusted (`forwarded-for`).
 
 use super::respond::Refusal;
 use crate::config::ForwardedFor;
@@ -53,8 +53,8 @@ fn authority(parts: &Parts) -> Result<Authority, &'static str> {
     }
 }
 
-/// Makes the forwarding headers trustworthy: removes what the client claims, unless it is a trusted proxy, and sets what
-/// the host knows, if it is configured so.
+/// Makes the forwarding headers trustworthy: removes what the client claims, unless it is a trusted proxy, and sets
+/// what the host knows, if it is configured so.
 fn set_forwarded(mode: ForwardedFor, headers: &mut HeaderMap, authority: &Authority, address: Option<IpAddr>) {
     if mode == ForwardedFor::Trust {
         return;

@@ -13,8 +13,8 @@
 //!                     first byte of the next head (HTTP/1)
 //! ```
 //!
-//! hyper reports only complete heads. That a head has begun is seen from the bytes on their way to hyper ([`super::io`]).
-//! Over HTTP/2 these may be anything (settings, a ping), and only complete heads count.
+//! hyper reports only complete heads. That a head has begun is seen from the bytes on their way to hyper
+//! ([`super::io`]). Over HTTP/2 these may be anything (settings, a ping), and only complete heads count.
 
 use tokio::time::Instant;
 

@@ -1,5 +1,5 @@
-//! Prefetches the beginning of an answer's body before the head is sent: a short answer then goes out in one `write(2)`,
-//! and a body that is complete can be checked against its `Content-Length`.
+//! Prefetches the beginning of an answer's body before the head is sent: a short answer then goes out in one
+//! `write(2)`, and a body that is complete can be checked against its `Content-Length`.
 
 use crate::runtime::{BodyError, GuestBody};
 use bytes::Bytes;
@@ -9,8 +9,8 @@ use http_body_util::BodyExt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// How often the task yields to let a guest (or a client) deliver more of a body. Two are enough for a guest that writes
-/// its body in one piece and ends: 76,000 requests a second instead of 58,000.
+/// How often the task yields to let a guest (or a client) deliver more of a body. Two are enough for a guest that
+/// writes its body in one piece and ends: 76,000 requests a second instead of 58,000.
 pub const MAX_YIELDS: usize = 2;
 
 /// A body whose beginning, or all of it, may have been prefetched.
@@ -23,8 +23,8 @@ pub struct Prefetched {
     rest: Option<GuestBody>,
 }
 
-/// Prefetches up to two frames of `body`, yielding at most [`MAX_YIELDS`] times so that the guest can write them. A body
-/// that ends because its guest `is_broken` (it trapped or was ended) does not count as complete.
+/// Prefetches up to two frames of `body`, yielding at most [`MAX_YIELDS`] times so that the guest can write them. A
+/// body that ends because its guest `is_broken` (it trapped or was ended) does not count as complete.
 pub async fn prefetch(mut body: GuestBody, is_broken: impl Fn() -> bool) -> Prefetched {
     let mut prefetched = Prefetched::default();
     let mut yields = 0..MAX_YIELDS;

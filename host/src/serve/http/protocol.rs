@@ -11,12 +11,12 @@ use tokio::time::timeout;
 /// The most concurrent streams (requests) of an HTTP/2 connection.
 const MAX_STREAMS: u32 = 100;
 
-/// The flow-control window of an HTTP/2 stream, in bytes: how much of a request's body is received before its guest reads
-/// it. The window of a connection is as much for each stream, so that no stream waits for the guest of another.
+/// The flow-control window of an HTTP/2 stream, in bytes: how much of a request's body is received before its guest
+/// reads it. The window of a connection is as much for each stream, so that no stream waits for the guest of another.
 const STREAM_WINDOW: u32 = 128 * 1024;
 
-/// Over HTTP/1 a head may have one header field for so many bytes of `max-head`: hyper allocates the table of fields for
-/// each request. (Over HTTP/2 a field counts 32 bytes beside its name and value: RFC 9113, 6.5.2.)
+/// Over HTTP/1 a head may have one header field for so many bytes of `max-head`: hyper allocates the table of fields
+/// for each request. (Over HTTP/2 a field counts 32 bytes beside its name and value: RFC 9113, 6.5.2.)
 const BYTES_PER_FIELD: u32 = 64;
 
 /// The most header fields of a head: fewer than `http::HeaderMap` can hold.

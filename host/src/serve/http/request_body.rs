@@ -6,8 +6,8 @@ use hyper::body::Incoming;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-/// A request's body as it arrives. The guest reads it, and what the guest leaves unread is drained: so it belongs to the
-/// exchange.
+/// A request's body as it arrives. The guest reads it, and what the guest leaves unread is drained: so it belongs to
+/// the exchange.
 #[derive(Default)]
 pub struct RequestBody {
     pub incoming: Option<Incoming>,

@@ -1,4 +1,5 @@
-//! The host's own answers (4xx, 5xx) where no guest answers. The client gets the status only; the reason goes to the log.
+//! The host's own answers (4xx, 5xx) where no guest answers. The client gets the status only; the reason goes to the
+//! log.
 
 use super::download::{Download, Source};
 use super::exchange::Exchange;

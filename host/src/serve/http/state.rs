@@ -31,7 +31,8 @@ struct Progress {
     /// Nothing has arrived yet.
     is_new: bool,
     /// Set until the first request; from then on each request counts instead. So a client that connects and takes a
-    /// second to send its request is served before the host exits, and an idle connection does not keep the host running.
+    /// second to send its request is served before the host exits, and an idle connection does not keep the host
+    /// running.
     in_flight: Option<InFlight>,
 }
 
@@ -82,8 +83,8 @@ impl ConnectionState {
         self.bodies.load(Relaxed)
     }
 
-    /// The connection's task is polled: renews its read budget, and registers it to be woken when a request that ends in
-    /// another task makes the connection idle.
+    /// The connection's task is polled: renews its read budget, and registers it to be woken when a request that ends
+    /// in another task makes the connection idle.
     pub fn driver_polled(&self, context: &Context<'_>) {
         self.read_budget.renew();
         self.driver.register(context.waker());

@@ -90,20 +90,20 @@ impl Drop for Upload {
     fn drop(&mut self) {
         let mut body = lock(&self.exchange.body);
         body.is_dropped = true;
-        // Over HTTP/1 it is kept until the answer is sent: `drain_unread` decides whether to drain it. Over HTTP/2 dropping
-        // it affects only its stream.
+        // Over HTTP/1 it is kept until the answer is sent: `drain_unread` decides whether to drain it. Over HTTP/2
+        // dropping it affects only its stream.
         if body.is_settled || self.exchange.session.state.is_http2() {
             body.incoming = None;
         }
     }
 }
 
-/// Called before the answer to an HTTP/1 request is sent. Returns whether the request's body will be read to its end, so
-/// that another request can follow; else the answer needs `Connection: close`.
+/// Called before the answer to an HTTP/1 request is sent. Returns whether the request's body will be read to its end,
+/// so that another request can follow; else the answer needs `Connection: close`.
 ///
 /// What a guest has left unread is drained here, as far as it has arrived. A guest that `goes_on` after its answer may
-/// still read: then a client that waits for permission to send (`expects_continue`) gets it (`Expect: 100-continue`; RFC
-/// 9110, 10.1.1).
+/// still read: then a client that waits for permission to send (`expects_continue`) gets it (`Expect: 100-continue`;
+/// RFC 9110, 10.1.1).
 pub async fn drain_unread(exchange: &Exchange, goes_on: bool, expects_continue: bool) -> bool {
     if exchange.is_received.load(Relaxed) {
         return true;
@@ -125,8 +125,8 @@ pub async fn drain_unread(exchange: &Exchange, goes_on: bool, expects_continue: 
     }
 }
 
-/// Takes the rest of the body, if the guest has dropped it. Also returns whether the client has held the body back until
-/// now (`Expect: 100-continue`), and asks for it if the guest may still read it.
+/// Takes the rest of the body, if the guest has dropped it. Also returns whether the client has held the body back
+/// until now (`Expect: 100-continue`), and asks for it if the guest may still read it.
 fn settle(exchange: &Exchange, goes_on: bool, expects_continue: bool) -> (Option<Incoming>, bool) {
     let mut body = lock(&exchange.body);
     let is_held_back = expects_continue && !body.is_asked_for;
