@@ -38,8 +38,8 @@ pub struct Started {
     pub compiled: Compiled,
 }
 
-/// Starts the host: sockets, configuration, compile process, sandbox. Mistakes in the configuration are logged; the
-/// plan then resets connections.
+/// Starts the host: sockets, configuration, compile process, sandbox. Mistakes in the configuration are logged. If
+/// it cannot be used at all, the plan is to reset connections.
 ///
 /// # Errors
 /// When no sockets were passed, or their environment variables are invalid (`sd_listen_fds(3)`).
