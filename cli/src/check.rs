@@ -1,4 +1,5 @@
-//! `wasm-sock check`: validates configuration, modules, directories and socket units without serving.
+//! `wasm-sock check`: validates configuration, modules, directories and socket units without serving, and prints them
+//! as tables.
 
 mod capacity;
 mod units;
@@ -14,8 +15,10 @@ use std::time::Duration;
 use units::{ServiceLimits, SocketUnit, obstacle, service_limits, socket_units};
 use wasm_sock_config::{Access, Config, Environment, HandlerConfig, Http, Limits};
 
+/// Prints the summary, the tables and the warnings. `file` is the configuration, in place of the default ones.
+///
 /// # Errors
-/// The configuration's, or how many handlers would not work.
+/// When the configuration is invalid; or the list of problems, if there are any.
 pub fn run(file: Option<&Path>) -> Result<(), CommandError> {
     let environment = Environment::current(rustix::process::geteuid().is_root());
     let config = Config::load(file, &environment).map_err(CommandError::Configuration)?;
@@ -57,8 +60,8 @@ pub fn run(file: Option<&Path>) -> Result<(), CommandError> {
     }
 }
 
-/// What the services of these handlers may need and cannot have. Where no socket unit is known, all handlers are
-/// taken to be one service's.
+/// Warnings about limits that are too low for what the handlers may need, and about trigger limits of socket units. If
+/// no socket unit is known, all handlers are taken to belong to one service.
 fn warnings(config: &Config, names: &BTreeSet<String>, units: &[SocketUnit]) -> Vec<String> {
     let settings: BTreeMap<&str, _> = names.iter().map(|name| (name.as_str(), config.handler(name))).collect();
     let mut handlers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -88,16 +91,16 @@ fn warnings(config: &Config, names: &BTreeSet<String>, units: &[SocketUnit]) -> 
     let mut warnings = capacity::warnings(&services, &config.host);
     for unit in units.iter().filter(|unit| unit.has_trigger_limit) {
         warnings.push(format!(
-            "{}: a service that fails at its start is started again until systemd gives the socket up, with all who \
-             wait there (set TriggerLimitIntervalSec=0 in [Socket]; the host sees to it that it is not started all \
-             the time)",
+            "{}: if the service keeps failing at its start, systemd closes the socket, and clients that wait are \
+             disconnected (set TriggerLimitIntervalSec=0 in [Socket]; the host itself makes sure that it is not \
+             started again and again)",
             unit.name
         ));
     }
     warnings
 }
 
-/// Which socket leads to which handler. A socket that its handler cannot serve goes to `problems`.
+/// The table of sockets and their handlers. A socket that its handler cannot serve is added to `problems`.
 fn sockets(units: &[SocketUnit], speak_http: &BTreeSet<&str>, problems: &mut Vec<String>) -> Vec<[String; 4]> {
     let mut rows = vec![["SOCKET", "LISTENS TO", "AS", "HANDLER"].map(String::from)];
     for unit in units {
@@ -111,6 +114,7 @@ fn sockets(units: &[SocketUnit], speak_http: &BTreeSet<&str>, problems: &mut Vec
     rows
 }
 
+/// The settings of the whole host.
 fn summary(config: &Config, names: &BTreeSet<String>) -> String {
     let mut text = String::new();
     match config.files.as_slice() {
@@ -146,7 +150,7 @@ fn summary(config: &Config, names: &BTreeSet<String>) -> String {
     text
 }
 
-/// One handler's line. What is wrong with it goes to `problems`.
+/// The line of one handler in the table. What is wrong with it is added to `problems`.
 fn row(handler: &HandlerDescription, settings: &HandlerConfig, problems: &mut Vec<String>) -> [String; 5] {
     let name = &handler.name;
     for dir in &settings.dirs {
@@ -199,6 +203,7 @@ fn http_limits(http: &Http) -> String {
     )
 }
 
+/// The capabilities of a handler's guests: directories, outbound connections, environment variables.
 fn granted(settings: &HandlerConfig) -> String {
     let mut grants = Vec::new();
     for dir in &settings.dirs {
@@ -225,6 +230,7 @@ fn time(time: Option<Duration>) -> String {
     time.map_or_else(infinity, |time| format!("{time:?}"))
 }
 
+/// A number of bytes in the largest unit in which it is whole: `64MiB`.
 fn size(bytes: u64) -> String {
     const UNITS: [(u32, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     for (shift, unit) in UNITS {
@@ -235,7 +241,7 @@ fn size(bytes: u64) -> String {
     bytes.to_string()
 }
 
-/// Columns as wide as they must be, two spaces apart.
+/// Aligns columns, two spaces apart.
 fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let mut widths = [0; COLUMNS];
     for row in rows {

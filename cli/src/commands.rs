@@ -1,6 +1,6 @@
-//! The command line of `wasm-sock`: the table of its verbs, from which parser and help are made.
+//! The command line of `wasm-sock` (clap): the definition of its verbs, from which parser and help are generated.
 //!
-//! `host` and `compile` are here for their help; the host handles them itself.
+//! `host` and `compile` are here for their help only; the host program parses and runs them itself.
 
 use crate::{CommandError, print};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -29,7 +29,7 @@ struct CommandLine {
     verb: Verb,
 }
 
-/// What to do.
+/// The command that is to be run.
 #[derive(Debug, PartialEq, Eq, clap::Subcommand)]
 pub enum Verb {
     /// Serve the sockets that systemd passed (systemd starts this)
@@ -46,7 +46,7 @@ Examples:
         /// Read this file, and handlers.d/*.toml beside it [default: /etc/wasm-sock/wasm-sock.toml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Exit after this time without a connection: 30s, 5min; 0 is after the last connection, infinity is never
+        /// Exit after this time without a connection: 30s, 5min; 0 is after the last connection, infinity means never
         /// [default: 30s]
         #[arg(long, value_name = "TIME")]
         idle_timeout: Option<String>,
@@ -99,35 +99,35 @@ Examples:
     },
 }
 
-/// What the arguments ask for. The first is the program's name.
+/// Parses the arguments; the first is the program's name.
 ///
 /// # Errors
-/// What of it is not understood; also help, when that is asked for.
+/// The argument that is not understood; also the text of the help, when that is asked for.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, clap::Error> {
     CommandLine::try_parse_from(arguments).map(|line| line.verb)
 }
 
-/// Prints the help of a command, or of all of it.
+/// Prints the help of a command, or the general help.
 ///
 /// # Errors
-/// When there is no such command ([`CommandError::Told`]).
+/// When there is no such command ([`CommandError::Reported`]).
 pub fn help(command: Option<OsString>) -> Result<(), CommandError> {
     let arguments = [Some("wasm-sock".into()), command, Some("--help".into())];
     match parse(arguments.into_iter().flatten()) {
         Err(error) if error.kind() == ErrorKind::DisplayHelp => print(&error.render().to_string()),
         Err(error) => {
             eprint!("{}", usage(&error));
-            Err(CommandError::Told(USAGE))
+            Err(CommandError::Reported(WRONG_USAGE))
         }
         // Help is never a verb.
         Ok(_) => Ok(()),
     }
 }
 
-/// The exit code of wrong usage.
-const USAGE: u8 = 2;
+/// The exit code for wrong usage.
+const WRONG_USAGE: u8 = 2;
 
-/// Prints help that was asked for, or what of the arguments is not understood.
+/// Prints the help or version that was asked for, or the error. Returns the exit code.
 pub fn report(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match print(&error.render().to_string()) {
@@ -136,12 +136,12 @@ pub fn report(error: &clap::Error) -> ExitCode {
         },
         _ => {
             eprint!("{}", usage(error));
-            ExitCode::from(USAGE)
+            ExitCode::from(WRONG_USAGE)
         }
     }
 }
 
-/// What is said of arguments that are not understood.
+/// The message for arguments that are not understood.
 fn usage(error: &clap::Error) -> String {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
@@ -173,8 +173,8 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Verb, String> {
-        let words = ["wasm-sock"].into_iter().chain(line.split_whitespace());
-        super::parse(words.map(OsString::from)).map_err(|error| usage(&error))
+        let arguments = ["wasm-sock"].into_iter().chain(line.split_whitespace());
+        super::parse(arguments.map(OsString::from)).map_err(|error| usage(&error))
     }
 
     #[test]
@@ -191,16 +191,16 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_command_is_told_with_a_similar_one_and_all_there_are() {
-        let said = parse("chek").unwrap_err();
-        for words in [
+    fn the_error_for_an_unknown_command_names_a_similar_one_and_all_commands() {
+        let message = parse("chek").unwrap_err();
+        for text in [
             "unknown command \"chek\"",
             "did you mean \"check\"?",
             "host, check, inspect, compile",
         ] {
-            assert!(said.contains(words), "{words:?} is not in: {said}");
+            assert!(message.contains(text), "{text:?} is not in: {message}");
         }
-        let said = parse("frobnicate").unwrap_err();
-        assert!(!said.contains("did you mean"), "{said}");
+        let message = parse("frobnicate").unwrap_err();
+        assert!(!message.contains("did you mean"), "{message}");
     }
 }

@@ -1,4 +1,5 @@
-//! The host, which is asked for what only the engine can tell (`wasm-sock describe`).
+//! Runs the host program: `wasm-sock describe`, for what only the WebAssembly engine can tell of a module; and the
+//! verbs that are the host's own.
 
 use crate::CommandError;
 use serde::Deserialize;
@@ -10,27 +11,28 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The host sets it to its own path when it hands over.
-const VARIABLE: &str = "WASM_SOCK_HOST";
+/// The environment variable with the path of the host, which the host sets when it hands over to this program.
+const HOST_PATH_VARIABLE: &str = "WASM_SOCK_HOST";
 
-/// A file, as the host describes it.
+/// A module file, as the host describes it.
 #[derive(Debug, Deserialize)]
 pub struct ModuleDescription {
-    /// What kind of guest it is, in the words of the documentation. `None`: it cannot be served.
+    /// The kind of guest, as the documentation calls it. `None`: it cannot be served.
     pub kind: Option<String>,
     /// Does it answer HTTP requests? Else it reads and writes bytes.
     #[serde(default, rename = "http")]
     pub is_http: bool,
-    /// `None`: it could not even be loaded.
+    /// `None`: it could not be loaded.
     pub imports: Option<Vec<ImportDescription>>,
     /// Why it cannot be served.
     pub error: Option<String>,
 }
 
+/// An interface or function that a module imports.
 #[derive(Debug, Deserialize)]
 pub struct ImportDescription {
     pub name: String,
-    /// The setting without which it is of no use; `-`: none.
+    /// The setting that it needs to work; `-`: none.
     pub needs: String,
 }
 
@@ -39,19 +41,19 @@ pub struct ImportDescription {
 pub struct HandlerDescription {
     #[serde(rename = "handler")]
     pub name: String,
-    /// The file that is used.
+    /// The module file that is used.
     pub module: String,
-    /// As in [`ModuleDescription`].
+    /// As in [`ModuleDescription`], also what follows.
     pub kind: Option<String>,
     #[serde(default, rename = "http")]
     pub is_http: bool,
     pub error: Option<String>,
 }
 
-/// What `module` is.
+/// Describes a module file.
 ///
 /// # Errors
-/// When the host cannot tell. What is wrong with the module is a part of its description.
+/// When the host cannot be run, or fails. What is wrong with the module is a part of its description.
 pub fn describe_module(module: &Path) -> Result<ModuleDescription, CommandError> {
     let mut descriptions = describe([OsStr::new("--module"), module.as_os_str()])?;
     descriptions
@@ -59,11 +61,10 @@ pub fn describe_module(module: &Path) -> Result<ModuleDescription, CommandError>
         .ok_or_else(|| CommandError::Failed("the host described nothing".to_owned()))
 }
 
-/// What the handlers of these names are, in the same order, with the configuration in `file` or the one that is
-/// looked for.
+/// Describes the handlers of these names, in the same order. `file` is the configuration, in place of the default ones.
 ///
 /// # Errors
-/// When the host cannot tell. What is wrong with a handler is a part of its description.
+/// When the host cannot be run, or fails. What is wrong with a handler is a part of its description.
 pub fn describe_handlers(
     file: Option<&Path>,
     names: &BTreeSet<String>,
@@ -85,7 +86,7 @@ fn describe<'a, T: DeserializeOwned>(arguments: impl IntoIterator<Item = &'a OsS
     let output = command.output().map_err(|error| cannot_run(&host, &error))?;
     if !output.status.success() {
         return Err(match output.status.code() {
-            Some(code) => CommandError::Told(code.try_into().unwrap_or(1)),
+            Some(code) => CommandError::Reported(code.try_into().unwrap_or(1)),
             None => CommandError::Failed(format!("{} describe: {}", host.display(), output.status)),
         });
     }
@@ -98,10 +99,10 @@ fn describe<'a, T: DeserializeOwned>(arguments: impl IntoIterator<Item = &'a OsS
     })
 }
 
-/// Becomes the host, which handles these arguments itself.
+/// Executes the host with the arguments of this program (`execve(2)`), for verbs that are the host's own.
 ///
 /// # Errors
-/// When it cannot be run; else this does not return.
+/// When the host cannot be run; else this does not return.
 pub fn hand_back() -> Result<(), CommandError> {
     let host = path()?;
     let error = Command::new(&host).args(env::args_os().skip(1)).exec();
@@ -112,27 +113,31 @@ fn cannot_run(host: &Path, error: &std::io::Error) -> CommandError {
     CommandError::Failed(format!("cannot run {}: {error}", host.display()))
 }
 
-/// Where the host is: as it says when it hands over; else beside this program (`build/`), or in `PREFIX/bin` where
-/// this is in `PREFIX/lib/wasm-sock`.
+/// The path of the host: from the environment variable that it sets; else in the directory of this program (`build/`),
+/// or in `PREFIX/bin` if this program is in `PREFIX/lib/wasm-sock`.
 fn path() -> Result<PathBuf, CommandError> {
-    if let Some(path) = env::var_os(VARIABLE) {
+    if let Some(path) = env::var_os(HOST_PATH_VARIABLE) {
         return Ok(path.into());
     }
-    let ourselves = env::current_exe()?;
-    let places = places(&ourselves);
+    let candidates = candidates(&env::current_exe()?);
     let missing = || {
-        let [beside, installed] = &places;
+        let [beside, installed] = &candidates;
         let (beside, installed) = (beside.display(), installed.display());
         CommandError::Failed(format!(
             "cannot find the host: it is neither {beside} nor {installed} (install it: `make install` does)"
         ))
     };
-    places.iter().find(|path| path.is_file()).cloned().ok_or_else(missing)
+    candidates
+        .iter()
+        .find(|path| path.is_file())
+        .cloned()
+        .ok_or_else(missing)
 }
 
-fn places(ourselves: &Path) -> [PathBuf; 2] {
-    let prefix = ourselves.ancestors().nth(3).unwrap_or(Path::new("/"));
-    [ourselves.with_file_name("wasm-sock"), prefix.join("bin/wasm-sock")]
+/// The two paths that the host may have, by the path of this `program`.
+fn candidates(program: &Path) -> [PathBuf; 2] {
+    let prefix = program.ancestors().nth(3).unwrap_or(Path::new("/"));
+    [program.with_file_name("wasm-sock"), prefix.join("bin/wasm-sock")]
 }
 
 #[cfg(test)]
@@ -141,9 +146,9 @@ mod tests {
 
     #[test]
     fn the_host_is_beside_this_program_or_where_it_is_installed() {
-        let places = places(Path::new("/usr/lib/wasm-sock/wasm-sock-cli"));
+        let candidates = candidates(Path::new("/usr/lib/wasm-sock/wasm-sock-cli"));
         assert_eq!(
-            places,
+            candidates,
             ["/usr/lib/wasm-sock/wasm-sock", "/usr/bin/wasm-sock"].map(PathBuf::from)
         );
     }

@@ -1,9 +1,11 @@
-//! `wasm-sock inspect`: what a module is, and what it would need to be granted.
+//! `wasm-sock inspect`: prints the kind of a module, its imports, and the settings that they need.
 
 use crate::{CommandError, host_program, print};
 use std::fmt::Write as _;
 use std::path::Path;
 
+/// Prints the description of the module at `path`.
+///
 /// # Errors
 /// When the module cannot be loaded, or imports what the host does not provide.
 pub fn run(path: &Path) -> Result<(), CommandError> {
@@ -23,9 +25,7 @@ pub fn run(path: &Path) -> Result<(), CommandError> {
                 // Writing to a string does not fail.
                 let _ = writeln!(table, "  {:widest$}  {}", import.name, import.needs);
             }
-            print(&format!(
-                "imports, and the setting without which they are of no use:\n{table}"
-            ))?;
+            print(&format!("imports, and the setting that each of them needs:\n{table}"))?;
         }
     }
     module.error.map_or(Ok(()), |error| Err(CommandError::Failed(error)))

@@ -1,7 +1,7 @@
-//! `wasm-sock-cli`: the commands that people type. `wasm-sock VERB` hands over to it.
+//! `wasm-sock-cli`: the commands for people (`check`, `inspect`, `help`). `wasm-sock VERB` executes it.
 //!
-//! The host, which systemd starts for a connection, has to be small; this program need not be. What only the engine
-//! can tell, it asks the host for ([`host_program`]).
+//! The host has to be small, because systemd starts it for a connection; this program need not be. It runs the host for
+//! what only the WebAssembly engine can tell ([`host_program`]).
 
 mod check;
 mod commands;
@@ -18,22 +18,24 @@ use wasm_sock_config::ConfigErrors;
 /// Why a command failed; decides the exit code.
 #[derive(Debug, Error)]
 enum CommandError {
+    /// Any other reason.
     #[error("{0}")]
     Failed(String),
+    /// The configuration is invalid.
     #[error("{0}")]
     Configuration(ConfigErrors),
-    /// The host failed with this exit code, and has said why.
+    /// The reason was printed already; this is the exit code.
     #[error("the host failed (see above)")]
-    Told(u8),
+    Reported(u8),
 }
 
 impl CommandError {
-    /// 1 failed, 78 (`EX_CONFIG`, `sysexits.h`) bad configuration. Wrong usage is 2 ([`commands::parse`]).
+    /// 1: failed; 78 (`EX_CONFIG`, `sysexits.h`): bad configuration. Wrong usage is 2 ([`commands::report`]).
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Failed(_) => ExitCode::FAILURE,
             Self::Configuration(_) => ExitCode::from(78),
-            Self::Told(code) => ExitCode::from(*code),
+            Self::Reported(code) => ExitCode::from(*code),
         }
     }
 }
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            if !matches!(error, CommandError::Told(_)) {
+            if !matches!(error, CommandError::Reported(_)) {
                 eprintln!("wasm-sock: {error}");
             }
             error.exit_code()
@@ -73,15 +75,15 @@ fn run(verb: Verb) -> Result<(), CommandError> {
     }
 }
 
-/// The same path from the root, for messages.
+/// An absolute path, so that messages show it completely.
 fn absolute(path: PathBuf) -> Result<PathBuf, CommandError> {
     std::path::absolute(&path).map_err(|error| CommandError::Failed(format!("{}: {error}", path.display())))
 }
 
-/// Prints to standard output.
+/// Writes to standard output. A pipe whose reader has closed it (EPIPE) is not an error.
 fn print(text: &str) -> Result<(), CommandError> {
     match io::stdout().write_all(text.as_bytes()) {
-        // A reader such as `head` has seen enough.
+        // Such as `| head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
     }

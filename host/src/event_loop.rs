@@ -1,4 +1,4 @@
-//! Descriptors in the event loop (`epoll(7)`).
+//! Registers descriptors with tokio's event loop (`AsyncFd`, `epoll(7)`).
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,11 +14,11 @@ pub fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register(fd) }?)
 }
 
-/// Registers a descriptor that has several owners, as [`register`].
+/// Like [`register`], for a descriptor that has several owners.
 ///
 /// # Errors
 /// Those of `epoll_ctl(2)`.
 pub fn register_shared(fd: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
-    // SAFETY: as above, for as long as any of its owners lives.
+    // SAFETY: as above, for as long as one of its owners lives.
     Ok(unsafe { AsyncFd::register(fd) }?)
 }

@@ -1,7 +1,8 @@
-//! What the host and its guests have to say: one line each, on standard error.
+//! Logging: one line for each event to standard error or syslog, with buffering, rate limits and escaping of control
+//! characters (log injection).
 //!
-//! Under systemd, standard error is the journal, and a line's level is its prefix
-//! (`sd-daemon(3)`, `SyslogLevelPrefix=`). Elsewhere it is a terminal or a file: no prefix.
+//! Under systemd, standard error is the journal, and a line begins with its priority (`<6>`: `sd-daemon(3)`,
+//! `SyslogLevelPrefix=`). Elsewhere it is a terminal or a file: no priority.
 
 use crate::sync::lock;
 use nix::syslog::{self, Facility, LogFlags, Severity};
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How bad it is: the syslog levels (`syslog(3)`) we use.
+/// The priority of a line: those of `syslog(3)` that the host uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     Error = 3,
@@ -19,7 +20,8 @@ pub enum Level {
     Info = 6,
 }
 
-/// A time with one decimal, in the unit that suits it, as [`Duration`] shows it for several times the price.
+/// A duration for the log, with one decimal and a suitable unit: `12.3ms`. Formatting [`Duration`] itself takes several
+/// times as long.
 pub struct ShortDuration(pub Duration);
 
 impl Display for ShortDuration {
@@ -39,37 +41,37 @@ impl Display for ShortDuration {
     }
 }
 
-/// Writes one line about the host itself.
+/// Logs one line about the host itself.
 pub fn log(level: Level, message: impl Display) {
     write_line(level, format_args!("{message}"));
 }
 
-/// Writes one line about a handler.
+/// Logs one line about a handler.
 pub fn log_handler(level: Level, handler: &str, message: impl Display) {
     write_line(level, format_args!("{handler}: {message}"));
 }
 
-/// Writes one line about a handler's connection with `peer`.
+/// Logs one line about a connection, datagram or request of `peer` to a handler.
 pub fn log_connection(level: Level, handler: &str, peer: impl Display, message: impl Display) {
     write_line(level, format_args!("{handler} {peer}: {message}"));
 }
 
-/// How long a [`Window`] is open.
+/// The length of a rate-limit [`Window`].
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Lines that were logged since it was opened.
+/// A fixed window of a rate limit: the lines that were logged since it began.
 #[derive(Default)]
 pub struct Window {
-    opened: Option<Instant>,
+    began: Option<Instant>,
     lines: u32,
 }
 
 impl Window {
-    /// May one more line be logged, where `most` may while it is open?
+    /// Counts one more line. Returns whether it may be logged: at most `most` lines in a window.
     pub fn take(&mut self, most: u32, now: Instant) -> bool {
-        let is_open = |opened: Instant| now.saturating_duration_since(opened) < WINDOW;
-        if !self.opened.is_some_and(is_open) {
-            self.opened = Some(now);
+        let is_current = |began: Instant| now.saturating_duration_since(began) < WINDOW;
+        if !self.began.is_some_and(is_current) {
+            self.began = Some(now);
             self.lines = 0;
         }
         let is_left = self.lines < most;
@@ -78,51 +80,52 @@ impl Window {
     }
 }
 
-/// Says what may happen very often, but not each time.
+/// A rate-limited warning: for what may happen very often. Suppressed lines are counted, and the next line tells
+/// how many there were.
 #[derive(Default)]
 pub struct RateLimited(Mutex<ReportState>);
 
 #[derive(Default)]
 struct ReportState {
     window: Window,
-    /// How often it happened since, and nothing was said.
-    unsaid: u64,
+    /// Lines that were not logged since the last that was.
+    suppressed: u64,
 }
 
-/// Lines of one [`RateLimited`] in a [`Window`].
-const A_FEW: u32 = 5;
+/// Lines of one [`RateLimited`] that are logged in a [`Window`].
+const MAX_WARNINGS: u32 = 5;
 
 impl RateLimited {
-    /// A warning about a handler, or one of its connections, unless there were some just now.
-    pub fn warn(&self, who: impl Display, message: impl Display) {
-        let mut said = lock(&self.0);
-        if !said.window.take(A_FEW, Instant::now()) {
-            said.unsaid += 1;
+    /// Logs a warning about `subject`, a handler or one of its clients, unless the window is full.
+    pub fn warn(&self, subject: impl Display, message: impl Display) {
+        let mut state = lock(&self.0);
+        if !state.window.take(MAX_WARNINGS, Instant::now()) {
+            state.suppressed += 1;
             return;
         }
-        let unsaid = std::mem::take(&mut said.unsaid);
-        drop(said);
-        if unsaid == 0 {
-            log(Level::Warning, format_args!("{who}: {message}"));
+        let suppressed = std::mem::take(&mut state.suppressed);
+        drop(state);
+        if suppressed == 0 {
+            log(Level::Warning, format_args!("{subject}: {message}"));
         } else {
-            let more = format_args!("{unsaid} more since this was last said");
-            log(Level::Warning, format_args!("{who}: {message}; {more}"));
+            let more = format_args!("{suppressed} more since this was last logged");
+            log(Level::Warning, format_args!("{subject}: {message}; {more}"));
         }
     }
 }
 
-/// The longest message, in bytes; what is more of it is not even put together. journald would split a line at
+/// The longest message, in bytes; the rest of it is not even formatted. journald would split a line at
 /// 48 KiB (`LineMax=`), and take the beginning of the rest for a priority.
-const MESSAGE: usize = 4096;
+const MAX_MESSAGE: usize = 4096;
 
-/// The beginning of `text`, and a sign where more of it would be: for words of clients and guests.
+/// The beginning of `text`, at most `most` bytes, with `…` where it was cut: for text of clients and guests.
 pub fn shortened(text: impl Display, most: usize) -> String {
     let mut short = String::new();
     write_some(&mut short, text, most);
     short
 }
 
-/// Adds `text` to `to`, shortened.
+/// Appends `text` to `to`, cut like [`shortened`].
 pub fn write_some(to: &mut String, text: impl Display, most: usize) {
     struct Beginning<'a> {
         to: &'a mut String,
@@ -133,7 +136,7 @@ pub fn write_some(to: &mut String, text: impl Display, most: usize) {
             let end = text.floor_char_boundary(self.left);
             self.to.push_str(&text[..end]);
             self.left -= end;
-            // What is formatted gives up.
+            // The error stops the formatting.
             if end < text.len() { Err(fmt::Error) } else { Ok(()) }
         }
     }
@@ -143,7 +146,7 @@ pub fn write_some(to: &mut String, text: impl Display, most: usize) {
     }
 }
 
-/// The whole line in one `write`, so that lines of the guests' never mix.
+/// Logs a line. It goes out in one `write(2)`, so that lines of several processes never mix.
 fn write_line(level: Level, message: std::fmt::Arguments<'_>) {
     if SYSLOG.load(Relaxed) {
         return write_syslog(level, message);
@@ -155,63 +158,64 @@ fn write_line(level: Level, message: std::fmt::Arguments<'_>) {
         line.push_str("wasm-sock: ");
     }
     let start = line.len();
-    write_some(&mut line, message, MESSAGE);
-    if may_deceive(&line[start..]) {
-        // Which is longer.
+    write_some(&mut line, message, MAX_MESSAGE);
+    if needs_escaping(&line[start..]) {
+        // Escaped text is longer, so it is cut again.
         let clean = printable(&line[start..]);
         line.truncate(start);
-        write_some(&mut line, &clean, MESSAGE);
+        write_some(&mut line, &clean, MAX_MESSAGE);
     }
     line.push('\n');
-    let mut waiting = waiting();
-    waiting.push_str(&line);
-    let is_urgent = level != Level::Info || waiting.len() > ENOUGH;
-    drop(waiting);
+    let mut buffered = buffered_lines();
+    buffered.push_str(&line);
+    let is_urgent = level != Level::Info || buffered.len() > MAX_BUFFERED;
+    drop(buffered);
     if is_urgent || !BUFFERED.load(Relaxed) {
         flush();
     }
 }
 
-/// Lines that are to be written: several in one `write`, while there is a lot to do.
-static WAITING: Mutex<String> = Mutex::new(String::new());
+/// Lines that were not written yet: several go out in one `write(2)`, while the host is busy.
+static BUFFER: Mutex<String> = Mutex::new(String::new());
 
-/// How many bytes of them wait at most.
-const ENOUGH: usize = 16 * 1024;
+/// The most bytes that are buffered.
+const MAX_BUFFERED: usize = 16 * 1024;
 
-/// Does somebody call [`flush`]?
+/// Does the event loop call [`flush`]?
 static BUFFERED: AtomicBool = AtomicBool::new(false);
 
-/// Lets lines of [`Level::Info`] wait for [`flush`] from here on.
+/// Buffers lines of [`Level::Info`] until [`flush`], from here on.
 pub fn buffer() {
     BUFFERED.store(true, Relaxed);
 }
 
-/// Writes the lines that wait.
+/// Writes the buffered lines to standard error.
 pub fn flush() {
     // Other threads add lines while these are written.
-    let mut lines = std::mem::take(&mut *waiting());
+    let mut lines = std::mem::take(&mut *buffered_lines());
     if lines.is_empty() {
         return;
     }
-    // A log that cannot be written has nowhere to be reported.
+    // There is nowhere to report that the log cannot be written.
     let _ = std::io::stderr().write_all(lines.as_bytes());
     lines.clear();
-    let mut waiting = waiting();
-    if waiting.capacity() == 0 {
-        *waiting = lines;
+    // The allocation is reused, unless another thread has made a new one.
+    let mut buffered = buffered_lines();
+    if buffered.capacity() == 0 {
+        *buffered = lines;
     }
 }
 
-fn waiting() -> MutexGuard<'static, String> {
-    lock(&WAITING)
+fn buffered_lines() -> MutexGuard<'static, String> {
+    lock(&BUFFER)
 }
 
-/// Is the log syslog's, because standard error is the client's?
+/// Do lines go to syslog, because standard error is the client's connection (inetd)?
 static SYSLOG: AtomicBool = AtomicBool::new(false);
 
-/// Logs to syslog from here on: programs that inetd starts have no standard error of their own.
+/// Logs to syslog from here on (`syslog(3)`): programs that inetd starts have no standard error of their own.
 pub fn use_syslog() {
-    // LOG_NDELAY connects now: a process that has confined itself makes no sockets.
+    // LOG_NDELAY connects now: a process that has confined itself cannot create sockets.
     let options = LogFlags::LOG_PID | LogFlags::LOG_NDELAY;
     // It fails only for a name that is too long.
     let _ = syslog::openlog(Some(c"wasm-sock"), options, Facility::LOG_DAEMON);
@@ -219,40 +223,41 @@ pub fn use_syslog() {
 }
 
 fn write_syslog(level: Level, message: std::fmt::Arguments<'_>) {
-    let text = shortened(printable(&shortened(message, MESSAGE)), MESSAGE);
+    let text = shortened(printable(&shortened(message, MAX_MESSAGE)), MAX_MESSAGE);
     let severity = match level {
         Level::Error => Severity::LOG_ERR,
         Level::Warning => Severity::LOG_WARNING,
         Level::Info => Severity::LOG_INFO,
     };
-    // It fails only for a text with a zero in it, which `printable` leaves none.
+    // It fails only for a text with a NUL byte, and `printable` escapes those.
     let _ = syslog::syslog(severity, &text);
 }
 
-/// Is there a character that [`printable`] shows as its number?
-fn may_deceive(text: &str) -> bool {
+/// Is there a character that [`printable`] escapes?
+fn needs_escaping(text: &str) -> bool {
     let bytes = text.as_bytes();
-    // Each line is looked at, sixteen bytes at a time: few have a byte that may be part of one.
-    let may_be = |byte: &u8| *byte < b' ' || (0x7f..=0x9f).contains(byte);
+    // Every line is checked, sixteen bytes at a time: few have a byte that may be part of such a character.
+    let is_suspect = |byte: &u8| *byte < b' ' || (0x7f..=0x9f).contains(byte);
     let (chunks, rest) = bytes.as_chunks::<16>();
-    let is_suspect = |chunk: &[u8; 16]| chunk.iter().fold(false, |any, byte| any | may_be(byte));
-    (chunks.iter().any(is_suspect) || rest.iter().any(may_be)) && text.chars().any(deceives)
+    let has_suspect = |chunk: &[u8; 16]| chunk.iter().fold(false, |any, byte| any | is_suspect(byte));
+    (chunks.iter().any(has_suspect) || rest.iter().any(is_suspect)) && text.chars().any(is_unprintable)
 }
 
-/// Control characters (but tab), and those that end a line elsewhere or turn its direction around
-/// (Unicode's UAX 9): a guest's line can neither forge a second one, nor drive the terminal that it is read
-/// on, nor show a text that is not there.
-fn deceives(c: char) -> bool {
-    let turns = matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    (c.is_control() && c != '\t') || turns || matches!(c, '\u{2028}' | '\u{2029}')
+/// Control characters (except tab), line separators, and characters that change the direction of text (UAX 9).
+/// Escaping them prevents log injection: text of a guest can neither forge a second line, nor control the terminal
+/// that shows it, nor display text in another order.
+fn is_unprintable(c: char) -> bool {
+    let is_bidirectional =
+        matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (c.is_control() && c != '\t') || is_bidirectional || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// What [`deceives`] as `\xNN` or `\u{NNNN}`.
+/// `text` with characters that are [unprintable](is_unprintable) as `\xNN` or `\u{NNNN}`.
 fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         let _ = match c {
-            c if !deceives(c) => clean.write_char(c),
+            c if !is_unprintable(c) => clean.write_char(c),
             '\0'..='\u{ff}' => write!(clean, "\\x{:02x}", u32::from(c)),
             _ => write!(clean, "{}", c.escape_unicode()),
         };
@@ -277,7 +282,7 @@ fn under_journal() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{ShortDuration, WINDOW, Window, may_deceive, printable, shortened};
+    use super::{ShortDuration, WINDOW, Window, needs_escaping, printable, shortened};
     use std::time::{Duration, Instant};
 
     #[test]
@@ -290,10 +295,10 @@ mod tests {
             let is_marked = printable(&c.to_string()).starts_with('\\') && c != '\\';
             assert!(is_marked || !c.is_control(), "{c:?}");
             let line = format!("a{c}");
-            assert_eq!(may_deceive(&line), is_marked, "{c:?}");
-            assert_eq!(may_deceive(&format!("{line}b")), is_marked, "{c:?}");
+            assert_eq!(needs_escaping(&line), is_marked, "{c:?}");
+            assert_eq!(needs_escaping(&format!("{line}b")), is_marked, "{c:?}");
             let long = format!("{}{c}{}", "µ".repeat(20), "-".repeat(20));
-            assert_eq!(may_deceive(&long), is_marked, "{c:?}");
+            assert_eq!(needs_escaping(&long), is_marked, "{c:?}");
         }
     }
 

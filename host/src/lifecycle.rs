@@ -1,4 +1,5 @@
-//! Life and death of the process: the idle clock, draining, signals, and what systemd is told.
+//! The lifecycle of the process: idle timeout, graceful shutdown (drain), signal handling (`signalfd(2)`), and
+//! notifications to systemd (`sd_notify(3)`: readiness, status, watchdog).
 
 use crate::event_loop;
 use crate::journal::{self, Level};
@@ -15,30 +16,35 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, SetOnce};
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// How often systemd is told about connections, at most.
+/// The shortest time between two status updates to systemd.
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Counts the connections and requests in flight, and how long there has been none.
 pub struct Activity {
     in_flight: AtomicUsize,
-    /// Connections that may be idle (HTTP). They do not keep the host, but are closed before it leaves.
+    /// Connections that may be idle (HTTP keep-alive). They do not keep the host from exiting, but are closed before.
     open: AtomicUsize,
     served: AtomicU64,
-    /// When the last one in flight ended, or when we started.
+    /// When the last connection or request in flight ended, or when the host started.
     idle_since: Mutex<Instant>,
+    /// A counter has changed: for the status that systemd shows.
     changed: Notify,
+    /// `in_flight` or `open` has become 0.
     quiet: Notify,
+    /// Set when idle connections are asked to close.
     closing: SetOnce<()>,
+    /// Set when the drain is over and what is still in flight is reset.
     gave_up: AtomicBool,
 }
 
-/// A connection or a request in flight. It keeps the host alive until it is dropped.
+/// A connection or a request in flight. The host does not exit for being idle until this is dropped.
 pub struct InFlight(Arc<Activity>);
 
-/// A connection that may be idle. The host leaves after it.
+/// An open connection that may be idle. The drain waits until this is dropped; the idle timeout does not.
 pub struct Open(Arc<Activity>);
 
 impl Activity {
+    /// Nothing in flight; idle since now.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             in_flight: AtomicUsize::new(0),
@@ -52,19 +58,20 @@ impl Activity {
         })
     }
 
-    /// A connection was accepted, or a request has come.
+    /// Counts a connection that was accepted, or a request that has arrived, until the result is dropped.
     pub fn begin(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Relaxed);
         self.changed.notify_one();
         InFlight(self.clone())
     }
 
-    /// A connection was accepted that may be idle at times.
+    /// Counts an open connection that may be idle at times, until the result is dropped.
     pub fn open(self: &Arc<Self>) -> Open {
         self.open.fetch_add(1, Relaxed);
         Open(self.clone())
     }
 
+    /// The number of connections and requests in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Relaxed)
     }
@@ -73,44 +80,45 @@ impl Activity {
         self.in_flight() == 0 && self.open.load(Relaxed) == 0
     }
 
-    /// Connections and requests that have ended.
+    /// The number of connections and requests that have ended.
     pub fn served(&self) -> u64 {
         self.served.load(Relaxed)
     }
 
     /// Asks connections that are idle to close.
     pub fn close(&self) {
-        // Once is enough.
+        // An error means that it is set already.
         let _ = self.closing.set(());
     }
 
+    /// Were idle connections asked to close?
     pub fn is_closing(&self) -> bool {
         self.closing.get().is_some()
     }
 
-    /// What is still in flight is cut off from here on.
+    /// Notes that the drain is over: from here on, what is still in flight is reset.
     pub fn give_up(&self) {
         self.gave_up.store(true, Relaxed);
     }
 
-    /// Does the host cut off what is in flight?
+    /// Is the drain over, so that what is still in flight is reset?
     pub fn gave_up(&self) -> bool {
         self.gave_up.load(Relaxed)
     }
 
-    /// Waits until connections are asked to close.
+    /// Waits until idle connections are asked to close.
     pub async fn closing(&self) {
         self.closing.wait().await;
     }
 
-    /// Waits until there is no connection, idle ones included.
+    /// Waits until no connection is left, idle ones included.
     pub async fn quiet(&self) {
         self.until(Self::is_quiet).await;
     }
 
     async fn until(&self, reached: impl Fn(&Self) -> bool) {
         loop {
-            // Made before the question is asked, so that it hears of what happens in between.
+            // Created before the check, so that a notification between check and wait is not lost.
             let quiet = self.quiet.notified();
             if reached(self) {
                 return;
@@ -119,9 +127,9 @@ impl Activity {
         }
     }
 
-    /// Waits until there has been nothing in flight for `timeout`.
+    /// Waits until nothing has been in flight for `timeout` (the idle timeout).
     ///
-    /// When this returns, none is in flight, and none is accepted before its caller's next `await`:
+    /// When this returns, nothing is in flight, and no connection is accepted before the caller's next `await`:
     /// connections are accepted on the same thread.
     pub async fn idle(&self, timeout: Duration) {
         loop {
@@ -158,10 +166,10 @@ impl Drop for Open {
     }
 }
 
-/// Signals that end the host, when what is in flight has been answered.
-const ENDING: [c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
+/// Signals that start a graceful shutdown; a second one ends the drain.
+const TERMINATING: [c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
 
-/// Signals that end a process which does not know them (`signal(7)`), and that others send for their own
+/// Signals whose default action ends the process (`signal(7)`), and that other programs send for their own
 /// reasons: log rotation, a terminal that closes, a timer left by the program that started the host.
 const IGNORED: [(c_int, &str); 8] = [
     (libc::SIGHUP, "SIGHUP"),
@@ -174,25 +182,26 @@ const IGNORED: [(c_int, &str); 8] = [
     (libc::SIGSTKFLT, "SIGSTKFLT"),
 ];
 
-/// Keeps signals waiting from here on, in this thread and those it starts, until [`Signals`] asks for
-/// them. Called first, so that a signal during the start is not the end of a connection that was already
+/// Blocks signals from here on, in this thread and those it starts: they stay pending until [`Signals`] reads
+/// them. Called first, so that a signal during the start does not end a connection that was already
 /// accepted.
-pub fn hold_signals() {
-    let set = held_signals();
+pub fn block_signals() {
+    let set = blocked_signals();
     // SAFETY: pthread_sigmask reads the set, and signal has no conditions; both fail for invalid arguments only.
     unsafe {
         libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
-        // Held they wait all the same. The compiler inherits this, and not what is held: it must not end
-        // when `systemctl kill` sends a signal to all processes of the service.
+        // A blocked signal stays pending for signalfd even when it is ignored. The compiler inherits this disposition,
+        // and not the mask: it must not end when `systemctl kill` sends a signal to all processes of the service.
         for (signal, _) in IGNORED {
             libc::signal(signal, libc::SIG_IGN);
         }
-        // A guest that writes beyond LimitFSIZE= is told so (`setrlimit(2)`).
+        // A guest that writes beyond LimitFSIZE= gets EFBIG instead of a signal (`setrlimit(2)`).
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
 }
 
-fn held_signals() -> libc::sigset_t {
+/// Terminating, ignored and real-time signals.
+fn blocked_signals() -> libc::sigset_t {
     let real_time = libc::SIGRTMIN()..=libc::SIGRTMAX();
     let ignored = IGNORED.iter().map(|(signal, _)| *signal);
     // SAFETY: sigemptyset initialises the set; sigaddset changes it.
@@ -200,23 +209,25 @@ fn held_signals() -> libc::sigset_t {
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut set);
-        for signal in ENDING.into_iter().chain(ignored).chain(real_time) {
+        for signal in TERMINATING.into_iter().chain(ignored).chain(real_time) {
             libc::sigaddset(&mut set, signal);
         }
         set
     }
 }
 
-/// The signals that are held, one after the other.
+/// Reads the blocked signals, one after the other (`signalfd(2)`).
 pub struct Signals(AsyncFd<OwnedFd>);
 
 impl Signals {
+    /// Opens the descriptor and registers it with the event loop of the current thread.
+    ///
     /// # Errors
     /// Those of `signalfd(2)` and `epoll_ctl(2)`.
     pub fn new() -> io::Result<Self> {
         // SAFETY: the set is initialised; the descriptor is new and ours.
         let fd = unsafe {
-            let set = held_signals();
+            let set = blocked_signals();
             let fd = libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
             if fd < 0 {
                 return Err(io::Error::last_os_error());
@@ -226,11 +237,11 @@ impl Signals {
         Ok(Self(event_loop::register(fd)?))
     }
 
-    /// Waits for the next signal that ends the host. Others are noted in the log.
+    /// Waits for the next signal that ends the host. Other signals are logged and ignored.
     pub async fn ending(&self) {
         loop {
             let signal = self.next().await;
-            if ENDING.contains(&signal) {
+            if TERMINATING.contains(&signal) {
                 return;
             }
             let name = IGNORED.iter().find(|(ignored, _)| *ignored == signal);
@@ -254,10 +265,10 @@ impl Signals {
     }
 }
 
-/// Where systemd listens. `None`: there is no `$NOTIFY_SOCKET`, so nobody does.
+/// The socket of the service manager (`sd_notify(3)`). `None`: `$NOTIFY_SOCKET` is not set, or cannot be reached.
 static MANAGER: OnceLock<Option<UnixDatagram>> = OnceLock::new();
 
-/// Opens the way to systemd: a process that has confined itself makes no sockets.
+/// Connects to `$NOTIFY_SOCKET`, before the sandbox: a process that has confined itself cannot create sockets.
 pub fn reach_manager() {
     let connect = || {
         let path = env::var_os("NOTIFY_SOCKET")?;
@@ -270,7 +281,7 @@ pub fn reach_manager() {
     MANAGER.get_or_init(connect);
 }
 
-/// Tells systemd what became of us (`sd_notify(3)`).
+/// Sends these states to the service manager (`sd_notify(3)`), if there is one. A failure is logged.
 pub fn notify(states: &[NotifyState<'_>]) {
     let Some(manager) = MANAGER.get().and_then(Option::as_ref) else {
         return;
@@ -286,7 +297,8 @@ fn unreachable(error: io::Error) {
     journal::log(Level::Warning, message);
 }
 
-/// Keeps `systemctl status` up to date: handlers, connections in flight, connections served.
+/// Keeps the status line of `systemctl status` up to date: handlers, connections in flight, connections served.
+/// Returns only when there is no service manager.
 pub async fn report_status(activity: Arc<Activity>, handlers: usize) {
     if MANAGER.get().is_none_or(Option::is_none) {
         return;
@@ -304,7 +316,8 @@ pub async fn report_status(activity: Arc<Activity>, handlers: usize) {
     }
 }
 
-/// Answers the watchdog when the service has one (`WatchdogSec=`), at twice the rate it asks for.
+/// Sends keep-alive messages to the watchdog of the service manager (`WatchdogSec=`), at twice the rate that it
+/// requires. Returns only when the service has no watchdog.
 pub async fn answer_watchdog() {
     let Some(interval) = sd_notify::watchdog_enabled() else {
         return;

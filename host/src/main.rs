@@ -1,6 +1,7 @@
-//! `wasm-sock`, inetd for WebAssembly: see `wasm-sock help`.
+//! `wasm-sock`, the host: an inetd for WebAssembly. systemd starts it when a client connects, and it runs a guest for
+//! each connection.
 //!
-//! ARCHITECTURE.md has the order of the modules: none of them knows what is above it.
+//! ARCHITECTURE.md lists the modules in the order of their dependencies: each imports only those before it.
 
 mod cli;
 mod event_loop;

@@ -1,8 +1,8 @@
-//! Locks that outlive whoever held them.
+//! A mutex helper that ignores poisoning.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks `mutex`, also when somebody panicked who had it.
+/// Locks `mutex`, even if a thread panicked while it held the lock (`PoisonError`).
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

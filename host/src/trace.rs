@@ -1,5 +1,5 @@
-//! Where the time of a cold start goes: with `WASM_SOCK_TRACE=cold` in the environment, one line in the
-//! log tells when the first connection passed each mark.
+//! Cold-start profiling: with `WASM_SOCK_TRACE=cold` in the environment, one line in the log tells how long each step
+//! took, from `main` to the first byte of the first connection.
 
 use crate::journal::{self, Level};
 use rustix::time::{ClockId, clock_gettime};
@@ -7,7 +7,7 @@ use std::env;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// What has been done when a mark is passed.
+/// A step of the cold start, in the order in which they are completed.
 #[derive(Debug, Clone, Copy)]
 pub enum Mark {
     Main,
@@ -22,7 +22,7 @@ pub enum Mark {
     FirstByte,
 }
 
-/// In the order of [`Mark`].
+/// The names of the steps for the log, in the order of [`Mark`].
 const NAMES: [&str; 10] = [
     "main",
     "sockets",
@@ -38,10 +38,10 @@ const NAMES: [&str; 10] = [
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
 
-/// When each was passed for the first time, in nanoseconds; 0: not yet.
+/// When each mark was passed for the first time, in nanoseconds of `CLOCK_MONOTONIC`; 0: not yet.
 static PASSED: [AtomicU64; NAMES.len()] = [const { AtomicU64::new(0) }; NAMES.len()];
 
-/// Asks the environment whether marks are wanted, and passes the first.
+/// Enables the trace if the environment asks for it, and passes the first mark.
 pub fn start() {
     if env::var_os("WASM_SOCK_TRACE").is_some_and(|wanted| wanted == "cold") {
         ENABLED.store(true, Relaxed);
@@ -49,7 +49,7 @@ pub fn start() {
     pass(Mark::Main);
 }
 
-/// Passes a mark. The time of the first counts; the last of the marks tells them all.
+/// Records the time when a mark is passed first. The last mark writes the report to the log.
 pub fn pass(mark: Mark) {
     if !ENABLED.load(Relaxed) {
         return;
@@ -62,7 +62,8 @@ pub fn pass(mark: Mark) {
     }
 }
 
-/// Whoever started the process, and noted `CLOCK_MONOTONIC` just before, can tell what came before main.
+/// The time between each mark and the one before, in microseconds; and the time of `main`, so that a program which
+/// noted `CLOCK_MONOTONIC` before it started the host can tell how long that took.
 fn report() -> String {
     let mut passed: Vec<(u64, &str)> = PASSED
         .iter()

@@ -1,5 +1,5 @@
-//! The sums of all limits, compared with what the service (`MemoryMax=`, `LimitNOFILE=`), the control group and the
-//! machine have.
+//! Capacity check (overcommitment): compares the sums of all limits with what the service (`MemoryMax=`,
+//! `LimitNOFILE=`), the control group and the machine have.
 
 use super::units::ServiceLimits;
 use rustix::system::sysinfo;
@@ -10,27 +10,28 @@ use wasm_sock_config::{HandlerConfig, HostConfig, RESERVED_DESCRIPTORS};
 
 /// A service, and the handlers whose sockets start it.
 pub struct ServiceHandlers<'a> {
-    /// Empty: not known.
+    /// The service unit; empty: not known.
     pub name: &'a str,
     pub limits: ServiceLimits,
     pub handlers: Vec<(&'a str, &'a HandlerConfig)>,
+    /// The number of its listening sockets, which need a descriptor each.
     pub sockets: u64,
 }
 
-/// What a service needs when all its handlers use all that they may.
+/// What a service needs when all its handlers use all that their limits allow.
 #[derive(Debug, PartialEq, Eq)]
 struct Demand {
     /// In bytes.
     memory: u64,
     descriptors: u64,
-    /// The sum that `memory` is: `dns 256 × 64MiB, hello 7 × 8MiB`.
+    /// How `memory` is calculated, for the message: `dns 256 × 64MiB, hello 7 × 8MiB`.
     sum: String,
 }
 
 impl ServiceHandlers<'_> {
     fn demand(&self, host: &HostConfig, machine: u64) -> Demand {
         let mut handlers = self.handlers.clone();
-        // The largest first: they may have all connections that there may be.
+        // The worst case: the handlers with most memory have all connections that the host may have.
         handlers.sort_by_key(|(_, handler)| Reverse(handler.limits.memory));
         let mut left = host.max_connections.map_or(u64::MAX, u64::from);
         let (mut memory, mut descriptors) = (0_u64, self.sockets + RESERVED_DESCRIPTORS as u64);
@@ -51,15 +52,15 @@ impl ServiceHandlers<'_> {
     }
 }
 
-/// Warnings about what `services` may need and cannot have.
+/// Warnings about services that may need more than they can have.
 pub fn warnings(services: &[ServiceHandlers<'_>], host: &HostConfig) -> Vec<String> {
     let machine = machine_memory();
-    let ours = cgroup_memory().map_or(machine, |limit| limit.min(machine));
-    exceeded(services, host, machine, ours)
+    let available = cgroup_memory().map_or(machine, |limit| limit.min(machine));
+    exceeded(services, host, machine, available)
 }
 
-/// `machine` is what there is of memory, `ours` what we are given of it.
-fn exceeded(services: &[ServiceHandlers<'_>], host: &HostConfig, machine: u64, ours: u64) -> Vec<String> {
+/// The warnings for a machine with so many bytes of memory, of which `available` to the control group.
+fn exceeded(services: &[ServiceHandlers<'_>], host: &HostConfig, machine: u64, available: u64) -> Vec<String> {
     let mut warnings = Vec::new();
     let (mut all, mut sums) = (0_u64, Vec::new());
     for service in services {
@@ -71,7 +72,7 @@ fn exceeded(services: &[ServiceHandlers<'_>], host: &HostConfig, machine: u64, o
         };
         if let Some(most) = service.limits.memory.filter(|most| *most < demand.memory) {
             warnings.push(format!(
-                "{subject}guests may have {} ({}), MemoryMax= is {}: at that the kernel ends all of them (set `max-memory` in [host] below it)",
+                "{subject}guests may have {} ({}), MemoryMax= is {}: beyond it the kernel kills the host, and with it all guests (set `max-memory` in [host] below it)",
                 about(demand.memory),
                 demand.sum,
                 about(most)
@@ -86,17 +87,17 @@ fn exceeded(services: &[ServiceHandlers<'_>], host: &HostConfig, machine: u64, o
         }
         sums.push(demand.sum);
     }
-    if all > ours {
-        let whose = if ours < machine {
+    if all > available {
+        let owner = if available < machine {
             "this control group"
         } else {
             "this machine"
         };
         warnings.push(format!(
-            "all guests together may have {} ({}), {whose} has {} (lower `memory`, `max-connections`, or `max-memory` in [host])",
+            "all guests together may have {} ({}), {owner} has {} (lower `memory`, `max-connections`, or `max-memory` in [host])",
             about(all),
             sums.join("; "),
-            about(ours)
+            about(available)
         ));
     }
     warnings
@@ -108,7 +109,7 @@ fn machine_memory() -> u64 {
     (info.totalram as u64).saturating_mul(info.mem_unit.into())
 }
 
-/// Rounded to what people compare.
+/// A number of bytes for people, rounded to one decimal: `7.8GiB`.
 fn about(bytes: u64) -> String {
     for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB")] {
         if bytes >> shift > 0 {
@@ -119,7 +120,7 @@ fn about(bytes: u64) -> String {
     format!("{}KiB", bytes >> 10)
 }
 
-/// The least `memory.max` of the control groups that we are in (`cgroups(7)`, version 2).
+/// The lowest `memory.max` of the control groups of this process, in bytes (`cgroups(7)`, version 2).
 fn cgroup_memory() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -165,9 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_told_in_round_numbers() {
-        let told = [512 << 10, 64 << 20, 8_327_200_768, 1 << 44].map(about);
-        assert_eq!(told, ["512KiB", "64MiB", "7.8GiB", "16TiB"]);
+    fn memory_is_shown_in_round_numbers() {
+        let shown = [512 << 10, 64 << 20, 8_327_200_768, 1 << 44].map(about);
+        assert_eq!(shown, ["512KiB", "64MiB", "7.8GiB", "16TiB"]);
     }
 
     #[test]
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn without_max_memory_a_service_is_demand_what_the_machine_has() {
+    fn without_max_memory_a_service_may_have_what_the_machine_has() {
         let large = handler(4 * GIB, 100);
         let service = service(ServiceLimits::default(), &[("large", &large)]);
         let warnings = exceeded(&[service], &HostConfig::default(), 8 * GIB, 8 * GIB);
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn promises_beyond_the_service_and_the_machine_are_told_with_their_numbers() {
+    fn limits_beyond_the_service_and_the_machine_give_warnings_with_their_numbers() {
         let large = handler(4 * GIB, 100);
         let limits = ServiceLimits {
             memory: Some(GIB),
@@ -216,9 +217,9 @@ mod tests {
             ["together may have 400GiB", "this machine has 8GiB", "`max-memory`"],
         ];
         assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
-        for (warning, words) in warnings.iter().zip(expected) {
-            for word in words {
-                assert!(warning.contains(word), "{word:?} is not in: {warning}");
+        for (warning, texts) in warnings.iter().zip(expected) {
+            for text in texts {
+                assert!(warning.contains(text), "{text:?} is not in: {warning}");
             }
         }
     }

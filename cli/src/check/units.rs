@@ -1,31 +1,32 @@
-//! The socket units that start wasm-sock, as the service manager knows them (`systemctl show`).
+//! Reads the systemd units of wasm-sock from the service manager (`systemctl show`): sockets, services and their
+//! limits.
 
 use std::process::Command;
 use wasm_sock_activation::handler_name;
 
-/// A socket unit that starts a service of ours.
+/// A socket unit that starts a wasm-sock service.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SocketUnit {
     /// `hello.socket`
     pub name: String,
-    /// Its handler.
+    /// The handler of its sockets (`FileDescriptorName=`).
     pub handler: String,
     /// The service that it starts.
     pub service: String,
-    /// What it listens to: an address and what `systemctl` calls its type (`Stream`, `Datagram`, …).
+    /// Its sockets: each an address, and the type as `systemctl` calls it (`Stream`, `Datagram`, …).
     pub listens: Vec<(String, String)>,
-    /// Is the socket given up when it starts its service too often (`TriggerLimitBurst=`, `systemd.socket(5)`)?
+    /// Does systemd close the socket when it starts its service too often (`TriggerLimitBurst=`, `systemd.socket(5)`)?
     pub has_trigger_limit: bool,
 }
 
-/// The socket units that are loaded: the system's for root, else the user's own. Empty where no
-/// service manager answers.
+/// The wasm-sock socket units that are loaded: those of the system for root, else the user's own. Empty if no service
+/// manager answers.
 pub fn socket_units() -> Vec<SocketUnit> {
     let properties = "--property=Id,FileDescriptorName,Triggers,Listen,TriggerLimitIntervalUSec,TriggerLimitBurst";
     parse(&show(&[properties, "*.socket"]))
 }
 
-/// What a service may use of the machine; `None`: no limit, or not known.
+/// The resource limits of a service; `None`: no limit, or not known.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceLimits {
     /// `MemoryMax=`, in bytes.
@@ -34,6 +35,7 @@ pub struct ServiceLimits {
     pub descriptors: Option<u64>,
 }
 
+/// The resource limits of a service unit. All are `None` if no service manager answers.
 pub fn service_limits(service: &str) -> ServiceLimits {
     parse_limits(&show(&["--property=MemoryMax,LimitNOFILESoft", service]))
 }
@@ -41,7 +43,7 @@ pub fn service_limits(service: &str) -> ServiceLimits {
 fn parse_limits(text: &str) -> ServiceLimits {
     let value = |name: &str| {
         let mut lines = text.lines().filter_map(|line| line.split_once('='));
-        // "infinity" is no number.
+        // "infinity" does not parse as a number: no limit.
         lines.find(|(key, _)| *key == name)?.1.parse().ok()
     };
     ServiceLimits {
@@ -50,7 +52,7 @@ fn parse_limits(text: &str) -> ServiceLimits {
     }
 }
 
-/// What `systemctl show` prints; nothing where no service manager answers.
+/// The output of `systemctl show`; empty if no service manager answers.
 fn show(arguments: &[&str]) -> String {
     let mut systemctl = Command::new("systemctl");
     if !rustix::process::geteuid().is_root() {
@@ -62,19 +64,19 @@ fn show(arguments: &[&str]) -> String {
     }
 }
 
-/// One paragraph a unit, one line a property; `Listen=` several times.
+/// Parses the output: one paragraph for each unit, one line for each property; `Listen=` may occur several times.
 fn parse(text: &str) -> Vec<SocketUnit> {
     let mut units = Vec::new();
     for paragraph in text.split("\n\n") {
         let mut unit = SocketUnit::default();
-        let mut is_ours = false;
+        let mut is_wasm_sock = false;
         let (mut interval, mut burst) = ("0", "0");
         for line in paragraph.lines() {
             match line.split_once('=') {
                 Some(("Id", name)) => unit.name = name.to_owned(),
                 Some(("FileDescriptorName", name)) => handler_name(name).clone_into(&mut unit.handler),
                 Some(("Triggers", service)) => {
-                    is_ours = service == "wasm-sock.service" || service.starts_with("wasm-sock@");
+                    is_wasm_sock = service == "wasm-sock.service" || service.starts_with("wasm-sock@");
                     service.clone_into(&mut unit.service);
                 }
                 Some(("Listen", listen)) => {
@@ -88,14 +90,14 @@ fn parse(text: &str) -> Vec<SocketUnit> {
             }
         }
         unit.has_trigger_limit = interval != "0" && burst != "0";
-        if is_ours {
+        if is_wasm_sock {
             units.push(unit);
         }
     }
     units
 }
 
-/// Why a guest cannot answer what comes through a socket, if it cannot.
+/// Why a guest cannot serve a socket of this type, if it cannot.
 pub fn obstacle(kind: &str, is_http: bool) -> Option<&'static str> {
     match kind {
         "Stream" => None,

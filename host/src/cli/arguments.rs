@@ -1,4 +1,4 @@
-//! Parses the command line of the host. `wasm-sock-cli` knows all other verbs, and the help of these.
+//! Command-line parsing of the host. All other verbs, and all help, are handed over to `wasm-sock-cli`.
 
 use super::describe::Subject;
 use super::failure::Failure;
@@ -8,26 +8,33 @@ use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// What to do.
+/// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
+    /// Serve sockets.
     Host(HostOptions),
-    /// The arguments of `wasm-sock-compile`, which looks at them itself.
+    /// Run `wasm-sock-compile` with these arguments, which it parses itself.
     Compile(Vec<OsString>),
+    /// Describe modules or handlers, for `wasm-sock-cli`.
     Describe(Subject),
+    /// Print the version.
     Version,
-    /// All else, help too: the arguments of `wasm-sock-cli`.
+    /// All else, also help: run `wasm-sock-cli` with these arguments.
     HandOver(Vec<OsString>),
 }
 
+/// The options of `wasm-sock host`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct HostOptions {
     pub startup: Options,
+    /// `--print-sandbox`: print what the sandbox would allow, and serve nothing.
     pub print_sandbox: bool,
 }
 
+/// Parses the arguments, without the name of the program.
+///
 /// # Errors
-/// [`Failure::Usage`]: what of it is not understood.
+/// [`Failure::Usage`] names the argument that is not understood.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Failure> {
     parse_verb(arguments.into_iter().collect()).map_err(|error| Failure::Usage(error.to_string()))
 }
@@ -88,6 +95,7 @@ fn parse_describe(mut parser: Parser) -> Result<Action, lexopt::Error> {
     Ok(Action::Describe(Subject::Handlers { config, names }))
 }
 
+/// An absolute path, so that it holds for other processes and in messages.
 fn absolute(path: OsString) -> Result<PathBuf, lexopt::Error> {
     std::path::absolute(&path).map_err(|error| format!("{path:?}: {error}").into())
 }

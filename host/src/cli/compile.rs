@@ -1,4 +1,4 @@
-//! `wasm-sock compile`: becomes `wasm-sock-compile`.
+//! `wasm-sock compile`: executes `wasm-sock-compile` (`execve(2)`); confined when the host's compile process starts it.
 
 use super::failure::Failure;
 use crate::module::{CONFINED, CPU_TIME, MEMORY};
@@ -9,8 +9,10 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+/// Executes the compiler. If the first argument is [`CONFINED`], it gets resource limits and a sandbox before.
+///
 /// # Errors
-/// When the compiler is not there; else this does not return.
+/// When the compiler is missing or cannot be run; else this does not return.
 pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
     let compiler = COMPILER.find().map_err(Failure::Failed)?;
     let confined = arguments.split_first().filter(|(first, _)| *first == CONFINED);
@@ -19,17 +21,18 @@ pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
         for (resource, most) in [(Resource::Cpu, CPU_TIME), (Resource::Data, MEMORY)] {
             let limit = Rlimit {
                 current: Some(most),
-                // Beyond that, SIGXCPU would be SIGKILL (setrlimit(2)).
+                // Above the soft limit: at the hard limit the signal would be SIGKILL instead of SIGXCPU
+                // (setrlimit(2)).
                 maximum: Some(most + 5),
             };
-            // A lower one is as good.
+            // It fails only if the limit is lower already.
             let _ = setrlimit(resource, limit);
         }
         let needs = Needs {
             compiler: Some(compiler.clone()),
             ..Needs::default()
         };
-        // What the kernel cannot do was told by the host.
+        // The host has logged which parts of the sandbox the kernel lacks.
         let _ = sandbox::enter(&needs);
     }
     let error = Command::new(&compiler).args(arguments).exec();

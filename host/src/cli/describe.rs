@@ -1,5 +1,5 @@
-//! `wasm-sock describe`, which `wasm-sock-cli` runs: what only the engine can tell of modules, as JSON (RFC 8259), one
-//! line each.
+//! `wasm-sock describe`: describes modules or handlers as JSON (RFC 8259), one line each. `wasm-sock-cli` runs it,
+//! because only the host has the WebAssembly engine.
 
 use super::failure::Failure;
 use super::output::print;
@@ -12,20 +12,22 @@ use std::fmt::{Display, Write as _};
 use std::path::{Path, PathBuf};
 use tokio::runtime::Runtime;
 
-/// What is to be described.
+/// What to describe.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A file: what it is, what it imports, or why it cannot be served.
+    /// A module file: its kind, its imports, or why it cannot be served.
     Module(PathBuf),
-    /// Handlers, loaded as the server would: the file that is used, what it is, or why it cannot be served.
+    /// Handlers, loaded as the server loads them: the file that is used, its kind, or why it cannot be served.
     Handlers {
         config: Option<PathBuf>,
         names: Vec<String>,
     },
 }
 
+/// Prints the descriptions.
+///
 /// # Errors
-/// When the configuration is bad. What is wrong with a module is a part of its description.
+/// When the configuration is invalid. What is wrong with a module is a part of its description.
 pub fn run(subject: Subject) -> Result<(), Failure> {
     match subject {
         Subject::Module(path) => print(&module(&engines(HostConfig::default().stack)?, &path)),
@@ -43,6 +45,7 @@ fn engines(stack: u32) -> Result<Engines, Failure> {
     Engines::new(stack).map_err(|error| Failure::Failed(format!("{error:#}")))
 }
 
+/// The description of a module file.
 fn module(engines: &Engines, path: &Path) -> String {
     let (code, artifact) = match load_file(engines, path) {
         Ok(loaded) => loaded,
@@ -62,6 +65,7 @@ fn module(engines: &Engines, path: &Path) -> String {
     format!("{{\"imports\":[{}],{}}}\n", imports.join(","), outcome(program))
 }
 
+/// The description of a handler.
 fn handler(name: &str, config: &Config, engines: &Engines, runtime: &Runtime) -> String {
     let settings = config.handler(name);
     let files = Files::of(name, &settings, &config.host.modules);
@@ -75,7 +79,7 @@ fn handler(name: &str, config: &Config, engines: &Engines, runtime: &Runtime) ->
     format!("{{\"handler\":{name},\"module\":{path},{}}}\n", outcome(program))
 }
 
-/// The members that tell what a program is, or why there is none.
+/// The JSON members for the kind of a program, or for the error.
 fn outcome(program: Result<Program, impl Display>) -> String {
     match program {
         Ok(program) => format!("\"kind\":{},\"http\":{}", quoted(program.kind()), program.is_http()),
@@ -83,7 +87,7 @@ fn outcome(program: Result<Program, impl Display>) -> String {
     }
 }
 
-/// A string of JSON.
+/// `text` as a JSON string.
 fn quoted(text: impl Display) -> String {
     let mut json = String::from('"');
     for character in text.to_string().chars() {

@@ -1,4 +1,4 @@
-//! Why a command failed, and its exit code.
+//! The error type of the command line, and its exit codes.
 
 use crate::activation::ActivationError;
 use crate::config::ConfigErrors;
@@ -9,23 +9,26 @@ use thiserror::Error;
 /// Why a command failed; decides the exit code.
 #[derive(Debug, Error)]
 pub enum Failure {
+    /// Any other reason, such as a program that is missing.
     #[error("{0}")]
     Failed(String),
+    /// The command line is wrong.
     #[error("{0} (see `wasm-sock help`)")]
     Usage(String),
+    /// The configuration is invalid.
     #[error("{0}")]
     Configuration(ConfigErrors),
-    /// Bad configuration, of which the log has told everything.
+    /// The configuration is invalid, and the mistakes were logged.
     #[error("bad configuration (see above)")]
     Reported,
-    /// The service was started without the sockets it is for.
+    /// The host was started without sockets.
     #[error("{0}")]
     NoSockets(ActivationError),
 }
 
 impl Failure {
-    /// 1 failed, 2 wrong usage, 78 (`EX_CONFIG`, `sysexits.h`) bad configuration: nothing that
-    /// trying again would change.
+    /// 1: failed; 2: wrong usage; 78 (`EX_CONFIG`, `sysexits.h`): bad configuration or no sockets, where a restart does
+    /// not help (`RestartPreventExitStatus=`).
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Failed(_) => ExitCode::FAILURE,

@@ -1,4 +1,4 @@
-//! All verbs but the host's own: becomes `wasm-sock-cli`.
+//! Hands the verbs that are not the host's own over to `wasm-sock-cli` (`execve(2)`).
 
 use super::failure::Failure;
 use crate::siblings::{COMMANDS, cannot_run};
@@ -7,14 +7,19 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Tells `wasm-sock-cli` where the host is.
-const VARIABLE: &str = "WASM_SOCK_HOST";
+/// The environment variable that gives `wasm-sock-cli` the path of the host.
+const HOST_PATH_VARIABLE: &str = "WASM_SOCK_HOST";
 
+/// Executes `wasm-sock-cli` with these arguments.
+///
 /// # Errors
 /// When `wasm-sock-cli` cannot be run; else this does not return.
 pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
     let program = COMMANDS.find().map_err(Failure::Failed)?;
     let mut command = Command::new(&program);
-    let error = command.args(arguments).env(VARIABLE, env::current_exe()?).exec();
+    let error = command
+        .args(arguments)
+        .env(HOST_PATH_VARIABLE, env::current_exe()?)
+        .exec();
     Err(Failure::Failed(cannot_run(&program, &error)))
 }

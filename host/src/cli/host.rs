@@ -1,4 +1,4 @@
-//! `wasm-sock host`: what systemd starts.
+//! `wasm-sock host`: serves the sockets that systemd passed (socket activation).
 
 use super::arguments::HostOptions;
 use super::failure::Failure;
@@ -7,6 +7,8 @@ use crate::activation::ActivationError;
 use crate::serve;
 use crate::startup::{self, Plan, Started};
 
+/// Starts up and serves until the host is idle or gets a signal; or prints the sandbox.
+///
 /// # Errors
 /// When no sockets were passed, the configuration is bad, or the process cannot serve.
 pub fn run(options: HostOptions) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! The command line of the host: one file a verb. All others are those of `wasm-sock-cli`.
+//! The command line of the host: one file for each verb. All other verbs are in `wasm-sock-cli`.
 
 mod arguments;
 mod compile;
@@ -14,7 +14,7 @@ use output::print;
 use std::env;
 use std::process::ExitCode;
 
-/// Runs the command that the arguments name.
+/// Runs the command that the arguments name. Returns its exit code.
 pub fn main() -> ExitCode {
     trace::start();
     let result = arguments::parse(env::args_os().skip(1)).and_then(|verb| match verb {

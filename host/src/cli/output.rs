@@ -1,9 +1,9 @@
-//! What a command prints.
+//! Standard output of the commands.
 
 use super::failure::Failure;
 use std::io::{self, Write};
 
-/// Writes to standard output. A reader that has closed it (`| head`) is no error.
+/// Writes to standard output. A pipe whose reader has closed it (`| head`, EPIPE) is not an error.
 ///
 /// # Errors
 /// Those of `write(2)`.

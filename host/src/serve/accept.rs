@@ -1,4 +1,4 @@
-//! One listening socket: the accept loop, its back-pressure and its back-off.
+//! The accept loop of a listening socket, with admission control, back-pressure and back-off after errors.
 
 use super::admission::admit::{AcceptWarnings, BACK_OFF, admit};
 use super::admission::sources::TooMany;
@@ -21,15 +21,17 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-/// A socket that connections come from.
+/// A listening stream socket, registered with the event loop.
 pub struct Listener {
     fd: AsyncFd<OwnedFd>,
     protocol: Protocol,
 }
 
 impl Listener {
+    /// Makes the socket non-blocking and registers it with the event loop.
+    ///
     /// # Errors
-    /// When the event loop does not take the socket.
+    /// Those of `ioctl(2)` and `epoll_ctl(2)`.
     pub fn new(fd: OwnedFd, protocol: Protocol) -> io::Result<Self> {
         // The flag is shared with systemd, which sets it too (systemd.socket(5)).
         rustix::io::ioctl_fionbio(&fd, true)?;
@@ -37,13 +39,13 @@ impl Listener {
         Ok(Self { fd, protocol })
     }
 
-    /// Accepts connections for ever, at most `max-connections` of the handler at a time. What is
-    /// beyond that waits in the kernel's queue, and so does what comes after this is dropped.
+    /// Accepts and serves connections, at most `max-connections` of the handler at a time. More clients stay pending
+    /// in the kernel's queue, as do all that connect after this future was dropped. Does not return.
     pub async fn accept_all(self, shared: Arc<Shared>, handler: Arc<Handler>) {
         let mut warnings = AcceptWarnings::default();
         let mut is_first = true;
         loop {
-            // Held for a connection, never while waiting for one: a handler's sockets share the slots.
+            // A slot is held for a connection, never while no client is pending: a handler's sockets share its slots.
             let pending = self.warn_if_full(&shared, &handler);
             let Some(mut admitted) = admit(&shared, &handler, &mut warnings, pending).await else {
                 return;
@@ -57,23 +59,23 @@ impl Listener {
                             let admitted = Some(admitted);
                             connection::spawn(&shared, &handler, fd, self.protocol, remote, admitted);
                             if mem::take(&mut is_first) {
-                                // The client that the host was started for is answered before others are accepted.
+                                // The client that the host was started for is served before others are accepted.
                                 yield_now().await;
                             }
                         }
-                        Err(too_many) => turn_away(&handler, fd, from, &too_many),
+                        Err(too_many) => reset(&handler, fd, from, &too_many),
                     }
                 }
                 Err(Errno::AGAIN) => {
                     drop(admitted);
                     if let Ok(mut ready) = self.fd.readable().await {
-                        // The queue is emptied before the next wait, so no client in it is forgotten.
+                        // Readiness is edge-triggered: the loop empties the queue before it waits again.
                         ready.clear_ready();
                     }
                 }
-                // accept(2): errors of the connection that was to be accepted. The next may be well.
+                // accept(2): errors of the connection that was to be accepted, not of the socket.
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
-                // No descriptors or memory left, or something that may last.
+                // No descriptors or memory left, or another error that may persist.
                 Err(error) => {
                     drop(admitted);
                     warnings.report(&handler, &error);
@@ -83,7 +85,7 @@ impl Listener {
         }
     }
 
-    /// Waits until a client is pending. Readiness is edge-triggered and may be stale, so `poll(2)` is asked.
+    /// Waits until a client is pending. Readiness is edge-triggered and may be stale, so it is checked with `poll(2)`.
     async fn pending(&self) {
         while !self.has_pending() {
             let Ok(mut ready) = self.fd.readable().await else {
@@ -95,7 +97,7 @@ impl Listener {
         }
     }
 
-    /// Waits until a client is pending that cannot be accepted, and tells why.
+    /// Waits until a client is pending, and logs which `max-connections` it has to wait for.
     async fn warn_if_full(&self, shared: &Shared, handler: &Handler) {
         self.pending().await;
         let (whose, most, section) = match (handler.slots.full(), shared.slots.full()) {
@@ -111,8 +113,8 @@ impl Listener {
 
     fn has_pending(&self) -> bool {
         let mut fds = [PollFd::new(self.fd.get_ref(), PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        matches!(poll(&mut fds, Some(&now)), Ok(1..))
+        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut fds, Some(&no_wait)), Ok(1..))
     }
 
     fn try_accept(&self) -> rustix::io::Result<(OwnedFd, Option<SocketAddr>)> {
@@ -122,13 +124,13 @@ impl Listener {
     }
 }
 
-/// Resets a connection of a source that has too many.
-fn turn_away(handler: &Handler, fd: OwnedFd, from: Option<IpAddr>, TooMany(most): &TooMany) {
-    // Fails only when the client is gone.
+/// Resets a connection of a source that has too many (`max-connections-per-source`).
+fn reset(handler: &Handler, fd: OwnedFd, from: Option<IpAddr>, TooMany(most): &TooMany) {
+    // It fails only when the client has left.
     let _ = sockopt::set_socket_linger(fd, Some(Duration::ZERO));
     let from = from.map_or_else(String::new, |from| format!(" {from}"));
-    let who = format_args!("{}{from}", handler.name);
+    let subject = format_args!("{}{from}", handler.name);
     let message =
         format_args!("reset: it has {most} connections (raise `max-connections-per-source` if it may have more)");
-    handler.sources.refusals.warn(who, message);
+    handler.sources.refusals.warn(subject, message);
 }

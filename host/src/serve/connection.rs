@@ -1,4 +1,5 @@
-//! One connection: what its handler's guest is decides how it is served.
+//! The task of one connection: loads the handler's program, whose kind decides the protocol: HTTP, or a stream of
+//! bytes.
 
 use super::admission::admit::Admitted;
 use super::handler::Handler;
@@ -13,8 +14,8 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Serves a connection in a task of its own, in one of the threads. `remote` is where an internet socket
-/// said that it comes from; `admitted` are held until it ends.
+/// Serves a connection in a task of its own, on one of the threads. `remote` is the address that `accept(2)` returned
+/// for an internet socket; `admitted` is held until the connection ends.
 pub fn spawn(
     shared: &Arc<Shared>,
     handler: &Arc<Handler>,
@@ -34,7 +35,7 @@ pub fn spawn(
     };
     let connection = Arc::new(Connection::new(fd, transport));
     let (serving, served) = (shared.clone(), handler.clone());
-    // On the heap at once: it has two kilobytes, and would be moved from one stack frame to the next.
+    // Boxed at once: the future has two kilobytes, and would be copied from one stack frame to the next.
     let connection = Box::pin(async move {
         serve(&serving, &served, &connection, peer, in_flight).await;
         drop(admitted);
@@ -50,9 +51,9 @@ async fn serve(
     in_flight: InFlight,
 ) {
     let guard = ResetOnDrop::new(connection);
-    // Here it decides how the connection is served. An HTTP connection resolves it anew for each request, the first one
-    // included: the client may send that long after it connected, and a module that was replaced meanwhile answers it.
-    // Two resolutions in quick succession cost one look at the files (see `Handler::program`).
+    // Here the program decides how the connection is served. An HTTP connection gets it again for each request, the
+    // first one included: that may arrive long after the client connected, and a module that was replaced meanwhile
+    // answers it. Two calls in quick succession cost one stat(2) of the files (see `Handler::program`).
     let program = handler.program(&shared.engines, Some(&shared.compiled)).await;
     let is_http = match &program {
         Ok(program) => program.is_http(),

@@ -1,5 +1,5 @@
-//! One socket of datagrams: each that comes is one run of the guest, and what the guest writes goes
-//! back as one datagram, from the address that the first was sent to.
+//! Serves a datagram socket (UDP or Unix): the guest runs once for each datagram, and its output is sent back as one
+//! datagram, from the address that the request was sent to.
 
 mod socket;
 
@@ -25,24 +25,24 @@ use tokio::sync::Notify;
 use tokio::task::coop::consume_budget;
 use tokio::time::{sleep, timeout};
 
-/// Datagrams that are received before the first of them is served. All of them are begun before
-/// anything else has its turn.
-const BATCH: usize = 16;
+/// The most datagrams that are received before the first of them is served. Their guests are all started before other
+/// tasks of the thread run.
+const MAX_BATCH: usize = 16;
 
-/// Datagrams of a batch that are worth another thread's while.
-const MIN_SHARED_BATCH: usize = 3;
+/// A batch with more datagrams than this is shared with other threads.
+const MAX_UNSHARED_BATCH: usize = 3;
 
-/// A socket, and the datagrams that have come and are to be served.
+/// A datagram socket, and the queue of datagrams that were received and not served yet.
 pub struct DatagramQueue {
     socket: DatagramSocket,
-    /// What was received, for whichever thread comes first. Only the first thread receives: what is
-    /// in flight is known where the host decides to leave.
+    /// Datagrams that were received, for the first thread that is free. Only the main thread receives: it also decides
+    /// when the host exits, and so knows of all that is in flight.
     batch: Mutex<VecDeque<QueuedDatagram>>,
-    /// Tells the other threads of a batch.
+    /// Wakes the other threads when there is a batch to share.
     batch_ready: Notify,
 }
 
-/// A datagram that is to be served, with its place.
+/// A datagram that is to be served, with its connection slot.
 struct QueuedDatagram {
     received: Received,
     peer: Peer,
@@ -51,8 +51,10 @@ struct QueuedDatagram {
 }
 
 impl DatagramQueue {
+    /// Prepares the socket and registers it with the event loop.
+    ///
     /// # Errors
-    /// When the socket cannot be prepared, or the event loop does not take it.
+    /// Those of [`DatagramSocket::new`].
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         Ok(Self {
             socket: DatagramSocket::new(fd)?,
@@ -61,24 +63,24 @@ impl DatagramQueue {
         })
     }
 
-    /// Receives datagrams for ever, and runs at most `max-connections` guests of the handler at a
-    /// time. What is beyond that waits in the kernel, and so does what comes after this is dropped.
+    /// Receives datagrams and serves them, at most `max-connections` of the handler at a time. More of them stay in the
+    /// socket's receive buffer, as do all that arrive after this future was dropped. Does not return.
     pub async fn receive_all(self, shared: Arc<Shared>, handler: Arc<Handler>) {
         let queue = Arc::new(self);
         let mut warnings = AcceptWarnings::default();
         let mut buffer = vec![0; handler.config.limits.max_datagram as usize];
         let mut is_assisted = false;
         loop {
-            // Guests that answer at once never let the others have their turn.
+            // Guests that answer at once never yield: without this, other tasks would not run.
             consume_budget().await;
             let at_once = future::ready(());
             let Some(admitted) = admit(&shared, &handler, &mut warnings, at_once).await else {
                 return;
             };
-            // From here on nothing waits: whoever drops this loses no datagram.
+            // There is no `await` until the batch is served: if this future is dropped, no datagram is lost.
             let received = queue.receive_batch(&shared, &handler, admitted, &mut buffer);
             let size = queue.batch().len();
-            if size > MIN_SHARED_BATCH {
+            if size > MAX_UNSHARED_BATCH {
                 if !is_assisted {
                     is_assisted = true;
                     let assist = || queue.clone().assist(shared.clone(), handler.clone());
@@ -92,7 +94,7 @@ impl DatagramQueue {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     queue.socket.readable().await;
                 }
-                Err(e) if is_passing(&e) => {}
+                Err(e) if is_transient(&e) => {}
                 Err(error) => {
                     warnings.report(&handler, &error);
                     sleep(BACK_OFF).await;
@@ -101,7 +103,11 @@ impl DatagramQueue {
         }
     }
 
-    /// Receives what there is, as far as there are admitted for it beyond the first.
+    /// Receives up to [`MAX_BATCH`] datagrams into the batch, with `first` for the first of them and as long as there
+    /// are slots for the others.
+    ///
+    /// # Errors
+    /// Those of `recvmsg(2)`; `WouldBlock` when the socket has no more.
     fn receive_batch(
         &self,
         shared: &Arc<Shared>,
@@ -110,7 +116,7 @@ impl DatagramQueue {
         buffer: &mut [u8],
     ) -> io::Result<()> {
         let mut admitted = Some(first);
-        for _ in 0..BATCH {
+        for _ in 0..MAX_BATCH {
             let Some(mut admitted) = admitted.take().or_else(|| try_admit(shared, handler)) else {
                 return Ok(());
             };
@@ -122,8 +128,8 @@ impl DatagramQueue {
                     let message = format_args!(
                         "dropped: it has {most} datagrams that are being answered (raise `max-connections-per-source` if it may have more)"
                     );
-                    let guest = format_args!("{} {peer}", handler.name);
-                    handler.sources.refusals.warn(guest, message);
+                    let subject = format_args!("{} {peer}", handler.name);
+                    handler.sources.refusals.warn(subject, message);
                     continue;
                 }
             }
@@ -138,9 +144,9 @@ impl DatagramQueue {
         Ok(())
     }
 
-    /// Serves what is in the batch, together with whoever else does.
+    /// Serves the datagrams of the batch, together with the other threads.
     fn serve_batch(self: &Arc<Self>, shared: &Arc<Shared>, handler: &Arc<Handler>) {
-        // The lock is free while a guest runs.
+        // A closure, so that the lock is released before a guest runs.
         let next = || self.batch().pop_front();
         while let Some(datagram) = next() {
             let (queue, shared, handler) = (self.clone(), shared.clone(), handler.clone());
@@ -155,7 +161,7 @@ impl DatagramQueue {
         }
     }
 
-    /// Serves batches that are too much for one thread, in another.
+    /// The task of another thread: serves datagrams of batches that are shared.
     async fn assist(self: Arc<Self>, shared: Arc<Shared>, handler: Arc<Handler>) {
         loop {
             let batch_ready = self.batch_ready.notified();
@@ -168,7 +174,7 @@ impl DatagramQueue {
         lock(&self.batch)
     }
 
-    /// Runs the guest for one datagram, and sends its answer.
+    /// Runs the guest for one datagram, sends its answer, and logs how it ended.
     async fn serve(&self, shared: &Shared, handler: &Handler, received: Received, peer: Peer) {
         let Received { bytes, whole, sender } = received;
         let log = |level, message: fmt::Arguments<'_>| {
@@ -225,8 +231,9 @@ impl DatagramQueue {
     }
 }
 
-/// Is it an error that an earlier answer met on its way, told here (`udp(7)`), or none at all?
-fn is_passing(error: &io::Error) -> bool {
+/// Is it the pending error of an answer that was sent before (ICMP; `udp(7)`), or an interruption? The socket still
+/// works.
+fn is_transient(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::Interrupted

@@ -1,4 +1,4 @@
-//! A handler: a name with its settings, its program, and how much of what it may have is in use.
+//! The run-time state of a handler: its settings, its program, and the limits that its connections share.
 
 use super::admission::slots::ConnectionSlots;
 use super::admission::sources::Sources;
@@ -12,31 +12,32 @@ use crate::wasi::GuestContext;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// A name with its guest and settings.
+/// A handler that serves sockets: a name with its settings and its program.
 pub struct Handler {
     pub name: Arc<str>,
     pub config: Arc<HandlerConfig>,
-    /// One for each connection it may have (`max-connections`).
+    /// One slot for each connection that it may have (`max-connections`).
     pub slots: ConnectionSlots,
-    /// Tells of clients that wait because all are taken.
+    /// Warns of clients that wait because all slots are taken.
     pub waits: RateLimited,
-    /// One permit for each HTTP request that it may have at a time: as many, though with HTTP/2 a
-    /// connection has several.
+    /// One permit for each concurrent HTTP request, also `max-connections` of them: an HTTP/2 connection may have
+    /// several requests.
     pub requests: Arc<Semaphore>,
-    /// How many of them come from where (`max-connections-per-source`).
+    /// Connections by source (`max-connections-per-source`).
     pub sources: Arc<Sources>,
-    /// The same of its requests.
+    /// HTTP requests by source, with the same limit.
     pub request_sources: Arc<Sources>,
-    /// How much its guests may log (`max-log`).
+    /// The rate limit of what its guests log (`max-log`).
     log: Arc<LogLimit>,
-    /// How its guests have kept others waiting.
+    /// The CPU usage of earlier guests, for preemption.
     history: Arc<History>,
-    /// Tells of datagrams that were larger than `max-datagram`.
+    /// Warns of datagrams that are larger than `max-datagram`.
     pub too_large: RateLimited,
     program: CurrentProgram,
 }
 
 impl Handler {
+    /// `files` is where its module is loaded from, or why there is none.
     pub fn new(name: String, config: HandlerConfig, files: Result<Files, String>) -> Self {
         let (name, limits): (Arc<str>, _) = (name.into(), config.limits);
         let sources = || Sources::new(limits.max_connections_per_source, limits.max_connections);
@@ -55,7 +56,7 @@ impl Handler {
         }
     }
 
-    /// Whom a guest of this handler works for; without a `peer`, for several.
+    /// The context of a guest that serves `peer`; `None`: it is shared by several clients.
     pub fn guest_context(&self, peer: Option<Peer>) -> Arc<GuestContext> {
         Arc::new(GuestContext {
             handler: self.name.clone(),
@@ -66,20 +67,21 @@ impl Handler {
         })
     }
 
-    /// The program to run for a new connection. Connections that run keep the program they began with.
+    /// The program for a new connection or request; loaded when it is not loaded yet, or when its file has changed.
+    /// Guests that run keep the program that they started with.
     ///
     /// # Errors
-    /// [`Unavailable`] when there is none. The reason goes to the log when it is a new one.
+    /// [`Unavailable`] when there is none. The reason is logged, if it is a new one.
     pub async fn program(&self, engines: &Engines, compiled: Option<&Compiled>) -> Result<Arc<Program>, Unavailable> {
         self.program.get(engines, compiled).await
     }
 
-    /// Does it answer HTTP requests, as far as is known without looking?
+    /// Does its program answer HTTP requests, as far as is known without loading it?
     pub fn is_known_as_http(&self) -> bool {
         self.program.is_known_as_http()
     }
 
-    /// Logs why its module cannot serve what has come, once.
+    /// Logs, once, why its module cannot serve this kind of socket.
     pub async fn report_unfit(&self, why: &str) {
         self.program.report_unfit(why).await;
     }

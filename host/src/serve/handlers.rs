@@ -1,4 +1,4 @@
-//! Which handler a socket belongs to.
+//! Maps sockets to handlers by name (`FileDescriptorName=`).
 
 use super::handler::Handler;
 use crate::activation::{Socket, handler_name};
@@ -13,6 +13,7 @@ pub struct Handlers<'a> {
 }
 
 impl<'a> Handlers<'a> {
+    /// Handlers with the settings of `plan`; none exists yet.
     pub fn new(plan: &'a Plan) -> Self {
         Self {
             plan,
@@ -20,12 +21,13 @@ impl<'a> Handlers<'a> {
         }
     }
 
+    /// The number of handlers that have a socket.
     pub fn count(&self) -> usize {
         self.by_name.len()
     }
 
-    /// The handler that a socket's name stands for. Every socket has one; whether there is a module
-    /// for it shows when somebody connects.
+    /// The handler of a socket, by the socket's name. Every socket has one; whether the handler has a module is found
+    /// out when a client connects.
     pub fn of(&mut self, socket: &Socket) -> Arc<Handler> {
         let name = handler_name(&socket.name);
         if let Some(handler) = self.by_name.get(name) {

@@ -1,19 +1,19 @@
-//! HTTP/1.1 and HTTP/2 on one connection: each request goes to a guest.
+//! The HTTP server (HTTP/1.1 and HTTP/2): serves one connection; each request is answered by a guest.
 //!
-//! `hyper` speaks the protocols. Here is what it leaves to others: how long a client may take, when an idle connection
-//! closes, and what is answered when no guest does. A connection's way through the files:
+//! `hyper` implements the protocols. This module adds timeouts, keep-alive, graceful shutdown, limits, the access log,
+//! and the answers of the host where no guest answers. A connection's way through the files:
 //!
 //! | file | what |
 //! |---|---|
 //! | [`driver`] | the task of a connection: polls hyper, keeps the deadlines, shuts down |
-//! | [`phase`], [`deadlines`], [`closing`] | the state machines that it consults: what the connection does, until when, and how it ends |
+//! | [`phase`], [`deadlines`], [`closing`] | the state machines that it consults: the phase of the connection, its deadline, and how it ends |
 //! | [`state`] | what the task, hyper's reads and the requests share of these |
 //! | [`io`], [`read_budget`] | the socket as hyper reads it |
-//! | [`protocol`], [`client`] | hyper's settings; what the socket tells of the client |
-//! | [`session`] | what its requests share |
-//! | [`request`], [`head`] | one request, and what its guest is told of it |
+//! | [`protocol`], [`client`] | hyper's settings; whether the client speaks HTTP, and whether it has left |
+//! | [`session`] | what the requests of the connection share |
+//! | [`request`], [`head`] | one request, and its head as the guest gets it |
 //! | [`request_body`], [`upload`], [`download`], [`prefetch`] | the bodies of request and answer |
-//! | [`exchange`], [`respond`] | what is counted and logged of a request; the host's own answers |
+//! | [`exchange`], [`respond`] | counters and access log of a request; the host's own answers |
 
 mod client;
 mod closing;
@@ -49,8 +49,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 pub use self::client::speaks_http;
 
-/// Serves one connection, from its acceptance to its end. It counts as in flight until its first request has come, and
-/// then with each request. `guard` resets it unless it is closed with a complete answer.
+/// Serves one connection, from its acceptance to its end. It counts as in flight until its first request has arrived,
+/// and then while a request is answered. `guard` resets it unless it is closed after a complete answer.
 pub async fn serve(
     host: &Arc<Shared>,
     handler: &Arc<Handler>,

@@ -40,15 +40,15 @@ use handlers::Handlers;
 use shared::Shared;
 use threads::Threads;
 
-/// How many events the kernel tells at a time. There is room for them from the start: tokio's 1,024 take
-/// three pages, at 2 µs.
-const EVENTS: usize = 128;
+/// The most events of one `epoll_wait(2)`. The buffer is allocated at the start: tokio's default of 1,024 takes three
+/// pages, which costs 2 µs.
+const MAX_EVENTS: usize = 128;
 
-/// How long connections are turned away before the configuration is read anew; how often files with
-/// mistakes are looked at.
-const TURN_AWAY: Duration = Duration::from_secs(5);
+/// How long connections are reset before the host exits and systemd starts one that reads the configuration again; also
+/// how often configuration files with mistakes are checked for changes.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Serves the sockets until the host is idle or told to stop.
+/// Serves the sockets until the host is idle or gets a signal, then drains.
 ///
 /// # Errors
 /// When the process cannot serve at all (no event loop, no engine).
@@ -57,8 +57,8 @@ pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> 
     journal::buffer();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_io_events_per_tick(EVENTS)
-        // Before it waits: whoever looks at the log then finds all that has happened.
+        .max_io_events_per_tick(MAX_EVENTS)
+        // Before it waits, so that the log is up to date while the host is idle.
         .on_thread_park(journal::flush)
         .build()?;
     let settings = match plan {
@@ -82,7 +82,7 @@ pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> 
     });
     trace::pass(Mark::Engine);
     let served = runtime.block_on(run(&shared, passed, plan));
-    // What is left are guests that outlived the drain, and threads that wait for a file system.
+    // What is left are guests that did not end within the drain timeout, and threads that wait for a file system.
     runtime::stop_turns();
     shared.threads.stop();
     runtime.shutdown_background();
@@ -90,16 +90,17 @@ pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> 
     served
 }
 
+/// Serves the sockets: those with pending clients first.
 async fn run(shared: &Arc<Shared>, passed: Passed, plan: &Plan) -> io::Result<()> {
     let mut handlers = Handlers::new(plan);
     let mut listening = JoinSet::new();
-    // Whoever waits is answered first; a thousand other sockets are looked at afterwards.
+    // Pending clients are served first; registering a thousand other sockets would delay them.
     let (first, later): (Vec<_>, Vec<_>) = passed.sockets.into_iter().partition(|socket| socket.ready);
     for socket in first {
         listen(shared, &mut handlers, &mut listening, socket);
     }
     tokio::task::yield_now().await;
-    // Those that came meanwhile were held.
+    // Signals that arrived meanwhile are blocked, and so still pending.
     let signals = Signals::new()?;
     for socket in later {
         listen(shared, &mut handlers, &mut listening, socket);
@@ -116,7 +117,7 @@ async fn run(shared: &Arc<Shared>, passed: Passed, plan: &Plan) -> io::Result<()
     Ok(())
 }
 
-/// Gives back the memory that a crowd needed, whenever it has gone.
+/// Returns unused memory of pools and heap to the kernel, each time after many connections have ended.
 async fn give_back(shared: Arc<Shared>) {
     loop {
         shared.engines.give_back_pools().await;
@@ -125,26 +126,26 @@ async fn give_back(shared: Arc<Shared>) {
     }
 }
 
-/// Serves until it is time to leave, or until a signal; then finishes what is in flight.
+/// Serves until there is a reason to exit (idle timeout, signal, changed files); then drains.
 async fn until_done(shared: &Shared, signals: &Signals, mut listening: JoinSet<()>, plan: &Plan) {
     let idle = async {
         match plan {
-            Plan::TurnAway => sleep(TURN_AWAY).await,
+            Plan::TurnAway => sleep(RECHECK_INTERVAL).await,
             Plan::Serve { config, .. } => match config.host.idle_timeout {
                 Some(timeout) => shared.activity.idle(timeout).await,
                 None => future::pending().await,
             },
         }
     };
-    // No sooner than after a while, or what stays wrong would make systemd start us all the time.
-    let earliest = Instant::now() + TURN_AWAY;
+    // Not at once: a cause that persists would make systemd start the host again and again.
+    let earliest = Instant::now() + RECHECK_INTERVAL;
     let outdated = async {
         sandbox::outdated().await;
         sleep_until(earliest).await;
     };
     let nothing_left = async {
         match listening.is_empty() {
-            // All there was were connections, accepted by whoever started us.
+            // All sockets were connections that the caller accepted (Accept=yes, inetd): exit after the last of them.
             true => shared.activity.quiet().await,
             false => future::pending().await,
         }
@@ -155,7 +156,7 @@ async fn until_done(shared: &Shared, signals: &Signals, mut listening: JoinSet<(
         () = idle => {}
         () = nothing_left => {}
         () = outdated => {}
-        () = mended(plan) => {}
+        () = mistakes_changed(plan) => {}
     }
     lifecycle::notify(&[NotifyState::Stopping]);
     listening.abort_all();
@@ -163,8 +164,8 @@ async fn until_done(shared: &Shared, signals: &Signals, mut listening: JoinSet<(
     drain(shared, signals, plan).await;
 }
 
-/// Waits until one of the files has changed that keep a handler from being served.
-async fn mended(plan: &Plan) {
+/// Waits until one of the configuration files with mistakes has changed.
+async fn mistakes_changed(plan: &Plan) {
     let stamps = || -> Vec<_> {
         let Plan::Serve { config, .. } = plan else {
             return Vec::new();
@@ -177,10 +178,11 @@ async fn mended(plan: &Plan) {
         return future::pending().await;
     }
     while stamps() == before {
-        sleep(TURN_AWAY).await;
+        sleep(RECHECK_INTERVAL).await;
     }
 }
 
+/// Waits until no connection is left, for `drain-timeout` or a second signal at most; what is left then is reset.
 async fn drain(shared: &Shared, signals: &Signals, plan: &Plan) {
     let drain_timeout = match plan {
         Plan::Serve { config, .. } => config.host.drain_timeout,
@@ -201,7 +203,7 @@ async fn drain(shared: &Shared, signals: &Signals, plan: &Plan) {
     }
 }
 
-/// Starts serving one socket. One that cannot be served is reported; the others are.
+/// Starts serving one socket. If it cannot be served, that is logged, and the others are not affected.
 fn listen(shared: &Arc<Shared>, handlers: &mut Handlers<'_>, listening: &mut JoinSet<()>, socket: Socket) {
     let handler = handlers.of(&socket);
     let (name, fd) = (socket.name, socket.fd);
@@ -230,8 +232,8 @@ fn listen(shared: &Arc<Shared>, handlers: &mut Handlers<'_>, listening: &mut Joi
     }
 }
 
-/// Reads what comes to a descriptor that cannot be served, and forgets it: what stays in it would
-/// make systemd start us again as soon as we leave.
+/// Reads and discards what arrives on a descriptor that cannot be served: unread input would make systemd start the
+/// host again as soon as it exits.
 async fn discard(fd: OwnedFd) {
     let mut ignored = vec![0; 64 * 1024];
     let Ok(()) = rustix::io::ioctl_fionbio(&fd, true) else {
@@ -250,6 +252,7 @@ async fn discard(fd: OwnedFd) {
     }
 }
 
+/// Logs that a socket is not served.
 fn report_unserved(name: &str, why: impl std::fmt::Display) {
     journal::log(Level::Error, format_args!("socket {name:?} is not served: {why}"));
 }

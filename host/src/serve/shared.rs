@@ -1,4 +1,4 @@
-//! What all connections of the process share.
+//! The state that all connections of the process share: engines, limits, threads.
 
 use super::admission::slots::ConnectionSlots;
 use super::threads::Threads;
@@ -8,18 +8,18 @@ use crate::runtime::Engines;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// What all connections of the process share.
+/// The state that all connections of the process share.
 pub struct Shared {
     pub engines: Engines,
-    /// Where compiled modules come from.
+    /// The cache of compiled modules, and the compile process.
     pub compiled: Compiled,
     pub activity: Arc<Activity>,
     pub threads: Threads,
-    /// One for each connection that all handlers together may have (`max-connections`).
+    /// One slot for each connection that all handlers together may have (`max-connections` in `[host]`).
     pub slots: ConnectionSlots,
-    /// One permit for each descriptor that connections may have. A client waits in the kernel until
-    /// there are enough for it; were it accepted, it would be for nothing.
+    /// One permit for each descriptor that connections may use (`LimitNOFILE=`). A client stays pending until there
+    /// are enough for it: accepted earlier, it could not be served.
     pub descriptors: Arc<Semaphore>,
-    /// How many there are.
+    /// How many of these permits there are.
     pub descriptor_limit: usize,
 }

@@ -1,4 +1,5 @@
-//! One connection of a stream socket: a guest runs, and the connection ends as the guest did.
+//! Serves a byte-stream connection: one guest runs with the connection as standard input and output; when it exits, the
+//! connection is closed, with a lingering close; when it traps or is ended, the connection is reset.
 
 use super::handler::Handler;
 use super::shared::Shared;
@@ -18,17 +19,16 @@ use tokio::io::Interest;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
-/// How long a client may go on sending after its guest has answered and left, before the connection
-/// is closed over its words.
-const LINGER: Duration = Duration::from_secs(2);
+/// Lingering-close timeout: how long unread input is drained before `close(2)`.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often a client that will send no more is asked whether it is still there.
-const PRESENCE: Duration = Duration::from_secs(1);
+/// How often a half-closed connection is checked for whether the client still exists.
+const HANGUP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a connection ended.
 enum StreamOutcome {
     Guest(GuestEnd),
-    /// The client left before the guest did.
+    /// The client left before the guest ended.
     Vanished,
 }
 
@@ -90,7 +90,8 @@ impl Drop for ResetOnDrop<'_> {
     }
 }
 
-/// Lets the guest run until it ends, its time is up, or its client is gone or silent.
+/// Runs the guest until it ends, one of its limits is reached (`timeout`, `max-output`, `idle-connection-timeout`), or
+/// the client has left.
 async fn within(
     limits: &Limits,
     guest: Pin<Box<impl Future<Output = GuestEnd>>>,
@@ -100,10 +101,10 @@ async fn within(
     let whole = async {
         let end = guest.await;
         match end {
-            // Whatever the guest made of it that it could send no more.
+            // Also when the guest handled the error that it got for its output.
             _ if connection.has_overrun() => return StreamOutcome::Guest(overran()),
             GuestEnd::Exit(0) => {}
-            // Whoever cannot read from or write to a client that has gone says that it failed.
+            // A guest that cannot read or write because the client has left exits with an error, or traps.
             _ if connection.is_hung_up() => return StreamOutcome::Vanished,
             GuestEnd::Trap(_) => return StreamOutcome::Guest(end),
             GuestEnd::Exit(_) => {}
@@ -120,7 +121,7 @@ async fn within(
         }
     };
     tokio::select! {
-        // In this order: a guest that answers at once needs neither clock nor watch.
+        // In this order: for a guest that answers at once, no timer is set and the client is not watched.
         biased;
         outcome = whole => outcome,
         () = vanished(connection) => StreamOutcome::Vanished,
@@ -130,21 +131,21 @@ async fn within(
     }
 }
 
-/// How often a connection is looked at before it is taken to be silent.
-const LOOKS: u32 = 4;
+/// In how many parts `idle-connection-timeout` is checked: a connection without a byte in all of them is silent.
+const SILENCE_CHECKS: u32 = 4;
 
-/// Waits until no byte has come or gone for `idle-connection-timeout`, or a quarter of it longer:
-/// looking now and then is cheaper than to note the time with each byte.
+/// Waits until no byte was received or sent for `idle-connection-timeout`, or up to a quarter longer: polling a byte
+/// counter is cheaper than reading the clock for each byte. Returns the timeout.
 async fn silent(limits: &Limits, connection: &Connection) -> Duration {
     let Some(limit) = limits.silence() else {
         return future::pending().await;
     };
     let mut moved = connection.moved();
-    let mut looks = 0;
-    while looks < LOOKS {
-        sleep(limit / LOOKS).await;
+    let mut checks = 0;
+    while checks < SILENCE_CHECKS {
+        sleep(limit / SILENCE_CHECKS).await;
         let now = connection.moved();
-        looks = if now == moved { looks + 1 } else { 0 };
+        checks = if now == moved { checks + 1 } else { 0 };
         moved = now;
     }
     limit
@@ -152,8 +153,8 @@ async fn silent(limits: &Limits, connection: &Connection) -> Duration {
 
 /// Waits until the client can no longer be reached: it reset the connection, or (Unix) closed it.
 ///
-/// A TCP client that only closes looks like one that will send no more (half-close): it is found
-/// out by the reset that answers the next bytes sent to it.
+/// A TCP client that closes looks like one that will only send no more (half-close): that it has left is known when it
+/// answers the next bytes with a reset.
 pub async fn vanished(connection: &Connection) {
     // The end of the client's sending (which PRIORITY includes), or an error.
     let ended = Interest::PRIORITY.add(Interest::ERROR);
@@ -161,21 +162,22 @@ pub async fn vanished(connection: &Connection) {
         if connection.wait(ended).await.is_err() || connection.is_hung_up() {
             return;
         }
-        // It will send no more, but may still read: nothing announces that it leaves altogether,
-        // unless an error does.
-        let _ = timeout(PRESENCE, connection.wait(Interest::ERROR)).await;
+        // The client is half-closed, and may still read: only an error tells that it has left.
+        let _ = timeout(HANGUP_CHECK_INTERVAL, connection.wait(Interest::ERROR)).await;
         if connection.is_hung_up() {
             return;
         }
-        // What was announced stays so: without a rest this would be asked all the time.
-        sleep(PRESENCE).await;
+        // The end of input stays ready: without the pause this loop would be busy.
+        sleep(HANGUP_CHECK_INTERVAL).await;
     }
 }
 
-/// Closes so that the answer arrives whole: a socket that is closed with unread input in it resets
-/// the connection, which may overtake the answer. So the input is read, and ignored, for a while.
+/// Lingering close, so that the client gets the whole answer: `close(2)` with unread input resets the connection, which
+/// may destroy what the client has not read. So writing is shut down, and input is read and discarded until the client
+/// closes, for [`LINGER_TIMEOUT`] at most.
 pub async fn linger(connection: &Connection) {
-    // First of all, and always: whoever else has a copy of the descriptor (a super-server) keeps it open.
+    // Always: close(2) alone does not end the connection while another process (a super-server) has a copy of the
+    // descriptor.
     connection.shut_down_writing();
     connection.take_over_reading();
     if connection.is_read_to_its_end() {
@@ -188,14 +190,14 @@ pub async fn linger(connection: &Connection) {
             if count == 0 && connection.has_ended() {
                 return;
             }
-            // Whatever a client sends that nobody reads, others come first.
+            // A client that keeps sending must not keep other tasks from running.
             yield_now().await;
         }
     };
-    let _ = timeout(LINGER, drain).await;
+    let _ = timeout(LINGER_TIMEOUT, drain).await;
 }
 
-/// One line for each connection.
+/// Logs one line for the connection: how it ended, time, CPU time and bytes.
 fn record(
     handler: &Handler,
     peer: &Peer,

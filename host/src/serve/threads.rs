@@ -1,5 +1,5 @@
-//! The threads that connections are served in: the first, which accepts them, and others while there
-//! are many of them. A host that sleeps most of the time never has a second one.
+//! Scheduling of connections over threads: the main thread accepts and serves them; worker threads are started when
+//! connections wait too long in its queue. A host with few connections never has a second thread.
 
 use crate::journal;
 use crate::libc_overrides::heap;
@@ -12,48 +12,48 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// Connections that a thread has before another is started.
+/// A worker is used only when each thread before it has so many connections.
 const MIN_CONNECTIONS: usize = 4;
 
-/// How long a connection waits for its turn in the first thread before others help. One that another thread
-/// serves costs a tenth more, as that must be told of it.
+/// Queueing delay on the main thread after which connections are given to workers. A connection on a worker costs a
+/// tenth more, because that thread has to be woken.
 const MAX_QUEUE_DELAY: Duration = Duration::from_millis(2);
 
-/// How long they help when one has waited.
-const HELP_TIME: Duration = Duration::from_millis(10);
+/// How long new connections are given to workers after such a delay.
+const OFFLOAD_TIME: Duration = Duration::from_millis(10);
 
-/// Where connections are served.
+/// The main thread and the workers.
 #[derive(Default)]
 pub struct Threads {
-    /// Connections in the first thread.
+    /// Connections on the main thread.
     first: Arc<AtomicUsize>,
-    /// When one of them last began after it had waited for long.
-    waited: Arc<Mutex<Option<Instant>>>,
+    /// When a connection last started after more than [`MAX_QUEUE_DELAY`].
+    delayed: Arc<Mutex<Option<Instant>>>,
     others: Mutex<Others>,
 }
 
 #[derive(Default)]
 struct Others {
     threads: Vec<Thread>,
-    /// How many there may be; not asked before there is a crowd.
+    /// How many workers there may be; determined when the first is needed.
     most: Option<usize>,
 }
 
 struct Thread {
     connections: Arc<AtomicUsize>,
     handle: Handle,
-    /// Ends it, and all that it serves.
+    /// Ends the thread, and all connections that it serves.
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl Threads {
-    /// Runs `connection` to its end. Called in the first thread. One that `lasts` may have a lot to do when
-    /// it is too late to give it to another thread.
+    /// Runs `connection` to its end, on the main thread or a worker. Called on the main thread. A connection that
+    /// `lasts` (HTTP) goes to a worker as soon as the main thread is busy: its later requests cannot be moved.
     pub fn spawn(&self, lasts: impl FnOnce() -> bool, connection: impl Future<Output = ()> + Send + 'static) {
         let is_busy = || self.first.load(Relaxed) >= MIN_CONNECTIONS;
-        let needs_help = || lock(&self.waited).is_some_and(|began| began.elapsed() < HELP_TIME);
-        if !(is_busy() && (needs_help() || lasts())) {
+        let is_delayed = || lock(&self.delayed).is_some_and(|began| began.elapsed() < OFFLOAD_TIME);
+        if !(is_busy() && (is_delayed() || lasts())) {
             return self.spawn_here(connection);
         }
         let mut others = lock(&self.others);
@@ -73,17 +73,17 @@ impl Threads {
     }
 
     fn spawn_here(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        let (came, waited) = (Instant::now(), self.waited.clone());
+        let (queued, delayed) = (Instant::now(), self.delayed.clone());
         let begin = move || {
             let now = Instant::now();
-            if now.duration_since(came) > MAX_QUEUE_DELAY {
-                *lock(&waited) = Some(now);
+            if now.duration_since(queued) > MAX_QUEUE_DELAY {
+                *lock(&delayed) = Some(now);
             }
         };
         tokio::spawn(counted(&self.first, begin, connection));
     }
 
-    /// Runs a task in each thread but the first, all of which are started.
+    /// Runs a task on each worker, after all workers were started.
     pub fn spawn_in_others<F>(&self, task: impl Fn() -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -93,7 +93,7 @@ impl Threads {
         others.spawn_in_each(task);
     }
 
-    /// Runs a task in each thread but the first that there is.
+    /// Runs a task on each worker that is running.
     pub fn spawn_in_each<F>(&self, task: impl Fn() -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -101,25 +101,25 @@ impl Threads {
         lock(&self.others).spawn_in_each(task);
     }
 
-    /// Ends all threads but the first. What they still serve is dropped, as if it were here.
+    /// Ends all workers. The connections that they still serve are dropped, and so reset.
     pub fn stop(&self) {
         let threads = std::mem::take(&mut lock(&self.others).threads);
         let joins: Vec<JoinHandle<()>> = threads
             .into_iter()
             .map(|thread| {
-                // It may be gone already.
+                // The thread may have ended already.
                 let _ = thread.stop.send(());
                 thread.thread
             })
             .collect();
         for thread in joins {
-            // It aborts the process when it panics.
+            // A panic aborts the process.
             let _ = thread.join();
         }
     }
 }
 
-/// Counts `connection` as long as it lives. `begin` is called when it has its first turn.
+/// Counts `connection` until it is dropped. `begin` is called when it is first polled.
 fn counted(
     connections: &Arc<AtomicUsize>,
     begin: impl FnOnce() + Send + 'static,
@@ -141,8 +141,8 @@ fn counted(
 }
 
 impl Others {
-    /// Starts another thread if all have a crowd. Where none can be had (a limit of the service), those
-    /// that are there do the work.
+    /// Starts another worker if all are busy. If that fails (`TasksMax=` of the service), the existing threads do the
+    /// work.
     fn grow(&mut self) {
         let busy = |thread: &Thread| thread.connections.load(Relaxed) >= MIN_CONNECTIONS;
         if self.threads.iter().all(busy) {
@@ -159,7 +159,7 @@ impl Others {
         }
     }
 
-    /// Starts another thread if there is a processor for it; tells whether it did.
+    /// Starts another worker if there is a processor for it. Returns whether it did.
     fn start_another(&mut self) -> bool {
         let most = *self.most.get_or_insert_with(|| {
             let processors = thread::available_parallelism();
@@ -177,6 +177,7 @@ impl Others {
     }
 }
 
+/// Starts a worker: a thread with a tokio runtime of its own. `None`: the system refuses.
 fn start() -> Option<Thread> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -187,7 +188,7 @@ fn start() -> Option<Thread> {
     let (stop, stopped) = oneshot::channel();
     let serve = move || {
         heap::keep_blocks();
-        // Told to, or forgotten: both are the end.
+        // A message, or the end of the sender: either ends the thread.
         let _ = runtime.block_on(stopped);
         runtime.shutdown_background();
     };

@@ -1,4 +1,5 @@
-//! Start-up: from the sockets that systemd passed to a process that has confined itself and knows what to do.
+//! Start-up: receives the sockets that systemd passed (socket activation), reads the configuration, forks the compile
+//! process, and enters the sandbox.
 
 mod plan;
 
@@ -19,36 +20,37 @@ use std::time::Duration;
 
 pub use plan::Plan;
 
-/// What the command line says.
+/// The options of `wasm-sock host` that decide what is served.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The module of every socket, whatever its name.
+    /// `--module`: the module of every socket, whatever its name.
     pub module: Option<PathBuf>,
-    /// The configuration, in place of the one that is looked for.
+    /// `--config`: the configuration file, in place of the default ones.
     pub config: Option<PathBuf>,
-    /// Overrides the configuration; `Some(None)` is never.
+    /// `--idle-timeout`, which overrides the configuration; `Some(None)`: infinity.
     pub idle_timeout: Option<Option<Duration>>,
 }
 
-/// A process that has confined itself, and what it is to do.
+/// The result of the start-up, in a process that has confined itself.
 pub struct Started {
     pub passed: Passed,
     pub plan: Plan,
     pub compiled: Compiled,
 }
 
-/// Finds out what to do, and gives up all that this does not need.
+/// Starts the host: sockets, configuration, compile process, sandbox. Mistakes in the configuration are logged. If
+/// it cannot be used at all, the plan is to reset connections.
 ///
 /// # Errors
-/// When the environment does not tell which sockets to serve.
+/// When no sockets were passed, or their environment variables are invalid (`sd_listen_fds(3)`).
 pub fn start(options: Options) -> Result<Started, ActivationError> {
-    lifecycle::hold_signals();
+    lifecycle::block_signals();
     let passed = sockets(&options)?;
     trace::pass(Mark::Sockets);
     let cache = Cache::from_environment();
     let (plan, needs) = prepare(options, &passed, cache.as_ref());
     if let Some(cache) = &cache {
-        // An error comes again, and is told, when something is stored there.
+        // An error is ignored here: it occurs again, and is logged, when something is stored there.
         let _ = cache.make();
     }
     let compile_process = compile_process(&plan, &needs, &passed, cache.as_ref());
@@ -58,12 +60,12 @@ pub fn start(options: Options) -> Result<Started, ActivationError> {
     Ok(Started { passed, plan, compiled })
 }
 
-/// What decides where the configuration is looked for.
+/// The environment that decides where the configuration is searched for.
 pub fn environment() -> Environment<'static> {
     Environment::current(rustix::process::geteuid().is_root())
 }
 
-/// What is to be done, and what that needs.
+/// Reads the configuration: the plan, and what the process needs for it. Mistakes are logged.
 fn prepare(options: Options, passed: &Passed, cache: Option<&Cache>) -> (Plan, Needs) {
     let names = passed.sockets.iter().map(|socket| handler_name(&socket.name)).collect();
     let config = Config::load_for(&names, options.config.as_deref(), &environment());
@@ -95,8 +97,8 @@ fn prepare(options: Options, passed: &Passed, cache: Option<&Cache>) -> (Plan, N
     (plan, needs_of_host(needs, cache))
 }
 
-/// The process beside the host that compiles, where that may be to do. It also makes copies of artifacts that are
-/// about to be loaded and have none.
+/// Forks the compile process, if there may be something to compile. It also makes the cache's copies of artifacts that
+/// are about to be loaded and have none.
 fn compile_process(
     plan: &Plan,
     needs: &Needs,
@@ -108,7 +110,7 @@ fn compile_process(
     let mut copies = Vec::new();
     if let Some(cache) = cache {
         let sockets = || passed.sockets.iter();
-        // Where no client waits, there is time to look at all of them.
+        // While no client is pending, there is time to check all sockets.
         let has_time = !sockets().any(|socket| socket.ready);
         let ready = sockets().filter(|socket| has_time || socket.ready);
         let lacking = ready
@@ -124,7 +126,7 @@ fn compile_process(
     let work = Work { copies, compiles };
     let close = || {
         for socket in &passed.sockets {
-            // SAFETY: the new process ends without ever using it.
+            // SAFETY: the new process ends without ever using the descriptor.
             unsafe { libc::close(socket.fd.as_raw_fd()) };
         }
     };
@@ -139,8 +141,8 @@ fn compile_process(
     }
 }
 
-/// Gives up all that the plan does not need. Where the plan asks for more than the kernel can do about
-/// that, nothing is served.
+/// Enters the sandbox: gives up all that the plan does not need. If the kernel lacks a part of the sandbox and
+/// `require-sandbox` is set, nothing is served.
 fn confine(plan: Plan, needs: &Needs) -> Plan {
     lifecycle::reach_manager();
     runtime::open_pagemap();
@@ -164,7 +166,7 @@ fn confine(plan: Plan, needs: &Needs) -> Plan {
     }
 }
 
-/// What these handlers need.
+/// What the handlers of these names need of the process.
 fn needs_of_handlers(plan: &Plan, names: &BTreeSet<&str>) -> Needs {
     let mut needs = Needs::default();
     for name in names {
@@ -176,7 +178,7 @@ fn needs_of_handlers(plan: &Plan, names: &BTreeSet<&str>) -> Needs {
     needs
 }
 
-/// What the process needs, beside what its handlers do.
+/// `needs` of the handlers, and what the host itself needs.
 fn needs_of_host(mut needs: Needs, cache: Option<&Cache>) -> Needs {
     needs.add_resolver();
     if let Some(cache) = cache {
@@ -185,7 +187,8 @@ fn needs_of_host(mut needs: Needs, cache: Option<&Cache>) -> Needs {
     needs
 }
 
-/// What a host with these options needs: for the sockets that were passed; without any, for all handlers.
+/// What a host with these options needs, for `--print-sandbox`: for the sockets that were passed; without sockets, for
+/// all handlers.
 ///
 /// # Errors
 /// Those of the configuration.
@@ -208,15 +211,15 @@ pub fn needs(options: Options) -> Result<Needs, ConfigErrors> {
     Ok(needs_of_host(needs, Cache::from_environment().as_ref()))
 }
 
-/// The sockets that were passed; else, with `--module`, the one that standard input is.
+/// The sockets that were passed; else, with `--module`, standard input, if that is a socket (inetd).
 fn sockets(options: &Options) -> Result<Passed, ActivationError> {
     let error = match activation::sockets() {
         Ok(passed) => return Ok(passed),
         Err(error @ (ActivationError::NoSockets | ActivationError::ZeroSockets)) => error,
         Err(error) => return Err(error),
     };
-    let accepted = options.module.as_ref();
-    match accepted.and_then(|_| activation::standard_input()) {
+    let module = options.module.as_ref();
+    match module.and_then(|_| activation::standard_input()) {
         Some((passed, stderr_was_it)) => {
             if stderr_was_it {
                 journal::use_syslog();

@@ -1,26 +1,27 @@
-//! What the host is to do with the sockets that it was passed.
+//! The plan of the host: serve the passed sockets with a configuration, or reset connections because that is invalid.
 
 use crate::config::{Config, HandlerConfig, valid_handler_name};
 use crate::module::Files;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-/// What is to be done with connections.
+/// What the host does with connections.
 pub enum Plan {
+    /// Serve them.
     Serve {
         config: Box<Config>,
         /// The module of every socket, whatever its name (`--module`).
         module: Option<PathBuf>,
     },
-    /// Reset them for a while, because the configuration is bad, or asks for what cannot be had.
+    /// Reset them for a while, then exit: the configuration is invalid, or requires what the kernel does not provide.
     ///
-    /// Leaving at once would make systemd start us again for the client that waits, until it gives
-    /// the sockets up (`TriggerLimitBurst=`). Staying would hide that the configuration was mended.
+    /// If the host exited at once, systemd would start it again for the pending client, until it gives up the sockets
+    /// (`TriggerLimitBurst=`). If the host stayed, it would not notice that the configuration was corrected.
     TurnAway,
 }
 
 impl Plan {
-    /// The settings of a handler, and where its module is looked for or why nowhere.
+    /// The settings of a handler, and the files of its module, or why it has none.
     pub fn settings(&self, name: &str) -> (Cow<'_, HandlerConfig>, Result<Files, String>) {
         let Plan::Serve { config, module } = self else {
             let why = "nothing can be served (see above): connections are reset, and the configuration is read again in a few seconds";

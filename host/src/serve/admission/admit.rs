@@ -1,4 +1,4 @@
-//! Admitting a connection or a datagram, or waiting until it may be.
+//! Acquires what a connection or a datagram needs (connection slots, descriptors), or waits until that is free.
 
 use super::slots::ConnectionSlot;
 use super::sources::Counted;
@@ -9,17 +9,17 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// How long accepting rests when it does not work, as when the system has no descriptors left.
+/// How long an accept loop pauses after an error that may persist, as when the system has no descriptors left.
 pub const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// How often clients that have to wait are worth a line in the log.
-const REPORT: Duration = Duration::from_secs(60);
+/// The shortest time between two warnings of one socket.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What an admitted connection holds while it lasts.
+/// What an admitted connection or datagram holds until it ends.
 pub struct Admitted {
     _slots: [ConnectionSlot; 2],
     _descriptors: OwnedSemaphorePermit,
-    /// Counts it among those of its source, once that is known.
+    /// Counts it for its source, once that is known.
     pub counted: Option<Counted>,
 }
 
@@ -43,7 +43,7 @@ pub async fn admit(
 ) -> Option<Admitted> {
     let slots = match try_slots(shared, handler) {
         Some(slots) => slots,
-        // Nobody has a slot while nobody pendings.
+        // No slot is held while no client is pending.
         None => {
             pending.await;
             [handler.slots.take().await?, shared.slots.take().await?]
@@ -61,7 +61,7 @@ pub async fn admit(
     Some(Admitted::new(slots, descriptors))
 }
 
-/// The same, if there is no need to wait for it.
+/// Acquires the same without waiting. `None`: it is not free.
 pub fn try_admit(shared: &Shared, handler: &Handler) -> Option<Admitted> {
     let slots = try_slots(shared, handler)?;
     Some(Admitted::new(slots, try_descriptors(shared, handler)?))
@@ -81,15 +81,19 @@ fn descriptors_needed(shared: &Shared, handler: &Handler) -> u32 {
     handler.config.descriptors().min(shared.descriptor_limit) as u32
 }
 
-/// Why a socket is not served for now, told now and then.
+/// Rate-limited warnings of one socket: why no client is accepted at the moment.
 #[derive(Default)]
 pub struct AcceptWarnings {
     reported: Option<Instant>,
 }
 
 impl AcceptWarnings {
+    /// Logs `why`, unless a warning was logged within [`WARNING_INTERVAL`].
     pub fn report(&mut self, handler: &Handler, why: &dyn Display) {
-        if self.reported.is_some_and(|reported| reported.elapsed() < REPORT) {
+        if self
+            .reported
+            .is_some_and(|reported| reported.elapsed() < WARNING_INTERVAL)
+        {
             return;
         }
         self.reported = Some(Instant::now());

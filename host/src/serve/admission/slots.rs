@@ -1,4 +1,4 @@
-//! How many connections there may be at a time, and the clients that wait because there are as many.
+//! Connection slots: a semaphore that also tells idle connections when a client waits for a slot.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -8,16 +8,17 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 pub struct ConnectionSlots {
     count: usize,
     free: Arc<Semaphore>,
-    /// Clients that wait because all are taken.
+    /// The number of clients that wait for a slot.
     waiting: AtomicUsize,
-    /// Told when one more waits.
+    /// Notified when one more client waits.
     waited_for: Notify,
 }
 
-/// A slot that is taken until this is dropped.
+/// A slot that is in use until this is dropped.
 pub type ConnectionSlot = OwnedSemaphorePermit;
 
 impl ConnectionSlots {
+    /// `count` free slots.
     pub fn new(count: usize) -> Self {
         let count = count.min(Semaphore::MAX_PERMITS);
         Self {
@@ -28,18 +29,17 @@ impl ConnectionSlots {
         }
     }
 
-    /// How many there are, if all are taken.
+    /// The number of slots, if all are in use; else `None`.
     pub fn full(&self) -> Option<usize> {
         (self.free.available_permits() == 0).then_some(self.count)
     }
 
-    /// A slot, if one is free.
+    /// Takes a slot, if one is free.
     pub fn try_take(&self) -> Option<ConnectionSlot> {
         self.free.clone().try_acquire_owned().ok()
     }
 
-    /// Waits for a slot, and asks idle connections to close. `None` never happens: nobody
-    /// closes the semaphore.
+    /// Waits for a slot, and asks idle connections to close. `None` never happens: the semaphore is never closed.
     pub async fn take(&self) -> Option<ConnectionSlot> {
         struct Waiting<'a>(&'a ConnectionSlots);
         impl Drop for Waiting<'_> {

@@ -1,4 +1,5 @@
-//! Who has how many connections: one client may not take all that a handler has.
+//! Per-source limits: counts connections, datagrams or requests by client address, so that one client cannot use all
+//! slots of a handler.
 
 use crate::journal::RateLimited;
 use crate::sync::lock;
@@ -7,28 +8,28 @@ use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// The connections of one handler by where they come from (`max-connections-per-source`).
+/// The connections of one handler, counted by source (`max-connections-per-source`).
 ///
-/// A source is an address, or of IPv6 the network that one customer gets (/64). This machine is none:
-/// what comes from 127.0.0.1, ::1 and Unix sockets is a reverse proxy, and speaks for many.
+/// A source is an IPv4 address, or an IPv6 network (/64, which is what one customer gets). This machine (127.0.0.1,
+/// ::1, Unix sockets) is not limited: there the client is usually a reverse proxy, which serves many.
 pub struct Sources {
-    /// `None`: nobody is counted.
+    /// `None`: nothing is counted.
     most: Option<u32>,
-    /// No more entries than the handler has connections.
+    /// The number of connections of each source; no more entries than the handler has connections.
     open: Mutex<HashMap<IpAddr, u32>>,
-    /// Tells of those that were turned away.
+    /// Warns of connections that were refused.
     pub refusals: RateLimited,
 }
 
-/// A connection, counted until it is dropped.
+/// A connection that is counted for its source until this is dropped.
 pub struct Counted(Option<(Arc<Sources>, IpAddr)>);
 
-/// The source has as many connections as it may.
+/// The source has as many connections as it may have: this many.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooMany(pub u32);
 
 impl Sources {
-    /// `most` connections for each, of the `all` that the handler may have.
+    /// At most `most` connections for each source, of the `all` that the handler may have.
     pub fn new(most: Option<u32>, all: u32) -> Arc<Self> {
         Arc::new(Self {
             most: most.filter(|most| *most < all),
@@ -37,10 +38,10 @@ impl Sources {
         })
     }
 
-    /// Counts one more connection from `address`; one without an address is never too many.
+    /// Counts one more connection from `address`. One without an address is not limited.
     ///
     /// # Errors
-    /// [`TooMany`]
+    /// [`TooMany`], when the source has reached its limit.
     pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Counted, TooMany> {
         let (Some(most), Some(source)) = (self.most, address.and_then(source)) else {
             return Ok(Counted(None));
@@ -54,7 +55,7 @@ impl Sources {
         Ok(Counted(Some((self.clone(), source))))
     }
 
-    /// How many this one may have; `None`: it is not counted.
+    /// How many connections the source of `address` may have; `None`: it is not limited.
     pub fn most_of(&self, address: Option<IpAddr>) -> Option<u32> {
         self.most.filter(|_| address.and_then(source).is_some())
     }
@@ -78,7 +79,7 @@ impl Drop for Counted {
     }
 }
 
-/// What an address counts as, if it is counted.
+/// The source of an address: the address itself, or its /64 network. `None`: it is not limited.
 fn source(address: IpAddr) -> Option<IpAddr> {
     match address.to_canonical() {
         IpAddr::V4(Ipv4Addr::LOCALHOST) | IpAddr::V6(Ipv6Addr::LOCALHOST) => None,

@@ -1,4 +1,5 @@
-//! A socket of datagrams: whom one came from, where it was sent to, and sending its answer from there.
+//! A datagram socket: receives with source and destination address (`IP_PKTINFO`), and sends the answer from that
+//! destination. On Unix sockets, bounds the unread answers of each client.
 
 use crate::event_loop;
 use crate::net::Peer;
@@ -20,57 +21,60 @@ use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
-/// How long a socket that takes no answer is given to take it.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long sending is retried while the receiver's queue is full.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What part of the room for answers that were not read one client may have: they lie in the buffer of *our*
-/// socket until then (`unix(7)`), and who fills that keeps all others from being answered.
-const SHARE: usize = 8;
+/// Unread answers of one client may take one part in so many of the send buffer. On a Unix socket they stay in *our*
+/// buffer until the client reads them (`unix(7)`): a client that filled it would keep all others from being answered.
+const CLIENT_SHARE: usize = 8;
 
-/// What an answer takes there beside its bytes.
-const OVERHEAD: usize = 1024;
+/// What the kernel accounts for an answer in the send buffer beside its payload, in bytes (an estimate).
+const DATAGRAM_OVERHEAD: usize = 1024;
 
-/// Answers that are remembered until they were read. With more of them, all are forgotten: none is large.
-const MOST_OPEN: usize = 4096;
+/// The most answers that are tracked until they were read. When there are more, all are forgotten: so many answers in
+/// one buffer are small.
+const MAX_TRACKED: usize = 4096;
 
-/// Answers to clients of a Unix socket.
+/// Unread answers to the clients of a Unix socket.
 #[derive(Default)]
 struct Answers {
-    /// Bytes that each was sent and may not have read.
+    /// Bytes that each client was sent and may not have read.
     sent: HashMap<Vec<u8>, usize>,
-    /// Of what: to whom, how many bytes, and how many were unread before.
-    open: Vec<(Vec<u8>, usize, usize)>,
-    /// Clients that took no answer, and are given time for one.
-    waiting: HashSet<Vec<u8>>,
+    /// Each of these answers: the client, its size in bytes, and how many bytes were unread before it was sent.
+    unread: Vec<(Vec<u8>, usize, usize)>,
+    /// Clients whose queue is full, and to which sending is being retried.
+    retried: HashSet<Vec<u8>>,
 }
 
-/// How often it is asked.
-const RETRY: Duration = Duration::from_millis(5);
+/// The time between two attempts to send.
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
 impl Answers {
-    /// So many bytes are unread: as few as before an answer went mean that it was read, or as much of others'.
+    /// Forgets answers that were read. When no more than `unread` bytes are left in the send buffer, as few as before
+    /// an answer was sent, then it was read, or as many bytes of other answers.
     fn forget_read(&mut self, unread: usize) {
-        if self.open.len() >= MOST_OPEN {
-            self.open.clear();
+        if self.unread.len() >= MAX_TRACKED {
+            self.unread.clear();
             self.sent.clear();
         }
-        let read = self.open.extract_if(.., |(_, _, before)| unread <= *before);
+        let read = self.unread.extract_if(.., |(_, _, before)| unread <= *before);
         for (name, size, _) in read {
-            give_back(&mut self.sent, &name, size);
+            subtract(&mut self.sent, &name, size);
         }
     }
 
-    /// An answer did not go.
+    /// Forgets an answer that was not sent.
     fn take_back(&mut self, name: &[u8], size: usize) {
-        let mut open = self.open.iter();
-        if let Some(position) = open.rposition(|(to, of, _)| to == name && *of == size) {
-            self.open.swap_remove(position);
-            give_back(&mut self.sent, name, size);
+        let mut unread = self.unread.iter();
+        if let Some(position) = unread.rposition(|(to, of, _)| to == name && *of == size) {
+            self.unread.swap_remove(position);
+            subtract(&mut self.sent, name, size);
         }
     }
 }
 
-fn give_back(sent: &mut HashMap<Vec<u8>, usize>, name: &[u8], size: usize) {
+/// Subtracts `size` bytes from those that a client was sent.
+fn subtract(sent: &mut HashMap<Vec<u8>, usize>, name: &[u8], size: usize) {
     if let Some(left) = sent.get_mut(name) {
         *left = left.saturating_sub(size);
         if *left == 0 {
@@ -79,42 +83,44 @@ fn give_back(sent: &mut HashMap<Vec<u8>, usize>, name: &[u8], size: usize) {
     }
 }
 
-/// A socket that datagrams come from.
+/// A datagram socket, registered with the event loop.
 pub struct DatagramSocket {
     fd: AsyncFd<OwnedFd>,
-    /// The port that is ours; `None`: it is a Unix socket.
+    /// The local port; `None`: it is a Unix socket.
     port: Option<u16>,
     answers: Mutex<Answers>,
 }
 
-/// A datagram that has come.
+/// A datagram that was received.
 pub struct Received {
     pub bytes: Bytes,
-    /// Was all of it received?
+    /// Did it fit into the buffer (no `MSG_TRUNC`)?
     pub whole: bool,
     pub sender: Sender,
 }
 
-/// Who sent a datagram.
+/// The source of a datagram.
 pub enum Sender {
     Internet {
         from: SocketAddr,
-        /// Where it was sent to, which is where its answer comes from.
+        /// The local address that it was sent to, which is the source of its answer.
         to: Option<IpAddr>,
     },
     Unix(SocketAddrUnix),
     /// A Unix socket without a name: it cannot be answered.
-    Nobody,
+    Unnamed,
 }
 
 impl DatagramSocket {
+    /// Makes the socket non-blocking, asks for destination addresses, and registers it with the event loop.
+    ///
     /// # Errors
-    /// When the socket cannot be prepared, or the event loop does not take it.
+    /// Those of `setsockopt(2)` and `epoll_ctl(2)`.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         // The flag is shared with systemd, which sets it too (systemd.socket(5)).
         rustix::io::ioctl_fionbio(&fd, true)?;
         let local = getsockname::<SockaddrStorage>(fd.as_raw_fd())?;
-        // So that each datagram tells which of our addresses it was sent to (ip(7), ipv6(7)).
+        // With this, each datagram carries the local address that it was sent to (ip(7), ipv6(7)).
         if local.as_sockaddr_in().is_some() {
             setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
         } else if local.as_sockaddr_in6().is_some() {
@@ -126,18 +132,18 @@ impl DatagramSocket {
         Ok(Self { fd, port, answers })
     }
 
-    /// Waits until something has come since the last wait.
+    /// Waits until a datagram has arrived since the last wait.
     pub async fn readable(&self) {
         if let Ok(mut ready) = self.fd.readable().await {
-            // The queue is emptied before the next wait, so nothing in it is forgotten.
+            // Readiness is edge-triggered: the caller empties the queue before it waits again.
             ready.clear_ready();
         }
     }
 
-    /// The next one that has come, with as much of it as fits into the buffer.
+    /// Receives the next datagram, as much of it as fits into the buffer.
     ///
     /// # Errors
-    /// Those of `recvmsg(2)`; `WouldBlock` when there is none.
+    /// Those of `recvmsg(2)`; `WouldBlock` when none is there.
     pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         match self.port {
             Some(_) => self.try_receive_udp(buffer),
@@ -169,13 +175,13 @@ impl DatagramSocket {
     }
 
     fn try_receive_unix(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        // With MSG_TRUNC the kernel tells the size of the datagram, and not of what was copied.
+        // With MSG_TRUNC the kernel returns the size of the datagram instead of what was copied.
         let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
         let (copied, size, from) = rustix::net::recvfrom(self.fd.get_ref(), &mut *buffer, flags)?;
         let from = from.and_then(|from| SocketAddrUnix::try_from(from).ok());
         let sender = match from.filter(|from| !from.is_unnamed()) {
             Some(from) => Sender::Unix(from),
-            None => Sender::Nobody,
+            None => Sender::Unnamed,
         };
         Ok(Received {
             bytes: Bytes::copy_from_slice(&buffer[..copied]),
@@ -184,33 +190,37 @@ impl DatagramSocket {
         })
     }
 
+    /// The peer of a datagram, for its guest and the log.
     pub fn peer(&self, sender: &Sender) -> Peer {
         match sender {
             Sender::Internet { from, to } => Peer::of_udp(*from, to.zip(self.port).map(SocketAddr::from)),
             Sender::Unix(name) => Peer::of_unix_datagram(&client(name)),
-            Sender::Nobody => Peer::of_unix_datagram(b"unnamed"),
+            Sender::Unnamed => Peer::of_unix_datagram(b"unnamed"),
         }
     }
 
-    /// Sends a datagram, unless it is empty or there is nobody to send it to. Returns how many bytes
-    /// went.
+    /// Sends an answer, unless it is empty or its client has no address. Returns how many bytes were sent.
+    ///
+    /// # Errors
+    /// Those of `sendmsg(2)`, after [`SEND_TIMEOUT`] for a queue that stays full; on Unix sockets also when the client
+    /// has too many unread answers.
     pub async fn reply(&self, answer: &[u8], to: &Sender) -> io::Result<usize> {
         if answer.is_empty() {
             return Ok(0);
         }
         let Sender::Unix(name) = to else {
-            return self.insist(answer, to).await;
+            return self.send_with_retries(answer, to).await;
         };
-        let (name, size) = (client(name), answer.len() + OVERHEAD);
+        let (name, size) = (client(name), answer.len() + DATAGRAM_OVERHEAD);
         if !self.reserve(&name, size) {
-            return Err(io::Error::other("its client reads none of its answers"));
+            return Err(io::Error::other("the client does not read its answers"));
         }
         let sent = match self.try_reply(answer, to) {
-            // Another answer of the same client waits for the same.
-            Err(e) if is_full(&e) && !lock(&self.answers).waiting.insert(name.clone()) => Err(e),
+            // Another answer to the same client is being retried already.
+            Err(e) if is_full(&e) && !lock(&self.answers).retried.insert(name.clone()) => Err(e),
             Err(e) if is_full(&e) => {
-                let sent = self.insist(answer, to).await;
-                lock(&self.answers).waiting.remove(&name);
+                let sent = self.send_with_retries(answer, to).await;
+                lock(&self.answers).retried.remove(&name);
                 sent
             }
             sent => sent,
@@ -221,33 +231,33 @@ impl DatagramSocket {
         sent
     }
 
-    /// Tries for a while.
-    async fn insist(&self, answer: &[u8], to: &Sender) -> io::Result<usize> {
-        let give_up = Instant::now() + PATIENCE;
+    /// Sends an answer, and retries for up to [`SEND_TIMEOUT`] while there is no room for it.
+    async fn send_with_retries(&self, answer: &[u8], to: &Sender) -> io::Result<usize> {
+        let deadline = Instant::now() + SEND_TIMEOUT;
         loop {
             match self.try_reply(answer, to) {
-                // It tells nobody when there is room in the queue of the other end (unix(7)).
-                Err(e) if is_full(&e) && Instant::now() < give_up => sleep(RETRY).await,
+                // No event tells when there is room in the receiver's queue (unix(7)).
+                Err(e) if is_full(&e) && Instant::now() < deadline => sleep(RETRY_INTERVAL).await,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }
         }
     }
 
-    /// Counts an answer that takes `size` bytes, unless its client has been sent so much, and has not read it, that
-    /// others would go short.
+    /// Counts an answer of `size` bytes. Returns `false`, and counts nothing, when the client's unread answers would
+    /// take more than its share of the send buffer.
     fn reserve(&self, name: &[u8], size: usize) -> bool {
         let unread = unread(self.fd.get_ref());
-        let room = getsockopt(self.fd.get_ref(), sockopt::SndBuf).unwrap_or(0) / SHARE;
+        let share = getsockopt(self.fd.get_ref(), sockopt::SndBuf).unwrap_or(0) / CLIENT_SHARE;
         let mut answers = lock(&self.answers);
         answers.forget_read(unread);
         let sent = answers.sent.get(name).copied().unwrap_or(0);
-        // The first may be larger than that.
-        if sent > 0 && sent + size > room && unread + size > room {
+        // A single answer may be larger than that.
+        if sent > 0 && sent + size > share && unread + size > share {
             return false;
         }
         *answers.sent.entry(name.to_owned()).or_default() += size;
-        answers.open.push((name.to_owned(), size, unread));
+        answers.unread.push((name.to_owned(), size, unread));
         true
     }
 
@@ -256,7 +266,7 @@ impl DatagramSocket {
             Sender::Internet { from, to } => {
                 let reply = self.try_reply_udp(answer, *from, *to);
                 match reply {
-                    // What was sent to several machines was not sent to an address of ours.
+                    // A multicast or broadcast address cannot be a source: the kernel chooses one.
                     Err(Errno::ENETUNREACH | Errno::EADDRNOTAVAIL | Errno::EINVAL) if to.is_some() => {
                         Ok(self.try_reply_udp(answer, *from, None)?)
                     }
@@ -267,7 +277,7 @@ impl DatagramSocket {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
                 Ok(rustix::net::sendto(self.fd.get_ref(), answer, flags, name)?)
             }
-            Sender::Nobody => Ok(0),
+            Sender::Unnamed => Ok(0),
         }
     }
 
@@ -298,7 +308,7 @@ impl DatagramSocket {
     }
 }
 
-/// Bytes of a Unix socket that those they were sent to have not read; 0 where that cannot be told.
+/// Bytes that were sent from this Unix socket and not read yet; 0 if that is not known.
 fn unread(fd: &OwnedFd) -> usize {
     let mut bytes: libc::c_int = 0;
     // SAFETY: TIOCOUTQ writes one integer (`SIOCOUTQ`, unix(7)).
@@ -309,25 +319,25 @@ fn unread(fd: &OwnedFd) -> usize {
     }
 }
 
-/// What tells one client from another: its address.
+/// The identity of a client: its address, an abstract one with `@` in front.
 fn client(name: &SocketAddrUnix) -> Vec<u8> {
     let path = name.path_bytes().map(<[u8]>::to_vec);
     let abstract_name = || [b"@", name.abstract_name().unwrap_or_default()].concat();
     path.unwrap_or_else(abstract_name)
 }
 
-/// Is there no room for another datagram now?
+/// Is there no room for another datagram at the moment?
 fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
-/// The address of ours that a datagram was sent to; if it was sent to several machines, the one of
-/// the interface that it came in at.
+/// The local address that a datagram was sent to; if that is a multicast or broadcast address, the one of the interface
+/// that received it.
 fn ipv4_of(info: &libc::in_pktinfo) -> IpAddr {
     let ip = |address: libc::in_addr| Ipv4Addr::from(address.s_addr.to_ne_bytes());
     let destination = ip(info.ipi_addr);
     let local = ip(info.ipi_spec_dst);
-    // One that came before we asked for this carries no second address.
+    // A datagram that arrived before `IP_PKTINFO` was set carries no local address.
     IpAddr::V4(if local.is_unspecified() { destination } else { local })
 }
 

@@ -1,38 +1,38 @@
-//! How an HTTP connection ends: the graceful shutdown, and what follows when a deadline has passed.
+//! How an HTTP connection ends: graceful shutdown, and what a deadline that has passed leads to.
 //!
 //! ```text
 //!            host drains, idle connection evicted,
-//!            keep-alive over                           no head on its way in
+//!            keep-alive over                           no head in transit
 //! ┌──────┐ ─────────────────────────────► ┌───────────┐ ──────────────► ┌───────┐ last answer sent,
 //! │ open │                                │ requested │                 │ begun │ or CLOSE_TIMEOUT over ──► closed
 //! └──────┘                                └───────────┘                 └───────┘
 //! ```
 //!
-//! A request whose head is on its way in is still answered. Over HTTP/1 hyper would close on it: there the shutdown
-//! begins when it has been answered, or did not arrive in time. Over HTTP/2 hyper tells the client which requests
-//! still count (GOAWAY), and it begins at once.
+//! A request whose head is in transit is still answered. Over HTTP/1 hyper would close the connection in spite of it:
+//! so the shutdown begins when the request has been answered, or did not arrive in time. Over HTTP/2 the shutdown
+//! begins at once: hyper tells the client which requests will be answered (GOAWAY).
 
 use super::phase::Phase;
 use tokio::time::Instant;
 
-/// How a connection is to be closed.
+/// How a connection is closed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Close {
-    /// All was sent, be it only hyper's answer to a request that makes no sense.
+    /// Normally: all was sent, if only hyper's answer to a malformed request.
     Complete,
-    /// A head did not arrive in time: with 408.
+    /// With status 408: a head did not arrive in time.
     HeadTimeout,
-    /// With a reset: the client has left, or does not take its answer.
+    /// With a reset: the client has left, or does not receive its answer.
     Reset,
 }
 
 impl Close {
-    /// What to do with a connection whose deadline has passed in this phase. `None`: it is asked to shut down.
+    /// How to close a connection whose deadline has passed in this phase. `None`: by a graceful shutdown.
     pub fn after_deadline(phase: Phase, is_http2: bool, has_head_begun: bool, shutdown: &Shutdown) -> Option<Self> {
         match phase {
             Phase::ReadingHead if !is_http2 => Some(match has_head_begun {
                 true => Self::HeadTimeout,
-                // An answer to no request would be taken for that to the next.
+                // Without a request, the client would take the 408 for the answer to its next one.
                 false => Self::Complete,
             }),
             Phase::Answering => Some(Self::Reset),
@@ -49,27 +49,28 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Asks for it. Asking again gives the connection its time again.
+    /// Requests it. A second request restarts `CLOSE_TIMEOUT`.
     pub fn request(&mut self, now: Instant) {
         self.requested_at = Some(now);
     }
 
+    /// When it was last requested.
     pub fn requested_at(&self) -> Option<Instant> {
         self.requested_at
     }
 
-    /// Does it begin now? Says so once. With unread input the next head may be on its way in.
+    /// Does it begin now? Returns `true` once. With unread input in the socket, the next head may be in transit.
     #[inline]
     pub fn begins(&mut self, phase: Phase, is_http2: bool, has_unread: impl FnOnce() -> bool) -> bool {
         if self.requested_at.is_none() || self.has_begun {
             return false;
         }
-        let is_head_on_its_way = || match phase {
+        let is_head_in_transit = || match phase {
             Phase::ReadingHead => true,
             Phase::Idle => has_unread(),
             Phase::Answering => false,
         };
-        self.has_begun = is_http2 || !is_head_on_its_way();
+        self.has_begun = is_http2 || !is_head_in_transit();
         self.has_begun
     }
 }

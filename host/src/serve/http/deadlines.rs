@@ -15,16 +15,16 @@ use crate::config::{Http, Limits};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a client has to take its answer, beyond the time that its guest may take to make it.
+/// How long a client may take to receive its answer, beyond the time that its guest may take (`timeout`).
 pub const SEND_GRACE: Duration = Duration::from_secs(2);
 
-/// How long a connection may go on, without a request being answered, after it was asked to shut down.
+/// How long a connection may stay open, without a request being answered, after a shutdown was requested.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What has to happen until then.
+/// What has to happen before a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaited {
-    /// The rest of a head.
+    /// The end of a head.
     Head,
     /// The next request.
     NextRequest,
@@ -50,7 +50,7 @@ impl Deadline {
     }
 }
 
-/// The deadlines that the configuration gives to each phase. `None`: there is none.
+/// The timeout of each phase, from the configuration. `None`: there is none.
 #[derive(Debug)]
 pub struct PhaseDeadlines {
     head: Option<Duration>,
@@ -59,6 +59,7 @@ pub struct PhaseDeadlines {
 }
 
 impl PhaseDeadlines {
+    /// The timeouts of a handler.
     pub fn new(http: &Http, limits: &Limits) -> Self {
         Self {
             head: http.head_timeout,
@@ -67,8 +68,7 @@ impl PhaseDeadlines {
         }
     }
 
-    /// The deadline of a `phase` that lasts `since` then, of a connection that was asked to shut down at
-    /// `shutdown_requested`.
+    /// The deadline of a `phase` that began at `since`; `shutdown_requested` is when a shutdown was requested.
     #[inline]
     pub fn of(
         &self,
@@ -88,24 +88,25 @@ impl PhaseDeadlines {
             Phase::ReadingHead => (self.head, Awaited::Head),
             Phase::Idle => (self.keep_alive, Awaited::NextRequest),
         };
-        // One that is too far away to be told is none.
+        // A deadline that overflows is none.
         let at = since.checked_add(limit?)?;
         Some(Deadline { at, awaited })
     }
 }
 
-/// Watches whether bodies in transit stall (`idle-connection-timeout`). While a guest computes and no body is in
-/// transit, `timeout` is its limit.
+/// Detects bodies in transit that stall (`idle-connection-timeout`). While a guest computes and no body is in transit,
+/// only `timeout` limits it.
 #[derive(Debug)]
 pub struct StallTimer {
     limit: Option<Duration>,
-    /// Bytes of the connection, when it was looked at last.
+    /// Bytes of the connection at the last check, in both directions.
     moved: u64,
-    /// Since when no more have moved.
+    /// Since when that number has not changed.
     since: Option<Instant>,
 }
 
 impl StallTimer {
+    /// `None`: no limit.
     pub fn new(limit: Option<Duration>) -> Self {
         Self {
             limit,
@@ -114,8 +115,8 @@ impl StallTimer {
         }
     }
 
-    /// When the bodies that are in transit will have stalled for too long, unless a byte moves before. So many bytes
-    /// have `moved` on the connection so far, in both directions.
+    /// When the bodies in transit will have stalled for too long, unless a byte is transferred before. `bodies` is how
+    /// many are in transit, `moved` how many bytes the connection has transferred so far, in both directions.
     #[inline]
     pub fn deadline(&mut self, bodies: usize, moved: u64, now: impl FnOnce() -> Instant) -> Option<Deadline> {
         let limit = self.limit?;

@@ -1,4 +1,5 @@
-//! An answer's body on its way to the client: counted, bounded, and held to the length that its head promises.
+//! The body of an answer, as hyper sends it: counts bytes, enforces `max-output`, and checks the body against its
+//! `Content-Length`.
 
 use super::exchange::Exchange;
 use super::prefetch::Prefetched;
@@ -17,8 +18,8 @@ use std::time::Duration;
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
-/// The most of a body that is taken without sending it, in bytes, and for how long. Its guest keeps its permit until
-/// then.
+/// The most bytes of a body that are read and discarded where none is sent (HEAD, 304), and for how long. The guest
+/// keeps its request permit until then.
 const MAX_DISCARDED: usize = 1 << 20;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -26,9 +27,9 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Download {
     source: Source,
     exchange: Arc<Exchange>,
-    /// Does the head promise its length (`Content-Length`)? Else hyper does, if that is known.
+    /// Does the guest's head have a `Content-Length`? Else hyper adds one, if the length is known.
     is_promised: bool,
-    /// What is left of its length, in bytes, if that is known.
+    /// The bytes that are still to be sent, if the length is known.
     remaining: Option<u64>,
     _in_transit: BodyInTransit,
     _active: ActiveRequest,
@@ -45,14 +46,14 @@ pub enum Source {
 }
 
 impl Source {
-    /// Lets a guest that has answered go on.
+    /// Lets a guest that has answered run on until it ends by itself; without this, dropping it ends it.
     fn let_go(&mut self) {
         if let Self::Guest { guest, .. } = self {
             guest.let_go();
         }
     }
 
-    /// Is it known that no more comes? Else it is seen by asking, and whether it broke off.
+    /// Is it known, without polling, that the body has ended?
     fn is_exhausted(&self) -> bool {
         match self {
             Self::Text(text) => text.is_none(),
@@ -60,7 +61,7 @@ impl Source {
         }
     }
 
-    /// Its length in bytes, if all of it is here.
+    /// The length in bytes, if the whole body was prefetched.
     pub fn complete_length(&self) -> Option<u64> {
         match self {
             Self::Guest { body, .. } if body.is_complete() => body.length(),
@@ -68,10 +69,10 @@ impl Source {
         }
     }
 
-    /// How many bytes come, if that is known.
+    /// How many bytes are left, if that is known.
     fn length(&self) -> Option<u64> {
         match self {
-            // What has no body has no length either.
+            // Without a body there is no length either.
             Self::Text(text) => text.as_ref().map(|text| text.len() as u64),
             Self::Guest { body, .. } => body.length(),
         }
@@ -79,10 +80,10 @@ impl Source {
 }
 
 impl Download {
-    /// `promised` is the length in the head.
+    /// `promised` is the `Content-Length` in the head.
     pub fn new(source: Source, promised: Option<u64>, exchange: Arc<Exchange>, active: ActiveRequest) -> Self {
         let remaining = promised.or(source.length());
-        // hyper does not ask for the end of an answer without a body.
+        // hyper does not poll an empty body.
         if remaining.map_or(source.is_exhausted(), |remaining| remaining == 0) {
             exchange.is_answered.store(true, Relaxed);
         }
@@ -96,17 +97,17 @@ impl Download {
         }
     }
 
-    /// For an answer that has no body: to HEAD, or 304. The guest need not know, and may finish what it would send, if
-    /// that is not much.
+    /// For an answer that has no body (HEAD, 204, 304). What the guest sends all the same is discarded, so that it may
+    /// finish, within [`MAX_DISCARDED`] and [`DISCARD_TIMEOUT`].
     pub fn without_body(source: Source, exchange: Arc<Exchange>, active: ActiveRequest) -> Self {
         tokio::spawn(discard(source, exchange.clone()));
         Self::new(Source::Text(None), None, exchange, active)
     }
 
-    /// Counts one more frame. hyper does not ask for another after the last byte.
+    /// Counts one more frame. hyper does not poll again after the last byte of a known length.
     ///
     /// # Errors
-    /// When it would be more than the guest may send.
+    /// When the answer exceeds `max-output`.
     fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), io::Error> {
         let size = frame.data_ref().map_or(0, Bytes::len) as u64;
         let sent = self.exchange.sent.load(Relaxed).saturating_add(size);
@@ -125,7 +126,7 @@ impl Download {
         Ok(())
     }
 
-    /// The source has no more: is the answer complete?
+    /// The source has ended: an error if the answer is not complete.
     fn finish(&mut self) -> Option<Result<Frame<Bytes>, io::Error>> {
         let is_broken = match &self.source {
             Source::Text(_) => false,
@@ -143,7 +144,7 @@ impl Download {
         None
     }
 
-    /// The answer is not complete, and the client must be able to tell: the error makes hyper end it abnormally.
+    /// Aborts an incomplete answer in a way that the client can see: the error makes hyper end it abnormally.
     fn break_off(&mut self) -> io::Error {
         self.exchange.session.break_off();
         if let Source::Guest { guest, .. } = &mut self.source
@@ -180,7 +181,7 @@ impl Body for Download {
 
     fn size_hint(&self) -> SizeHint {
         match self.source.length() {
-            // hyper holds the body to what the head says only if it knows of nothing else.
+            // hyper enforces the head's Content-Length only if the body gives no exact size.
             Some(length) if !self.is_promised => SizeHint::with_exact(length),
             _ => SizeHint::new(),
         }
@@ -189,30 +190,30 @@ impl Body for Download {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        // Else the client has left, and its guest is ended.
+        // Else the client has left: the guest is dropped, which ends it.
         if self.exchange.is_answered.load(Relaxed) {
             self.source.let_go();
         }
     }
 }
 
-/// Takes a body to its end without sending it, and lets its guest go on. A guest whose body does not end within the
-/// bounds is ended.
+/// Reads a body to its end and discards it, then lets its guest run on. A guest whose body does not end within the
+/// limits is ended.
 async fn discard(mut source: Source, exchange: Arc<Exchange>) {
     if let Source::Guest { body, .. } = &mut source {
-        let take_all = async {
-            let mut taken = 0;
+        let read_all = async {
+            let mut discarded = 0;
             while let Some(Ok(frame)) = poll_fn(|context| body.poll_frame(context)).await {
-                taken += frame.data_ref().map_or(0, Bytes::len);
-                if taken > MAX_DISCARDED {
+                discarded += frame.data_ref().map_or(0, Bytes::len);
+                if discarded > MAX_DISCARDED {
                     return false;
                 }
-                // A guest that always has more would keep other tasks from running.
+                // A guest whose body never blocks would keep other tasks from running.
                 consume_budget().await;
             }
             true
         };
-        if timeout(DISCARD_TIMEOUT, take_all).await == Ok(true) {
+        if timeout(DISCARD_TIMEOUT, read_all).await == Ok(true) {
             source.let_go();
         }
     }

@@ -1,14 +1,14 @@
-//! Drives one HTTP connection: polls hyper, begins the graceful shutdown, and keeps the deadlines.
+//! The task of an HTTP connection: polls hyper, starts the graceful shutdown, and enforces the deadlines.
 //!
-//! hyper reads heads, asks [`request::answer`] for answers and sends them. It has no deadline for a head apart from that
-//! of an idle connection, does not see that a client leaves while its guest works, and does not know when to close: that
-//! is done here, in one task with hyper, in this order each time that the task is polled:
+//! hyper reads heads, calls [`request::answer`] for answers and sends them. It does not distinguish the timeout of a
+//! head from that of an idle connection, does not notice that a client leaves while its guest runs, and does not decide
+//! when to close. That is done here, in one task with hyper, in this order each time that the task is polled:
 //!
-//! 1. hyper goes on, as far as it can; when it is done, so is the connection;
-//! 2. a shutdown is requested when the host drains, or an idle connection is to give way to a client that waits;
-//! 3. a requested shutdown begins as soon as it may ([`Shutdown`]);
-//! 4. a client that has left while its request is answered ends the connection;
-//! 5. so may a deadline that has passed ([`super::deadlines`]); else the task waits for it.
+//! 1. hyper is polled; when it is done, so is the connection;
+//! 2. a shutdown is requested when the host drains, or when the connection is idle and a client waits for its slot;
+//! 3. a requested shutdown begins as soon as possible ([`Shutdown`]);
+//! 4. if the client has left while its request is answered, the connection ends;
+//! 5. if the deadline has passed ([`super::deadlines`]), the connection ends or shuts down; else the task waits for it.
 
 use super::client;
 use super::closing::{Close, Shutdown};
@@ -26,7 +26,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Serves the requests of a connection until it is to be closed; returns how.
+/// Serves the requests of a connection until it is to be closed. Returns how to close it.
 pub async fn run(session: &Arc<Session>) -> Close {
     let builder = protocol::builder(session);
     let io = TokioIo::new(HttpIo::new(session.connection.clone(), session.state.clone()));
@@ -46,7 +46,7 @@ pub async fn run(session: &Arc<Session>) -> Close {
             }
             let (phase, since) = state.phase();
             if watch.shutdown.requested_at().is_none() {
-                // Only wakes the task; whether a client still waits is asked below.
+                // Only wakes the task; whether a client still waits is checked below.
                 let _ = clients_wait.as_mut().poll(context);
                 let gives_way = phase == Phase::Idle && session.is_client_waiting();
                 if gives_way || host_drains.as_mut().poll(context).is_ready() {
@@ -76,9 +76,9 @@ pub async fn run(session: &Arc<Session>) -> Close {
     .await
 }
 
-/// Waits until `deadline`, or not as long: the caller looks again.
+/// Waits until `deadline`, or less: the caller checks the time again.
 fn poll_timer(mut timer: Pin<&mut Sleep>, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
-    // Setting it costs more than being woken too early, and most deadlines only move away.
+    // Resetting a timer costs more than a wake-up that is too early, and most deadlines only move into the future.
     if timer.is_elapsed() || timer.deadline() > deadline {
         timer.as_mut().reset(deadline);
     }
@@ -111,7 +111,7 @@ impl<'a> Watch<'a> {
             .begins(phase, state.is_http2(), || connection.has_unread())
     }
 
-    /// What is waited for in a `phase` that lasts `since` then.
+    /// The deadline of a `phase` that began at `since`.
     #[inline]
     fn deadline(&mut self, phase: Phase, since: Instant) -> Option<Deadline> {
         let Session { connection, state, .. } = self.session;
@@ -127,7 +127,7 @@ impl<'a> Watch<'a> {
         Deadline::earlier(stall, own)
     }
 
-    /// `deadline` has passed: how the connection is closed. `None`: by a shutdown.
+    /// How the connection is closed now that `deadline` has passed. `None`: by a graceful shutdown.
     fn passed(&self, deadline: Deadline, phase: Phase) -> Option<Close> {
         let state = &self.session.state;
         if phase == Phase::Answering {

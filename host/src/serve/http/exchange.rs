@@ -1,4 +1,4 @@
-//! One request and its answer: what is counted of it, and the line in the log (access log) when both are over.
+//! One HTTP exchange, a request and its answer: its counters, and its line in the access log when both have ended.
 
 use super::request_body::RequestBody;
 use super::session::Session;
@@ -20,42 +20,43 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// The longest method and path that the log shows whole, in bytes.
+/// The most bytes of method and path in the log; longer ones are cut.
 const MAX_METHOD: usize = 30;
 const MAX_PATH: usize = 200;
 
-/// A request under way. It is over when all who hold it are: the answer's body, and the guest.
+/// A request and its answer. It ends, and is logged, when it is dropped by its last owner: the answer's body or the
+/// guest.
 pub struct Exchange {
     pub session: Arc<Session>,
     /// The method and the path, for the log.
     target: String,
     started: Instant,
-    /// CPU time, of a guest that has this request only.
+    /// The CPU time of the guest, if it serves this request only.
     meter: OnceLock<Arc<Meter>>,
     /// Bytes of the request's body that the guest read.
     pub received: AtomicU64,
-    /// The request's body has come to its end.
+    /// The request's body was received to its end.
     pub is_received: AtomicBool,
     /// The request's body.
     pub body: Mutex<RequestBody>,
-    /// The client left in the middle of the request's body.
+    /// The request's body ended early: the client left.
     pub is_cut: AtomicBool,
-    /// The request's body turned out to be larger than it may be.
+    /// The request's body is larger than `max-body`.
     pub is_too_large: AtomicBool,
-    /// Bytes of the answer's body that the client's side took.
+    /// Bytes of the answer's body that hyper took for the client.
     pub sent: AtomicU64,
-    /// The answer's status; 0: there was none.
+    /// The status of the answer; 0: none yet.
     status: AtomicU16,
-    /// The first thing that went wrong.
+    /// The first problem, with its level.
     problem: Mutex<Option<(Level, String)>>,
-    /// All of the answer went to hyper.
+    /// hyper has the whole answer.
     pub is_answered: AtomicBool,
     _permit: Option<OwnedSemaphorePermit>,
     _in_flight: InFlight,
 }
 
 impl Exchange {
-    /// `permit` counts it among the requests of its handler; `None`: it is refused.
+    /// `permit` is one of the handler's concurrent requests; `None`: the request is refused.
     pub fn new(
         session: Arc<Session>,
         request: &Request<Incoming>,
@@ -85,11 +86,12 @@ impl Exchange {
         })
     }
 
+    /// The answer's status, for the log.
     pub fn set_status(&self, status: StatusCode) {
         self.status.store(status.as_u16(), Relaxed);
     }
 
-    /// Something went wrong: the log shows the first thing that did.
+    /// Notes a problem for the log. Only the first one is kept.
     pub fn report(&self, level: Level, why: impl Into<String>) {
         lock(&self.problem).get_or_insert_with(|| (level, why.into()));
     }
@@ -117,7 +119,7 @@ impl Caller for Exchange {
     }
 
     fn metered_by(&self, meter: Arc<Meter>) {
-        // One guest, so once.
+        // An exchange has one guest, so this is set once.
         let _ = self.meter.set(meter);
     }
 
@@ -139,7 +141,7 @@ impl Drop for Exchange {
         let (level, why) = match problem {
             Some((level, why)) => (level, Cow::Owned(why)),
             None if *self.is_answered.get_mut() => (Level::Info, "".into()),
-            None if self.session.host.activity.gave_up() => (Level::Warning, "ended: the host leaves".into()),
+            None if self.session.host.activity.gave_up() => (Level::Warning, "ended: the host exits".into()),
             None if self.session.has_stalled.load(Relaxed) => {
                 let limit = self.session.handler.config.limits.silence();
                 GuestEnd::silent(limit.unwrap_or_default()).report()

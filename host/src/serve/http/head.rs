@@ -1,5 +1,5 @@
-//! The head of a request as its guest gets it: scheme, authority, and which client sent it, as far as the configuration
-//! trusts what proxies say (`forwarded-for`).
+//! Completes the head of a request for its guest: absolute URI (scheme, authority), and the forwarding headers of
+//! reverse proxies (`X-Forwarded-For`, `Forwarded`), which are removed, replaced or trusted (`forwarded-for`).
 
 use super::respond::Refusal;
 use crate::config::ForwardedFor;
@@ -14,14 +14,14 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// Gives a request of a client at `address` what guests ask it for: scheme, authority, and who sent it.
+/// Makes the URI of a request absolute, and sets or removes its forwarding headers. `address` is the client's.
 ///
 /// # Errors
-/// When it is none that guests are given: CONNECT, or one whose host is unknown or ambiguous.
+/// A request that is not given to guests: CONNECT, or one whose host is unknown or ambiguous.
 pub fn complete(parts: &mut Parts, mode: ForwardedFor, address: Option<IpAddr>) -> Result<(), Refusal> {
     let bad = |why: &str| Refusal::bad(StatusCode::BAD_REQUEST, why);
     if parts.method == Method::CONNECT {
-        let why = "CONNECT is for proxies";
+        let why = "CONNECT is not supported";
         return Err(Refusal::bad(StatusCode::METHOD_NOT_ALLOWED, why));
     }
     let authority = authority(parts).map_err(bad)?;
@@ -34,26 +34,27 @@ pub fn complete(parts: &mut Parts, mode: ForwardedFor, address: Option<IpAddr>) 
     uri.scheme = Some(scheme);
     uri.authority = Some(authority);
     uri.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
-    parts.uri = Uri::from_parts(uri).map_err(|_| bad("its target is no path"))?;
+    parts.uri = Uri::from_parts(uri).map_err(|_| bad("its target is not a path"))?;
     Ok(())
 }
 
-/// The host that a request is for.
+/// The host that a request is for (RFC 9112, 3.2).
 ///
 /// # Errors
-/// Why that is not known.
+/// Why it is not known.
 fn authority(parts: &Parts) -> Result<Authority, &'static str> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     match (parts.uri.authority(), hosts.next(), hosts.next()) {
         (_, _, Some(_)) => Err("it has several Host headers"),
         (Some(authority), ..) => Ok(authority.clone()),
-        (None, Some(host), None) => Authority::try_from(host.as_bytes()).map_err(|_| "its Host header is no host"),
+        (None, Some(host), None) => Authority::try_from(host.as_bytes()).map_err(|_| "its Host header is not a host"),
         (None, None, None) if parts.version <= Version::HTTP_10 => Ok(Authority::from_static("localhost")),
         (None, None, None) => Err("it has no Host header"),
     }
 }
 
-/// Makes the headers that tell where a request came from ones that a guest can believe.
+/// Makes the forwarding headers trustworthy: removes what the client claims, unless it is a trusted proxy, and sets
+/// what the host knows, if it is configured so.
 fn set_forwarded(mode: ForwardedFor, headers: &mut HeaderMap, authority: &Authority, address: Option<IpAddr>) {
     if mode == ForwardedFor::Trust {
         return;
@@ -78,7 +79,7 @@ fn set_forwarded(mode: ForwardedFor, headers: &mut HeaderMap, authority: &Author
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
 }
 
-/// Do the headers of a proxy say that the client spoke HTTPS? The first of several proxies knows.
+/// Do the forwarding headers say that the client used HTTPS? With several proxies, the entry of the first counts.
 fn came_by_https(headers: &HeaderMap) -> bool {
     let value = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let is_https = |scheme: &str| scheme.trim().eq_ignore_ascii_case("https");
@@ -140,7 +141,7 @@ mod tests {
         assert_eq!(refused(&two).as_deref(), Some("it has several Host headers"));
         assert_eq!(
             refused(&[("host", "a b")]).as_deref(),
-            Some("its Host header is no host")
+            Some("its Host header is not a host")
         );
     }
 

@@ -1,5 +1,5 @@
-//! The connection's socket as hyper reads and writes it. What arrives is looked at on its way, for the connection's
-//! phase, and bounded, for the other connections.
+//! The socket as hyper reads and writes it (`AsyncRead`, `AsyncWrite`): an adapter that reports what arrives to the
+//! connection's state, and enforces the read budget.
 
 use super::state::ConnectionState;
 use crate::net::{Connection, ConnectionIo};
@@ -17,7 +17,7 @@ pub struct HttpIo {
 }
 
 impl HttpIo {
-    /// What arrives on `connection` is noted in `state`.
+    /// Reports what arrives on `connection` to `state`.
     pub fn new(connection: Arc<Connection>, state: Arc<ConnectionState>) -> Self {
         connection.carries_http();
         let stream = ConnectionIo(connection);
@@ -32,7 +32,7 @@ impl AsyncRead for HttpIo {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.state.read_budget.is_spent() {
-            // Unlike waking the task, this also lets those run that wait for an event of the kernel.
+            // Unlike waking the task, this also lets tasks run that wait for epoll(7).
             let _ = pin!(yield_now()).poll(context);
             return Poll::Pending;
         }

@@ -1,4 +1,4 @@
-//! The phases of an HTTP connection, which decide what deadline it has and whether it may be closed.
+//! The phases of an HTTP connection: a state machine that decides which deadline applies and whether it may be closed.
 //!
 //! ```text
 //!  accepted
@@ -13,19 +13,19 @@
 //!                     first byte of the next head (HTTP/1)
 //! ```
 //!
-//! hyper parses, and tells only of complete heads: the bytes are looked at on their way to it ([`super::io`]), to learn
-//! that one has begun. Over HTTP/2 they may be anything (settings, a ping), and only complete heads count.
+//! hyper reports only complete heads. That a head has begun is seen from the bytes on their way to hyper
+//! ([`super::io`]). Over HTTP/2 these may be anything (settings, a ping), and only complete heads count.
 
 use tokio::time::Instant;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// A request's head arrives, or is the next thing that has to: the connection is new.
+    /// A request's head is arriving; or the connection is new, and a head has to arrive.
     ReadingHead,
     /// At least one request is being answered.
     Answering,
-    /// Nothing, since its last request was answered (keep-alive).
+    /// Idle since its last request was answered (keep-alive).
     Idle,
 }
 
@@ -34,7 +34,7 @@ pub enum Phase {
 pub struct Phases {
     phase: Phase,
     since: Instant,
-    /// When each of the requests that are being answered started.
+    /// The start of each request that is being answered.
     active: Vec<Instant>,
     has_head_begun: bool,
 }
@@ -50,18 +50,18 @@ impl Phases {
         }
     }
 
-    /// The phase, and since when it lasts; with several requests, since the oldest of them started.
+    /// The phase, and when it began; with several requests, when the oldest of them started.
     #[inline]
     pub fn current(&self) -> (Phase, Instant) {
         (self.phase, self.since)
     }
 
-    /// Has more than empty lines arrived of the next head?
+    /// Have bytes of the next head arrived, other than empty lines?
     pub fn has_head_begun(&self) -> bool {
         self.has_head_begun
     }
 
-    /// Bytes have arrived: over HTTP/1 any, over HTTP/2 the first of the connection.
+    /// Reports that bytes have arrived: over HTTP/1 all, over HTTP/2 only the first of the connection.
     #[inline]
     pub fn bytes_arrived(&mut self, bytes: &[u8], now: impl FnOnce() -> Instant) {
         // Empty lines before a request are not part of it (RFC 9112, 2.2).
@@ -76,7 +76,7 @@ impl Phases {
         }
     }
 
-    /// A head is complete: its request is answered from `now` on.
+    /// Reports that a head is complete: its request is answered from `now` on.
     #[inline]
     pub fn request_started(&mut self, now: Instant) {
         if self.active.is_empty() {
@@ -87,7 +87,7 @@ impl Phases {
         self.has_head_begun = false;
     }
 
-    /// The request that `started` then was answered, or given up. Returns whether it was the last.
+    /// Reports that the request which `started` then was answered or abandoned. Returns whether it was the last.
     #[inline]
     pub fn request_ended(&mut self, started: Instant, now: impl FnOnce() -> Instant) -> bool {
         if let Some(position) = self.active.iter().position(|other| *other == started) {

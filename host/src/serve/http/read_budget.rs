@@ -1,9 +1,9 @@
-//! Fairness among connections: how much one may read before the other tasks of its thread run.
+//! Fairness between connections: how much one may read before the other tasks of its thread run.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The most bytes that a connection may read in one poll of its task. hyper goes on reading for as long as there is
-/// input, and some of it, such as the size of a chunk that never ends, it reads slowly.
+/// The most bytes that a connection may read in one poll of its task. hyper reads for as long as there is input, and
+/// parses some of it slowly, such as a chunk-size line that never ends.
 const MAX_READ: usize = 64 * 1024;
 
 /// Bytes that were read since the connection's task was last polled.
@@ -11,19 +11,19 @@ const MAX_READ: usize = 64 * 1024;
 pub struct ReadBudget(AtomicUsize);
 
 impl ReadBudget {
-    /// The task is polled: it may read again.
+    /// The task is polled: the budget is full again.
     #[inline]
     pub fn renew(&self) {
         self.0.store(0, Relaxed);
     }
 
-    /// So many bytes were read.
+    /// Counts bytes that were read.
     #[inline]
     pub fn spend(&self, bytes: usize) {
         self.0.fetch_add(bytes, Relaxed);
     }
 
-    /// Do the other tasks come first now?
+    /// Has the task to yield before it reads more?
     #[inline]
     pub fn is_spent(&self) -> bool {
         self.0.load(Relaxed) >= MAX_READ

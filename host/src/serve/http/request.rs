@@ -1,4 +1,4 @@
-//! One request: it is admitted, a guest answers it, and the answer is checked and sent, or a refusal in its place.
+//! Answers one HTTP request: admission, the guest's answer, its validation, and refusals (4xx, 5xx) in its place.
 
 use super::download::{Download, Source};
 use super::exchange::Exchange;
@@ -25,7 +25,7 @@ use tokio::sync::OwnedSemaphorePermit;
 /// A guest's answer, or why there is none.
 type Answered = Result<(Parts, Source), Refusal>;
 
-/// Answers one request. Never fails: whatever goes wrong has its status.
+/// Answers one request (hyper's service function). Never fails: every error becomes an HTTP status.
 pub async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Result<Response<Download>, Infallible> {
     let version = request.version();
     let mut active = session.state.start_request(version == Version::HTTP_2);
@@ -44,7 +44,7 @@ pub async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Result
         }
     };
     let answered = checked(&exchange, answered, is_head);
-    // What follows a body that is not read to its end cannot be told from it.
+    // If the body is not read to its end, the beginning of the next request cannot be found.
     let is_last = version < Version::HTTP_2 && !drain_unread(&exchange, answered.is_ok(), expects_continue).await;
     let mut response = respond(answered, is_head, exchange, active);
     if is_last || (session.host.activity.is_closing() && version < Version::HTTP_2) {
@@ -54,8 +54,11 @@ pub async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Result
     Ok(response)
 }
 
-/// A permit for one more request, of those of its handler until its guest is done. `active` is counted among those of
-/// its source until it is answered.
+/// Acquires the permit of one of the handler's concurrent requests, which is held until the guest is done with it, and
+/// counts `active` for its source until it is answered.
+///
+/// # Errors
+/// 429 when its source has too many requests, 503 when the handler has.
 fn admit(session: &Session, active: &mut ActiveRequest) -> Result<OwnedSemaphorePermit, Refusal> {
     let refused = |status, why: String| Refusal {
         status,
@@ -74,12 +77,12 @@ fn admit(session: &Session, active: &mut ActiveRequest) -> Result<OwnedSemaphore
     }
     let permit = handler.requests.clone().try_acquire_owned();
     permit.map_err(|_| {
-        let why = "too many requests at a time (raise `max-connections` if there may be more)";
+        let why = "too many concurrent requests (raise `max-connections` if there may be more)";
         refused(StatusCode::SERVICE_UNAVAILABLE, why.to_owned())
     })
 }
 
-/// Lets a guest answer, if the request is one that guests are given.
+/// Lets a guest answer, if the request is valid and there is a module.
 async fn ask_guest(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answered {
     let Session {
         host, handler, peer, ..
@@ -90,7 +93,7 @@ async fn ask_guest(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answ
         return Err(too_large(exchange));
     }
     head::complete(&mut parts, handler.config.http.forwarded_for, peer.address())?;
-    // Anew for each request: see `serve::connection`.
+    // Looked up again for each request: see `serve::connection`.
     let Ok(program) = handler.program(&host.engines, Some(&host.compiled)).await else {
         let why = "the handler has no module that can be used (see above)";
         return Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, why));
@@ -104,22 +107,23 @@ async fn ask_guest(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answ
         }
         Err(Unanswered::TimedOut) => Err(timed_out(exchange, handler.config.limits.timeout)),
         Err(Unanswered::Failed(why)) => Err(internal(why)),
-        // It did when the client connected.
+        // When the client connected, the module answered HTTP.
         Err(Unanswered::NotHttp) => {
-            let why = "the handler's module answers no HTTP requests any more";
+            let why = "the handler's module no longer answers HTTP requests";
             Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, why))
         }
     }
 }
 
-/// Refuses an answer that must not be sent, and tells the client of its own mistakes, whatever its guest made of them.
+/// Refuses an answer that must not be sent. A mistake of the client (body too large or cut off) counts before what the
+/// guest answered.
 fn checked(exchange: &Exchange, answered: Answered, is_head: bool) -> Answered {
     match answered {
         _ if exchange.is_too_large.load(Relaxed) => Err(too_large(exchange)),
         Err(_) if exchange.is_cut.load(Relaxed) => Err(Refusal::bad(StatusCode::BAD_REQUEST, "client left")),
-        // Another may follow a head with a status of 1xx, and none is larger (RFC 9110, 15).
+        // 1xx is not a final status, and none is above 599 (RFC 9110, 15).
         Ok((head, _)) if !(200..600).contains(&head.status.as_u16()) => Err(internal(format!(
-            "answered with the status {}, which ends no request",
+            "answered with status {}, which is not a final one (200 to 599)",
             head.status.as_u16()
         ))),
         Ok((head, source)) if has_body(head.status, is_head) => check_length(head, source),
@@ -127,7 +131,7 @@ fn checked(exchange: &Exchange, answered: Answered, is_head: bool) -> Answered {
     }
 }
 
-/// Refuses an answer that is here as a whole, and has not the length that it promises.
+/// Refuses an answer whose body was prefetched completely, and does not have the length that its head promises.
 fn check_length(head: Parts, source: Source) -> Answered {
     match (content_length(&head.headers), source.complete_length()) {
         (Some(promised), Some(length)) if length != promised => Err(internal(format!(
@@ -137,7 +141,7 @@ fn check_length(head: Parts, source: Source) -> Answered {
     }
 }
 
-/// The response for hyper: the guest's, or the host's own. The request is `active` until its body was sent.
+/// The response for hyper: the guest's, or the host's refusal. The request is `active` until the response was sent.
 fn respond(answered: Answered, is_head: bool, exchange: Arc<Exchange>, active: ActiveRequest) -> Response<Download> {
     match answered {
         Err(refusal) => refusal.respond(exchange, active),
@@ -173,7 +177,7 @@ fn too_large(exchange: &Exchange) -> Refusal {
     )
 }
 
-/// The time is up: the client's mistake while its body has not arrived, else the guest's.
+/// The refusal after `timeout`: 408 if the request's body has not arrived, else 504.
 fn timed_out(exchange: &Exchange, limit: Option<Duration>) -> Refusal {
     if !exchange.is_received.load(Relaxed) {
         let why = format!("its body did not come within {:?}", limit.unwrap_or_default());

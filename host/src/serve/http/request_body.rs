@@ -1,4 +1,4 @@
-//! A request's body on its way from the client.
+//! The body of a request, as it arrives: state that the guest's reader and the code that drains it share.
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
@@ -6,21 +6,23 @@ use hyper::body::Incoming;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-/// A request's body as it arrives. The guest reads it, and what it leaves is drained: so it belongs to the exchange.
+/// A request's body as it arrives. The guest reads it, and what the guest leaves unread is drained: so it belongs to
+/// the exchange.
 #[derive(Default)]
 pub struct RequestBody {
     pub incoming: Option<Incoming>,
-    /// What arrived before the guest read it.
+    /// A frame that was received before the guest asked for it.
     pub first: Option<Result<Frame<Bytes>, hyper::Error>>,
-    /// hyper was asked for it, and has told the client to send it (`Expect: 100-continue`).
+    /// It was polled, so hyper has told the client to send it (`Expect: 100-continue`).
     pub is_asked_for: bool,
-    /// The guest reads no more of it.
+    /// The guest will not read more of it.
     pub is_dropped: bool,
-    /// The answer's head goes, and has told the client whether the connection goes on.
+    /// The answer's head is sent, and tells the client whether the connection is kept open.
     pub is_settled: bool,
 }
 
 impl RequestBody {
+    /// The next frame, as of [`Body::poll_frame`].
     pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         self.is_asked_for = true;
         match (self.first.take(), &mut self.incoming) {
@@ -30,10 +32,10 @@ impl RequestBody {
         }
     }
 
-    /// Lets the client know that it is wanted (`Expect: 100-continue`), unless that is known.
+    /// Makes hyper ask the client for it (`Expect: 100-continue`), unless that was done.
     pub fn ask_for(&mut self) {
         if !self.is_asked_for && !self.is_dropped {
-            // The guest that reads it is woken when there is more.
+            // No waker is needed: a guest that reads the body polls it again with its own.
             let mut context = Context::from_waker(Waker::noop());
             if let Poll::Ready(first) = self.poll_frame(&mut context) {
                 self.first = first;

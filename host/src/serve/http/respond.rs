@@ -1,4 +1,5 @@
-//! The host's own answers, where no guest answers: a status, and nothing of the reason.
+//! The host's own answers (4xx, 5xx) where no guest answers. The client gets the status only; the reason goes to the
+//! log.
 
 use super::download::{Download, Source};
 use super::exchange::Exchange;
@@ -9,7 +10,7 @@ use ::http::{Response, StatusCode};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Why no guest answers.
+/// A request that no guest answers: the status for the client, and the reason for the log.
 pub struct Refusal {
     pub status: StatusCode,
     pub level: Level,
@@ -17,7 +18,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The client made a mistake: logged as information.
+    /// A mistake of the client: logged with level info.
     pub fn bad(status: StatusCode, why: impl Into<String>) -> Self {
         Self {
             status,
@@ -26,7 +27,7 @@ impl Refusal {
         }
     }
 
-    /// The guest or the host failed: logged as an error.
+    /// A failure of the guest or the host: logged as an error.
     pub fn failed(status: StatusCode, why: impl Into<String>) -> Self {
         Self {
             status,
@@ -35,7 +36,7 @@ impl Refusal {
         }
     }
 
-    /// The answer for the client; the reason goes to the log only.
+    /// The response for the client, with `Retry-After` if it may try again. The reason is logged only.
     pub fn respond(self, exchange: Arc<Exchange>, active: ActiveRequest) -> Response<Download> {
         exchange.set_status(self.status);
         exchange.report(self.level, self.why);
@@ -58,7 +59,7 @@ fn text(status: StatusCode) -> String {
     format!("{status}\n")
 }
 
-/// A complete answer of HTTP/1, for a client that sent too little for hyper to answer it.
+/// A complete HTTP/1.1 response, for a client whose incomplete head hyper does not answer.
 pub fn over_http1(status: StatusCode) -> String {
     let text = text(status);
     format!(

@@ -1,4 +1,4 @@
-//! What the requests of a connection share.
+//! The context of one HTTP connection, which its driver and its requests share.
 
 use super::state::ConnectionState;
 use crate::net::{Connection, Peer};
@@ -7,21 +7,21 @@ use crate::serve::shared::Shared;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// One connection, for its task and its requests.
+/// One HTTP connection, for its task and its requests.
 pub struct Session {
     pub host: Arc<Shared>,
     pub handler: Arc<Handler>,
     pub connection: Arc<Connection>,
     pub peer: Peer,
     pub state: Arc<ConnectionState>,
-    /// An answer was broken off, which over HTTP/1 only a reset can tell.
+    /// An HTTP/1 answer was aborted: the connection must be reset, so that the client can tell.
     pub must_reset: AtomicBool,
-    /// No byte of a body moved for too long (`idle-connection-timeout`).
+    /// A body stalled for too long (`idle-connection-timeout`).
     pub has_stalled: AtomicBool,
 }
 
 impl Session {
-    /// Wakes its task each time that one more client waits for a slot. Never returns.
+    /// Wakes the connection's task each time that one more client waits for a slot. Never returns.
     pub async fn clients_wait(&self) {
         let (handler, host) = (&self.handler.slots, &self.host.slots);
         loop {
@@ -37,7 +37,7 @@ impl Session {
         self.handler.slots.has_waiting_clients() || self.host.slots.has_waiting_clients()
     }
 
-    /// The answer is broken off: over HTTP/1 only a reset tells (HTTP/2 resets the request alone).
+    /// Notes that an answer is aborted: over HTTP/1 the connection is reset (over HTTP/2 hyper resets only the stream).
     pub fn break_off(&self) {
         if !self.state.is_http2() {
             self.must_reset.store(true, Relaxed);

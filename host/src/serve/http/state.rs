@@ -1,5 +1,5 @@
-//! What is known of one HTTP connection: shared by the task that drives it ([`super::driver`]), the adapter that hyper
-//! reads from ([`super::io`]) and its requests.
+//! The mutable state of one HTTP connection (phase, protocol version, bodies in transit): shared by its task
+//! ([`super::driver`]), the adapter that hyper reads from ([`super::io`]) and its requests.
 
 use super::phase::{Phase, Phases};
 use super::read_budget::ReadBudget;
@@ -12,17 +12,17 @@ use std::sync::{Arc, Mutex};
 use std::task::Context;
 use tokio::time::Instant;
 
-/// How an HTTP/2 connection begins (RFC 9113, 3.4), and no method of HTTP/1.
+/// The beginning of the HTTP/2 connection preface (RFC 9113, 3.4). No HTTP/1 method begins so.
 const HTTP2_PREFACE: &[u8] = b"PRI";
 
-/// What is known of a connection.
+/// The state of a connection.
 pub struct ConnectionState {
     progress: Mutex<Progress>,
-    /// The task that drives the connection. Requests of HTTP/2 end in tasks of their own.
+    /// Wakes the connection's task: HTTP/2 requests end in tasks of their own.
     driver: AtomicWaker,
     is_http2: AtomicBool,
     pub read_budget: ReadBudget,
-    /// Bodies in transit, of requests and of answers.
+    /// The number of bodies in transit, of requests and of answers.
     bodies: AtomicUsize,
 }
 
@@ -30,8 +30,9 @@ struct Progress {
     phases: Phases,
     /// Nothing has arrived yet.
     is_new: bool,
-    /// Until the first request, from where on each request counts instead: a client that connects and takes a second
-    /// to send its request is served before the host leaves, and one that keeps its connection open does not hold it.
+    /// Set until the first request; from then on each request counts instead. So a client that connects and takes a
+    /// second to send its request is served before the host exits, and an idle connection does not keep the host
+    /// running.
     in_flight: Option<InFlight>,
 }
 
@@ -39,11 +40,11 @@ struct Progress {
 pub struct ActiveRequest {
     state: Arc<ConnectionState>,
     started: Instant,
-    /// Counts it among the requests of its source.
+    /// Counts it for its source.
     pub counted: Option<Counted>,
 }
 
-/// A body in transit, until this is dropped.
+/// A body that counts as in transit until this is dropped.
 pub struct BodyInTransit(Arc<ConnectionState>);
 
 impl ConnectionState {
@@ -62,7 +63,7 @@ impl ConnectionState {
         }
     }
 
-    /// What the connection is doing, and since when: see [`Phases::current`].
+    /// The phase, and when it began: see [`Phases::current`].
     pub fn phase(&self) -> (Phase, Instant) {
         lock(&self.progress).phases.current()
     }
@@ -72,22 +73,24 @@ impl ConnectionState {
         lock(&self.progress).phases.has_head_begun()
     }
 
+    /// Does the connection use HTTP/2? Known from its first bytes on.
     pub fn is_http2(&self) -> bool {
         self.is_http2.load(Relaxed)
     }
 
-    /// How many bodies are in transit.
+    /// The number of bodies in transit, of requests and of answers.
     pub fn bodies_in_transit(&self) -> usize {
         self.bodies.load(Relaxed)
     }
 
-    /// The task that drives the connection is polled. It is woken when the connection becomes idle elsewhere.
+    /// The connection's task is polled: renews its read budget, and registers it to be woken when a request that ends
+    /// in another task makes the connection idle.
     pub fn driver_polled(&self, context: &Context<'_>) {
         self.read_budget.renew();
         self.driver.register(context.waker());
     }
 
-    /// Bytes have arrived.
+    /// Reports bytes that have arrived on the socket.
     pub fn bytes_arrived(&self, bytes: &[u8]) {
         if self.is_http2() {
             return;
@@ -100,7 +103,7 @@ impl ConnectionState {
         progress.phases.bytes_arrived(bytes, Instant::now);
     }
 
-    /// A request's head is complete.
+    /// Reports that a request's head is complete.
     pub fn start_request(self: &Arc<Self>, is_http2: bool) -> ActiveRequest {
         self.is_http2.store(is_http2, Relaxed);
         let started = Instant::now();
@@ -114,7 +117,7 @@ impl ConnectionState {
         }
     }
 
-    /// A body is in transit until what is returned is dropped.
+    /// Counts a body as in transit until the result is dropped.
     pub fn start_body(self: &Arc<Self>) -> BodyInTransit {
         self.bodies.fetch_add(1, Relaxed);
         BodyInTransit(self.clone())

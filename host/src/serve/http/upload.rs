@@ -1,7 +1,8 @@
-//! A request's body on its way to the guest: counted, bounded, and drained where the guest does not read it.
+//! The body of a request, as its guest reads it: counts bytes, enforces `max-body`, and drains what the guest leaves
+//! unread (HTTP/1 keep-alive, `Expect: 100-continue`).
 
 use super::exchange::Exchange;
-use super::prefetch::YIELDS;
+use super::prefetch::MAX_YIELDS;
 use super::state::BodyInTransit;
 use crate::runtime::BodyError;
 use crate::sync::lock;
@@ -15,18 +16,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
-/// The most of a body that a guest did not read which is drained, in bytes, so that the connection can be used again.
+/// The most bytes of an unread body that are drained so that the connection can be used again.
 const MAX_DRAINED: usize = 64 * 1024;
 
 /// A request's body as its guest reads it: at most `max-body` bytes.
 pub struct Upload {
     remaining: u64,
     exchange: Arc<Exchange>,
-    /// Until it has come to its end.
+    /// Set until the end of the body.
     in_transit: Option<BodyInTransit>,
 }
 
 impl Upload {
+    /// `body` goes to the exchange; this reads it there.
     pub fn new(body: Incoming, exchange: Arc<Exchange>) -> Self {
         let in_transit = (!body.is_end_stream()).then(|| exchange.session.state.start_body());
         lock(&exchange.body).incoming = Some(body);
@@ -88,34 +90,34 @@ impl Drop for Upload {
     fn drop(&mut self) {
         let mut body = lock(&self.exchange.body);
         body.is_dropped = true;
-        // Over HTTP/1 it is kept until the answer goes: `drain_unread` decides what becomes of it. Over HTTP/2 hyper
-        // resets its stream alone.
+        // Over HTTP/1 it is kept until the answer is sent: `drain_unread` decides whether to drain it. Over HTTP/2
+        // dropping it affects only its stream.
         if body.is_settled || self.exchange.session.state.is_http2() {
             body.incoming = None;
         }
     }
 }
 
-/// The answer to an HTTP/1 request is about to go. Returns whether its body will be read to its end, so that another
-/// request can follow; else the answer has to say that the connection closes.
+/// Called before the answer to an HTTP/1 request is sent. Returns whether the request's body will be read to its end,
+/// so that another request can follow; else the answer needs `Connection: close`.
 ///
-/// What a guest has left of the body is drained here, as far as it has arrived. What a guest that `goes_on` may still
-/// read has to be sent: a client that waits for permission (`expects_continue`) gets it (`Expect: 100-continue`;
+/// What a guest has left unread is drained here, as far as it has arrived. A guest that `goes_on` after its answer may
+/// still read: then a client that waits for permission to send (`expects_continue`) gets it (`Expect: 100-continue`;
 /// RFC 9110, 10.1.1).
 pub async fn drain_unread(exchange: &Exchange, goes_on: bool, expects_continue: bool) -> bool {
     if exchange.is_received.load(Relaxed) {
         return true;
     }
-    // A guest that is done is about to drop it.
+    // A guest that has ended drops the body when it is polled next.
     tokio::task::yield_now().await;
     let (unread, is_held_back) = settle(exchange, goes_on, expects_continue);
     match unread {
-        // The client will send nothing of it.
+        // The client has not sent it, and will not.
         Some(_) if is_held_back => false,
         Some(unread) => drain(unread).await,
         None => {
             if is_held_back && goes_on {
-                // hyper tells the client as soon as it looks at the connection.
+                // hyper sends `100 Continue` when it is polled.
                 tokio::task::yield_now().await;
             }
             goes_on
@@ -123,8 +125,8 @@ pub async fn drain_unread(exchange: &Exchange, goes_on: bool, expects_continue: 
     }
 }
 
-/// Takes what the guest has left of the body, if it is done with it. Also tells whether the client has held the body
-/// back until now, and lets it come if the guest may still read it.
+/// Takes the rest of the body, if the guest has dropped it. Also returns whether the client has held the body back
+/// until now (`Expect: 100-continue`), and asks for it if the guest may still read it.
 fn settle(exchange: &Exchange, goes_on: bool, expects_continue: bool) -> (Option<Incoming>, bool) {
     let mut body = lock(&exchange.body);
     let is_held_back = expects_continue && !body.is_asked_for;
@@ -136,9 +138,9 @@ fn settle(exchange: &Exchange, goes_on: bool, expects_continue: bool) -> (Option
     (body.incoming.take_if(|_| is_dropped), is_held_back)
 }
 
-/// Reads a body to its end, if it has arrived and is not too much. Returns whether it was.
+/// Reads and discards what has arrived of a body, up to [`MAX_DRAINED`]. Returns whether its end was reached.
 async fn drain(mut body: Incoming) -> bool {
-    let (mut drained, mut yields) = (0, 0..YIELDS);
+    let (mut drained, mut yields) = (0, 0..MAX_YIELDS);
     while drained <= MAX_DRAINED {
         match body.frame().now_or_never() {
             Some(None) => return true,
