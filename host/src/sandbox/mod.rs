@@ -82,4 +82,5 @@ pub async fn outdated() {
 }
 
 /// The message about such a file.
-pub const OUTDATED_REASON: &str = "it was created or replaced after this host had entered its sandbox: the host exits, and the next one may use it";
+pub const OUTDATED_REASON: &str =
+    "it was created or replaced after this host had entered its sandbox: the host exits, and the next one may use it";

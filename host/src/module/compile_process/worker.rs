@@ -1,6 +1,6 @@
 //! The main loop of the compile process: serves requests until the host has ended.
 
-use super::messages::{CompileFailure, MAX_MESSAGE, Reply, Request, MAX_TEXT, What};
+use super::messages::{CompileFailure, MAX_MESSAGE, MAX_TEXT, Reply, Request, What};
 use crate::journal::shortened;
 use crate::module::artifact::open_trusted;
 use crate::module::cache::Cache;
