@@ -24,7 +24,7 @@ pub enum LoadError {
     Outdated { path: PathBuf },
     #[error("{} is not loaded: {reason}", path.display())]
     Distrusted { path: PathBuf, reason: Distrust },
-    #[error("{} cannot be used: {reason} (make it anew with `wasm-sock compile {}`)", path.display(), path.with_extension("wasm").display())]
+    #[error("{} cannot be used: {reason} (compile it again with `wasm-sock compile {}`)", path.display(), path.with_extension("wasm").display())]
     Unusable { path: PathBuf, reason: String },
     #[error("{} cannot be used: {reason}", path.display())]
     NotCompiled { path: PathBuf, reason: String },
