@@ -1,5 +1,5 @@
-//! What making an instance of a program takes: known before there is one, because all that a component consists
-//! of is.
+//! The cost of an instance (memory in the host, bytes to copy), computed when the module is compiled and stored in
+//! the artifact.
 
 use wasm_sock_engine::InstanceCost;
 use wasmtime_environ::component::{
@@ -12,17 +12,17 @@ use wasmtime_environ::{
     ModuleEnvironment, ModuleTranslation, ModuleTypesBuilder, ScopeVec, StaticModuleIndex, Tunables, VMOffsets,
 };
 
-/// What the host keeps of each core instance beside what the module asks for, in bytes.
+/// Memory of each core instance in the host, beside what the module itself needs, in bytes.
 const INSTANCE: u64 = 1024;
 
-/// What an element of a passive segment takes, in bytes, and one of a table.
+/// The size of an element of a passive segment, and of a table element, in bytes.
 const PASSIVE_ELEMENT: u64 = 16;
 const ELEMENT: u64 = 8;
 
-/// What a data segment takes, in bytes: where it is, and how long.
+/// Memory of a data segment in the host, in bytes: its address and its length.
 const SEGMENT: u64 = 16;
 
-/// The size of a pointer where instances are made.
+/// The size of a pointer on the target, in bytes.
 const POINTER: u8 = 8;
 
 #[derive(Clone, Copy, Default)]
@@ -48,7 +48,7 @@ impl From<Cost> for InstanceCost {
     }
 }
 
-/// What an instance of a core module takes. The module is one that was compiled.
+/// The cost of an instance of a core module, which was compiled before.
 ///
 /// # Errors
 /// When it is not valid.
@@ -63,7 +63,7 @@ pub fn of_module(wasm: &[u8]) -> wasmtime::Result<InstanceCost> {
     Ok(of(&environment.translate(parser, wasm)?)?.into())
 }
 
-/// As [`of_module`], of a component, with all the core instances that it is made of.
+/// As [`of_module`], of a component, with all of its core instances.
 ///
 /// # Errors
 /// As there.
@@ -84,7 +84,7 @@ pub fn of_component(wasm: &[u8]) -> wasmtime::Result<InstanceCost> {
         costs.push(of(module)?);
     }
     for initializer in &component.component.initializers {
-        // Modules that are imported are none of WASI, and such a component is not linked.
+        // Imported modules are ignored: WASI has none, so such a component cannot be linked.
         if let GlobalInitializer::InstantiateModule(InstantiateModule::Static(module, _), _) = initializer {
             cost.add(costs[module.as_u32() as usize]);
         }

@@ -1,8 +1,7 @@
 //! `wasm-sock-compile`: turns a `.wasm` into the `.cwasm` that `wasm-sock host` loads.
 //!
-//! The user types `wasm-sock compile`; that runs this program, which lives beside it, because a
-//! compiler is tens of megabytes and a large attack surface that must not sit in a process that
-//! serves connections.
+//! `wasm-sock compile` runs this program, which is installed beside it. The compiler is a separate program because it
+//! has tens of megabytes and a large attack surface, which must not be in a process that serves connections.
 
 mod cost;
 mod progress;
@@ -47,7 +46,7 @@ fn run() -> Result<(), Failure> {
     };
     let failed = |path: &Path, why: &dyn std::fmt::Display| {
         match path.as_os_str().to_str() {
-            // Whoever gave the module away knows what it was.
+            // The caller knows the name of the module that it passed.
             Some("-") => Failure::Failed(why.to_string()),
             _ => Failure::Failed(format!("{}: {why}", path.display())),
         }
@@ -63,7 +62,7 @@ fn run() -> Result<(), Failure> {
     replace(&output, &artifact).map_err(|e| Failure::Failed(format!("cannot write {}: {e}", output.display())))
 }
 
-/// The module; `-` is standard input.
+/// Reads the module; `-` is standard input.
 fn read(input: &Path) -> io::Result<Vec<u8>> {
     if input.as_os_str() != "-" {
         return fs::read(input);
@@ -110,7 +109,7 @@ fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {
     }
     let is_component = wasm.starts_with(COMPONENT);
     let mut why = String::new();
-    // What does not validate with the first may with another.
+    // A module that is not valid with the features of one engine may be with those of the next.
     for support in Support::ALL {
         if !is_component && support.concurrency {
             continue;
@@ -123,7 +122,7 @@ fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {
     Err(proposals::refused(wasm).unwrap_or(why))
 }
 
-/// What `engine` makes of the module, which also tells what an instance of it will take.
+/// Compiles the module for `engine`. The artifact includes the cost of an instance.
 fn artifact(engine: &Engine, wasm: &[u8], is_component: bool) -> wasmtime::Result<Vec<u8>> {
     let (mut artifact, cost) = match is_component {
         true => (engine.precompile_component(wasm)?, cost::of_component(wasm)?),
@@ -139,8 +138,8 @@ fn engine(support: Support) -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
-/// Writes the artifact beside its final name and renames it there, so that a host which maps the
-/// old one keeps it whole and nobody ever sees half a file.
+/// Writes the artifact atomically (temporary file and rename), so that a host that has mapped the old one keeps it,
+/// and no process sees a half-written file.
 fn replace(path: &Path, artifact: &[u8]) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

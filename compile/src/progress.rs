@@ -1,4 +1,4 @@
-//! Tells that a compilation goes on.
+//! Progress messages of a long compilation.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -6,11 +6,12 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a compilation takes before anything is said, and between one time and the next.
+/// Time before the first progress message, and between two of them.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Does `work` on a module of `size` bytes, and says so on standard error when that takes longer: every
-/// second on a terminal, else once. `input` is `-` when the host asks, which knows the module's name.
+/// Runs `work` on a module of `size` bytes, with progress messages on standard error when it takes longer than
+/// [`INTERVAL`]: every second on a terminal, otherwise once. `input` is `-` when the host is the caller, which knows
+/// the module's name.
 pub fn shown<R>(input: &Path, size: usize, work: impl FnOnce() -> R) -> R {
     let megabytes = size as f64 / 1e6;
     let module = match input.as_os_str().to_str() {
@@ -32,7 +33,7 @@ fn show(module: &str, ends: &mpsc::Receiver<()>) {
     let mut shown = false;
     while let Err(RecvTimeoutError::Timeout) = ends.recv_timeout(INTERVAL) {
         let mut stderr = io::stderr();
-        // Without progress the compilation is as good as with it.
+        // Errors are ignored: the messages are not essential.
         let _ = match (is_terminal, shown) {
             (true, _) => write!(stderr, "\r{module}: {} s", started.elapsed().as_secs()),
             (false, false) => writeln!(stderr, "wasm-sock: {module} takes more than a second"),

@@ -1,8 +1,8 @@
-//! Which WebAssembly proposals a module uses that are not supported.
+//! Detects unsupported WebAssembly proposals in a module, for error messages.
 
 use wasmtime_environ::wasmparser::{Parser, Payload, TypeRef, Validator, WasmFeatures};
 
-/// A proposal, and how a module is built without it.
+/// A proposal, and how to build a module without it.
 struct Proposal {
     features: WasmFeatures,
     name: &'static str,
@@ -60,7 +60,7 @@ const UNSUPPORTED: &[Proposal] = &[
     proposal(WasmFeatures::CM_CANON_NAMES, "`versionsuffix` in components", ""),
 ];
 
-/// What to say of a module that has a shared memory. Its atomic instructions alone are no obstacle.
+/// The message about a module with a shared memory. (Atomic instructions alone are supported.)
 pub fn shares_memory(wasm: &[u8]) -> Option<&'static str> {
     let is_shared = |payload: Payload<'_>| match payload {
         Payload::MemorySection(memories) => memories.into_iter().flatten().any(|memory| memory.shared),
@@ -70,15 +70,15 @@ pub fn shares_memory(wasm: &[u8]) -> Option<&'static str> {
             .any(|import| matches!(import.ty, TypeRef::Memory(memory) if memory.shared)),
         _ => false,
     };
-    // What is not valid is told by the compiler.
+    // The compiler reports what is not valid.
     let mut payloads = Parser::new(0).parse_all(wasm).map_while(Result::ok);
     payloads.any(is_shared).then_some(
         "uses a WebAssembly proposal that is not supported: threads (it has a shared memory); build without `-pthread`, and for wasm32-wasip1 and not wasm32-wasip1-threads",
     )
 }
 
-/// What to say of a module that needs proposals which are not supported. `None`: it is not valid with all
-/// of them either, so they are not the reason.
+/// The message about a module that needs unsupported proposals. `None`: it is not valid with them either, so they are
+/// not the reason.
 pub fn refused(wasm: &[u8]) -> Option<String> {
     let is_valid = |features| {
         let mut validator = Validator::new_with_features(features);

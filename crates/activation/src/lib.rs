@@ -1,4 +1,5 @@
-//! The sockets that the service manager passed, with their names: `sd_listen_fds(3)`.
+//! Socket activation: the sockets that the service manager (systemd, inetd) passed, with their names
+//! (`sd_listen_fds(3)`).
 
 use listenfd::ListenFd;
 use rustix::fs::fstat;
@@ -25,31 +26,31 @@ pub struct Socket {
     pub name: String,
     /// The descriptor, close-on-exec.
     pub fd: OwnedFd,
-    /// Is somebody waiting at it already?
+    /// Is a client or a datagram pending already?
     pub ready: bool,
 }
 
-/// What was passed: the sockets, and what was counted as one but is not open.
+/// The sockets that were passed, and the descriptors that `LISTEN_FDS` counts but that are not open.
 #[derive(Debug)]
 pub struct Passed {
     pub sockets: Vec<Socket>,
     pub not_open: Vec<(String, SocketError)>,
 }
 
-/// What a socket is to us.
+/// The kind of a socket: listener, connection or datagram socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Connections come from it.
+    /// A listening socket, at which connections are accepted.
     Listener(Protocol),
-    /// It is a connection, accepted by whoever started us (`Accept=yes`, inetd).
+    /// A connection that the parent process has accepted (`Accept=yes`, inetd).
     Connection(Protocol),
-    /// UDP datagrams come from it.
+    /// A UDP socket.
     Udp,
-    /// Unix datagrams come from it.
+    /// A Unix datagram socket.
     UnixDatagrams,
 }
 
-/// What a connection speaks.
+/// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// TCP over IPv4, IPv6 or both.
@@ -86,7 +87,7 @@ pub enum ActivationError {
     NameCount { count: usize, names: String, found: usize },
 }
 
-/// Why a descriptor cannot be served. The others are.
+/// Why a descriptor cannot be served. The other descriptors are served.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SocketError {
     #[error("descriptor {fd} is not open, though LISTEN_FDS counts it")]
@@ -97,23 +98,23 @@ pub enum SocketError {
     Unsupported { what: &'static str },
 }
 
-/// What can be served.
+/// Advice about the sockets that can be served.
 const ADVICE: &str = "use ListenStream=, ListenDatagram= or ListenSequentialPacket= in the .socket unit";
 
-/// The three variables of `sd_listen_fds(3)`, and whose they are.
+/// The three variables of `sd_listen_fds(3)`, and the process ID that they are compared with.
 ///
-/// Values are kept as they were found, so that an error can show them.
+/// The values are not parsed, so that an error can show them.
 #[derive(Debug, Default, Clone)]
 pub struct ListenVariables {
     pub listen_fds: Option<String>,
     pub listen_pid: Option<String>,
     pub listen_fdnames: Option<String>,
-    /// Our process.
+    /// The ID of this process.
     pub pid: u32,
 }
 
 impl ListenVariables {
-    /// This process's own.
+    /// The environment of this process.
     pub fn current() -> Self {
         let read = |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
         Self {
@@ -165,8 +166,8 @@ impl ListenVariables {
     }
 }
 
-/// Takes the passed sockets over. What they are is not looked at yet: with a thousand of them that
-/// would cost more than answering the first connection.
+/// Takes the passed sockets over. Their [`kind`] is not determined yet: for a thousand sockets that would take longer
+/// than answering the first connection.
 ///
 /// # Errors
 /// See [`ActivationError`].
@@ -184,8 +185,8 @@ pub fn sockets() -> Result<Passed, ActivationError> {
             passed.not_open.push((name, SocketError::NotOpen { fd }));
             continue;
         }
-        // SAFETY: sd_listen_fds(3) makes the descriptor ours, it is open, and `take_raw_fd` gave it
-        // out once.
+        // SAFETY: by sd_listen_fds(3) this process owns the descriptor, it is open, and `take_raw_fd` returned it
+        // only once.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         passed.sockets.push(Socket {
             name,
@@ -199,11 +200,11 @@ pub fn sockets() -> Result<Passed, ActivationError> {
 /// The name systemd gives to a connection that it accepted (`systemd.socket(5)`).
 const ACCEPTED: &str = "connection";
 
-/// The connection that standard input is, as inetd, xinetd, tcpserver and `StandardInput=socket` pass
-/// it; or a socket, as inetd's `wait`. `None` when it is neither.
+/// The connection on standard input, as inetd, xinetd, tcpserver and `StandardInput=socket` pass it; or a listening
+/// or datagram socket, as with inetd's `wait`. `None` when it is neither.
 ///
-/// It is moved away from the standard descriptors, so that it closes when we close it. Tells also
-/// whether standard error was the connection, too: nothing may be written there.
+/// It is moved away from the standard descriptors, so that closing it closes the connection. Also returns whether
+/// standard error was the connection, too, so that nothing may be written there.
 pub fn standard_input() -> Option<(Passed, bool)> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     sockopt::socket_type(&stdin).ok()?;
@@ -234,8 +235,8 @@ pub fn standard_input() -> Option<(Passed, bool)> {
     Some((passed, was_connection[2]))
 }
 
-/// What `poll(2)` says of each descriptor, all of them in one call; and with another one, makes
-/// them close-on-exec, because a process that runs the compiler must not pass them on.
+/// The readiness of all descriptors, by one call of `poll(2)`. A second call makes them close-on-exec, so that the
+/// compiler does not inherit them.
 fn states(fds: &[RawFd]) -> Vec<(RawFd, libc::c_short)> {
     let entry = |&fd| libc::pollfd {
         fd,
@@ -244,9 +245,8 @@ fn states(fds: &[RawFd]) -> Vec<(RawFd, libc::c_short)> {
     };
     let mut entries: Vec<libc::pollfd> = fds.iter().map(entry).collect();
     let last = FIRST + fds.len() as RawFd - 1;
-    // SAFETY: poll(2) writes to as many entries as it is given; close_range(2) with
-    // CLOSE_RANGE_CLOEXEC only sets a flag. Should either fail, nobody is served first, or the
-    // compiler has a descriptor more.
+    // SAFETY: poll(2) writes only to the entries that it is given; close_range(2) with CLOSE_RANGE_CLOEXEC only sets
+    // a flag. If poll fails, no socket is served first; if close_range fails, the compiler inherits the descriptors.
     unsafe {
         libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, 0);
         libc::syscall(libc::SYS_close_range, FIRST, last, CLOSE_RANGE_CLOEXEC);
@@ -254,7 +254,7 @@ fn states(fds: &[RawFd]) -> Vec<(RawFd, libc::c_short)> {
     entries.iter().map(|entry| (entry.fd, entry.revents)).collect()
 }
 
-/// The handler a socket's name stands for.
+/// The name of the handler for a socket's name.
 ///
 /// systemd names a descriptor after its socket unit when the unit has no `FileDescriptorName=`
 /// (`systemd.socket(5)`): `hello.socket` is handler `hello`, and so is `wasm-sock@hello.socket`.
@@ -268,7 +268,7 @@ pub fn handler_name(socket_name: &str) -> &str {
     }
 }
 
-/// What a descriptor is, asked of the kernel.
+/// Determines the kind of a socket with getsockopt(2).
 ///
 /// # Errors
 /// See [`SocketError`].

@@ -1,6 +1,6 @@
-//! Walking a parsed file and collecting what is wrong with it.
+//! Walks a parsed configuration file and collects all errors.
 //!
-//! A reader that meets an error tells it and goes on with nothing, so that one run finds them all.
+//! After an error the check continues without the value, so that one run finds all errors.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -15,17 +15,17 @@ use super::value::{Reading, wrong_type};
 pub(super) type Key<'a> = Spanned<DeString<'a>>;
 pub(super) type Value<'a> = Spanned<DeValue<'a>>;
 
-/// As many as anybody fixes in one go. More, such as from a wrong file given to `--config`, would
-/// only flood the log, and the time to place them grows with their square.
+/// The most errors that are reported. More, such as from a wrong file given to `--config`, would only fill the log,
+/// and the time to sort them in grows with the square of their number.
 const MAX_ERRORS: usize = 100;
 
 pub(super) struct Checker<'a> {
     source: &'a SourceFile,
     errors: Vec<ConfigError>,
-    /// The lines with a syntax error. The parser goes on behind one, so that the next is found
-    /// too, but what else it saw in that line is a guess that nobody should read about.
+    /// The lines with a syntax error. The parser continues after it, so that the next one is found, too, but other
+    /// errors in that line would be misleading.
     broken_lines: BTreeSet<usize>,
-    /// The handler whose table is read.
+    /// The handler whose table is being read.
     pub(super) handler: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl<'a> Checker<'a> {
         checker
     }
 
-    /// Everything that was told, by position.
+    /// All errors, sorted by position.
     pub(super) fn into_errors(mut self) -> Vec<ConfigError> {
         self.errors.sort_by_key(|error| error.position);
         if self.errors.len() == MAX_ERRORS {
@@ -61,7 +61,7 @@ impl<'a> Checker<'a> {
         self.source.location(key.span().start)
     }
 
-    /// Tells `message` about `span`, except on a line that is broken already.
+    /// Reports `message` about `span`, except in a line with a syntax error.
     pub(super) fn error(&mut self, span: Range<usize>, message: String) {
         if self.errors.len() == MAX_ERRORS {
             return;
@@ -74,7 +74,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Stores what `read` makes of `value`, or tells what is wrong with it.
+    /// Stores the result of `read` for `value`, or reports its error.
     pub(super) fn set<T>(
         &mut self,
         setting: &mut T,
@@ -88,7 +88,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// What `read` makes of each element; those it cannot read are told and left out.
+    /// The results of `read` for all elements; errors are reported, and their elements left out.
     pub(super) fn list<T>(
         &mut self,
         key: &Key<'_>,
@@ -128,7 +128,7 @@ impl<'a> Checker<'a> {
         table.into_iter().flatten()
     }
 
-    /// `message` about the value of `key`.
+    /// Reports `message` about the value of `key`.
     pub(super) fn wrong(&mut self, key: &Key<'_>, value: &Value<'_>, message: &str) {
         let name = key.get_ref().escape_debug();
         self.error(value.span(), format!("{name}: {message}"));

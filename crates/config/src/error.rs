@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, and where.
+//! Configuration errors, with their position in the file and an excerpt.
 
 use std::fmt;
 use std::io;
@@ -11,14 +11,14 @@ pub struct Position {
     pub column: usize,
 }
 
-/// A place in a file. Shown as `FILE:LINE:COLUMN`, which editors and terminals can open.
+/// A location in a file. Displayed as `FILE:LINE:COLUMN`, which editors and terminals can open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
     pub file: PathBuf,
     pub position: Position,
 }
 
-/// One thing that is wrong. Shown in one line: `FILE:LINE:COLUMN: what (what is allowed)`.
+/// One error. Displayed in one line: `FILE:LINE:COLUMN: what (what is allowed)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     pub file: PathBuf,
@@ -27,12 +27,11 @@ pub struct ConfigError {
     pub message: String,
     /// The line in question, underlined: two lines of text.
     pub excerpt: Option<String>,
-    /// The one handler that it concerns. `None`: all that the file is about.
+    /// The handler that it concerns. `None`: all handlers of the file.
     pub handler: Option<String>,
 }
 
-/// Everything that is wrong, in the order the files are read and by position within each. Never
-/// empty. Shown with the lines in question quoted.
+/// All errors, in the order the files are read and by position within each. Never empty. Displayed with excerpts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 

@@ -1,7 +1,7 @@
-//! `wasm-sock.toml`: which handlers there are, what each may do, and for how long.
+//! The configuration (`wasm-sock.toml`, `handlers.d/*.toml`): handlers, their grants, limits and time-outs.
 //!
-//! [`Config::load`] finds the files, reads them and reports everything that is wrong with them at
-//! once. No file is needed: without any, every handler runs with the built-in defaults.
+//! [`Config::load`] finds and reads the files, and reports all errors at once. No file is required: without any,
+//! every handler runs with the built-in defaults.
 //!
 //! `handlers.d/NAME.toml` holds `[handler.NAME]` and nothing else. So a host reads the files of those handlers only
 //! whose sockets it was passed ([`Config::load_for`]): one file each, however many there are.
@@ -40,13 +40,13 @@ use source::SourceFile;
 /// that is loaded, the compiler's pipes.
 pub const RESERVED_DESCRIPTORS: usize = 24;
 
-/// The whole configuration, checked.
+/// The checked configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub host: HostConfig,
-    /// What every handler starts from.
+    /// The default limits of all handlers.
     pub defaults: Limits,
-    /// What every handler starts from, if its guest answers HTTP.
+    /// The default HTTP settings of all handlers.
     pub http: Http,
     /// The `[handler.NAME]` tables that were read. A handler needs none; see [`Config::handler`].
     pub handlers: BTreeMap<String, HandlerConfig>,
@@ -57,11 +57,11 @@ pub struct Config {
     pub files: Vec<PathBuf>,
 }
 
-/// `[host]`: how the process itself lives and dies.
+/// `[host]`: settings of the process: idle exit, draining, folders, limits of all handlers together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostConfig {
-    /// How long the host stays with no connection in flight. Zero: it leaves with the last one.
-    /// `None`: it never leaves by itself.
+    /// How long the host runs with no connection in flight. Zero: it exits after the last one. `None`: it never exits
+    /// by itself.
     pub idle_timeout: Option<Duration>,
     /// How long connections in flight may go on after SIGTERM. Zero: not at all.
     pub drain_timeout: Duration,
@@ -78,7 +78,7 @@ pub struct HostConfig {
 }
 
 impl Default for HostConfig {
-    /// Without a folder of modules, which is not the same for everybody.
+    /// Without the folder of modules, which depends on the user ([`Environment`]).
     fn default() -> Self {
         HostConfig {
             idle_timeout: Some(Duration::from_secs(30)),
@@ -92,7 +92,7 @@ impl Default for HostConfig {
     }
 }
 
-/// What one connection may use, and how many a handler may have.
+/// Limits of one connection, and of the connections of a handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Linear memory of one guest instance, in bytes.
@@ -103,8 +103,8 @@ pub struct Limits {
     pub timeout: Option<Duration>,
     /// CPU time of one connection or one HTTP request. `None`: no limit.
     pub cpu_time: Option<Duration>,
-    /// How long a connection may be silent: not a byte either way. Of HTTP, while a body is under way.
-    /// `None`: for ever.
+    /// How long a connection may be silent in both directions; for HTTP, while a body is being transferred. `None`:
+    /// no limit.
     pub idle_connection_timeout: Option<Duration>,
     /// Connections that this handler serves at the same time, at least 1.
     pub max_connections: u32,
@@ -120,7 +120,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// How long a connection may be silent, if that is less than it may last.
+    /// `idle_connection_timeout`, if it is shorter than `timeout`.
     pub fn silence(&self) -> Option<Duration> {
         let lasts_longer = |silence| self.timeout.is_none_or(|timeout| silence < timeout);
         self.idle_connection_timeout.filter(|silence| lasts_longer(*silence))
@@ -144,13 +144,13 @@ impl Default for Limits {
     }
 }
 
-/// How a handler speaks HTTP with its clients. Of no effect on guests that do not answer HTTP.
+/// HTTP settings of a handler. Without effect on guests that do not answer HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Http {
-    /// How long a client may take to send the head of a request, never zero. `None`: for ever.
+    /// How long a client may take to send the head of a request, never zero. `None`: no limit.
     pub head_timeout: Option<Duration>,
     /// How long a connection without a request in flight stays open. Zero: it is closed after
-    /// each response. `None`: until the client or the host leaves.
+    /// each response. `None`: until the client or the host closes it.
     pub keep_alive: Option<Duration>,
     /// The head of one request, in bytes: 8 KiB, the least that hyper takes, to 1 MiB.
     pub max_head: u32,
@@ -178,12 +178,10 @@ impl Default for Http {
     }
 }
 
-/// What becomes of the request headers that tell whom a proxy speaks for: `Forwarded` (RFC 7239)
-/// and `X-Forwarded-*`.
+/// Treatment of the request headers in which a proxy names its client: `Forwarded` (RFC 7239) and `X-Forwarded-*`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ForwardedFor {
-    /// What the client claims is replaced by what the host sees, so that nobody can pose as
-    /// another.
+    /// They are replaced by the address that the host sees, so that a client cannot forge another.
     #[default]
     Set,
     /// The client is a proxy that can be trusted: its headers are passed on.
@@ -203,7 +201,7 @@ pub struct HandlerConfig {
     pub env: Vec<(String, String)>,
     /// The folders the guest may open. Nothing else on the file system is visible to it.
     pub dirs: Vec<DirGrant>,
-    /// Whom the guest may connect to. Empty: nobody.
+    /// The destinations that the guest may connect to. Empty: none.
     pub allow_outbound: Vec<Outbound>,
     /// The defaults, with what this handler overrides.
     pub limits: Limits,
@@ -223,7 +221,7 @@ impl HandlerConfig {
 /// A folder of the host that a guest may open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirGrant {
-    /// Absolute path on the host. Not looked at here: it need not exist yet.
+    /// Absolute path on the host. Not checked here: it need not exist yet.
     pub host: PathBuf,
     /// The name the guest knows it by: an absolute path, a relative one, or `.`.
     pub guest: String,
@@ -245,7 +243,7 @@ impl Config {
     /// `handlers.d/*.toml` beside it follow in the order of their names. Hidden files are skipped.
     ///
     /// # Errors
-    /// Everything that is wrong, in the order the files are read and by position within each.
+    /// All errors, in the order the files are read and by position within each.
     pub fn load(explicit: Option<&Path>, environment: &Environment<'_>) -> Result<Config, ConfigErrors> {
         let (config, errors) = Config::read(explicit, environment, locate::drop_ins)?;
         match errors.is_empty() {
@@ -254,12 +252,12 @@ impl Config {
         }
     }
 
-    /// As [`Config::load`], for the handlers of these names: of `handlers.d` their files are read only. A mistake
-    /// that concerns one handler costs that one: it is [`broken`](Config::broken). Also returns the mistakes.
+    /// As [`Config::load`], for the handlers of these names: only their files in `handlers.d` are read. An error that
+    /// concerns one handler disables only that one: it is [`broken`](Config::broken). Also returns these errors.
     ///
     /// # Errors
-    /// Everything that is wrong, when some of it concerns all handlers: what is outside of the
-    /// `[handler.NAME]` tables of `wasm-sock.toml`.
+    /// All errors, when one of them concerns all handlers: it is outside of the `[handler.NAME]` tables of
+    /// `wasm-sock.toml`.
     pub fn load_for(
         names: &BTreeSet<&str>,
         explicit: Option<&Path>,
@@ -327,12 +325,12 @@ impl Config {
         (names, error)
     }
 
-    /// The file with a mistake that keeps a handler from being served.
+    /// The file with an error because of which a handler is not served.
     pub fn mistake_about(&self, name: &str) -> Option<&Path> {
         self.broken.get(name).map(PathBuf::as_path)
     }
 
-    /// The files and folders of which one changes when a mistake is mended; none where there is no mistake.
+    /// The files and folders to watch for the correction of an error; none if there is no error.
     pub fn mistaken(&self) -> Vec<&Path> {
         if self.broken.is_empty() {
             return Vec::new();
@@ -364,13 +362,13 @@ impl Config {
         errors
     }
 
-    /// All that is wrong with `handlers.d/NAME.toml` concerns handler `NAME`. Without the file it would run with
-    /// the defaults, which may grant it more.
+    /// Reads `handlers.d/NAME.toml`. Every error in it concerns handler `NAME`, which is then not served: without the
+    /// file it would run with the defaults, which may grant it more.
     fn apply_drop_in(&mut self, file: &Path) -> Vec<ConfigError> {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         let mut errors = match SourceFile::read(file) {
             Ok(Some(source)) => self.apply(source, Role::DropIn(&name)),
-            // It was listed a moment ago, so this is a link to nowhere.
+            // It was listed a moment ago, so it is a dangling symbolic link.
             Ok(None) => vec![ConfigError::missing(file, "a dangling link? remove it")],
             Err(error) => vec![error],
         };

@@ -1,4 +1,4 @@
-//! Where the configuration and the modules are looked for.
+//! Search paths of the configuration and the modules: systemd's variables, system folders, XDG folders.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::error::ConfigError;
 use super::valid_handler_name;
 
-/// What decides where files are looked for.
+/// The environment that determines the search paths.
 ///
 /// systemd names the folders it manages for a service in `$CONFIGURATION_DIRECTORY` and
 /// `$STATE_DIRECTORY` (systemd.exec(5)); those win. Without them a system service uses
@@ -19,14 +19,14 @@ use super::valid_handler_name;
 /// `$XDG_CONFIG_HOME` (`~/.config`) and `$XDG_STATE_HOME` (`~/.local/state`).
 #[derive(Clone, Copy)]
 pub struct Environment<'a> {
-    /// Whether a user's own service manager (or the user) started us, not the system's.
+    /// Whether this process was started by a user or a user's service manager, and not by the system's.
     pub user_manager: bool,
     /// Looks up an environment variable: `&|name| std::env::var_os(name)`.
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
 impl Environment<'static> {
-    /// This process's own; `is_root`: does it run as root?
+    /// The environment of this process; `is_root`: does it run as root?
     pub fn current(is_root: bool) -> Self {
         Self {
             // The system's manager runs services with neither, unless told to; a user's always has one.
@@ -83,13 +83,13 @@ fn absolute(path: &OsStr) -> Option<PathBuf> {
     path.is_absolute().then(|| path.to_owned())
 }
 
-/// The `NAME.toml` in `folder` that are there for these names. One that is hidden is left out, as in [`drop_ins`].
+/// The existing files `NAME.toml` in `folder` for these names. Hidden files are left out, as in [`drop_ins`].
 pub(super) fn drop_ins_of(names: &BTreeSet<&str>, folder: &Path) -> Vec<PathBuf> {
     let visible = names
         .iter()
         .filter(|name| valid_handler_name(name) && !name.starts_with('.'));
     let files = visible.map(|name| folder.join(format!("{name}.toml")));
-    // A link to nowhere is a mistake, and is told.
+    // A dangling symbolic link is kept, so that it is reported as an error.
     files.filter(|file| file.symlink_metadata().is_ok()).collect()
 }
 

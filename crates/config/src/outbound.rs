@@ -1,18 +1,18 @@
-//! `allow-outbound`: whom a guest may connect to.
+//! `allow-outbound`: parses the destinations that a guest may connect to (host names, networks, ports).
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// How many bits of an IPv6 address come before the IPv4 address in it.
+/// Length of the prefix of IPv4-mapped IPv6 addresses (`::ffff:0:0/96`), in bits.
 const MAPPED: u32 = 96;
 
 /// Destinations that a guest may connect to: some ports of some hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outbound {
     pub host: Destination,
-    /// Never empty, and none has 0 in it.
+    /// Never empty; none includes port 0.
     pub ports: Vec<RangeInclusive<u16>>,
 }
 
@@ -23,8 +23,8 @@ pub enum Destination {
     Name(String),
 }
 
-/// The addresses that begin as `address` does, in its first `prefix` bits; the others are 0. An IPv4
-/// address that is written as one of IPv6 (RFC 4291, section 2.5.5.2) is the IPv4 address.
+/// A network in CIDR notation: the addresses with the same first `prefix` bits as `address`, whose other bits are 0.
+/// IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2) are converted to IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -67,8 +67,8 @@ impl Destination {
     }
 }
 
-/// RFC 1123, section 2.1, and `_`, which resolvers let through. A last label of digits only is a
-/// mistyped address, never a name.
+/// Checks a host name by RFC 1123, section 2.1; `_` is allowed, too, as by resolvers. A last label of digits only is
+/// a mistyped address, never a name.
 fn is_host_name(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(letter);
@@ -77,7 +77,7 @@ fn is_host_name(name: &str) -> bool {
 }
 
 impl Network {
-    /// The `prefix` may be as long as an address of its kind.
+    /// A network. `None`: `prefix` is longer than an address of this family.
     pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
         let prefix = u32::from(prefix);
         let (address, prefix) = match address {
@@ -127,7 +127,7 @@ impl Display for Network {
     }
 }
 
-/// As it is configured.
+/// Formats it as in the configuration.
 impl Display for Outbound {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.host {

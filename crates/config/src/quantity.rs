@@ -1,4 +1,4 @@
-//! Durations and sizes as people write them, with systemd's meaning of every unit.
+//! Parses durations and sizes with units (`1min 30s`, `64MiB`), with systemd's meaning of every unit.
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
-//! What may stand in a configuration file.
+//! The schema of the configuration files: which keys each table has, and where their values go.
 //!
-//! The file is walked as a tree with positions instead of being deserialised with serde: serde
-//! stops at the first error, and we owe the user all of them.
+//! The file is walked as a tree with positions instead of being deserialised with serde: serde stops at the first
+//! error, and the user needs all of them.
 
 #[cfg(test)]
 mod mistakes;
@@ -21,12 +21,12 @@ use super::suggest::closest;
 use super::value;
 use super::{Access, Config, DirGrant, HandlerConfig, HostConfig, Http, Limits, valid_handler_name};
 
-/// Which of the two kinds of file this is.
+/// The kind of configuration file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role<'a> {
-    /// `wasm-sock.toml`: everything may stand in it.
+    /// `wasm-sock.toml`: may have all tables.
     Main,
-    /// `handlers.d/NAME.toml`: the table of this handler only, so that it is found by its name.
+    /// `handlers.d/NAME.toml`: may have only the table of this handler, so that it is found by the file's name.
     DropIn(&'a str),
 }
 
@@ -89,11 +89,11 @@ const HANDLER: Keys = &[
 ];
 const DIR: Keys = &["host", "guest", "access"];
 
-/// Where a key that is unknown here may belong; the first that knows it is named.
+/// The tables that a misplaced key may belong in; the message names the first that has the key.
 const TABLES: [(&str, Keys); 3] = [("[host]", HOST), ("[defaults]", DEFAULTS), ("[handler.NAME]", HANDLER)];
 
-/// Reads `source` into `config` and tells everything that is wrong with it, by position. After an
-/// error `config` is incomplete: what the error concerns must not be used.
+/// Reads `source` into `config` and returns all errors, by position. After an error `config` is incomplete: the part
+/// that the error concerns must not be used.
 pub(super) fn check(source: &SourceFile, role: Role<'_>, config: &mut Config) -> Vec<ConfigError> {
     let (document, syntax_errors) = DeTable::parse_recoverable(&source.text);
     let mut checker = Checker::new(source, &syntax_errors);
@@ -102,7 +102,8 @@ pub(super) fn check(source: &SourceFile, role: Role<'_>, config: &mut Config) ->
 }
 
 impl Checker<'_> {
-    /// `[host]` and `[defaults]` come first, wherever they stand: handlers build on them.
+    /// Reads all tables: `[host]` and `[defaults]` first, regardless of their order in the file, because handlers
+    /// depend on them.
     fn document(&mut self, document: &DeTable<'_>, role: Role<'_>, config: &mut Config) {
         for (key, value) in document {
             match (key.get_ref().as_ref(), role) {
@@ -151,7 +152,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Reads `key` if it is one of the limits; tells whether it is.
+    /// Reads `key` if it is one of the limits; returns whether it is.
     fn limit(&mut self, key: &Key<'_>, value: &Value<'_>, limits: &mut Limits) -> bool {
         match key.get_ref().as_ref() {
             "memory" => self.set(&mut limits.memory, key, value, value::memory),
@@ -186,7 +187,7 @@ impl Checker<'_> {
         true
     }
 
-    /// Reads `key` if it is one of the settings for HTTP; tells whether it is.
+    /// Reads `key` if it is one of the HTTP settings; returns whether it is.
     fn http(&mut self, key: &Key<'_>, value: &Value<'_>, http: &mut Http) -> bool {
         match key.get_ref().as_ref() {
             "head-timeout" => self.set(&mut http.head_timeout, key, value, value::head_timeout),
@@ -230,7 +231,7 @@ impl Checker<'_> {
         }
     }
 
-    /// A handler in the file of another.
+    /// Reports a handler in the file of another.
     fn misplaced(&mut self, key: &Key<'_>, own: &str) {
         let name = key.get_ref();
         let message = format!(
@@ -333,7 +334,7 @@ impl Checker<'_> {
         })
     }
 
-    /// A key that is none of those allowed `here`.
+    /// Reports an unknown key, with the keys that are allowed `here`.
     fn unknown(&mut self, key: &Key<'_>, here: Keys) {
         let name = key.get_ref().as_ref();
         let elsewhere = TABLES.iter().find(|(_, keys)| keys.contains(&name));

@@ -1,4 +1,4 @@
-//! One configuration file: its text, and what is at which line and column.
+//! One configuration file: reading it, positions (line and column), excerpts for error messages.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, Location, Position};
 
-/// Far more than any real configuration; keeps `--config /dev/zero` from filling the memory.
+/// The largest file, in bytes: far more than any real configuration. Keeps `--config /dev/zero` from filling the
+/// memory.
 const MAX_BYTES: usize = 1 << 20;
 
 /// The characters of a line that an excerpt shows.
@@ -128,7 +129,7 @@ fn not_utf8(path: &Path, bytes: &[u8]) -> ConfigError {
     source.error(valid..valid, "not UTF-8 text (save the file as UTF-8)".into())
 }
 
-/// What a file holds must not steer the terminal it is shown on.
+/// Replaces control characters, so that the content of a file cannot control the terminal.
 fn printable(character: char) -> char {
     match character {
         '\t' => ' ',

@@ -1,6 +1,6 @@
-//! What was meant by a key that does not exist.
+//! Suggestions for mistyped keys, by edit distance.
 
-/// The one of `known` that `typed` was most likely meant to be, if any comes close.
+/// The key in `known` that is closest to `typed`, if one is close enough.
 pub(super) fn closest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     // A third of the characters may differ, as in rustc: enough for a transposition in a short
     // word, too little to turn one word into another.

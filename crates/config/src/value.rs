@@ -1,4 +1,4 @@
-//! One value of the file becomes one setting, or a sentence about what is allowed.
+//! Parses and checks the value of each setting: ranges, units, types, with error messages that say what is allowed.
 
 #[cfg(test)]
 mod tests;
@@ -25,9 +25,9 @@ const MIN_HEAD: u32 = 8 << 10;
 /// Far more than any browser or proxy sends. What is read of a head is kept until all of it is
 /// there, and no guest runs yet whose memory could be charged for it.
 const MAX_HEAD: u32 = 1 << 20;
-/// Less is too little for what a language does before `main`.
+/// Less is not enough for the start-up code of many languages.
 const MIN_STACK: u32 = 64 << 10;
-/// What each guest reserves, and may use beside its `memory`.
+/// Each guest reserves its stack, and may use it in addition to its `memory`.
 const MAX_STACK: u32 = 16 << 20;
 /// No UDP datagram has more than 64 KiB, and no Unix one more than fits the buffers of its sockets.
 const MAX_DATAGRAM: u32 = 1 << 20;
@@ -88,7 +88,7 @@ pub(super) fn size_bound(value: &DeValue<'_>) -> Reading<Option<u64>> {
     }
 }
 
-/// For `max-memory`, where leaving it out has a meaning of its own.
+/// For `max-memory`, whose default depends on the machine.
 pub(super) fn max_memory(value: &DeValue<'_>) -> Reading<Option<u64>> {
     Ok(Some(size_bound(value)?.unwrap_or(u64::MAX)))
 }
@@ -160,7 +160,7 @@ pub(super) fn boolean(value: &DeValue<'_>) -> Reading<bool> {
     }
 }
 
-/// A string that can be handed to the guest or to the kernel: both end strings at NUL.
+/// A string that can be passed to the guest or to the kernel, for which NUL ends a string.
 pub(super) fn string(value: &DeValue<'_>) -> Reading<String> {
     match value {
         DeValue::String(text) if text.contains('\0') => Err(format!("{} must not contain NUL", quoted(text))),

@@ -1,20 +1,19 @@
-//! The engine settings of wasm-sock, in one place.
+//! Wasmtime engine settings that the host and the compiler share, and the metadata in an artifact.
 //!
-//! A `.cwasm` is native code made for exactly one set of settings: the compiler writes them into
-//! the artifact, and the host refuses an artifact whose settings are not its own. So both programs
-//! take theirs from here.
+//! A `.cwasm` is native code for one set of settings: the compiler writes them into the artifact, and the host
+//! refuses an artifact with other settings. So both programs take them from here.
 
 use wasmtime::{Collector, Config};
 
-/// How an artifact is told from any other ELF file, and of what kind it is.
+/// Constants that distinguish an artifact from other ELF files, and modules from components.
 pub use wasmtime_environ::obj as artifact;
 
 /// Changes whenever [`config`] changes what the compiler emits: part of the name under which
 /// compiled modules are cached.
 const REVISION: u32 = 4;
 
-/// What an engine supports beyond what every guest needs. Each costs every instance time and memory, so an
-/// artifact is made for the first of [`Support::ALL`] that suffices.
+/// Optional features of an engine. Each takes time and memory for every instance, so an artifact is made for the
+/// first of [`Support::ALL`] that suffices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Support {
     /// Several calls into and out of a component at a time, as WASI 0.3 needs.
@@ -24,13 +23,13 @@ pub struct Support {
 }
 
 impl Support {
-    /// Nothing more: core modules, and components up to WASI 0.2.
+    /// No optional feature: core modules, and components up to WASI 0.2.
     pub const PLAIN: Self = Self {
         concurrency: false,
         gc: false,
     };
 
-    /// All that there are, the most frequent first.
+    /// All combinations, the most frequent first.
     pub const ALL: [Self; 4] = [
         Self::PLAIN,
         Self {
@@ -48,22 +47,22 @@ impl Support {
     ];
 }
 
-/// What making an instance of a program takes, in bytes. Linear memories, tables and heaps of objects are no part
-/// of it: they are counted when they are made.
+/// The cost of creating an instance, in bytes. Linear memories, tables and GC heaps are not included: they are
+/// counted when they are created.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct InstanceCost {
-    /// What the host holds for it, as long as it lives: globals, references to functions, segments.
+    /// Host memory during the life of the instance: globals, function references, segments.
     pub held: u32,
-    /// What is copied into memories and tables at its start, at one go.
+    /// Bytes that are copied into memories and tables when it starts, without interruption.
     pub copied: u32,
 }
 
-/// Where an artifact tells it: in the address where an ELF file's program begins (`e_entry`, `elf(5)`), of which
-/// an artifact has none.
+/// Offset of the cost in an artifact: the entry point of an ELF file (`e_entry`, `elf(5)`), which an artifact does
+/// not use.
 const ENTRY: usize = 24;
 
 impl InstanceCost {
-    /// Writes it into an artifact. Nothing happens to what is too short to be one.
+    /// Writes the cost into an artifact. Does nothing if `artifact` is too short to be one.
     pub fn write(self, artifact: &mut [u8]) {
         if let Some(entry) = artifact.get_mut(ENTRY..ENTRY + 8) {
             entry[..4].copy_from_slice(&self.held.to_le_bytes());
@@ -71,7 +70,7 @@ impl InstanceCost {
         }
     }
 
-    /// Reads what an artifact tells, which begins with this.
+    /// Reads the cost from an artifact, of which at least the ELF header is needed.
     pub fn read(artifact: &[u8]) -> Option<Self> {
         let (held, copied) = artifact.get(ENTRY..ENTRY + 8)?.split_first_chunk()?;
         Some(Self {
@@ -85,32 +84,31 @@ impl InstanceCost {
 pub fn config(support: Support) -> Config {
     let mut config = Config::new();
     config
-        // A guest that spins is interrupted at a loop header or a call, when the epoch has moved on.
+        // A guest is interrupted at a loop header or a call, when the epoch was incremented.
         .epoch_interruption(true)
         // Linear memories start as copy-on-write views of the artifact.
         .memory_init_cow(true)
-        // Frames are walked by frame pointer; nobody unwinds through guests. Smaller artifacts, and
-        // no registration of unwind tables when one is loaded.
+        // Stack frames are walked by frame pointer, and no panic unwinds through guests. So artifacts are smaller,
+        // and no unwind tables are registered when one is loaded.
         .native_unwind_info(false)
         // Traps name functions, not offsets into the module: the table would double an artifact.
         .generate_address_map(false)
         .wasm_component_model(true)
-        // Atomic instructions, which toolchains use on memories that are not shared, too. Shared ones are not
-        // made (`Config::shared_memory`).
+        // Atomic instructions, which toolchains also use on memories that are not shared. Shared memories are not
+        // supported (`Config::shared_memory`).
         .wasm_threads(true)
         .concurrency_support(support.concurrency)
-        // Without it, function references stay: only what lives in a heap of its own goes.
+        // Without it, function references are still supported: only what needs a GC heap is not.
         .gc_support(support.gc)
         .wasm_exceptions(support.gc)
         .collector(Collector::Copying);
     config
 }
 
-/// Identifies what [`config`] and this Wasmtime make of a module, for this kind of CPU.
+/// Identifies the output of the compiler: [`config`], the version of Wasmtime and the architecture.
 ///
-/// Artifacts are compiled for the baseline of the architecture, so that any CPU of the kind runs
-/// them and none has to be asked for its features at start (on a virtual machine, each question
-/// is a trap into the hypervisor).
+/// Artifacts are compiled for the baseline of the architecture, so that every CPU of it runs them and no CPU features
+/// have to be detected at start (in a virtual machine, each CPUID instruction traps into the hypervisor).
 pub fn fingerprint() -> String {
     let architecture = std::env::consts::ARCH;
     format!("wasmtime-{}-r{REVISION}-{architecture}", wasmtime_environ::VERSION)

@@ -1,8 +1,9 @@
-//! `pthread_atfork(3)`, in place of musl's, which allocates from musl's own heap to remember the handlers. That heap
-//! is made for them alone where `malloc(3)` is ours: two system calls and three page faults, 10 µs of a cold start.
+//! `pthread_atfork(3)`, in place of musl's, which allocates a list of handlers from musl's own heap. With the host's
+//! own `malloc(3)`, that heap would be created for this list alone: two system calls and three page faults, 10 µs of
+//! a cold start.
 //!
 //! Wasmtime is the only caller: its handler opens `/proc/self/pagemap` again in a child process that runs guests. No
-//! child of the host does: they compile (`module/keeper.rs`) or become another program.
+//! child process of the host runs guests: they compile (`module/compile_process.rs`) or execute another program.
 
 use std::ffi::c_int;
 

@@ -1,13 +1,13 @@
-//! The global allocator.
+//! The global allocator: dlmalloc behind a spin lock, with thread-local free lists for small blocks.
 //!
-//! musl's allocator asks the kernel for memory page by page and returns each page: fifty system calls in a cold
-//! start. dlmalloc asks for 64 KiB at a time. The lock that the crate brings is a POSIX mutex: for a single thread it
-//! costs as much as the allocation, and of several threads it puts some to sleep in the kernel for what takes
-//! nanoseconds. A spin lock takes its place.
+//! musl's allocator requests memory from the kernel page by page and returns each page: fifty system calls in a cold
+//! start. dlmalloc requests 64 KiB at a time. The lock of the crate `dlmalloc` is a POSIX mutex: in a process with
+//! one thread it takes as long as the allocation, and with several it makes threads sleep in the kernel for an
+//! operation of nanoseconds. So a spin lock is used instead.
 //!
-//! Even so the allocator would be a quarter of the CPU time of a small guest: an instance takes some seventy blocks,
-//! which are all freed together. So the threads that serve have free lists of their own ([`keep_blocks`]), which
-//! need no lock.
+//! Even so the allocator would take a quarter of the CPU time of a small guest: an instance allocates some seventy
+//! blocks, which are all freed together. So the threads that serve have free lists of their own ([`keep_blocks`]),
+//! which need no lock.
 
 use dlmalloc::Dlmalloc;
 use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mremap, munmap};
@@ -19,8 +19,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::thread;
 
-/// How often a thread tries the lock before it yields its processor: the thread that holds the lock may be waiting
-/// for one.
+/// How often a thread tries the lock before it yields the processor: the thread that holds the lock may have been
+/// preempted.
 const SPINS: u32 = 200;
 
 /// The heap behind free lists per thread.
@@ -32,7 +32,7 @@ pub(super) struct Heap {
     heap: UnsafeCell<Dlmalloc<Pages>>,
 }
 
-// SAFETY: `heap` is touched under the lock only.
+// SAFETY: `heap` is accessed only with the lock held.
 unsafe impl Sync for Heap {}
 
 pub(super) static HEAP: Heap = Heap {
@@ -68,12 +68,13 @@ impl Heap {
     }
 }
 
-/// How much dlmalloc asks the kernel for at a time, in bytes.
+/// How much memory dlmalloc requests from the kernel at a time, in bytes.
 const CHUNK: usize = 64 << 10;
 
-/// Memory from the kernel. A page fault takes 2 µs, and a fifth less for each page that is mapped together with
-/// others. So all pages of a chunk are mapped at once where nearly all are needed: those of the first chunk, and of
-/// the third and later ones. Of the second, the smallest guests use a few pages only.
+/// dlmalloc's source of memory: anonymous mappings. A page fault takes 2 µs, and a fifth less for each page that is
+/// mapped together with others (`MAP_POPULATE`). So all pages of a chunk are mapped at once where nearly all are
+/// needed: those of the first chunk, and of the third and later ones. Of the second chunk, the smallest guests use
+/// only a few pages.
 pub(super) struct Pages {
     chunks: AtomicUsize,
     /// Refuses memory, so that the heap has to use its free blocks.
@@ -90,7 +91,7 @@ unsafe impl dlmalloc::Allocator for Pages {
         if size <= CHUNK && self.chunks.fetch_add(1, Relaxed) != 1 {
             flags |= MapFlags::POPULATE;
         }
-        // SAFETY: a new mapping, wherever the kernel puts it.
+        // SAFETY: a new mapping, at an address that the kernel chooses.
         match unsafe { mmap_anonymous(ptr::null_mut(), size, READ_WRITE, flags) } {
             Ok(start) => (start.cast(), size, 0),
             Err(_) => (ptr::null_mut(), 0, 0),
@@ -164,8 +165,8 @@ thread_local! {
     };
 }
 
-/// Lets this thread keep small blocks that it frees. No other thread gets them before [`give_back`]: for threads that
-/// last as long as the process.
+/// Enables the free lists of this thread: it keeps small blocks that it frees. No other thread gets them before
+/// [`give_back`], so this is for threads that last as long as the process.
 pub fn keep_blocks() {
     KEEPS.set(true);
 }
@@ -211,7 +212,7 @@ fn give_back_blocks(heap: &mut Dlmalloc<Pages>) {
                 taken = block;
                 let skipped = (block as usize + size_of::<*mut u8>()).next_multiple_of(PAGE) - block as usize;
                 let whole = (size - skipped) / PAGE * PAGE;
-                // If it fails, the pages merely stay.
+                // If it fails, the pages stay mapped.
                 let _ = madvise(block.add(skipped).cast(), whole, Advice::LinuxDontNeed);
             }
         }
@@ -236,7 +237,7 @@ fn block_size(class: usize) -> usize {
     }
 }
 
-/// The size of the block that `layout` gets, in bytes, and its size class; `None` if it is none that a thread keeps.
+/// The size in bytes and the size class of the block for `layout`; `None` if it is too large for a free list.
 #[inline]
 fn size_class(layout: Layout) -> Option<(usize, usize)> {
     let size = layout.size();
@@ -257,7 +258,7 @@ impl FreeList {
         if block.is_null() {
             return None;
         }
-        // SAFETY: `put` wrote the address of the next block there, and the block is in no other hands since.
+        // SAFETY: `put` wrote the address of the next block there, and the block was not used since.
         self.first.set(unsafe { block.cast::<*mut u8>().read() });
         self.count.set(self.count.get() - 1);
         Some(block)

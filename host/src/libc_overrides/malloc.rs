@@ -1,14 +1,14 @@
 //! `malloc(3)` and its relatives, in place of musl's, all from the heap of the global allocator. std allocates the
-//! handle of the first thread from there (`System`), and a second heap for that alone takes two system calls and
-//! page faults: 10 µs of a cold start.
+//! handle of the first thread with `malloc(3)` (`System`), and a second heap for that alone takes two system calls
+//! and page faults: 10 µs of a cold start.
 //!
 //! This is the whole set that musl answers from its own heap, and the two functions that programs expect beside it
 //! (`memalign`, `posix_memalign`). What musl builds on these (`valloc`, `reallocarray`, `strdup`, `getline`, …) comes
 //! from here through them. musl's own internals (`posix_spawn_file_actions_*`, `atexit`, time zones, locales) allocate
 //! and free with private names, from its own heap, and never pass such a block on.
 //!
-//! Unlike musl's, this heap is not made ready for the child by `fork(2)`: fork while there is one thread only, or
-//! allocate nothing in the child.
+//! Unlike musl's, this heap is not fork-safe: call `fork(2)` while there is only one thread, or allocate nothing in
+//! the child.
 
 use super::heap::HEAP;
 use std::ffi::{c_int, c_void};

@@ -1,5 +1,5 @@
-//! Everything that stands in for a part of musl, the C library that is linked in: the global allocator, and all
-//! symbols of the C library that the host overrides. No other file of the host defines any.
+//! Replacements for parts of musl, the C library that is linked statically: the global allocator, and all symbols of
+//! the C library that the host overrides. No other file of the host overrides symbols.
 //!
 //! | symbols | file | feature | why | what it saves (docs/performance.md) |
 //! |---|---|---|---|---|
@@ -8,15 +8,15 @@
 //! | `malloc`, `calloc`, `realloc`, `free`, `aligned_alloc`, `memalign`, `posix_memalign`, `malloc_usable_size` | `malloc.rs` | `own-malloc` | std and C code allocate a few blocks with `malloc(3)`; a second heap for them takes system calls and pages | 10 µs of a cold start |
 //! | `pthread_atfork` | `atfork.rs` | `own-atfork` | musl's allocates from a heap that musl makes for it | 10 µs of a cold start |
 //!
-//! Each is a cargo feature of this package, on by default. To look for a bug, or to measure again what one is worth,
+//! Each is a cargo feature of this package, enabled by default. To find a bug, or to measure what a feature saves,
 //! build the host without it: all but `own-copy` is
 //! `cargo build --release -p wasm-sock --no-default-features --features own-heap,own-malloc,own-atfork`. Without
-//! `own-heap` musl's allocator is the global one; `own-malloc` needs `own-heap`. Compare such a build with one that has
-//! no profile either (see the Makefile): other features are another crate to the compiler, whose functions are not in
-//! the profile of this one.
+//! `own-heap` musl's allocator is the global one; `own-malloc` needs `own-heap`. Compare such a build with one that
+//! also has no PGO profile (see the Makefile): with other features the compiler gives functions other symbol names,
+//! which are not in the profile.
 //!
-//! Symbols are overridden for musl only, where the linker takes the first definition and leaves musl's out: with glibc
-//! or under a sanitizer, they would get in the way of others. The copies are written for x86-64.
+//! Symbols are overridden for musl only, where the linker takes the first definition and leaves musl's out. With
+//! glibc or a sanitizer they would conflict with other definitions. The copy functions are written for x86-64.
 
 #[cfg(all(feature = "own-atfork", target_env = "musl"))]
 mod atfork;
@@ -27,12 +27,12 @@ pub mod heap;
 #[cfg(all(feature = "own-malloc", target_env = "musl"))]
 mod malloc;
 
-/// musl's allocator, as it is.
+/// The global allocator without `own-heap`: musl's.
 #[cfg(not(feature = "own-heap"))]
 pub mod heap {
     pub use std::alloc::System as Allocator;
 
-    /// Does nothing: musl's allocator keeps nothing per thread.
+    /// Does nothing: musl's allocator has no free lists per thread.
     pub const fn keep_blocks() {}
 
     /// Does nothing: musl's allocator returns free pages to the kernel by itself.

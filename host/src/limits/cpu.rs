@@ -1,8 +1,8 @@
-//! CPU time: how much of it a guest has used, whether it computes, and when it is too much.
+//! CPU accounting: measures the CPU time of a guest, detects guests that compute, enforces `cpu-time`.
 //!
-//! Guests run on one thread, a slice after the other: a slice lasts from one `poll` to its return. Most guests answer
-//! within microseconds, so the first slices are measured with the cheap clock, which also counts what other processes
-//! took. What is known of a guest is its [`Pace`]:
+//! The guests of a thread run in slices: a slice lasts from one `poll` to its return. Most guests answer within
+//! microseconds, so the first slices are measured with the wall clock, which is cheap but also counts the time of
+//! other processes. The [`Pace`] of a guest is the state of this measurement:
 //!
 //! ```text
 //!            slice < QUANTUM          slice < QUANTUM              (for good)
@@ -13,9 +13,9 @@
 //!                         QUANTUM                   QUANTUM
 //! ```
 //!
-//! A guest whose pace is `Computing` goes on in a second thread, where such guests take turns (`runtime/turns.rs`). One
-//! whose instance is large begins there ([`LARGE`]), and so does one of a handler whose guests could not be interrupted
-//! of late ([`History`]).
+//! A guest whose pace is `Computing` continues in a second thread, which such guests share by time slices
+//! (`runtime/turns.rs`). A guest with a large instance begins there ([`LARGE`]), and so does a guest of a handler
+//! whose guests recently could not be interrupted in time ([`History`]).
 
 use super::ticks::{FIRST_TICK, ThreadSlot, enter, leave, now};
 use std::future::Future;
@@ -26,29 +26,30 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use wasm_sock_engine::InstanceCost;
 
-/// The longest that a guest keeps the others waiting, give or take a tick; the first one, [`FIRST_TICK`].
+/// The longest slice before a guest is preempted, plus or minus a tick; for the first guest after a pause,
+/// [`FIRST_TICK`].
 const QUANTUM: Duration = Duration::from_millis(1);
 
-/// A slice so long shows a guest that cannot be interrupted when it should: a single instruction fills or copies
-/// all of its memory, objects are collected, or a call makes the host do so. One that is measured from its
-/// beginning is interrupted after a [`QUANTUM`]; the first one, after the [`FIRST_TICK`].
+/// A slice of this length means that the guest could not be interrupted in time: a single instruction fills or copies
+/// all of its memory, the garbage collector runs, or the host works in a call. Normally a slice is interrupted after
+/// a [`QUANTUM`]; the first one after a pause, after the [`FIRST_TICK`].
 const LATE: Duration = Duration::from_millis(3);
 const FIRST_LATE: Duration = Duration::from_millis(8);
 
-/// How long that is remembered.
-const REMEMBERED: Duration = Duration::from_secs(60);
+/// How long guests of a handler begin in the second thread after such a slice.
+const HISTORY_TTL: Duration = Duration::from_secs(60);
 
-/// How the guests of a handler have kept others waiting.
+/// Whether guests of a handler recently could not be interrupted in time.
 #[derive(Default)]
 pub struct History {
-    /// Until when the next ones begin among those that compute: nanoseconds of the monotonic clock.
+    /// Until when new guests begin in the second thread: nanoseconds of the monotonic clock.
     late_until: AtomicU64,
 }
 
 impl History {
     fn add(&self, slice: Duration, exact: bool) {
         if slice >= if exact { LATE } else { FIRST_LATE } {
-            let until = now(false) + REMEMBERED.as_nanos() as u64;
+            let until = now(false) + HISTORY_TTL.as_nanos() as u64;
             self.late_until.store(until, Relaxed);
         }
     }
@@ -59,12 +60,12 @@ impl History {
     }
 }
 
-/// How a guest uses the processor, as far as that is known.
+/// Whether a guest computes, as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
     /// All of its slices were shorter than a [`QUANTUM`], measured by the wall clock.
     Brief,
-    /// One of them seemed long. From here on the CPU clock measures them.
+    /// One of them was long by the wall clock. From here on the CPU clock measures them.
     Suspect,
     /// One of them was long by the CPU clock, too.
     Computing,
@@ -88,24 +89,25 @@ impl Pace {
     }
 }
 
-/// What one guest has used.
+/// Measures the CPU time of one guest.
 ///
-/// What comes after the first tick of a slice is exact, whatever its [`Pace`].
+/// From the first tick of a slice on, the measurement is exact at every [`Pace`].
 pub struct Meter {
-    /// That of its handler.
+    /// The history of its handler.
     history: Arc<History>,
-    /// How much it may use in all of its life; `None` as long as it does not run, and without a limit.
+    /// Gives the limit of CPU time for the guest's whole life; `None` if there is no limit. Not set before the store
+    /// exists.
     limit: OnceLock<Box<dyn Fn() -> Option<Duration> + Send + Sync>>,
-    /// Nanoseconds, without the slice that runs now.
+    /// CPU time in nanoseconds, without the current slice.
     used: AtomicU64,
-    /// What its clock said at the beginning of the slice that runs now.
+    /// Its clock at the beginning of the current slice, in nanoseconds.
     since: AtomicU64,
     /// A [`Pace`].
     pace: AtomicU8,
 }
 
-/// What is believed of a slice by the wall clock, which also counts what other processes took: as long as it takes to
-/// the first tick, and what the thread has used since (`since_tick`).
+/// The CPU time that is counted for a slice measured by the wall clock, which includes the time of other processes:
+/// at most the time to the first tick, plus the CPU time of the thread after that (`since_tick`).
 fn believed(slice: Duration, since_tick: impl FnOnce() -> Duration) -> Duration {
     match slice <= FIRST_TICK {
         true => slice,
@@ -113,25 +115,25 @@ fn believed(slice: Duration, since_tick: impl FnOnce() -> Duration) -> Duration 
     }
 }
 
-/// An instance that takes so many bytes, or to which so many are copied, is made where guests compute.
+/// An instance that takes this many bytes, or to which this many are copied, is created in the second thread.
 const LARGE: u32 = 4 << 20;
 const LARGE_COPY: u32 = 16 << 20;
 
-/// What is to be done about a guest that runs when the clock ticks.
+/// What happens to a running guest at a timer tick.
 pub enum Turn {
     Continue,
     Yield,
-    /// It has used more CPU time than it was allowed, which is so much.
+    /// End it: it has used more CPU time than this limit.
     Exceeded(Duration),
 }
 
 impl Meter {
-    /// CPU time the guest has used.
+    /// CPU time that the guest has used.
     pub fn used(&self) -> Duration {
         Duration::from_nanos(self.used.load(Relaxed))
     }
 
-    /// The meter of a guest of the handler with this history, whose instance takes so much.
+    /// The meter of a guest of the handler with this `history`, whose instance takes `cost`.
     pub fn new(history: Arc<History>, cost: InstanceCost) -> Arc<Self> {
         let pace = match cost.held > LARGE || cost.copied > LARGE_COPY {
             true => Pace::Computing,
@@ -150,7 +152,7 @@ impl Meter {
         Pace::ALL[usize::from(self.pace.load(Relaxed))]
     }
 
-    /// How long the slice that runs now has run.
+    /// The length of the current slice so far.
     fn slice(&self, exact: bool) -> Duration {
         let slice = Duration::from_nanos(now(exact).saturating_sub(self.since.load(Relaxed)));
         match exact {
@@ -159,24 +161,24 @@ impl Meter {
         }
     }
 
-    /// Bounds the CPU time of all of the guest's life. Done once.
+    /// Sets the limit of CPU time for the guest's whole life. Called once.
     pub fn bound(&self, limit: impl Fn() -> Option<Duration> + Send + Sync + 'static) {
         // There is one store for each meter.
         let _ = self.limit.set(Box::new(limit));
     }
 
-    /// The limit, if the guest has used more: a call that makes the host work for it may last beyond that.
+    /// The limit, if the guest has exceeded it (which may happen in a host call, without a tick).
     pub fn exceeded(&self) -> Option<Duration> {
         self.exceeded_with(Duration::ZERO)
     }
 
-    /// The same with a `slice` that runs.
+    /// As [`Self::exceeded`], including the current `slice`.
     fn exceeded_with(&self, slice: Duration) -> Option<Duration> {
         let limit = self.limit.get().and_then(|limit| limit());
         limit.filter(|limit| self.used() + slice > *limit)
     }
 
-    /// Called on the guest's thread, while it runs.
+    /// Called in the guest's thread at each tick, while the guest runs.
     pub fn tick(&self) -> Turn {
         let slice = self.slice(self.pace().is_exact());
         if let Some(limit) = self.exceeded_with(slice) {
@@ -188,7 +190,7 @@ impl Meter {
         }
     }
 
-    /// Does it compute, or is it likely to?
+    /// Does the guest compute, or is it likely to?
     pub fn is_long_running(&self) -> bool {
         self.pace() == Pace::Computing || self.history.is_late()
     }
@@ -210,7 +212,7 @@ impl Meter {
     }
 }
 
-/// A guest's life, with its CPU time measured and the clock ticking while it runs.
+/// The future that runs a guest; measures its CPU time, and keeps the timer running during each poll.
 pub struct Metered<F> {
     guest: Pin<Box<F>>,
     meter: Arc<Meter>,
@@ -228,7 +230,7 @@ impl<F: Future> Metered<F> {
 impl<F: Future> Future for Metered<F> {
     type Output = F::Output;
 
-    // All of a guest's run would be in each place that polls it.
+    // Otherwise the code of the whole run would be inlined at each place that polls it.
     #[inline(never)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let exact = self.meter.begin();
@@ -265,7 +267,7 @@ mod tests {
     #[test]
     fn of_the_wall_clock_no_more_is_believed_than_the_first_tick_and_what_was_used_since() {
         assert_eq!(believed(3 * MS, || unreachable!()), 3 * MS);
-        // The machine was busy with others for 90 ms.
+        // Other processes used the processor for 90 ms.
         assert_eq!(believed(100 * MS, || 6 * MS), FIRST_TICK + 6 * MS);
         assert_eq!(believed(5 * MS, || 6 * MS), 5 * MS);
     }

@@ -1,13 +1,13 @@
-//! How many lines the guests of a handler may log (`max-log`).
+//! Rate limit of log lines (`max-log`), for the guests of a handler together and for each of them.
 
 use crate::journal::Window;
 use crate::sync::lock;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// How much the guests of one handler may log.
+/// The rate limit of log lines of the guests of one handler.
 pub struct LogLimit {
-    /// Lines in a [`Window`]; `None`: as many as they like.
+    /// Lines in a [`Window`]; `None`: no limit.
     most: Option<u32>,
     window: Mutex<Window>,
 }
@@ -20,8 +20,8 @@ impl LogLimit {
         })
     }
 
-    /// May a guest that logged in `own` log one more line? No guest takes more than half of what all
-    /// of them have, so that the others are heard.
+    /// May a guest whose own window is `own` log one more line? A single guest may use half of the limit, so that the
+    /// others can still log.
     pub fn allows(&self, own: &mut Window, now: Instant) -> bool {
         let Some(most) = self.most else {
             return true;

@@ -1,4 +1,4 @@
-//! Memory: how much a guest may have, and all guests of the process together.
+//! Memory limits: of one guest (`memory`, `table-elements`) and of all guests of the process together (`max-memory`).
 
 use crate::config::Limits;
 use nix::sys::sysinfo::sysinfo;
@@ -10,56 +10,55 @@ use wasmtime::ResourceLimiter;
 /// The most files, directories and sockets that a guest may have open at a time.
 pub const MOST_DESCRIPTORS: usize = 256;
 
-/// Bytes that all guests together may have; the largest number: nobody counts.
+/// The limit of all guests together, in bytes; `u64::MAX` means unlimited, and nothing is counted.
 static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// Bytes that they have.
+/// Bytes that all guests together use.
 static USED: AtomicU64 = AtomicU64::new(0);
 
-/// Lets all guests that are made from here on have so many bytes together.
+/// Sets the limit of all guests together, in bytes, for guests that are created from here on.
 pub fn limit_all(bytes: u64) {
     LIMIT.store(bytes, Relaxed);
 }
 
-/// The memory of this machine, in bytes; `u64::MAX` if the kernel does not tell.
+/// The memory of this machine, in bytes; `u64::MAX` if it is unknown.
 pub fn machine_memory() -> u64 {
     sysinfo().map_or(u64::MAX, |info| info.ram_total())
 }
 
-/// Takes `bytes` of what all guests may have, if so many are left.
+/// Reserves `bytes` of the limit of all guests, if that many are left.
 fn take(bytes: u64, limit: u64) -> bool {
     let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= limit);
     USED.try_update(Relaxed, Relaxed, more).is_ok()
 }
 
-/// What a table element takes, in bytes.
+/// The size of a table element, in bytes.
 const ELEMENT: usize = size_of::<usize>();
 
 /// Counts the linear memories and tables of a guest against its limits.
 ///
-/// All of them together: a component has several, and ten tables of a million elements are memory,
-/// too.
+/// The limits are for their sum, because a component may have several; tables count as memory, too.
 pub struct Budget {
     /// Bytes that are left of its `memory`.
     memory: usize,
     /// What is left of its `table-elements`.
     elements: usize,
-    /// Bytes of it that are what the host holds for the guest.
+    /// Bytes of it that the guest's handles take in the host.
     held: usize,
-    /// Ticks of the clock until that is looked at again.
+    /// Timer ticks until the handles are counted again.
     ticks: usize,
-    /// Bytes that it took of what all guests may have.
+    /// Bytes that it has reserved of the limit of all guests.
     taken: u64,
-    /// What was refused last. A guest that ends badly then probably ends because of it.
+    /// The limit that was exceeded last, the likely cause if the guest then traps.
     pub refused: Option<Refused>,
 }
 
-/// The limit that a guest met; what the log says of it.
+/// The limit that a guest exceeded, with the text for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refused {
     #[error("ran out of memory (raise `memory` if it needs more)")]
     Memory,
-    #[error("its instance takes more than its memory before it begins (raise `memory` if it needs more)")]
+    #[error("its instance needs more memory than it may have (raise `memory` if it needs more)")]
     Start,
     #[error("all guests together ran out of memory (raise `max-memory` in [host] if they may have more)")]
     MemoryOfAll,
@@ -70,10 +69,10 @@ pub enum Refused {
 }
 
 impl Budget {
-    /// The budget of a guest whose instance takes so much.
+    /// The budget of a guest whose instance takes `cost`.
     ///
     /// # Errors
-    /// When that is more than it may have.
+    /// When `cost` exceeds a limit.
     pub fn new(limits: &Limits, cost: InstanceCost) -> Result<Self, Refused> {
         let mut budget = Self {
             memory: usize::try_from(limits.memory).unwrap_or(usize::MAX),
@@ -83,8 +82,8 @@ impl Budget {
             taken: 0,
             refused: None,
         };
-        // What is copied goes to memories and tables that it has; but no other guest has a turn until it is
-        // there.
+        // The copy goes to memories and tables that are counted themselves. It is limited because no other guest of
+        // the thread runs until it is done.
         if u64::from(cost.copied) > limits.memory {
             return Err(Refused::Start);
         }
@@ -111,18 +110,18 @@ impl Budget {
         Ok(())
     }
 
-    /// The clock ticks: is it time to look at what the host holds for the guest?
+    /// Called at a timer tick: is it time to count the guest's handles?
     pub fn tick(&mut self) -> bool {
         let ticks = self.ticks;
         self.ticks = ticks.saturating_sub(1);
         ticks == 0
     }
 
-    /// Counts `bytes` as what the host holds for the guest, instead of what was counted before; for so many
-    /// `ticks` that is good enough.
+    /// Counts `bytes` for the guest's handles, in place of the former count. They are counted again after `ticks`
+    /// timer ticks.
     ///
     /// # Errors
-    /// When that is more than is left.
+    /// When they exceed what is left.
     pub fn hold(&mut self, bytes: usize, ticks: usize) -> Result<(), Refused> {
         self.ticks = ticks;
         if bytes > self.held {
@@ -140,7 +139,7 @@ impl Budget {
         Ok(())
     }
 
-    /// May it have so many more bytes, and table elements in them?
+    /// May it have this many more bytes, and this many more table elements in them?
     fn may_grow(&mut self, bytes: usize, elements: usize) -> bool {
         let refused = self.grow(bytes, elements).err();
         self.refused = refused.or(self.refused);
@@ -161,7 +160,8 @@ impl ResourceLimiter for Budget {
         Ok(self.may_grow(desired.saturating_sub(current), 0))
     }
 
-    /// Each takes 4 GiB of addresses, and a few of the mappings that a process may have.
+    /// Each memory takes 4 GiB of address space, and a few of the mappings that a process may have
+    /// (`vm.max_map_count`).
     fn memories(&self) -> usize {
         64
     }

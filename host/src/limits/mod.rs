@@ -1,4 +1,4 @@
-//! What a guest may use, and what ends it when it uses more: memory, CPU time, lines in the log.
+//! Resource limits of a guest and their enforcement: memory, CPU time, log lines.
 
 mod cpu;
 mod log_rate;
@@ -12,12 +12,12 @@ pub use log_rate::LogLimit;
 pub use memory::{Budget, MOST_DESCRIPTORS, Refused, limit_all as limit_memory, machine_memory};
 pub use ticks::{Ticks, start as start_ticks};
 
-/// What is said of a guest that met its `max-output`, in bytes.
+/// The message about a guest that exceeded its `max-output`, in bytes.
 pub fn sent_more(most: u64) -> String {
     format!("sent more than {most} bytes (raise `max-output` if it may)")
 }
 
-/// What is said of a guest that met its `timeout`.
+/// The message about a guest that exceeded its `timeout`.
 pub fn took_longer(limit: Duration) -> String {
     format!("took longer than {limit:?} (raise `timeout` if it needs more)")
 }

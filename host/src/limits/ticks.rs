@@ -1,7 +1,8 @@
-//! The clock of the guests that run: a timer signal that moves on Wasmtime's epoch, at which a guest is interrupted.
+//! Epoch interruption: a timer signal (SIGALRM, setitimer(2)) increments the epoch of Wasmtime's engines, which
+//! interrupts running guests.
 //!
-//! A signal and not a thread: the timer costs one system call to start, and it runs only while guests do. An idle
-//! host does not tick.
+//! A signal and not a thread: starting the timer takes one system call, and it runs only while guests run. An idle
+//! host has no timer.
 
 use std::ptr;
 use std::sync::atomic::{
@@ -12,48 +13,48 @@ use std::thread;
 use std::time::Duration;
 use wasmtime::Engine;
 
-/// How often running guests are looked at.
+/// The period of the timer.
 const TICK: Duration = Duration::from_millis(1);
 
-/// When they are looked at first, after there was none. Most are gone by then, and a timer that is sooner
-/// than the kernel's own (`CONFIG_HZ`, which is 250 mostly) has to be told to the processor: 6 µs in a
-/// virtual machine.
+/// The time to the first tick after the timer was started. Most guests have ended by then. A timer that expires
+/// before the kernel's own tick (`CONFIG_HZ`, mostly 250) needs programming of the hardware timer, which takes 6 µs
+/// in a virtual machine.
 pub const FIRST_TICK: Duration = Duration::from_millis(4);
 
-/// Engines whose epoch the timer moves on: two of the process, and those of pools. Each is a box of
-/// its own, which is read by the signal and is changed under the lock.
+/// Engines whose epoch the timer increments: those of the process, and those of pools. Each is a `Box` of its own.
+/// The signal handler reads the array; it is changed with the lock held.
 static ENGINES: [AtomicPtr<Engine>; 128] = [const { AtomicPtr::new(ptr::null_mut()) }; 128];
 static CHANGES: Mutex<()> = Mutex::new(());
 
-/// Signals that are reading [`ENGINES`] this very moment.
+/// Signal handlers that are reading [`ENGINES`] at the moment.
 static READERS: AtomicU32 = AtomicU32::new(0);
 
-/// The timer moves on the epoch of an engine for as long as this lives.
+/// The timer increments the epoch of an engine until this is dropped.
 pub struct Ticks(&'static AtomicPtr<Engine>);
 
 impl Drop for Ticks {
     fn drop(&mut self) {
         let changes = CHANGES.lock();
         let engine = self.0.swap(ptr::null_mut(), SeqCst);
-        // A signal that came before may still have it. It takes a microsecond.
+        // A signal handler that started before may still use it, for about a microsecond.
         while READERS.load(SeqCst) > 0 {
             thread::yield_now();
         }
         drop(changes);
-        // SAFETY: `start` made it, and nobody else can have it any more.
+        // SAFETY: `start` allocated it, and no signal handler can see it any more.
         drop(unsafe { Box::from_raw(engine) });
     }
 }
 
-/// Threads that run guests: as many as processors, and that of those that compute. Where there are more, the
-/// others' guests are measured a little short.
+/// Threads that run guests: one for each processor, and the second thread for guests that compute. On machines with
+/// more, the CPU time of guests in the other threads is slightly underestimated.
 static SLOTS: [ThreadSlot; 64] = [const { ThreadSlot::new() }; 64];
 
-/// What the clock notes of the guest that a thread runs.
+/// What the timer records for the guest that a thread runs.
 pub struct ThreadSlot {
-    /// The thread; 0: it is free.
+    /// The thread's ID; 0: the slot is free.
     thread: AtomicI32,
-    /// What its CPU clock said at the first tick since the guest began; 0: there was none.
+    /// Its CPU clock at the first tick since the guest began, in nanoseconds; 0: there was no tick.
     ticked: AtomicU64,
 }
 
@@ -93,7 +94,7 @@ impl ThreadSlot {
         }
     }
 
-    /// Called by the signal, in whichever thread.
+    /// Called by the signal handler, which may run in any thread.
     fn tick(&self) {
         let thread = self.thread.load(SeqCst);
         if thread != 0 && self.ticked.load(Relaxed) == 0 {
@@ -103,7 +104,7 @@ impl ThreadSlot {
     }
 }
 
-/// Guests that are running this very moment, one a thread at most.
+/// Guests that are running at the moment, at most one for each thread.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
 
 /// Has a guest run since the last tick?
@@ -112,21 +113,21 @@ static RAN: AtomicBool = AtomicBool::new(false);
 /// Is the timer running?
 static TICKING: AtomicBool = AtomicBool::new(false);
 
-/// Makes the timer move on the epoch of `engine`. `None`: it does so already.
+/// Makes the timer increment the epoch of `engine`. `None`: it does so already.
 pub fn start(engine: &Engine) -> Option<Ticks> {
     static HANDLED: Once = Once::new();
     HANDLED.call_once(handle_signal);
     let _changes = CHANGES.lock();
     let mut free = None;
     for slot in &ENGINES {
-        // SAFETY: it is there until somebody else has the lock.
+        // SAFETY: it is freed only with the lock held.
         match unsafe { slot.load(SeqCst).as_ref() } {
             Some(other) if Engine::same(other, engine) => return None,
             Some(_) => {}
             None => free = free.or(Some(slot)),
         }
     }
-    let slot = free.expect("fewer pools than places for engines");
+    let slot = free.expect("fewer pools than slots for engines");
     slot.store(Box::into_raw(Box::new(engine.clone())), SeqCst);
     Some(Ticks(slot))
 }
@@ -139,7 +140,7 @@ fn handle_signal() {
         action.sa_sigaction = on_tick as *const () as usize;
         action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
         libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut());
-        // Whoever started us may have blocked it.
+        // The parent process may have blocked it.
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut set);
         libc::sigaddset(&mut set, libc::SIGALRM);
@@ -151,7 +152,7 @@ fn handle_signal() {
 extern "C" fn on_tick(_signal: libc::c_int) {
     READERS.fetch_add(1, SeqCst);
     for slot in &ENGINES {
-        // SAFETY: whoever takes it out waits for the readers before it is freed.
+        // SAFETY: `Ticks::drop` waits for the readers before it frees an engine.
         if let Some(engine) = unsafe { slot.load(SeqCst).as_ref() } {
             engine.increment_epoch();
         }
@@ -160,18 +161,18 @@ extern "C" fn on_tick(_signal: libc::c_int) {
     for slot in &SLOTS {
         slot.tick();
     }
-    // While guests come and go, the timer is not stopped and started for each.
+    // The timer is not stopped and started for each guest while guests come in quick succession.
     if RUNNING.load(SeqCst) == 0 && !RAN.swap(false, SeqCst) {
         set_timer(Duration::ZERO, Duration::ZERO);
         TICKING.store(false, SeqCst);
-        // A guest that began in between saw the timer running, and relies on it.
+        // A guest that began in between saw a running timer, and needs it.
         if RUNNING.load(SeqCst) != 0 {
             ensure_ticking();
         }
     }
 }
 
-/// A guest runs in this thread from now on, until [`leave`].
+/// Marks this thread as running a guest, until [`leave`]; starts the timer if it is not running.
 pub fn enter() {
     RUNNING.fetch_add(1, SeqCst);
     RAN.store(true, Relaxed);
@@ -203,8 +204,8 @@ fn set_timer(first: Duration, interval: Duration) {
     }
 }
 
-/// Nanoseconds: when `exact`, of CPU time that this thread has used, which takes a system call and
-/// not a cheap one; else since some moment, for a fiftieth of the price.
+/// A clock in nanoseconds: if `exact`, the CPU time of this thread, which takes a slow system call; otherwise the
+/// monotonic clock, which takes a fiftieth of that.
 pub fn now(exact: bool) -> u64 {
     read(match exact {
         true => libc::CLOCK_THREAD_CPUTIME_ID,
@@ -212,7 +213,7 @@ pub fn now(exact: bool) -> u64 {
     })
 }
 
-/// What a clock says, in nanoseconds.
+/// Reads a clock, in nanoseconds.
 fn read(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: clock_gettime(2) writes the time it is given, and fails for a thread that is gone.

@@ -1,4 +1,4 @@
-//! A `.cwasm` is native code: whether it may be loaded, and loading it.
+//! Artifacts (`.cwasm`, native code): checks of owner and permissions, and loading.
 
 use super::error::{Distrust, LoadError};
 use crate::runtime::{Code, Engines};
@@ -11,13 +11,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::LazyLock;
 
-/// The sticky bit: in such a directory nobody replaces files of others (`inode(7)`).
+/// The sticky bit: in such a directory, a user cannot replace files of other users (`inode(7)`).
 const STICKY: u32 = 0o1000;
 
 /// Write permission for the group or for others.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Opens a file. Also tells whether its name is where it lies: no symbolic link led to it.
+/// Opens a file. Also returns whether its path has no symbolic link.
 ///
 /// # Errors
 /// Those of `open(2)`.
@@ -30,18 +30,18 @@ pub fn open(name: &Path) -> io::Result<(File, bool)> {
             return Ok((file.into(), true));
         }
     }
-    // A link, an old kernel (before Linux 5.6), or an error that comes again.
+    // A symbolic link, an old kernel (before Linux 5.6), or an error that `open` returns again.
     Ok((File::open(name)?, false))
 }
 
-/// Is `file` owned by root or us and writable by nobody else, and so are the folders above it?
+/// Checks that only root or the host's user can write `file` and the folders above it.
 ///
-/// Unless it `is_straight` that `name` leads to it (see [`open`]), the folders are those the kernel says
-/// the open file lies in: a symbolic link changes nothing. But whose link leads to it matters: who owns
-/// that chooses among all the files that are trusted.
+/// Unless `name` has no symbolic link (`is_straight`, see [`open`]), the folders are those that the kernel reports
+/// for the open file, so a symbolic link cannot hide them. The links must belong to root or the host's user, too: the
+/// owner of a link chooses which of the trusted files is loaded.
 ///
 /// # Errors
-/// The first reason not to.
+/// The first reason not to trust it.
 pub fn check_trust(file: &File, name: &Path, is_straight: bool) -> Result<(), Distrust> {
     let unknown = |path: &Path, error| Distrust::Unknown {
         path: path.to_owned(),
@@ -64,10 +64,10 @@ pub fn check_trust(file: &File, name: &Path, is_straight: bool) -> Result<(), Di
     }
 }
 
-/// How many links lead to a file at most (`path_resolution(7)`).
+/// The most symbolic links of a path (`path_resolution(7)`).
 const MOST_LINKS: u32 = 40;
 
-/// Do all symbolic links on the way of an absolute path belong to root or us?
+/// Do all symbolic links of an absolute path belong to root or the host's user?
 fn check_links(path: &Path, most: u32) -> io::Result<Result<(), Distrust>> {
     let mut at = PathBuf::new();
     for part in path {
@@ -102,14 +102,14 @@ fn check(path: &Path, metadata: &Metadata) -> Result<(), Distrust> {
     Ok(())
 }
 
-/// An owner who is neither root nor us.
+/// An owner that is neither root nor the host's user.
 struct Stranger {
     owner: u32,
     us: u32,
 }
 
 fn check_owner(metadata: &Metadata) -> Result<(), Stranger> {
-    // Asked once: it does not change, and each cold start looks at a dozen folders.
+    // Read once: it does not change, and each cold start checks a dozen folders.
     static US: LazyLock<u32> = LazyLock::new(|| rustix::process::geteuid().as_raw());
     let (owner, us) = (metadata.uid(), *US);
     match owner == 0 || owner == us {
@@ -125,7 +125,7 @@ fn check_owner(metadata: &Metadata) -> Result<(), Stranger> {
 /// Making it takes a good part of a cold start: see [`map`].
 ///
 /// # Errors
-/// When the artifact was made by another engines, with other settings, or is damaged.
+/// When the artifact was made for another engine or other settings, or is damaged.
 pub fn load(engines: &Engines, file: &File) -> wasmtime::Result<(Code, File)> {
     let size = usize::try_from(file.metadata()?.len())?;
     let copy = File::from(memfd_create(c"artifact", MemfdFlags::CLOEXEC)?);
@@ -136,17 +136,17 @@ pub fn load(engines: &Engines, file: &File) -> wasmtime::Result<(Code, File)> {
             count => copied += count,
         }
     }
-    // SAFETY: this is what our compiler made (`check_trust`: nobody but root and us can have
-    // written it), and nobody else has the copy.
+    // SAFETY: this is what our compiler made (`check_trust`: only root and the host's user can have written it), and
+    // no other process has the copy.
     unsafe { deserialize(engines, copy) }
 }
 
-/// As [`load`], for a trusted file that nobody changes in place: the file itself is mapped.
+/// As [`load`], for a trusted file that is never changed in place: the file itself is mapped.
 ///
 /// # Errors
 /// As [`load`].
 pub fn map(engines: &Engines, file: File) -> wasmtime::Result<(Code, File)> {
-    // SAFETY: as in `load`; the cache replaces what it keeps, and never writes into it.
+    // SAFETY: as in `load`; files in the cache are replaced, and never written to.
     unsafe { deserialize(engines, file) }
 }
 
@@ -160,14 +160,14 @@ pub fn map(engines: &Engines, file: File) -> wasmtime::Result<(Code, File)> {
 pub unsafe fn load_bytes(engines: &Engines, bytes: &[u8]) -> wasmtime::Result<(Code, File)> {
     let mut copy = File::from(memfd_create(c"artifact", MemfdFlags::CLOEXEC)?);
     copy.write_all(bytes)?;
-    // SAFETY: the caller upholds it, and nobody else has the copy.
+    // SAFETY: the caller upholds it, and no other process has the copy.
     unsafe { deserialize(engines, copy) }
 }
 
 /// # Safety
 /// The file must hold what the compiler made, unchanged, and stay so: see [`Code::load`].
 unsafe fn deserialize(engines: &Engines, file: File) -> wasmtime::Result<(Code, File)> {
-    // An artifact knows which of the engines it was made for, and keeps it to itself.
+    // An artifact does not tell which engine it was made for, so each is tried.
     let mut first_error = None;
     for engine in engines.all() {
         // SAFETY: the caller upholds it.
@@ -179,7 +179,7 @@ unsafe fn deserialize(engines: &Engines, file: File) -> wasmtime::Result<(Code, 
     Err(first_error.expect("there are engines"))
 }
 
-/// Opens a file that only root or we can have written.
+/// Opens a file that only root or the host's user can have written.
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -193,7 +193,7 @@ pub fn open_trusted(path: &Path) -> Result<File, LoadError> {
     Ok(file)
 }
 
-/// Why a file that cannot be opened cannot be read.
+/// The error for a file that cannot be opened; distinguishes a refusal by the sandbox.
 pub fn unreadable(path: &Path, error: io::Error) -> LoadError {
     let path = path.to_owned();
     if sandbox::refuses(&path, &error) {

@@ -1,5 +1,5 @@
-//! What is kept for the next start: modules that were compiled because only a `.wasm` was there, and
-//! copies of artifacts that lie elsewhere, where they may be changed in place.
+//! The cache of native code on disk, for the next start: compiled `.wasm` modules, and copies of artifacts whose
+//! originals may be changed in place.
 
 use super::artifact::open_trusted;
 use super::files::{FRESH, FileStamp};
@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::SystemTime;
 
-/// Tells apart what this process stores at the same time.
+/// Makes the names of temporary files unique within this process.
 static STORED: AtomicU32 = AtomicU32::new(0);
 
-/// The folder of compiled modules in the directory, which a host that has confined itself reads.
+/// The folder of compiled modules in the cache directory, which a sandboxed host may read.
 const MODULES: &str = "modules";
 
-/// The directory of compiled modules. An entry's name says all that the entry depends on, so
-/// entries never change and are never wrong; they are replaced by nothing and deleted by anybody.
+/// The cache directory. An entry's name is derived from everything that the entry depends on, so an entry never
+/// changes and never becomes stale. Entries may be deleted at any time.
 #[derive(Debug, Clone)]
 pub struct Cache {
     directory: PathBuf,
@@ -40,7 +40,7 @@ impl Cache {
         directory.is_absolute().then(|| Self::at(&directory))
     }
 
-    /// The cache in this directory.
+    /// The cache in `directory`.
     pub fn at(directory: &Path) -> Self {
         Self {
             directory: directory.join(MODULES),
@@ -51,10 +51,10 @@ impl Cache {
         &self.directory
     }
 
-    /// Makes the directory if it is not there: a process that has confined itself cannot.
+    /// Creates the directory if it does not exist. Called before the sandbox, which would refuse it.
     ///
     /// # Errors
-    /// Those of the file system. Whoever stores something meets them, too.
+    /// Those of the file system. Storing an entry fails with them, too.
     pub fn make(&self) -> io::Result<()> {
         if access(&self.directory, Access::EXISTS).is_ok() {
             return Ok(());
@@ -62,18 +62,19 @@ impl Cache {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)
     }
 
-    /// Where the artifact for this module's content lies, or would.
+    /// The path of the artifact for a module with this content.
     pub fn entry(&self, wasm: &[u8]) -> PathBuf {
         let engine = wasm_sock_engine::fingerprint();
         self.directory.join(format!("{}-{engine}.cwasm", hexadecimal(wasm)))
     }
 
-    /// Where the copy of an artifact lies, or would; `None` while it may still be written to.
+    /// The path of the copy of an artifact; `None` while the original may still be being written.
     pub fn copy_of(&self, path: &Path, stamp: FileStamp) -> Option<PathBuf> {
         self.named_after(hash_of(path), stamp)
     }
 
-    /// Where the artifact of a `.wasm` lies by the name of the file as it is now, or would; `None` as above.
+    /// The path of the artifact of a `.wasm`, by path and stamp of the file instead of its content; `None` as for
+    /// [`Self::copy_of`].
     pub fn compiled_from(&self, path: &Path, stamp: FileStamp) -> Option<PathBuf> {
         self.named_after(hash_of((path, wasm_sock_engine::fingerprint())), stamp)
     }
@@ -83,18 +84,18 @@ impl Cache {
         (!stamp.is_younger_than(FRESH)).then(|| self.directory.join(name()))
     }
 
-    /// Is there no copy of an artifact yet, though there may be one?
+    /// Is the copy of an artifact missing?
     pub fn lacks_copy_of(&self, path: &Path) -> bool {
         let stamp = FileStamp::at(path).ok().flatten();
         let copy = stamp.and_then(|stamp| self.copy_of(path, stamp));
         copy.is_some_and(|copy| access(&copy, Access::EXISTS).is_err())
     }
 
-    /// Keeps a copy of an artifact where [`Self::copy_of`] says, and deletes those of what was at the same path
-    /// before.
+    /// Stores a copy of an artifact at [`Self::copy_of`], and deletes the copies of former artifacts at the same
+    /// path.
     ///
     /// # Errors
-    /// Those of the file system, and when it is not to be trusted.
+    /// Those of the file system, and when the artifact is not trusted.
     pub fn keep_copy(&self, path: &Path) -> io::Result<()> {
         let mut artifact = open_trusted(path).map_err(io::Error::other)?;
         let stamp = FileStamp::of(&artifact.metadata()?);
@@ -105,8 +106,8 @@ impl Cache {
         self.delete_others(&copy)
     }
 
-    /// Gives an entry the name that [`Self::compiled_from`] said, and deletes those of what was at the same path
-    /// before.
+    /// Links an entry to the name from [`Self::compiled_from`], and deletes the links of former files at the same
+    /// path.
     ///
     /// # Errors
     /// Those of the file system.
@@ -114,7 +115,7 @@ impl Cache {
         let unfinished = unfinished(name);
         fs::hard_link(entry, &unfinished)?;
         let renamed = fs::rename(&unfinished, name);
-        // A name for what has it already is left over (rename(2)).
+        // rename(2) leaves the old name if both are links to the same file.
         let _ = fs::remove_file(&unfinished);
         renamed?;
         self.delete_others(name)
@@ -130,11 +131,11 @@ impl Cache {
         Ok(())
     }
 
-    /// Keeps an artifact under the name that [`Self::entry`] gave. Nobody ever sees half of it, and
-    /// who stores the same at the same time stores the same.
+    /// Stores an artifact under the name from [`Self::entry`], atomically (write and rename). Two processes that
+    /// store an entry at the same time store the same content.
     ///
     /// # Errors
-    /// Those of the file system. Nothing is lost but time.
+    /// Those of the file system. Then the next start compiles again.
     pub fn store(&self, entry: &Path, artifact: &[u8]) -> io::Result<()> {
         self.make()?;
         let unfinished = unfinished(entry);
@@ -145,19 +146,19 @@ impl Cache {
             .open(&unfinished)
             .and_then(|mut file| {
                 file.write_all(artifact)?;
-                // Or a machine that loses power may come back with the name and without the content.
+                // Otherwise the name may exist without the content after a power failure.
                 file.sync_data()
             })
             .and_then(|()| fs::rename(&unfinished, entry));
         if written.is_err() {
-            // It may not be there at all.
+            // It may not exist.
             let _ = fs::remove_file(&unfinished);
         }
         written
     }
 }
 
-/// A name of its own, for what is to become an entry.
+/// A unique temporary name for a file that becomes an entry.
 fn unfinished(entry: &Path) -> PathBuf {
     let number = STORED.fetch_add(1, Relaxed);
     let moment = SystemTime::now()
@@ -167,17 +168,17 @@ fn unfinished(entry: &Path) -> PathBuf {
     entry.with_file_name(name)
 }
 
-/// Digits that a copy's name tells the path of its original with ([`hash_of`]). Two originals that share
-/// them take turns.
+/// Hexadecimal digits in a copy's name that identify the path of its original ([`hash_of`]). Two originals with the
+/// same digits replace each other's copies.
 const PATH: usize = 16;
 
-/// Those digits; `None`: it is named after its content.
+/// Those digits of a file name; `None`: the file is named after its content.
 fn path_of(copy: &Path) -> Option<&str> {
     let (path, _) = copy.file_name()?.to_str()?.split_once('-')?;
     (path.len() == PATH).then_some(path)
 }
 
-/// A hash for names, which takes less than asking the processor whether it knows SHA-256 does.
+/// A hash for names. It takes less time than detecting the SHA-256 instructions of the processor.
 fn hash_of(value: impl Hash) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(value)
 }

@@ -1,10 +1,10 @@
-//! The process beside a host that compiles and fills the cache.
+//! The compile process: a child of the host that compiles modules and writes the cache (privilege separation).
 //!
-//! What a host loads is native code, so no host may write it: an attacker who got out of a guest would leave
-//! some for the next host to run, or for that of another handler. A host that has confined itself only reads the cache.
-//! This process is forked before, serves no client, and is told no more than the names of handlers: which
-//! files those are it knows itself, and what it keeps it has made or copied itself. There is one only where
-//! something may have to be compiled, or a copy is missing.
+//! The host loads native code from the cache, so it must not be able to write there. Otherwise an attacker that
+//! escaped from a guest could place code for the next host, or for the host of another handler. A sandboxed host only
+//! reads the cache. This process is forked before the sandbox, serves no client, and receives nothing but names of
+//! handlers. It knows the files of each handler itself, and stores only what it has compiled or copied itself. It is
+//! forked only if something may have to be compiled, or a copy is missing.
 
 mod messages;
 mod worker;
@@ -12,7 +12,7 @@ mod worker;
 use super::cache::Cache;
 use super::files::Files;
 use crate::sync::lock;
-use messages::{MESSAGE, Reply, Request, What};
+use messages::{MAX_MESSAGE, Reply, Request, What};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown, SocketFlags,
     SocketType, recvmsg, send, socketpair,
@@ -30,21 +30,21 @@ use std::thread;
 
 pub use messages::CompileFailure;
 
-/// What is told of a request.
-enum Told {
+/// What the process reports about a request.
+enum Report {
     Warning(String),
     Answer(Result<File, CompileFailure>),
 }
 
-/// What is to be done beside the host.
+/// The work for the process.
 pub struct Work {
-    /// Artifacts whose copies are missing.
+    /// Artifacts whose copies are missing in the cache.
     pub copies: Vec<PathBuf>,
     /// Whether anything may have to be compiled.
     pub compiles: bool,
 }
 
-/// The process, for its host.
+/// The compile process, as the host sees it.
 pub struct CompileProcess {
     socket: Arc<OwnedFd>,
     asked: Arc<Asked>,
@@ -53,19 +53,19 @@ pub struct CompileProcess {
 
 #[derive(Default)]
 struct Asked {
-    waiting: Mutex<HashMap<u32, Sender<Told>>>,
-    /// A thread that receives the answers is there.
+    waiting: Mutex<HashMap<u32, Sender<Report>>>,
+    /// The thread that receives the answers was started.
     is_received: Mutex<bool>,
 }
 
 impl CompileProcess {
-    /// Forks it, from a process with one thread. `files_of` knows the files of a handler.
+    /// Forks the process. `files_of` returns the files of a handler.
     ///
     /// # Errors
     /// Those of `socketpair(2)` and `fork(2)`.
     ///
     /// # Safety
-    /// The process must have one thread; what it has open is closed by `close` in the new one.
+    /// The calling process must have one thread; `close` closes its descriptors in the child.
     pub unsafe fn fork(
         work: &Work,
         cache: Option<&Cache>,
@@ -73,7 +73,7 @@ impl CompileProcess {
         close: impl FnOnce(),
     ) -> io::Result<Self> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        // SAFETY: there is one thread, so nothing is locked by another, and all may be used in the child.
+        // SAFETY: there is one thread, so no lock is held by another one, and the child may call any function.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => {
@@ -82,14 +82,14 @@ impl CompileProcess {
                 worker::let_go();
                 for artifact in &work.copies {
                     if let Some(cache) = cache {
-                        // Without it, a start takes longer.
+                        // On failure the next start takes longer.
                         let _ = cache.keep_copy(artifact);
                     }
                 }
                 if work.compiles {
                     worker::serve(&theirs, cache, &files_of);
                 }
-                // SAFETY: what the host would do at its end is not for this process.
+                // SAFETY: _exit(2) skips the host's exit handlers, which are not for this process.
                 unsafe { libc::_exit(0) }
             }
             _ => Ok(Self {
@@ -100,8 +100,8 @@ impl CompileProcess {
         }
     }
 
-    /// The artifact of a handler's module, made `anew` or the one in the cache. Blocks as long as it takes;
-    /// problems that do not keep it from being made go to `warn`.
+    /// Requests the artifact of a handler's module: from the cache, or compiled again (`anew`). Blocks until it is
+    /// there; problems that do not prevent compilation are passed to `warn`.
     ///
     /// # Errors
     /// See [`CompileFailure`].
@@ -109,28 +109,29 @@ impl CompileProcess {
         let lost = |error: &dyn std::fmt::Display| CompileFailure::Lost(error.to_string());
         self.receive().map_err(|error| lost(&error))?;
         let number = self.next.fetch_add(1, Relaxed);
-        let (sender, said) = mpsc::channel();
+        let (sender, reports) = mpsc::channel();
         lock(&self.asked.waiting).insert(number, sender);
         self.ask(number, handler, anew).map_err(|error| lost(&error))?;
-        for said in said {
-            match said {
-                Told::Warning(message) => warn(message),
-                Told::Answer(answer) => return answer,
+        for report in reports {
+            match report {
+                Report::Warning(message) => warn(message),
+                Report::Answer(answer) => return answer,
             }
         }
         Err(lost(&"the process that compiles is gone"))
     }
 
-    /// Lets the artifact of a handler's module, which the cache has, be found by the file that it was compiled from.
+    /// Requests that the cached artifact of a handler's module gets a link by path and stamp of the `.wasm`
+    /// ([`Cache::compiled_from`]).
     pub fn name(&self, handler: &str) {
-        // Its answer is not waited for. Without the name, a start takes longer.
+        // The answer is ignored: without the link, the next start takes longer.
         let _ = self.ask(self.next.fetch_add(1, Relaxed), handler, false);
     }
 
     fn ask(&self, number: u32, handler: &str, anew: bool) -> io::Result<()> {
         let request = Request { number, handler, anew };
         let request = postcard::to_extend(&request, Vec::new()).map_err(io::Error::other)?;
-        if request.len() > MESSAGE {
+        if request.len() > MAX_MESSAGE {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         send(&*self.socket, &request, SendFlags::NOSIGNAL)?;
@@ -145,17 +146,17 @@ impl CompileProcess {
         }
         let (socket, asked) = (self.socket.clone(), self.asked.clone());
         let receive = move || {
-            while let Some((number, said)) = next_reply(&socket) {
-                let is_last = matches!(said, Told::Answer(_));
+            while let Some((number, report)) = next_reply(&socket) {
+                let is_last = matches!(report, Report::Answer(_));
                 let mut waiting = lock(&asked.waiting);
                 let waits = match is_last {
                     true => waiting.remove(&number),
                     false => waiting.get(&number).cloned(),
                 };
-                // Who asked may have left with the host.
-                let _ = waits.map(|sender| sender.send(said));
+                // The caller may have been dropped when the host exits.
+                let _ = waits.map(|sender| sender.send(report));
             }
-            // Nothing more can be asked.
+            // No more requests are possible.
             let _ = rustix::net::shutdown(&*socket, Shutdown::Both);
             lock(&asked.waiting).clear();
         };
@@ -165,9 +166,9 @@ impl CompileProcess {
     }
 }
 
-/// What is said next; `None`: the process is gone.
-fn next_reply(socket: &OwnedFd) -> Option<(u32, Told)> {
-    let mut message = vec![0; MESSAGE];
+/// The next report, with the number of its request; `None`: the process has ended.
+fn next_reply(socket: &OwnedFd) -> Option<(u32, Report)> {
+    let mut message = vec![0; MAX_MESSAGE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut descriptors = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
@@ -184,17 +185,17 @@ fn next_reply(socket: &OwnedFd) -> Option<(u32, Told)> {
     });
     let artifact = descriptors.next();
     let reply: Reply<'_> = postcard::from_bytes(&message[..received]).ok()?;
-    let said = match reply.what {
-        What::Warning(text) => Told::Warning(text.to_owned()),
-        What::Artifact => Told::Answer(match artifact {
+    let report = match reply.what {
+        What::Warning(text) => Report::Warning(text.to_owned()),
+        What::Artifact => Report::Answer(match artifact {
             Some(file) => Ok(file.into()),
             None => Err(CompileFailure::Refused("no descriptor is left for it".to_owned())),
         }),
         What::Unreadable(errno) => {
             let error = io::Error::from_raw_os_error(errno);
-            Told::Answer(Err(CompileFailure::Unreadable(error)))
+            Report::Answer(Err(CompileFailure::Unreadable(error)))
         }
-        What::Refused(why) => Told::Answer(Err(CompileFailure::Refused(why.to_owned()))),
+        What::Refused(why) => Report::Answer(Err(CompileFailure::Refused(why.to_owned()))),
     };
-    Some((reply.number, said))
+    Some((reply.number, report))
 }

@@ -1,19 +1,19 @@
-//! The program that a handler runs now: loaded when it is first asked for, and again when its file was replaced.
+//! The current program of a handler: loaded on first use, and reloaded when its file was replaced (hot reload).
 //!
-//! Which of the files decides, over the time since one of them last changed:
+//! What happens when a file is replaced, by the time since its last change:
 //!
 //! ```text
 //!   change          FRESH (0.5 s)                      TAKEOVER (5 s)
 //!     |---------------|-----------------------------------|------------------------->
-//!     the file is read and loaded as soon as a connection comes
-//!     it makes no sense, and there is no former program:
-//!       tried again every UNFINISHED (50 ms)   | then the connection fails
-//!     it makes no sense, and there is a former program:
-//!       the former serves on; looked at again every UNFINISHED  | then connections fail
-//!     (a failure is tried again after RETRY, 1 s, though nothing changed)
+//!     the file is loaded at the next connection
+//!     the file is invalid, and there is no former program:
+//!       retried every UNFINISHED (50 ms)       | then the connection fails
+//!     the file is invalid, and there is a former program:
+//!       the former program is used; retried every UNFINISHED     | then connections fail
+//!     (an unchanged file that failed is retried after RETRY, 1 s)
 //! ```
 //!
-//! Where nothing changes, the files are looked at (`stat(2)`) at most once in STAT_CACHE_TTL (1 ms).
+//! The files are checked (`stat(2)`) at most once in STAT_CACHE_TTL (1 ms).
 
 use super::error::LoadError;
 use super::files::{FRESH, Files, Stamp};
@@ -29,42 +29,42 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::sleep;
 
-/// How long a module that could not be loaded is not tried again while its files stay the same:
-/// what was wrong may lie outside of them (a folder's permissions, the compiler).
+/// After this time a module that could not be loaded is tried again although its files are unchanged: the cause may
+/// lie outside of them (permissions of a folder, the compiler).
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long a result of `stat(2)` is reused. It spares two system calls a connection where connections come faster
+/// How long a result of `stat(2)` is reused. Saves two system calls for each connection when connections come faster
 /// than that.
 const STAT_CACHE_TTL: Duration = Duration::from_millis(1);
 
-/// How long a file that is being written is left alone before it is looked at again.
+/// Interval at which a file that is being written is checked again.
 const UNFINISHED: Duration = Duration::from_millis(50);
 
-/// How long after the last change of a file that makes no sense its former content serves on. `cp` over
-/// a module empties it first, and may then wait a second for a busy disk, and more.
+/// How long after the last change of an invalid file its former content is used. `cp` over a module truncates it
+/// first, and may then wait for a busy disk for more than a second.
 const TAKEOVER: Duration = Duration::from_secs(5);
 
 /// The program of one handler.
 pub struct CurrentProgram {
     /// The handler's name, for the log.
     handler: Arc<str>,
-    /// Where its module is looked for, or why nowhere.
+    /// The paths of its module, or why there are none.
     files: Result<Files, String>,
     loaded: Mutex<Loaded>,
-    /// The program, and until when its files are not looked at.
+    /// The program, and until when its files are not checked.
     seen: sync::Mutex<Option<(Instant, Arc<Program>)>>,
 }
 
-/// The handler has no program to run; why was logged.
+/// The handler has no program to run; the reason was logged.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unavailable;
 
-/// What the handler was loaded from, and what came of it.
+/// The last attempt to load the program: from which files, and its result.
 #[derive(Default)]
 struct Loaded {
     stamp: Option<Stamp>,
     outcome: Option<Result<Arc<Program>, Instant>>,
-    /// The last reason that was logged: a broken module is reported once, not once a connection.
+    /// The last reason that was logged: a broken module is reported once, and not for each connection.
     reported: String,
 }
 
@@ -78,17 +78,17 @@ impl CurrentProgram {
         }
     }
 
-    /// The program to run for a new connection: loaded the first time, and again when its file was
-    /// replaced. Connections that run keep the program they began with.
+    /// The program for a new connection: loaded the first time, and again when its file was replaced. Open
+    /// connections keep the program that they began with.
     ///
     /// # Errors
-    /// [`Unavailable`] when there is none. The reason goes to the log when it is a new one.
+    /// [`Unavailable`] when there is none. The reason is logged if it is a new one.
     pub async fn get(&self, engines: &Engines, compiled: Option<&Compiled>) -> Result<Arc<Program>, Unavailable> {
         if let Some(program) = self.recently_seen() {
             return Ok(program);
         }
         let mut kept = self.loaded.lock().await;
-        // The task that had the lock may just have looked.
+        // The task that held the lock may just have checked.
         if let Some(program) = self.recently_seen() {
             return Ok(program);
         }
@@ -105,7 +105,7 @@ impl CurrentProgram {
             }
         }
         *self.seen() = None;
-        // Boxed, because they would be part of every connection's task.
+        // Boxed, because the futures would enlarge the task of every connection.
         let (stamp, loaded) = match &kept.outcome {
             Some(Ok(former)) => match Box::pin(self.load(files, stamp, engines, compiled)).await {
                 Err(error) if error.is_about_content() && files.stamp().is_younger_than(TAKEOVER) => {
@@ -130,12 +130,12 @@ impl CurrentProgram {
         }
     }
 
-    /// Does it answer HTTP requests, as far as is known without looking?
+    /// Does it answer HTTP requests, as far as is known without loading it?
     pub fn is_known_as_http(&self) -> bool {
         self.recently_seen().is_some_and(|program| program.is_http())
     }
 
-    /// The program whose files need not be looked at yet.
+    /// The program, if its files need not be checked yet.
     fn recently_seen(&self) -> Option<Arc<Program>> {
         let seen = self.seen();
         let (until, program) = seen.as_ref()?;
@@ -151,7 +151,7 @@ impl CurrentProgram {
         lock(&self.seen)
     }
 
-    /// Logs why its module cannot serve what has come, once.
+    /// Logs once why its module cannot serve this kind of socket.
     pub async fn report_unfit(&self, why: &str) {
         self.unavailable(&mut *self.loaded.lock().await, why);
     }
@@ -164,8 +164,8 @@ impl CurrentProgram {
         Unavailable
     }
 
-    /// Loads the program, and again while its file makes no sense but is just being changed. Also
-    /// returns what the files were when it was loaded.
+    /// Loads the program, and retries while its file is invalid but was changed recently. Also returns the stamp of
+    /// the files that were loaded.
     async fn load_settled(
         &self,
         files: &Files,
@@ -174,7 +174,7 @@ impl CurrentProgram {
         compiled: Option<&Compiled>,
     ) -> (Stamp, Result<Program, LoadError>) {
         loop {
-            // Asked before it is read: compiling what is half written may take its time.
+            // Checked before the file is read, because compiling a half-written file may take long.
             let was_fresh = stamp.is_younger_than(FRESH);
             let loaded = self.load(files, stamp, engines, compiled).await;
             if !loaded.as_ref().is_err_and(LoadError::is_about_content) {
@@ -183,7 +183,7 @@ impl CurrentProgram {
             if was_fresh {
                 sleep(UNFINISHED).await;
             }
-            // Who began to write it after it was looked at shows now.
+            // Detects a write that began after the first stamp.
             let now = files.stamp();
             if !was_fresh && now == stamp {
                 return (stamp, loaded);
@@ -192,10 +192,10 @@ impl CurrentProgram {
         }
     }
 
-    /// Loads the program as it lies on disk now, and keeps nothing of it, not even in the cache.
+    /// Loads the program from its current files, without storing it, not even in the cache.
     ///
     /// # Errors
-    /// What is wrong with the module, and what to do.
+    /// Why it cannot be loaded, and what to do.
     pub async fn try_load(&self, engines: &Engines) -> Result<Program, LoadError> {
         let files = self.files.as_ref().map_err(|why| LoadError::NoFile(why.clone()))?;
         self.load(files, files.stamp(), engines, None).await
@@ -226,7 +226,7 @@ impl CurrentProgram {
         compiled: Option<&Compiled>,
     ) -> Result<(Code, File), LoadError> {
         if stamp.prefers_cwasm() {
-            // In place: it takes a fraction of a millisecond, less than a thread for it would.
+            // In this thread: it takes a fraction of a millisecond, less than starting a thread.
             let cache = compiled.and_then(|compiled| compiled.cache.as_ref());
             match load::artifact(engines, &files.cwasm, cache) {
                 Err(error) if stamp.has_wasm() => {
@@ -252,7 +252,7 @@ impl CurrentProgram {
                 Some(compiled) => load::compiled(&engines, &path, &name, &compiled, &warn),
                 None => load::source(&engines, &path),
             };
-            // Nobody waits any more when the host leaves meanwhile.
+            // The receiver is gone when the host exits meanwhile.
             let _ = sender.send(loaded);
         };
         let thread = thread::Builder::new().name("compile".into());

@@ -6,10 +6,10 @@ use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// What every WebAssembly binary begins with.
+/// The magic number of WebAssembly binaries.
 pub const WASM_MAGIC: &[u8] = b"\0asm";
 
-/// What is said of a file that does not begin so.
+/// The message about a file without it.
 pub const NO_MODULE: &str =
     "it is not a WebAssembly module: it does not begin with \"\\0asm\" (is the build finished?)";
 
@@ -24,7 +24,7 @@ pub enum LoadError {
     Outdated { path: PathBuf },
     #[error("{} is not loaded: {reason}", path.display())]
     Distrusted { path: PathBuf, reason: Distrust },
-    #[error("{} cannot be used: {reason} (make it anew with `wasm-sock compile {}`)", path.display(), path.with_extension("wasm").display())]
+    #[error("{} cannot be used: {reason} (compile it again with `wasm-sock compile {}`)", path.display(), path.with_extension("wasm").display())]
     Unusable { path: PathBuf, reason: String },
     #[error("{} cannot be used: {reason}", path.display())]
     NotCompiled { path: PathBuf, reason: String },
@@ -39,13 +39,13 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// Is this what half a file looks like?
+    /// May the cause be a half-written file?
     pub fn is_about_content(&self) -> bool {
         matches!(self, Self::Unusable { .. } | Self::NotCompiled { .. })
     }
 }
 
-/// Why native code is not trusted: somebody else could have written it.
+/// Why native code is not trusted: another user could have written it.
 #[derive(Debug, Error)]
 pub enum Distrust {
     #[error(

@@ -1,4 +1,4 @@
-//! Which file a handler is loaded from, and whether it has been replaced since.
+//! The files of a module (`.wasm`, `.cwasm`): which one is loaded, and detecting replaced files by stat(2).
 
 use crate::config::HandlerConfig;
 use std::fmt::{self, Formatter, LowerHex};
@@ -8,23 +8,24 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How long after its last change a file may be thought to be half written. Those who copy over a module
-/// (`cp`, `scp`) rather than rename a new one into its place pass through that state.
+/// How long after its last change a file may be half written. `cp` and `scp` write into the file in place, unlike
+/// `install` and `mv`.
 pub const FRESH: Duration = Duration::from_millis(500);
 
-/// So many seconds apart, two files came together: `cp hello.* DIRECTORY` copies one after the other.
+/// Seconds between the changes of two files that were installed together: `cp hello.* DIRECTORY` copies one after the
+/// other.
 const SLACK: i64 = 1;
 
-/// A module's two forms. They have one name and lie side by side: `hello.wasm`, what a toolchain
-/// makes, and `hello.cwasm`, what `wasm-sock compile` makes of it.
+/// The two files of a module, with the same name in the same folder: `hello.wasm`, made by a toolchain, and
+/// `hello.cwasm`, made from it by `wasm-sock compile`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
     pub cwasm: PathBuf,
     pub wasm: PathBuf,
 }
 
-/// Tells one content of a file from the next without reading it. The change time cannot be set
-/// back, so a file of the same size and modification time is still seen to be another.
+/// Identifies a version of a file by its metadata. The change time (ctime) cannot be set by users, so a replaced file
+/// of the same size and modification time is detected, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStamp {
     device: u64,
@@ -34,7 +35,7 @@ pub struct FileStamp {
     changed: (i64, i64),
 }
 
-/// What both files of a module were at one moment; equal stamps mean that nothing was replaced.
+/// The stamps of both files of a module; equal stamps mean that nothing was replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     cwasm: Option<FileStamp>,
@@ -68,9 +69,9 @@ impl Files {
         }
     }
 
-    /// What the files are now.
+    /// The current stamps of the files.
     pub fn stamp(&self) -> Stamp {
-        // What cannot be looked at cannot be loaded either.
+        // A file without a stamp cannot be loaded, either.
         let stamp = |path| FileStamp::at(path).ok().flatten();
         Stamp {
             cwasm: stamp(&self.cwasm),
@@ -80,10 +81,10 @@ impl Files {
 }
 
 impl FileStamp {
-    /// What lies at this path; `None`: nothing.
+    /// The stamp of the file at this path; `None`: there is no file.
     ///
     /// # Errors
-    /// Why that cannot be told.
+    /// Those of stat(2).
     pub fn at(path: &Path) -> io::Result<Option<Self>> {
         match fs::metadata(path) {
             Ok(metadata) => Ok(Some(Self::of(&metadata))),
@@ -102,7 +103,7 @@ impl FileStamp {
         }
     }
 
-    /// Was it changed so recently?
+    /// Was it changed less than `age` ago?
     pub fn is_younger_than(&self, age: Duration) -> bool {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -110,14 +111,14 @@ impl FileStamp {
         now.checked_sub(self.change()).is_some_and(|passed| passed < age)
     }
 
-    /// When it was changed last, since 1970.
+    /// The time of its last change, since 1970.
     fn change(&self) -> Duration {
         let (seconds, nanoseconds) = self.changed;
         Duration::new(seconds as u64, nanoseconds as u32)
     }
 }
 
-/// All of it, for the name of a file.
+/// All fields as hexadecimal digits, for file names in the cache.
 impl LowerHex for FileStamp {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (modified, changed) = (self.modified, self.changed);
@@ -128,9 +129,8 @@ impl LowerHex for FileStamp {
 }
 
 impl Stamp {
-    /// Is there a `.cwasm`, and is it not older than the `.wasm` beside it? Who replaces the one and
-    /// forgets the other gets what was replaced last, also when the new file kept the old time
-    /// (`cp -p`, `rsync -a`, `mv`): that it came is a change.
+    /// Is there a `.cwasm`, and is it not older than the `.wasm` beside it? If only one of them was replaced, that
+    /// one is used, even if it has kept an old modification time (`cp -p`, `rsync -a`, `mv`): the change time counts.
     pub fn prefers_cwasm(&self) -> bool {
         match (&self.cwasm, &self.wasm) {
             (Some(cwasm), Some(wasm)) => {
@@ -142,13 +142,13 @@ impl Stamp {
         }
     }
 
-    /// Was one of the files changed so recently?
+    /// Was one of the files changed less than `age` ago?
     pub fn is_younger_than(&self, age: Duration) -> bool {
         let mut files = self.cwasm.iter().chain(&self.wasm);
         files.any(|file| file.is_younger_than(age))
     }
 
-    /// Are both there?
+    /// Do both files exist?
     pub fn has_both(&self) -> bool {
         self.cwasm.is_some() && self.wasm.is_some()
     }

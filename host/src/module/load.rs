@@ -1,4 +1,4 @@
-//! Loading a module: the artifact if it may be used, else the `.wasm`, compiled.
+//! Loading a module: from an artifact if it may be used, otherwise by compiling the `.wasm`, with the cache.
 
 use super::artifact::{self as native, open_trusted, unreadable};
 use super::cache::Cache;
@@ -13,16 +13,16 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Where a host that has confined itself gets compiled modules from.
+/// Where a sandboxed host gets compiled modules from.
 #[derive(Clone)]
 pub struct Compiled {
     pub cache: Option<Cache>,
-    /// `None`: nothing was to be compiled when it confined itself.
+    /// `None`: there was nothing to compile when the host entered its sandbox.
     pub compile_process: Option<Arc<CompileProcess>>,
 }
 
-/// Loads an artifact, after asking who could have written it. Its copy in a `cache` can be mapped as it is, which
-/// takes a fraction of the time.
+/// Loads an artifact, after checking who can write it. A copy in a `cache` can be mapped directly, which takes a
+/// fraction of the time.
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -48,12 +48,12 @@ pub fn load_file(engines: &Engines, path: &Path) -> Result<(Code, File), LoadErr
     }
 }
 
-/// Loads what the cache keeps under a name.
+/// Loads an entry of the cache.
 fn entry(engines: &Engines, path: &Path) -> Result<(Code, File), LoadError> {
     mapped(engines, &open_trusted(path)?).map_err(|e| unusable(path, &e))
 }
 
-/// Maps an artifact, or a copy of it where the file system runs no code (`noexec`, `mount(8)`).
+/// Maps an artifact, or a copy of it where the file system is mounted with `noexec` (`mount(8)`).
 fn mapped(engines: &Engines, file: &File) -> wasmtime::Result<(Code, File)> {
     let mapped = native::map(engines, file.try_clone()?);
     mapped.or_else(|error| native::load(engines, file).map_err(|_| error))
@@ -77,10 +77,10 @@ pub fn source(engines: &Engines, path: &Path) -> Result<(Code, File), LoadError>
     unsafe { native::load_bytes(engines, &bytes) }.map_err(|e| not_compiled(path, &format!("{e:#}")))
 }
 
-/// Loads the `.wasm` of a handler from the cache, or lets it be compiled into it. A problem that did not keep it
-/// from being loaded goes to `warn`.
+/// Loads the compiled `.wasm` of a handler from the cache; the compile process compiles it first if necessary.
+/// Problems that do not prevent loading are passed to `warn`.
 ///
-/// May take seconds: not for a thread that serves.
+/// May block for seconds, so it must not be called in a thread that serves.
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -93,12 +93,12 @@ pub fn compiled(
 ) -> Result<(Code, File), LoadError> {
     let stamp = FileStamp::at(path).ok().flatten();
     let cache = compiled.cache.as_ref();
-    let passed_over = |error| format!("cached module passed over: {error}");
+    let ignored = |error| format!("cached module ignored: {error}");
     let named = cache.and_then(|cache| cache.compiled_from(path, stamp?));
     if let Some(kept) = &named {
         match entry(engines, kept) {
             Ok(loaded) => return Ok(loaded),
-            Err(error @ LoadError::Distrusted { .. }) => warn(passed_over(error)),
+            Err(error @ LoadError::Distrusted { .. }) => warn(ignored(error)),
             Err(_) => {}
         }
     }
@@ -115,7 +115,7 @@ pub fn compiled(
             }
             Err(error) => {
                 is_bad = true;
-                warn(passed_over(error));
+                warn(ignored(error));
             }
         }
     }

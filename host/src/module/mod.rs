@@ -1,4 +1,4 @@
-//! A file on disk becomes a program that is ready to be instantiated.
+//! Modules on disk: finding, checking, compiling, caching and loading them, until there is a program to instantiate.
 
 mod artifact;
 mod cache;

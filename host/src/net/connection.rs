@@ -1,5 +1,5 @@
-//! A connected socket, as guests and HTTP use it: its state and how it ends. Reading is in `receive.rs`, writing in
-//! `send.rs`.
+//! A connected socket, as guests and HTTP use it: state, readiness, half-close, reset. Reading is in `receive.rs`,
+//! writing in `send.rs`.
 
 use crate::event_loop;
 use crate::sync::lock;
@@ -16,52 +16,52 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::SetOnce;
 use tokio::task::coop::consume_budget;
 
-/// The most that one read or write moves, in bytes.
+/// The most that one read or write transfers, in bytes.
 pub const CHUNK: usize = 64 * 1024;
 
-/// How a connected socket moves bytes.
+/// The transport of a connected socket: stream or packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// TCP: a stream that can be reset.
     Tcp,
     /// Any other stream.
     Stream,
-    /// Packets (`SOCK_SEQPACKET`): one a read, one a write.
+    /// Packets (`SOCK_SEQPACKET`): one for each read and each write.
     Packets,
 }
 
 /// A connected, non-blocking socket.
 pub struct Connection {
-    /// Registered with the event loop only when a task has to wait: a guest that answers at once and
-    /// leaves never gets here.
+    /// Registered with the event loop only when a task has to wait, so never for a guest that answers at once and
+    /// ends.
     pub(super) registered: OnceLock<AsyncFd<Arc<OwnedFd>>>,
     pub(super) fd: Arc<OwnedFd>,
     pub(super) transport: Transport,
-    /// What a component wrote and the socket did not take yet; at most [`CHUNK`] bytes.
+    /// Bytes that a component wrote and that are not sent yet; at most [`CHUNK`].
     pub(super) unsent: Mutex<Bytes>,
     /// The rest of a packet that was larger than the buffer it was read into.
     pub(super) unread: Mutex<Bytes>,
-    /// TCP: send small writes at once from the second on (the first is never held back).
+    /// TCP: set `TCP_NODELAY` at the second write (the first is never delayed).
     pub(super) no_delay: AtomicBool,
-    /// Bytes the guest may send.
+    /// Bytes that the guest may send.
     pub(super) most: AtomicU64,
-    /// It tried to send more.
+    /// Set when it tried to send more.
     pub(super) overran: SetOnce<()>,
-    /// A read of a stream that brought less than there was room for brought all there was.
+    /// A read from the stream that returns fewer bytes than requested has emptied the receive queue.
     pub(super) short_is_all: AtomicBool,
-    /// A stream said that its client will send no more.
+    /// The end of the stream was read: the client will send no more.
     pub(super) ended: AtomicBool,
-    /// The client reset it. The kernel says so once, and then that there is no more to read.
+    /// The client reset the connection. The kernel reports that once, and the end of the stream after that.
     pub(super) was_reset: AtomicBool,
-    /// The guest wants to read no more.
+    /// The guest has shut down reading.
     pub(super) reads_no_more: AtomicBool,
-    /// Nothing will be sent any more.
+    /// Writing is shut down.
     pub(super) sends_no_more: AtomicBool,
-    /// The last that was sent did not go, because there was no room.
+    /// The last write would have blocked (`EAGAIN`).
     pub(super) is_full: AtomicBool,
-    /// Bytes the guest read.
+    /// Bytes that the guest has read.
     pub received: AtomicU64,
-    /// Bytes the socket took from the guest.
+    /// Bytes that the socket has accepted from the guest.
     pub sent: AtomicU64,
 }
 
@@ -96,13 +96,13 @@ impl Connection {
         self.transport
     }
 
-    /// Lets the guest send so many bytes; a write that would be more fails, and [`Self::overrun`] comes.
+    /// Limits what the guest may send, in bytes; a write beyond that fails, and [`Self::overrun`] completes.
     pub fn limit_output(&self, most: u64) {
         self.most.store(most, Relaxed);
     }
 
-    /// What comes is HTTP: none of it is urgent (`tcp(7)`), which a read would stop at. Unix sockets have more
-    /// that reads stop at, such as descriptors.
+    /// Marks a TCP connection as HTTP: without urgent data (`tcp(7)`), a short read means that the receive queue is
+    /// empty. On Unix sockets reads also stop for other reasons, such as passed descriptors.
     pub fn carries_http(&self) {
         self.short_is_all.store(self.transport == Transport::Tcp, Relaxed);
     }
@@ -116,7 +116,7 @@ impl Connection {
         self.overran.get().is_some()
     }
 
-    /// How many bytes have come and gone.
+    /// Bytes read and sent, together.
     pub fn moved(&self) -> u64 {
         self.received.load(Relaxed) + self.sent.load(Relaxed)
     }
@@ -132,15 +132,15 @@ impl Connection {
     /// Waits until the socket may be ready for `interest`.
     ///
     /// # Errors
-    /// When the event loop does not take the socket (`epoll_ctl(2)`).
+    /// When the socket cannot be registered with the event loop (`epoll_ctl(2)`).
     pub async fn wait(&self, interest: Interest) -> io::Result<()> {
-        // What is ready already would never let the other tasks have their turn.
+        // A socket that is always ready would keep other tasks of the thread from being polled.
         consume_budget().await;
         self.registered()?.ready(interest).await?.retain_ready();
         Ok(())
     }
 
-    /// Runs a non-blocking operation on the socket, and tells the event loop when it would block.
+    /// Runs a non-blocking operation on the socket, and clears the event loop's readiness when it would block.
     pub(super) fn attempt<R>(
         &self,
         interest: Interest,
@@ -171,44 +171,44 @@ impl Connection {
         if tried || interest.is_readable() {
             return result;
         }
-        // The event loop knows of no readiness, and did not try. But a Unix socket takes more than
-        // it announces: it is "writable" only while three quarters of its buffer are free.
+        // The event loop has no readiness, and did not try. But a Unix socket may accept a write although it is not
+        // reported as writable: it is only while three quarters of its buffer are free.
         Ok(operation(self.fd.as_fd())?)
     }
 
-    /// Ends the guest's input, whatever the client sends.
+    /// Ends the guest's input, even if the client sends more.
     pub fn shut_down_reading(&self) {
         self.reads_no_more.store(true, Relaxed);
         lock(&self.unread).clear();
     }
 
-    /// The guest is gone: what comes is read by others.
+    /// The guest has ended: the host may read what the client still sends.
     pub fn take_over_reading(&self) {
         self.reads_no_more.store(false, Relaxed);
     }
 
-    /// Tells the client that no more will come.
+    /// Ends the output, which the client sees as end of file (`shutdown(2)`, `SHUT_WR`).
     pub fn shut_down_writing(&self) {
         self.sends_no_more.store(true, Relaxed);
-        // Fails only when the client is gone, which the caller is about to see.
+        // Fails only when the connection is closed or reset, which the caller is about to see.
         let _ = rustix::net::shutdown(&*self.fd, Shutdown::Write);
     }
 
-    /// Makes closing the connection a reset, so that the client can tell a truncated answer from a
-    /// whole one (`SO_LINGER` of zero, `socket(7)`). A Unix socket has no reset: its client sees
-    /// one (`ECONNRESET`) only when it sent something that nobody read.
+    /// Makes close(2) reset the connection, so that the client can tell a truncated answer from a complete one
+    /// (`SO_LINGER` of zero, `socket(7)`). Unix sockets have no reset: the client gets `ECONNRESET` only when there
+    /// is unread input.
     pub fn reset(&self) {
-        // Fails only when the client is gone.
+        // Fails only when the connection is closed or reset.
         let _ = sockopt::set_socket_linger(&*self.fd, Some(std::time::Duration::ZERO));
     }
 
-    /// Has the other side gone, so that nothing can be sent any more? Not as long as a client of a
-    /// Unix socket left something to be read: it may say its word and leave. (That a TCP client hung
-    /// up means that it reset the connection.)
+    /// Has the client closed or reset the connection, so that nothing can be sent any more? On a Unix socket, not
+    /// while there is unread input: a client may send a message and close at once. (On TCP, `POLLHUP` means that the
+    /// client reset the connection.)
     pub fn is_hung_up(&self) -> bool {
         match self.poll(PollFlags::empty()) {
             Ok(events) if events.contains(PollFlags::ERR) => true,
-            // Who has said all has not gone.
+            // After the host shut down writing, `POLLHUP` only means that both directions have ended.
             Ok(events) if events.contains(PollFlags::HUP) && !self.sends_no_more.load(Relaxed) => {
                 let has_unread =
                     matches!(rustix::io::ioctl_fionread(&*self.fd), Ok(1..)) || !lock(&self.unread).is_empty();
@@ -219,29 +219,29 @@ impl Connection {
         }
     }
 
-    /// Has the client sent something that nobody has read? (What the event loop knows of is older.)
+    /// Is there unread input? (Asks the kernel, because the event loop's readiness may be stale.)
     pub fn has_unread(&self) -> bool {
         let peek = || rustix::net::recv(&*self.fd, &mut [0; 1], RecvFlags::PEEK);
         !lock(&self.unread).is_empty() || matches!(peek(), Ok((1.., _)))
     }
 
-    /// Has the client said that it will send no more?
+    /// Has the client shut down its writing side?
     pub fn is_half_closed(&self) -> bool {
         let ends = PollFlags::RDHUP | PollFlags::HUP;
         matches!(self.poll(PollFlags::RDHUP), Ok(events) if events.intersects(ends))
     }
 
-    /// Was the end of a stream read, so that nothing can come any more?
+    /// Was the end of the stream read?
     pub fn is_read_to_its_end(&self) -> bool {
         self.ended.load(Relaxed)
     }
 
-    /// Is a read of 0 bytes the end, and not an empty packet?
+    /// Does a read of 0 bytes mean the end, and not an empty packet?
     pub fn has_ended(&self) -> bool {
         self.transport != Transport::Packets || self.is_half_closed()
     }
 
-    /// What `poll(2)` says of the socket now.
+    /// The current readiness of the socket, by `poll(2)`.
     fn poll(&self, interest: PollFlags) -> rustix::io::Result<PollFlags> {
         let mut fds = [PollFd::new(&*self.fd, interest)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -16,7 +16,7 @@ pub const LARGEST: usize = 65_507;
 
 /// A datagram that was received, and what its guest has written.
 pub struct Datagram {
-    /// Bytes of the answer.
+    /// The limit of the answer, in bytes.
     most: usize,
     exchange: Mutex<DatagramBuffers>,
 }
@@ -27,7 +27,7 @@ struct DatagramBuffers {
     overflowed: bool,
 }
 
-/// What the guest wrote is more than a datagram can carry, or than it may send.
+/// The answer exceeds the size of a datagram, or `max-output`.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum TooLong {
     #[error("it has more than {LARGEST} bytes, which no datagram can carry")]
@@ -37,7 +37,7 @@ pub enum TooLong {
 }
 
 impl Datagram {
-    /// `most`: the bytes that may be answered.
+    /// A received datagram; `most` is the limit of the answer, in bytes.
     pub fn new(received: Bytes, most: Option<u64>) -> Self {
         let most = most.and_then(|most| usize::try_from(most).ok());
         Self {
@@ -54,22 +54,22 @@ impl Datagram {
         lock(&self.exchange)
     }
 
-    /// The next `size` bytes at most; none at the end of the datagram.
+    /// Reads the next bytes, at most `size`; none at the end of the datagram.
     pub fn read(&self, size: usize) -> Bytes {
         let unread = &mut self.exchange().unread;
         unread.split_to(size.min(unread.len()))
     }
 
-    /// What [`Self::read`] would return, which stays there.
+    /// As [`Self::read`], without consuming the bytes.
     pub fn peek(&self, size: usize) -> Bytes {
         let unread = &self.exchange().unread;
         unread.slice(..size.min(unread.len()))
     }
 
-    /// Adds to the answer.
+    /// Appends to the answer.
     ///
     /// # Errors
-    /// `EMSGSIZE` when it gets too long to be sent.
+    /// `EMSGSIZE` when it exceeds the limit.
     pub fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let mut exchange = self.exchange();
         if exchange.overflowed || exchange.answer.len() + bytes.len() > self.most {
@@ -83,7 +83,7 @@ impl Datagram {
     /// The answer, which may be empty.
     ///
     /// # Errors
-    /// [`TooLong`]: none of it may be sent.
+    /// [`TooLong`]: nothing is sent.
     pub fn answer(&self) -> Result<Vec<u8>, TooLong> {
         let mut exchange = self.exchange();
         if exchange.overflowed {

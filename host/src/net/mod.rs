@@ -1,5 +1,4 @@
-//! Sockets as guests see them: a connection or a datagram as standard input and output, and who is at the other
-//! end.
+//! Sockets as guests see them: a connection or a datagram as standard input and output, and the peer.
 
 mod connection;
 mod datagram;

@@ -1,4 +1,5 @@
-//! Who is at the other end, in the words that guests already know.
+//! The peer of a connection or datagram: its address or credentials, for logs and for the guest's environment
+//! variables (CGI, UCSPI).
 
 use crate::activation::Protocol;
 use nix::sys::socket::VsockAddr;
@@ -8,10 +9,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
-/// A connection's other end. Shown as `192.0.2.7:51234`, `[2001:db8::1]:51234`,
-/// `uid 1000 pid 4242`: for logs.
+/// The peer. Displayed in logs as `192.0.2.7:51234`, `[2001:db8::1]:51234`, `uid 1000 pid 4242`.
 ///
-/// Nothing of it is text before somebody asks: most guests never do.
+/// Formatted only when it is needed: most guests never ask.
 #[derive(Clone)]
 pub enum Peer {
     Internet {
@@ -19,7 +19,7 @@ pub enum Peer {
         remote: Option<SocketAddr>,
         local: Local,
     },
-    /// A process, if the kernel tells which.
+    /// A process, with its credentials if the kernel reports them.
     Unix(Option<Credentials>),
     /// The path of a Unix socket, or its abstract name with an `@`.
     UnixSocket(Arc<str>),
@@ -27,15 +27,15 @@ pub enum Peer {
     Vsock(Option<(u32, u32)>),
 }
 
-/// This end of a connection, or where a datagram was sent to.
+/// The local address of a connection, or the destination of a datagram.
 #[derive(Clone)]
 pub enum Local {
     Known(Option<SocketAddr>),
-    /// What the socket says while it is open.
+    /// Asked of the socket (getsockname(2)), while it is open.
     Of(Weak<OwnedFd>),
 }
 
-/// What `unix(7)` calls the credentials of a peer.
+/// The credentials of a peer (`SO_PEERCRED`, `unix(7)`).
 #[derive(Clone, Copy)]
 pub struct Credentials {
     uid: u32,
@@ -44,7 +44,7 @@ pub struct Credentials {
 }
 
 impl Peer {
-    /// The other end of a connection; `remote`: its internet address, if that is known already.
+    /// The peer of a connection; `remote`: its internet address, if that is known already.
     pub fn of(fd: &Arc<OwnedFd>, protocol: Protocol, remote: Option<SocketAddr>) -> Self {
         match protocol {
             Protocol::Tcp => Self::Internet {
@@ -60,7 +60,7 @@ impl Peer {
         }
     }
 
-    /// Who sent a UDP datagram from `remote` to `local`.
+    /// The sender of a UDP datagram from `remote` to `local`.
     pub fn of_udp(remote: SocketAddr, local: Option<SocketAddr>) -> Self {
         Self::Internet {
             names: &UDP,
@@ -69,7 +69,7 @@ impl Peer {
         }
     }
 
-    /// Who sent a Unix datagram: the path of a socket, or its abstract name with an `@`.
+    /// The sender of a Unix datagram: the path of a socket, or its abstract name with an `@`.
     pub fn of_unix_datagram(name: &[u8]) -> Self {
         Self::UnixSocket(String::from_utf8_lossy(name).into())
     }
@@ -82,8 +82,8 @@ impl Peer {
         }
     }
 
-    /// For the guest: what CGI (RFC 3875) and systemd (`systemd.exec(5)`) call `REMOTE_ADDR` and
-    /// `REMOTE_PORT`, and the variables of UCSPI (`tcp-environ(5)`, `ucspi-unix(5)`).
+    /// Environment variables for the guest: `REMOTE_ADDR` and `REMOTE_PORT`, as of CGI (RFC 3875) and systemd
+    /// (`systemd.exec(5)`), and those of UCSPI (`tcp-environ(5)`, `ucspi-unix(5)`).
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Internet { names, remote, local } => {
@@ -137,7 +137,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// As an address shows itself, without `core::fmt` for each number: each line of the log has one.
+/// Formats an address as its `Display` does, but faster, because each log line has one.
 fn write_address(f: &mut fmt::Formatter<'_>, address: &SocketAddr) -> fmt::Result {
     let SocketAddr::V4(address) = address else {
         return write!(f, "{address}");
@@ -159,7 +159,7 @@ impl Local {
     }
 }
 
-/// What the variables of a protocol are called (UCSPI, and the same for UDP).
+/// The names of the UCSPI variables of a protocol (for UDP, by analogy).
 pub struct VariableNames {
     protocol: &'static str,
     local_ip: &'static str,
@@ -193,12 +193,12 @@ fn credentials(fd: impl AsFd) -> Option<Credentials> {
     })
 }
 
-/// The internet address that `address` is, if it is one.
+/// The internet address in `address`, if it is one.
 pub fn internet(address: SocketAddrAny) -> Option<SocketAddr> {
     SocketAddr::try_from(address).ok().map(canonical)
 }
 
-/// An address of IPv4 that came through an IPv6 socket is shown as what it is.
+/// Converts an IPv4-mapped IPv6 address to the IPv4 address.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }

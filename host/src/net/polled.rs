@@ -1,4 +1,4 @@
-//! A connection for code that reads and writes by polling: hyper, and components of WASI 0.3.
+//! A connection as tokio's `AsyncRead` and `AsyncWrite`: for hyper, and for components of WASI 0.3.
 
 use super::connection::{Connection, would_block};
 use std::io::{self, IoSlice};
@@ -14,8 +14,8 @@ pub struct ConnectionIo(pub Arc<Connection>);
 
 impl AsyncRead for ConnectionIo {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // A task that always finds something to read must let the others have their turn.
-        let turn = ready!(poll_proceed(context));
+        // A task whose input never ends has to let other tasks run (tokio's cooperative budget).
+        let budget = ready!(poll_proceed(context));
         loop {
             match self.0.try_recv_unfilled(buffer) {
                 Err(e) if would_block(&e) => {
@@ -23,7 +23,7 @@ impl AsyncRead for ConnectionIo {
                     ready!(registered.poll_read_ready(context))?.retain_ready();
                 }
                 result => {
-                    turn.made_progress();
+                    budget.made_progress();
                     return Poll::Ready(result);
                 }
             }
@@ -37,7 +37,7 @@ impl ConnectionIo {
         context: &mut Context<'_>,
         mut send: impl FnMut(&Connection) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        let turn = ready!(poll_proceed(context));
+        let budget = ready!(poll_proceed(context));
         loop {
             match send(&self.0) {
                 Err(e) if would_block(&e) => {
@@ -45,7 +45,7 @@ impl ConnectionIo {
                     ready!(registered.poll_write_ready(context))?.retain_ready();
                 }
                 result => {
-                    turn.made_progress();
+                    budget.made_progress();
                     return Poll::Ready(result);
                 }
             }

@@ -1,4 +1,4 @@
-//! Reading from a connection.
+//! Reading from a connection: streams, packets, peeking, the end of the input.
 
 use super::connection::{Connection, Transport, would_block};
 use crate::sync::lock;
@@ -12,7 +12,7 @@ use tokio::io::{Interest, ReadBuf};
 use tokio::task::coop::consume_budget;
 
 impl Connection {
-    /// Reads from a stream into so much `room`.
+    /// Reads from a stream into a buffer of `room` bytes.
     fn receive(
         &self,
         room: usize,
@@ -25,7 +25,7 @@ impl Connection {
         let result = self.attempt(Interest::READABLE, |fd| {
             let count = operation(fd)?;
             if (1..room).contains(&count) && self.short_is_all.load(Relaxed) {
-                // As well as if it had been asked for more in vain (epoll(7)).
+                // A short read means the same as `EAGAIN`: the receive queue is empty (epoll(7)).
                 all = Some(count);
                 return Err(Errno::AGAIN);
             }
@@ -40,8 +40,8 @@ impl Connection {
         Ok(count)
     }
 
-    /// Reads what has arrived: bytes of a stream, or one packet. 0 bytes: the client will send no
-    /// more.
+    /// Reads what has arrived: bytes of a stream, or one packet. 0 bytes: the client will send no more (or an empty
+    /// packet, see [`Self::has_ended`]).
     ///
     /// # Errors
     /// `WouldBlock` when nothing has arrived; else those of `recv(2)`.
@@ -54,15 +54,15 @@ impl Connection {
         })
     }
 
-    /// One packet a read. What does not fit the buffer comes with the next reads, and is not lost as
-    /// it would be with `recv(2)`.
+    /// Reads one packet. The part that does not fit the buffer is kept for the next reads; `recv(2)` would discard
+    /// it.
     fn try_recv_packet(&self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.reads_no_more.load(Relaxed) {
             return Ok(0);
         }
         let mut unread = lock(&self.unread);
         if unread.is_empty() {
-            // An empty one is taken, too, though it looks like the end.
+            // An empty packet is consumed, too, though it looks like the end.
             let mut packet = Vec::with_capacity(self.packet_size()?.max(1));
             self.attempt(Interest::READABLE, |fd| {
                 rustix::net::recv(fd, spare_capacity(&mut packet), RecvFlags::empty()).map(|(count, _)| count)
@@ -75,11 +75,11 @@ impl Connection {
         Ok(count)
     }
 
-    /// The size of the packet that comes next; 0 at the end.
+    /// The size of the next packet in bytes; 0 at the end.
     fn packet_size(&self) -> io::Result<usize> {
         let flags = RecvFlags::PEEK | RecvFlags::TRUNC;
         self.attempt(Interest::READABLE, |fd| {
-            // With MSG_TRUNC the kernel tells the size of the packet, and not of what was copied.
+            // With MSG_TRUNC the kernel returns the size of the packet, and not that of the copy.
             rustix::net::recv(fd, &mut [0u8; 1], flags).map(|(_, size)| size)
         })
     }
@@ -101,26 +101,26 @@ impl Connection {
         })
     }
 
-    /// Like [`Self::try_recv`], into what is not filled of `buffer`, without clearing it first.
+    /// Like [`Self::try_recv`], into the unfilled part of `buffer`, without initialising it first.
     pub(super) fn try_recv_unfilled(&self, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
         if self.transport == Transport::Packets {
             let count = self.try_recv_packet(buffer.initialize_unfilled())?;
             buffer.advance(count);
             return Ok(());
         }
-        // SAFETY: recv(2) writes to it, and nothing is made uninitialised that was not.
+        // SAFETY: recv(2) only writes to it, so initialised bytes stay initialised.
         let unfilled = unsafe { buffer.unfilled_mut() };
         let count = self.receive(unfilled.len(), |fd| {
             let received = rustix::net::recv(fd, &mut *unfilled, RecvFlags::empty());
             received.map(|((filled, _), _)| filled.len())
         })?;
-        // SAFETY: so many bytes were written.
+        // SAFETY: recv(2) has written `count` bytes.
         unsafe { buffer.assume_init(count) };
         buffer.advance(count);
         Ok(())
     }
 
-    /// The beginning of what can be read, which stays there.
+    /// Reads without consuming (`MSG_PEEK`).
     ///
     /// # Errors
     /// `WouldBlock` when nothing has arrived; else those of `recv(2)`.
@@ -144,7 +144,7 @@ impl Connection {
         Ok(count)
     }
 
-    /// There is nothing to read, and never will be: is it the end, as it seems?
+    /// At what looks like the end of the input: fails if the client has reset the connection.
     fn expect_end(&self) -> io::Result<()> {
         match self.was_reset.load(Relaxed) {
             true => Err(Errno::CONNRESET.into()),
@@ -155,14 +155,14 @@ impl Connection {
     /// Waits until there is something to read, the end of the input included.
     ///
     /// # Errors
-    /// Those of `epoll_ctl(2)`; one of the socket comes with the next read.
+    /// Those of `epoll_ctl(2)`; an error of the socket is returned by the next read.
     pub async fn readable(&self) -> io::Result<()> {
         if self.reads_no_more.load(Relaxed) || !lock(&self.unread).is_empty() {
             return Ok(());
         }
         loop {
             self.wait(Interest::READABLE).await?;
-            // The event loop may remember input that was read since.
+            // The event loop's readiness may be stale: the input may have been read since.
             match self.peek(&mut [0; 1]) {
                 Err(e) if would_block(&e) => {}
                 _ => return Ok(()),

@@ -1,4 +1,4 @@
-//! Writing to a connection.
+//! Writing to a connection: vectored and buffered writes, `max-output`, `TCP_NODELAY`.
 
 use super::connection::{Connection, would_block};
 use crate::sync::lock;
@@ -17,10 +17,10 @@ impl Connection {
         self.try_send_with(bytes.len(), |fd| rustix::net::send(fd, bytes, SendFlags::NOSIGNAL))
     }
 
-    /// Writes as much of `buffers` as goes without waiting, or all of them as one packet.
+    /// Writes as much of `buffers` as possible without waiting, or all of them as one packet.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing does; else those of `send(2)`.
+    /// `WouldBlock` when nothing can be written; else those of `send(2)`.
     pub fn try_send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         if let [buffer] = buffers {
             return self.try_send(buffer);
@@ -39,13 +39,13 @@ impl Connection {
     ) -> io::Result<usize> {
         let sent = self.sent.load(Relaxed);
         if sent.saturating_add(size as u64) > self.most.load(Relaxed) {
-            // The first time is enough.
+            // Fails when it was set before.
             let _ = self.overran.set(());
             return Err(Errno::PIPE.into());
         }
         if self.no_delay.load(Relaxed) && sent > 0 {
             self.no_delay.store(false, Relaxed);
-            // Worth a try only: without it the answer is late, not lost.
+            // An error is ignored: without it the answer is only delayed.
             let _ = sockopt::set_tcp_nodelay(&*self.fd, true);
         }
         let sent = self.attempt(Interest::WRITABLE, send);
@@ -81,8 +81,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes `bytes` to send them as soon as the socket lets it. `false`: what was taken before is
-    /// not sent yet.
+    /// Buffers `bytes`, to be sent as soon as the socket is writable. `false`: the buffer still has unsent bytes, and
+    /// `bytes` were not taken.
     ///
     /// # Errors
     /// Those of `send(2)`.
@@ -97,7 +97,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// Hands what is still unsent to the socket. `true` when nothing is left.
+    /// Sends what is buffered, as far as possible without waiting. `true` when nothing is left.
     ///
     /// # Errors
     /// Those of `send(2)`.
@@ -108,8 +108,7 @@ impl Connection {
                 Ok(count) => drop(unsent.split_to(count)),
                 Err(e) if would_block(&e) => return Ok(false),
                 Err(e) => {
-                    // It will not go better another time, and a packet that is too large would be
-                    // in the way of the next.
+                    // A retry would fail, too, and a packet that is too large would block the next ones.
                     unsent.clear();
                     return Err(e);
                 }
@@ -118,7 +117,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// Waits until everything the guest wrote was taken by the socket.
+    /// Waits until the socket has accepted everything that is buffered.
     ///
     /// # Errors
     /// Those of `send(2)`.
@@ -129,7 +128,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits until there may be room again for what did not go.
+    /// Waits until the socket may be writable again.
     ///
     /// # Errors
     /// Those of `epoll_ctl(2)`.

@@ -1,7 +1,7 @@
-//! A connection or a datagram as a guest's standard input and output.
+//! A connection or a datagram as a guest's standard input and output, with WASI's stream traits.
 //!
-//! The streams read and write the socket themselves: no task and no buffer stands between a guest
-//! and its client, so a guest that does not read makes its client wait, and the other way round.
+//! The streams read and write the socket directly, without a task or buffer in between. So back-pressure works in
+//! both directions: a guest that does not read makes its client wait, and vice versa.
 
 use super::connection::{CHUNK, Connection, Transport};
 use super::datagram::{Datagram, DatagramIo};
@@ -34,11 +34,11 @@ impl Stdio {
         }
     }
 
-    /// Writes all of `buffers`, as one packet where there are packets. Returns how many bytes: fewer
-    /// only when an error came in between, which the next call then meets.
+    /// Writes all of `buffers`, as one packet on a `SOCK_SEQPACKET` socket. Returns the number of bytes: fewer only
+    /// after an error, which the next call returns.
     ///
     /// # Errors
-    /// Those of `send(2)`; `EMSGSIZE` for what does not fit a packet or datagram.
+    /// Those of `send(2)`; `EMSGSIZE` when it does not fit a packet or datagram.
     pub async fn send(&self, mut buffers: &mut [IoSlice<'_>]) -> io::Result<usize> {
         let size: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         let connection = match self {
@@ -85,7 +85,7 @@ impl Stdio {
         }
     }
 
-    /// As [`Self::recv`], and what was read stays to be read; without waiting if it `is_nonblocking`.
+    /// As [`Self::recv`], without consuming the bytes; without waiting if `is_nonblocking`.
     ///
     /// # Errors
     /// As [`Self::try_recv`].
@@ -94,7 +94,7 @@ impl Stdio {
             Self::Connection(connection) => {
                 match is_nonblocking {
                     true => consume_budget().await,
-                    // An error is one that comes again.
+                    // An error of the socket is returned by the next call.
                     false => connection.readable().await?,
                 }
                 connection.peek(buffer)
@@ -107,10 +107,10 @@ impl Stdio {
         }
     }
 
-    /// As [`Self::send`], as much as goes without waiting.
+    /// As [`Self::send`], as much as possible without waiting.
     ///
     /// # Errors
-    /// As there, and `WouldBlock` when nothing does.
+    /// As there, and `WouldBlock` when nothing can be written.
     pub fn try_send(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Connection(connection) => connection.try_send_vectored(buffers),
@@ -176,12 +176,12 @@ impl StdoutStream for Stdout {
     }
 }
 
-/// A reset is not the end of the input: who takes it for that keeps half of an upload.
+/// Reports a reset as an error and not as the end of the input, so that a guest does not accept a truncated upload.
 fn input_error(error: io::Error) -> StreamError {
     StreamError::LastOperationFailed(error.into())
 }
 
-/// Guests see a connection that they cannot write to any more as closed, as `EPIPE` and `ECONNRESET` both mean.
+/// Maps `EPIPE` and `ECONNRESET` to a closed stream.
 fn stream_error(error: io::Error) -> StreamError {
     match error.kind() {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => StreamError::Closed,
@@ -193,7 +193,7 @@ fn stream_error(error: io::Error) -> StreamError {
 impl Pollable for Stdin {
     async fn ready(&mut self) {
         if let Stdio::Connection(connection) = &self.0 {
-            // An error is one that the read that follows meets, too.
+            // An error is reported by the read that follows.
             let _ = connection.readable().await;
         }
     }

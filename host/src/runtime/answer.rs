@@ -1,18 +1,19 @@
-//! A program answers one HTTP request, whichever version of WASI it was written for.
+//! One HTTP request from the server to a guest and back, for WASI 0.2 (`wasi:http/incoming-handler`) and WASI 0.3
+//! (`wasi:http/handler`).
 //!
 //! | interface | instance | how |
 //! |---|---|---|
-//! | `wasi:http/incoming-handler` 0.2 | one for each request | [`super::http`], and here what becomes of it after its answer |
-//! | `wasi:http/handler` 0.3 | shared by several requests | [`super::service`] |
+//! | `wasi:http/incoming-handler` 0.2 | one for each request | [`super::http_p2`]; the guest's life after its response: this file |
+//! | `wasi:http/handler` 0.3 | shared by several requests | [`super::http_p3`] |
 //!
-//! Callers see neither which it is nor Wasmtime's types: a request goes in, a response comes out, and with it the
-//! [`AnsweringGuest`], which has to be kept until the response was sent.
+//! The caller sees neither the version nor Wasmtime's types. It passes a request, and gets a response and an
+//! [`AnsweringGuest`], which it keeps until the response was sent.
 
 use super::engines::Engines;
 use super::http_p2::{self, Answer};
 use super::http_p3::{Bounds, NoAnswer, RequestGuard};
 use super::linked::Linked;
-use super::outcome::{GuestEnd, WORDS};
+use super::outcome::{GuestEnd, MAX_ERROR_TEXT};
 use super::program::Program;
 use crate::journal;
 use crate::limits::Meter;
@@ -26,21 +27,22 @@ use tokio::time::timeout;
 
 pub use wasmtime_wasi_http::{Error as BodyError, WasiBody as GuestBody};
 
-/// What is asked and told about a request while a guest answers it.
+/// What the server provides for a request while a guest answers it: limits, context, callbacks.
 pub trait Caller: Send + Sync + 'static {
-    /// What the request may take.
+    /// The limits of the request.
     fn bounds(&self) -> Bounds;
 
-    /// Whom its guest works for: this request alone, or (`is_shared`) others, too.
+    /// The context of its guest; `is_shared`: the instance also answers other requests, so that no client is named.
     fn guest(&self, is_shared: bool) -> Arc<GuestContext>;
 
-    /// Something that a shared instance keeps while it works for the request, also after it has answered.
+    /// A token that a shared instance holds while it works for the request, also after its response (see
+    /// [`ActivityToken`](super::http_p3::ActivityToken)).
     fn keep(&self) -> Box<dyn Any + Send + Sync>;
 
-    /// The CPU time of a guest that has this request alone.
+    /// Passes the CPU meter of a guest that answers only this request.
     fn metered_by(&self, meter: Arc<Meter>);
 
-    /// The guest went on after its answer had begun, and did not end by itself; why.
+    /// The guest was ended after its response had begun; why.
     fn ended_late(&self, why: String);
 }
 
@@ -48,7 +50,7 @@ pub trait Caller: Send + Sync + 'static {
 pub enum Unanswered {
     /// The program answers no HTTP requests.
     NotHttp,
-    /// The request's time was up.
+    /// The request exceeded its `timeout`.
     TimedOut,
     /// The guest was ended, or answered with an error; why.
     Failed(String),
@@ -63,22 +65,22 @@ impl From<NoAnswer> for Unanswered {
     }
 }
 
-/// The guest that made a response, which may still be making its body. Dropping it ends a guest that has this request
-/// alone.
+/// The guest behind a response, which may still be writing the body. Dropping it ends a guest that answers only this
+/// request.
 pub struct AnsweringGuest(Instance);
 
 enum Instance {
-    /// It has this request alone, and goes on in a task if it has not ended.
+    /// It answers only this request, and continues in a task if it has not ended.
     Own {
         completion: Arc<Completion>,
         task: AbortOnDrop,
     },
-    /// It answers others, too.
+    /// It also answers other requests.
     Shared(RequestGuard),
 }
 
 impl AnsweringGuest {
-    /// Is it the end of the guest, and not of the answer, that has come?
+    /// Did the guest end before its response was complete?
     pub fn is_broken(&self) -> bool {
         match &self.0 {
             Instance::Own { completion, .. } => completion.is_broken(),
@@ -86,14 +88,14 @@ impl AnsweringGuest {
         }
     }
 
-    /// Lets it go on: its answer was sent.
+    /// The response was sent: lets the guest continue until it ends by itself.
     pub fn let_go(&mut self) {
         if let Instance::Own { task, .. } = &mut self.0 {
             task.disarm();
         }
     }
 
-    /// Why its answer is not whole. `None`: its task is about to tell ([`Caller::ended_late`]).
+    /// Why the response is not complete. `None`: the guest's task is about to report it ([`Caller::ended_late`]).
     pub fn why_broken(&mut self) -> Option<String> {
         match &mut self.0 {
             Instance::Own { completion, task } if completion.is_broken() => {
@@ -106,7 +108,7 @@ impl AnsweringGuest {
     }
 }
 
-/// The task of a guest that goes on, if it does.
+/// The task of a guest that continues after its response, if there is one; aborted on drop.
 struct AbortOnDrop(Option<AbortHandle>);
 
 impl AbortOnDrop {
@@ -124,8 +126,8 @@ impl Drop for AbortOnDrop {
 }
 
 impl Program {
-    /// Lets a guest answer `request`: returns as soon as the guest has decided on the response's head. Dropping the
-    /// future ends a guest that has this request alone.
+    /// Lets a guest answer `request`: returns as soon as the guest has set the response's head. Dropping the future
+    /// ends a guest that answers only this request.
     ///
     /// # Errors
     /// See [`Unanswered`].
@@ -157,8 +159,8 @@ impl Program {
     }
 }
 
-/// Lets a guest that has one request alone run until it has decided on the response's head, or ends. One that goes on
-/// after that does so in a task of its own, within what is left of its time `limit`.
+/// Runs a guest that answers only one request until it has set the response's head, or ends. A guest that continues
+/// after that does so in a task of its own, within the rest of its time `limit`.
 async fn first_of(
     answer: Answer<impl Future<Output = GuestEnd> + Send + 'static>,
     limit: Option<Duration>,
@@ -203,7 +205,7 @@ async fn first_of(
     match response {
         Ok(response) => Ok((response, AnsweringGuest(Instance::Own { completion, task }))),
         Err(error) => {
-            let error = journal::shortened(format_args!("{error:?}"), WORDS);
+            let error = journal::shortened(format_args!("{error:?}"), MAX_ERROR_TEXT);
             Err(Unanswered::Failed(format!("answered with the error {error}")))
         }
     }

@@ -1,4 +1,4 @@
-//! Loaded code: an artifact that was deserialized, not linked to anything yet.
+//! Loaded code: an artifact (`.cwasm`) deserialized by Wasmtime, not linked to its imports yet.
 
 use super::code_memory::{Header, loading};
 use std::fs::File;
@@ -7,15 +7,15 @@ use wasm_sock_engine::InstanceCost;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Precompiled};
 
-/// Loaded code, not linked to anything yet.
+/// Loaded code, not linked to its imports yet.
 #[derive(Clone)]
 pub struct Code {
     pub unit: Unit,
-    /// What an instance of it takes.
+    /// Memory that an instance takes.
     pub cost: InstanceCost,
 }
 
-/// What was compiled.
+/// A compiled core module or component.
 #[derive(Clone)]
 pub enum Unit {
     Core(Module),
@@ -23,11 +23,13 @@ pub enum Unit {
 }
 
 impl Code {
+    /// Maps an artifact from its file.
+    ///
     /// # Safety
-    /// The file must hold what the compiler made, unchanged, and stay so: see [`Module::deserialize`].
+    /// The file must hold what the compiler wrote, and must never change: see [`Module::deserialize`].
     ///
     /// # Errors
-    /// When it was made by another engine, with other settings, or is damaged.
+    /// When it was made for another engine or other settings, or is damaged.
     pub unsafe fn load(engine: &Engine, file: &File) -> wasmtime::Result<Self> {
         let Some(header) = Header::read(file) else {
             wasmtime::bail!("not a compiled WebAssembly module, or only the beginning of one");
@@ -50,7 +52,7 @@ impl Code {
         Ok(Self { unit, cost })
     }
 
-    /// What it imports: functions of WASI 0.1, or interfaces.
+    /// The names of its imports: functions of WASI 0.1 (`MODULE.FUNCTION`), or interfaces.
     pub fn imports(&self) -> Vec<String> {
         match &self.unit {
             Unit::Core(module) => module

@@ -1,6 +1,6 @@
-//! Native code becomes executable by being mapped so from its file, never by a change of protection:
-//! then `MemoryDenyWriteExecute=` (`systemd.exec(5)`) and our own sandbox can refuse every such change,
-//! and nothing that was written to memory is ever run.
+//! W^X: executable memory for native code. Code is mapped executable from its file, never by mprotect(2). So
+//! `MemoryDenyWriteExecute=` (`systemd.exec(5)`) and the host's own sandbox can refuse every change of protection,
+//! and memory that was written to is never executed.
 
 use nix::unistd::{SysconfVar, sysconf};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
@@ -12,17 +12,17 @@ use wasm_sock_engine::InstanceCost;
 use wasm_sock_engine::artifact::{EF_WASMTIME_COMPONENT, EF_WASMTIME_MODULE, ELFOSABI_WASMTIME};
 use wasmtime::{CustomCodeMemory, Precompiled, Result};
 
-/// What an artifact says of itself (`elf(5)`).
+/// The parts of an artifact's ELF header that the host needs (`elf(5)`).
 pub struct Header {
     pub kind: Precompiled,
-    /// What an instance takes.
+    /// Memory that an instance takes.
     pub cost: InstanceCost,
-    /// Where in the file its code is, in bytes.
+    /// Offset of the code in the file, in bytes.
     text: u64,
 }
 
-/// Sections that an artifact may have: there are eleven. (The table is on the stack, of which each page
-/// takes 2 µs when it is used first.)
+/// The most sections of an artifact; Wasmtime writes eleven. (The table is on the stack, where the first use of a
+/// page takes 2 µs.)
 const MOST_SECTIONS: usize = 32;
 
 /// The sizes of a file header and of a section header.
@@ -32,7 +32,7 @@ const SECTION_HEADER: usize = 64;
 const SHF_EXECINSTR: u64 = 4;
 
 impl Header {
-    /// `None`: it is no artifact.
+    /// Reads the header of `file`. `None`: it is no artifact.
     pub fn read(file: &File) -> Option<Self> {
         let mut header = [0; FILE_HEADER];
         file.read_exact_at(&mut header, 0).ok()?;
@@ -54,7 +54,7 @@ impl Header {
         Some(Self {
             kind,
             cost: InstanceCost::read(&header)?,
-            // One without code has nothing to be made executable.
+            // An artifact without code has nothing to map.
             text: code.map_or(Some(0), |section| number(section, 24, 8))?,
         })
     }
@@ -68,11 +68,12 @@ fn number(bytes: &[u8], offset: usize, size: usize) -> Option<u64> {
 }
 
 thread_local! {
-    /// The artifact that this thread loads, and where its code is.
+    /// The artifact that this thread is loading, and the offset of its code.
     static LOADING: Cell<Option<(RawFd, u64)>> = const { Cell::new(None) };
 }
 
-/// Loads `file`, whose header it is: what `load` makes executable is mapped from there.
+/// Runs `load`, which deserializes `file`: code that it makes executable is mapped from that file. `header` is the
+/// file's.
 pub fn loading<R>(file: &File, header: &Header, load: impl FnOnce() -> R) -> R {
     LOADING.set(Some((file.as_raw_fd(), header.text)));
     let loaded = load();
@@ -80,12 +81,12 @@ pub fn loading<R>(file: &File, header: &Header, load: impl FnOnce() -> R) -> R {
     loaded
 }
 
-/// Code that is mapped from the file it is loaded from.
+/// Wasmtime's hook for executable memory: maps code from the file that it is loaded from.
 pub struct FromFile;
 
 impl CustomCodeMemory for FromFile {
     fn required_alignment(&self) -> usize {
-        // rustix would open a file to find out.
+        // rustix would open a file to find it.
         let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
         size.and_then(|size| usize::try_from(size).ok()).unwrap_or(4096)
     }
@@ -94,8 +95,8 @@ impl CustomCodeMemory for FromFile {
         let Some((file, text)) = LOADING.get() else {
             wasmtime::bail!("code that is in no file cannot be made executable");
         };
-        // SAFETY: Wasmtime has mapped this file, and owns these pages, which nobody uses yet; they are
-        // replaced by the same part of the same file. `loading` lets it be open until then.
+        // SAFETY: Wasmtime has mapped this file, and owns these pages, which are not in use yet; they are replaced by
+        // the same part of the same file. `loading` keeps the file open until then.
         unsafe {
             mmap(
                 code.cast_mut().cast(),
@@ -110,7 +111,7 @@ impl CustomCodeMemory for FromFile {
     }
 
     fn unpublish_executable(&self, _: *const u8, _: usize) -> Result<()> {
-        // The mapping goes as a whole.
+        // Wasmtime unmaps the whole mapping.
         Ok(())
     }
 }

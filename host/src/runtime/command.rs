@@ -1,4 +1,4 @@
-//! A guest with standard input and output runs, from its instantiation to its end.
+//! Runs a guest with standard input and output (`_start`, `wasi:cli/run`), from its instantiation to its end.
 
 use super::engines::Engines;
 use super::linked::Linked;
@@ -17,7 +17,7 @@ use wasmtime::component::Accessor;
 
 /// Runs `program` until it ends. Dropping the future ends the guest.
 ///
-/// `cpu_time` is all it may use in its life; `meter` tells how much that was.
+/// `cpu_time` is the limit of its CPU time; `meter` measures it.
 pub fn run(
     engines: &Engines,
     program: Arc<Program>,
@@ -27,7 +27,7 @@ pub fn run(
 ) -> impl Future<Output = GuestEnd> + Send + use<> {
     let (watched, engines) = (meter.clone(), engines.clone());
     let guest = async move {
-        // The slot is free again after the store is gone.
+        // The slot is released after the store was dropped.
         let (guest, _slot) = program.guest(&engines);
         let mut store = store(guest.engine(), state, &watched, move || cpu_time);
         let result = call(&guest, &mut store).await;
@@ -36,8 +36,8 @@ pub fn run(
     take_turns(Metered::new(guest, meter.clone()), meter)
 }
 
-/// Instantiates the program and calls what it exports. A code other than 0 may come as an error,
-/// too ([`I32Exit`]).
+/// Instantiates the program and calls its exported function. Returns the exit code, which may also be in an error
+/// ([`I32Exit`]).
 async fn call(guest: &Linked, mut store: &mut Store<GuestState>) -> wasmtime::Result<i32> {
     match guest {
         Linked::Core(pre) => {
@@ -58,7 +58,7 @@ async fn call(guest: &Linked, mut store: &mut Store<GuestState>) -> wasmtime::Re
             trace::pass(Mark::Instantiate);
             let run = async |accessor: &Accessor<GuestState>| {
                 let outcome = command.wasi_cli_run().call_run(accessor).await?;
-                // It may go on after it has said how it went.
+                // It may have tasks that continue after it has returned its result.
                 poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
                 Ok(i32::from(outcome.is_err()))
             };

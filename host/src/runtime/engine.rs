@@ -1,4 +1,4 @@
-//! One engine of Wasmtime, as its guests need it.
+//! Creates a Wasmtime engine: stack size, allocation strategy (on demand or pooling).
 
 use super::code_memory::FromFile;
 use std::sync::Arc;
@@ -8,9 +8,11 @@ use wasmtime::{Engine, PoolingAllocationConfig};
 /// Stack for the host functions that a guest calls, in bytes. Reserved, not used.
 const HOST_STACK: usize = 512 << 10;
 
-/// An engine, whose instances come from a pool if one is described.
+/// Creates an engine; with a `pool`, it uses Wasmtime's pooling allocator. `stack` is the stack of one guest, in
+/// bytes; artifacts do not depend on it.
 ///
-/// How much `stack` a guest has is no part of what is compiled: artifacts stay as they are.
+/// # Errors
+/// When Wasmtime does not accept the settings, or memory cannot be reserved.
 pub fn engine(support: Support, stack: u32, pool: Option<PoolingAllocationConfig>) -> wasmtime::Result<Engine> {
     let mut config = wasm_sock_engine::config(support);
     config

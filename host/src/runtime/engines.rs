@@ -1,4 +1,4 @@
-//! The engines of this process.
+//! The Wasmtime engines of this process: one for each kind of artifact, and those of the pools.
 
 use super::engine::engine;
 use super::linked::Linked;
@@ -7,8 +7,7 @@ use std::sync::{Arc, OnceLock};
 use wasm_sock_engine::Support;
 use wasmtime::Engine;
 
-/// The engines that load and run the guests of this process. All but the first are made when they
-/// are first asked for.
+/// The engines that load and run the guests of this process. All but the first are created on first use.
 #[derive(Clone)]
 pub struct Engines {
     /// For most guests.
@@ -24,7 +23,7 @@ impl Engines {
     /// Engines whose guests have `stack` bytes of it each.
     ///
     /// # Errors
-    /// When the settings make no engine.
+    /// When Wasmtime does not accept the settings.
     pub fn new(stack: u32) -> wasmtime::Result<Self> {
         Ok(Self {
             plain: engine(Support::PLAIN, stack, None)?,
@@ -34,10 +33,10 @@ impl Engines {
         })
     }
 
-    /// All engines, the one that most artifacts are made for first.
+    /// All engines; first the one that most artifacts are made for.
     ///
     /// # Errors
-    /// When the settings make no engine.
+    /// When Wasmtime does not accept the settings.
     pub fn all(&self) -> impl Iterator<Item = wasmtime::Result<&Engine>> {
         let others = Support::ALL[1..].iter().zip(self.others.iter());
         let others = others.map(|(support, made)| match made.get() {
@@ -50,12 +49,12 @@ impl Engines {
         std::iter::once(Ok(&self.plain)).chain(others)
     }
 
-    /// A slot in a pool; `None`: there is none to be had.
+    /// Takes a slot of a pool; `None`: none is free and no other pool can be created.
     pub fn slot(&self) -> Option<PoolSlot<Linked>> {
         self.pools.slot(self.stack)
     }
 
-    /// Waits until there are pools that have not been in use for a while, and gives their memory back.
+    /// Waits until pools have not been used for a while, and returns their memory to the kernel.
     pub async fn give_back_pools(&self) {
         self.pools.give_back().await;
     }

@@ -16,19 +16,19 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
-/// What a guest makes of a request.
+/// A guest that was given a request, and where its response arrives.
 pub struct Answer<G> {
-    /// The guest's life. It makes the response, and may go on after that.
+    /// Runs the guest. It makes the response, and may continue after that.
     pub guest: G,
-    /// Comes as soon as the guest has decided on the head; never, when it ends before that.
+    /// Receives the response as soon as the guest has set its head; closed if the guest ends before that.
     pub response: oneshot::Receiver<std::result::Result<Response<WasiBody>, ErrorCode>>,
-    /// Whether a body that came to its end is whole.
+    /// Whether a body that has ended is complete.
     pub completion: Arc<Completion>,
 }
 
 /// Lets a guest answer `request`. Dropping the guest's future ends it.
 ///
-/// `cpu_time` is all it may use in its life; `meter` tells how much that was.
+/// `cpu_time` is the limit of the guest's CPU time; `meter` measures it.
 pub fn answer(
     (pre, slot): (&ProxyPre<GuestState>, Option<PoolSlot<Linked>>),
     mut state: GuestState,
@@ -41,7 +41,7 @@ pub fn answer(
     state.context.answers_head = request.method() == Method::HEAD;
     let (pre, watched, ending) = (pre.clone(), meter.clone(), completion.clone());
     let guest = async move {
-        // It is free again after the store is gone.
+        // It is released after the store was dropped.
         let slot = slot;
         let mut store = store(pre.engine(), state, &watched, move || cpu_time);
         let call = async {
@@ -61,7 +61,7 @@ pub fn answer(
         let end = end_of(call.await, &store);
         if let GuestEnd::Exit(_) = end {
             ending.end();
-            // Its memory is given back after its answer has left.
+            // Its memory is freed after its response was sent.
             tokio::spawn(async move { drop((store, slot)) });
         }
         end

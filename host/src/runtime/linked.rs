@@ -1,4 +1,4 @@
-//! Code that is linked to what it imports: which of the worlds it is for, and what of WASI it gets.
+//! Linking: chooses the WIT world by the exports of the code, and defines the WASI functions that it imports.
 
 use super::code::{Code, Unit};
 use super::http_p3::Service;
@@ -13,7 +13,7 @@ use wasmtime_wasi::{p2, p3};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
-/// Code that is linked to what it imports.
+/// Code that is linked to its imports, ready to be instantiated.
 pub enum Linked {
     /// A core module of WASI 0.1 with `_start`.
     Core(InstancePre<GuestState>),
@@ -34,13 +34,13 @@ impl Linked {
             Unit::Component(component) => (component.engine(), link_component(component, code.cost)?),
         };
         if let Some(ticks) = start_ticks(engine) {
-            // The engine of the process, and not of a pool: it stays.
+            // This engine lives as long as the process, unlike that of a pool.
             mem::forget(ticks);
         }
         Ok(guest)
     }
 
-    /// The engine that it was linked for.
+    /// The engine that the code was linked for.
     pub fn engine(&self) -> &Engine {
         match self {
             Self::Core(pre) => pre.module().engine(),
@@ -85,7 +85,7 @@ fn link_core(module: &Module) -> Result<Linked, String> {
         .map_err(|e| format!("cannot be linked: {e:#}"))
 }
 
-/// What a component may export to be served. One that exports several is served as the first.
+/// The WIT worlds that can be served. A component that exports several is served as the first.
 #[derive(Clone, Copy)]
 enum World {
     Service,
@@ -122,7 +122,7 @@ fn link_component(component: &Component, cost: InstanceCost) -> Result<Linked, S
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
     let world = world(&exports)?;
     let mut linker = wasmtime::component::Linker::new(engine);
-    // Parts of a component may ask for one interface in several versions, all of which are one to the linker.
+    // Parts of a component may import an interface in several versions, which the linker treats as one.
     let mut defined = Vec::new();
     for (import, _) in ty.imports(engine) {
         let interface = wasi::parse(import);

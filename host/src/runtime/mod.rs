@@ -1,4 +1,4 @@
-//! Running guests: engines and their pools, linked programs, stores, preemption.
+//! Running guests with Wasmtime: engines, instance pools, linked programs, stores, preemption.
 
 mod answer;
 mod code;

@@ -1,4 +1,4 @@
-//! How a guest ended, and what the log says of it.
+//! How a guest ended (exit code or trap), and the log line about it.
 
 use crate::journal::{self, Level};
 use crate::limits::{Refused, sent_more, took_longer};
@@ -13,7 +13,7 @@ use wasmtime_wasi::I32Exit;
 pub enum GuestEnd {
     /// By itself, with this exit code.
     Exit(i32),
-    /// It did what a program must not do, or met a limit; why.
+    /// It trapped or exceeded a limit; why.
     Trap(String),
 }
 
@@ -23,10 +23,10 @@ impl GuestEnd {
         Self::Trap(took_longer(limit))
     }
 
-    /// The end of a guest and a client who had nothing to say to each other for longer than `limit`.
+    /// The end of a guest whose connection was silent, in both directions, for longer than `limit`.
     pub fn silent(limit: Duration) -> Self {
         Self::Trap(format!(
-            "not a byte came or went for {limit:?} (raise `idle-connection-timeout` if it may be silent for longer)"
+            "no data was sent or received for {limit:?} (raise `idle-connection-timeout` if it may be silent for longer)"
         ))
     }
 
@@ -35,7 +35,7 @@ impl GuestEnd {
         Self::Trap(sent_more(most))
     }
 
-    /// What the log says of it, and how loudly.
+    /// The log level and the text of the log line.
     pub fn report(&self) -> (Level, Cow<'static, str>) {
         match self {
             Self::Exit(0) => (Level::Info, "served".into()),
@@ -45,14 +45,14 @@ impl GuestEnd {
     }
 }
 
-/// The CPU time it was allowed is used up.
+/// The guest exceeded its `cpu-time`.
 #[derive(Debug, thiserror::Error)]
 #[error("used more than {limit:?} of CPU time (raise `cpu-time` if it needs more)")]
 pub struct CpuTimeExceeded {
     pub limit: Duration,
 }
 
-/// How a guest ended whose call came to `result`.
+/// How a guest ended whose call returned `result`.
 pub fn end_of(result: wasmtime::Result<i32>, store: &Store<GuestState>) -> GuestEnd {
     let error = match result {
         Ok(code) => return GuestEnd::Exit(code),
@@ -68,7 +68,7 @@ pub fn end_of(result: wasmtime::Result<i32>, store: &Store<GuestState>) -> Guest
         return GuestEnd::Trap(refused.to_string());
     }
     let mut why = describe(&error);
-    // As many handles as its memory is enough for: the clock may not have come to count them.
+    // The handles have filled its memory before a timer tick could count them.
     let ran_out_of_handles =
         why.contains("store handle limit exceeded") && store.max_component_handles() < MOST_HANDLES;
     if ran_out_of_handles {
@@ -81,24 +81,24 @@ pub fn end_of(result: wasmtime::Result<i32>, store: &Store<GuestState>) -> Guest
     GuestEnd::Trap(why)
 }
 
-/// The functions of a backtrace that are worth a place in the log line.
-const FRAMES: usize = 4;
+/// The most functions of a backtrace in a log line.
+const MAX_FRAMES: usize = 4;
 
-/// What is shown of a guest's words, and of the name of one of its functions, in bytes.
-pub const WORDS: usize = 500;
-const NAME: usize = 100;
+/// The longest error text of a guest in a log line, and the longest name of a function, in bytes.
+pub const MAX_ERROR_TEXT: usize = 500;
+const MAX_NAME: usize = 100;
 
-/// What went wrong, and where in the guest, in one line.
+/// The cause of an error and the guest's backtrace, in one line.
 pub fn describe(error: &wasmtime::Error) -> String {
-    let why = journal::shortened(error.root_cause(), WORDS);
+    let why = journal::shortened(error.root_cause(), MAX_ERROR_TEXT);
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
         return why;
     };
     let name = |frame: &FrameInfo| match frame.func_name() {
-        Some(name) => journal::shortened(name, NAME),
+        Some(name) => journal::shortened(name, MAX_NAME),
         None => format!("function {}", frame.func_index()),
     };
-    let frames: Vec<String> = backtrace.frames().iter().take(FRAMES).map(name).collect();
+    let frames: Vec<String> = backtrace.frames().iter().take(MAX_FRAMES).map(name).collect();
     match frames.len() {
         0 => why,
         _ => format!("{why}, in {}", frames.join(" called by ")),

@@ -1,7 +1,8 @@
-//! Memories, tables and stacks that are used again instead of being mapped anew for each guest.
+//! Instance pools: memories, tables and stacks that are reused instead of being mapped anew for each guest
+//! (Wasmtime's pooling allocator).
 //!
-//! There is no pool before guests come in quick succession, one more when all slots are taken, and
-//! none again soon after they were all left: a host that has rested has no more memory than before.
+//! The first pool is created when guests start in quick succession, and another one when all slots are taken. A pool
+//! that was not used for a while is freed, so that an idle host has no more memory than before.
 
 use super::engine::engine;
 use crate::limits::{Ticks, start_ticks};
@@ -15,30 +16,31 @@ use tokio::time::sleep;
 use wasm_sock_engine::Support;
 use wasmtime::{Enabled, Engine, PoolingAllocationConfig};
 
-/// Guests that are in a pool at a time.
+/// Instances of a pool at the same time.
 const SLOTS: u32 = 128;
 
-/// Room for those that are on their way out while others come.
+/// Additional slots, for instances that are being dropped while others start.
 const SPARE: u32 = 8;
 
-/// Each pool reserves 1.1 TiB of addresses, though no memory; there are 128 TiB.
+/// Each pool reserves 1.1 TiB of address space, of which a process has 128 TiB.
 const MOST_POOLS: usize = 96;
 
-/// How long a pool is left alone before its memory is given back, or twice as long.
-const REST: Duration = Duration::from_secs(1);
+/// Interval at which pools are checked: a pool that was not used since the last check is freed, which is after one to
+/// two intervals.
+const IDLE_TIME: Duration = Duration::from_secs(1);
 
-/// Memory of a slot that is cleared and kept, in bytes; what is beyond is given back. Where the kernel
-/// tells what was written to (Linux 6.7), nothing else is cleared.
+/// Memory of a slot that is cleared and kept for the next instance, in bytes; the rest is returned to the kernel.
+/// Where the kernel reports which pages were written to (Linux 6.7), only those are cleared.
 const KEPT: usize = 64 * 1024;
 const KEPT_IF_WRITTEN: usize = 256 * 1024;
 
-/// What a component may consist of to fit a slot.
+/// The most core instances, memories and tables of a component that fits a slot.
 const CORE_INSTANCES: u32 = 8;
 const MEMORIES: u32 = 2;
 const TABLES: u32 = 8;
 
-/// Opens what a pool asks for the pages that a guest wrote to: a process that has confined itself
-/// could not, and each slot would be cleared whole.
+/// Opens `/proc/self/pagemap`, which tells a pool the pages that a guest wrote to. A sandboxed process could not open
+/// it, and the pool would clear each slot completely.
 pub fn open_pagemap() {
     PoolingAllocationConfig::is_pagemap_scan_available();
 }
@@ -46,7 +48,7 @@ pub fn open_pagemap() {
 /// The pools of a process.
 pub struct Pools<T> {
     pools: Mutex<Vec<Arc<Pool<T>>>>,
-    /// No more can be had (a limit of the service, or of the machine).
+    /// No more pools can be created (a limit of the service, or of the machine).
     exhausted: AtomicBool,
     made: Notify,
 }
@@ -62,10 +64,11 @@ impl<T> Default for Pools<T> {
 }
 
 impl<T> Pools<T> {
-    /// A slot in a pool, which may be made for it; its guests have `stack` bytes of that each.
+    /// Takes a slot of a pool, which is created if all are full. `stack` is the stack of one guest, in bytes. `None`:
+    /// no pool can be created.
     pub fn slot(&self, stack: u32) -> Option<PoolSlot<T>> {
         let mut pools = self.pools();
-        // The oldest first, so that the younger ones come to rest.
+        // The oldest first, so that the younger ones become idle.
         let slot = pools.iter().find_map(Pool::slot);
         if slot.is_some() || pools.len() >= MOST_POOLS || self.exhausted.load(SeqCst) {
             return slot;
@@ -81,17 +84,17 @@ impl<T> Pools<T> {
         slot
     }
 
-    /// Waits until there are some that nobody has used for a while, and gives them back.
+    /// Waits until some pools were not used for [`IDLE_TIME`], and frees them.
     pub async fn give_back(&self) {
         loop {
             let are_none = self.pools().is_empty();
             match are_none {
-                // A host without pools does not wake for them.
+                // A host without pools has no timer for them.
                 true => self.made.notified().await,
-                false => sleep(REST).await,
+                false => sleep(IDLE_TIME).await,
             }
-            let rested: Vec<Arc<Pool<T>>> = self.pools().extract_if(.., |pool| pool.rests()).collect();
-            if !rested.is_empty() {
+            let idle: Vec<Arc<Pool<T>>> = self.pools().extract_if(.., |pool| pool.is_idle()).collect();
+            if !idle.is_empty() {
                 self.exhausted.store(false, SeqCst);
                 return;
             }
@@ -103,13 +106,13 @@ impl<T> Pools<T> {
     }
 }
 
-/// Slots for instances, and what is kept of the programs that have been there: a `T` each, linked for this engine.
+/// Slots for instances, and the programs that were linked for this pool's engine: a `T` each.
 pub struct Pool<T> {
     engine: Engine,
     /// By the number of the program; `None`: it does not fit.
     linked: Mutex<HashMap<u64, Option<Arc<T>>>>,
     taken: AtomicU32,
-    /// Has anybody come since it was asked whether it rests?
+    /// Was a slot taken since the last call of `is_idle`?
     is_used: AtomicBool,
     _ticks: Option<Ticks>,
 }
@@ -158,14 +161,14 @@ impl<T> Pool<T> {
         Some(slot)
     }
 
-    /// Has nobody been here since this was asked last?
-    fn rests(&self) -> bool {
+    /// Was no slot in use since the last call?
+    fn is_idle(&self) -> bool {
         !self.is_used.swap(false, SeqCst) && self.taken.load(SeqCst) == 0
     }
 }
 
 impl<T> PoolSlot<T> {
-    /// What is kept of a program here: what `link` makes, when there is nothing yet. `None`: it does not fit.
+    /// The program linked for this pool: calls `link` the first time. `None`: the program does not fit a slot.
     pub fn get_or_link(&self, program: u64, link: impl FnOnce(&Engine) -> Option<T>) -> Option<Arc<T>> {
         let mut linked = lock(&self.0.linked);
         let kept = linked.entry(program);

@@ -1,4 +1,4 @@
-//! A program is ready to be instantiated, any number of times.
+//! A program: linked code, ready to be instantiated any number of times, in a pool when it runs often.
 
 use super::code::Code;
 use super::engines::Engines;
@@ -11,24 +11,24 @@ use std::time::{Duration, Instant};
 use wasm_sock_engine::InstanceCost;
 use wasmtime::Engine;
 
-/// A guest that can be run, any number of times.
+/// Linked code that can be instantiated any number of times.
 pub struct Program {
     guest: Arc<Linked>,
     /// The artifact that it was loaded from.
     artifact: File,
-    /// What an instance of it takes.
+    /// Memory that an instance takes.
     pub cost: InstanceCost,
-    /// Tells it from all other programs of this process.
+    /// Identifies the program within this process.
     number: u64,
     succession: Succession,
 }
 
-/// How often a program is run in quick succession before its instances come from a pool: making one
-/// takes as long as some ten instances.
+/// Runs in quick succession after which a program's instances come from a pool: creating a pool takes as long as some
+/// ten instances.
 const WARM: u32 = 32;
 
-/// What is longer ago than that is no quick succession.
-const QUICK: Duration = Duration::from_secs(1);
+/// The longest pause between two runs in quick succession.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Counts runs that come in quick succession.
 #[derive(Default)]
@@ -39,12 +39,12 @@ struct Succession {
 }
 
 impl Succession {
-    /// There is one more; have there been enough of them? Two at the same time may count as one.
+    /// Counts a run. Returns whether there were [`WARM`] of them. (Two at the same time may count as one.)
     fn is_warm(&self) -> bool {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         let now = START.elapsed().as_millis() as u64;
         let before = self.last.swap(now, Relaxed);
-        if now.saturating_sub(before) > QUICK.as_millis() as u64 {
+        if now.saturating_sub(before) > MAX_PAUSE.as_millis() as u64 {
             self.runs.store(0, Relaxed);
         }
         let runs = self.runs.load(Relaxed);
@@ -59,7 +59,7 @@ impl Program {
     /// Links `code`, which was loaded from `artifact`, to the host functions that it imports.
     ///
     /// # Errors
-    /// What it imports and nobody provides, or what it should export and does not.
+    /// A missing import (unknown to the host), or a missing export.
     pub fn link(code: &Code, artifact: File) -> Result<Self, String> {
         static LINKED: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
@@ -71,7 +71,7 @@ impl Program {
         })
     }
 
-    /// What to make the next instance of, and its slot if that is in a pool.
+    /// The linked code for the next instance, and the instance's slot if it is in a pool.
     pub fn guest(&self, engines: &Engines) -> (Arc<Linked>, Option<PoolSlot<Linked>>) {
         let cold = (self.guest.clone(), None);
         let is_plain = Engine::same(self.guest.engine(), &engines.plain);
@@ -82,7 +82,7 @@ impl Program {
             return cold;
         };
         let linked = |engine: &Engine| {
-            // SAFETY: it was loaded from this very file, of which nobody else has the descriptor.
+            // SAFETY: it was loaded from this file before, and no other process has its descriptor.
             let code = unsafe { Code::load(engine, &self.artifact) };
             Linked::link(&code.ok()?).ok()
         };
@@ -92,7 +92,7 @@ impl Program {
         }
     }
 
-    /// What kind of guest it is, in the words of the documentation.
+    /// The kind of guest, as the documentation calls it.
     pub fn kind(&self) -> &'static str {
         match *self.guest {
             Linked::Core(_) => "core module (WASI 0.1)",
@@ -103,7 +103,7 @@ impl Program {
         }
     }
 
-    /// Does it answer HTTP requests? Else it reads and writes bytes.
+    /// Does it answer HTTP requests? Otherwise it reads and writes bytes.
     pub fn is_http(&self) -> bool {
         matches!(*self.guest, Linked::Proxy(_) | Linked::Service(_))
     }

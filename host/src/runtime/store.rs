@@ -1,4 +1,4 @@
-//! The store of one guest, with its limits in force.
+//! Creates the Wasmtime store of one guest, with its limits of memory, handles and CPU time.
 
 use super::outcome::CpuTimeExceeded;
 use crate::limits::{Meter, Turn};
@@ -7,15 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::{Engine, Store, UpdateDeadline};
 
-/// A store whose guest is watched: its memory, and by `meter` its CPU time, of which it may use
-/// `limit`.
+/// Creates a store that enforces the memory limits in `state`, and the `limit` of CPU time, which `meter` measures.
 pub fn store(
     engine: &Engine,
     state: GuestState,
     meter: &Arc<Meter>,
     limit: impl Fn() -> Option<Duration> + Send + Sync + 'static,
 ) -> Store<GuestState> {
-    // What the host copies for one call is no more than the guest can have.
+    // The host copies no more for one call than the guest's memory limit.
     let memory = usize::try_from(state.context.guest.config.limits.memory).unwrap_or(usize::MAX);
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.budget);

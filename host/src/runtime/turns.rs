@@ -1,5 +1,5 @@
-//! Preemption: guests that compute take turns in a thread of their own, so that those that only answer never wait
-//! for them.
+//! Preemption: guests that compute (long-running, CPU-bound) share a second thread by time slices, so that guests
+//! that answer quickly never wait for them.
 //!
 //! ```text
 //!   thread of the connection              thread "long-running"
@@ -8,16 +8,16 @@
 //!     |       ^
 //!     |       +--- it waits, and is brief (limits/cpu.rs)
 //!     |
-//!     +--- it computes, or is likely to --> poll the guest, holding TURN --- it ends ---> End
+//!     +--- it computes, or is likely to --> poll the guest, holding POLLING --- it ends ---> End
 //!     |                                       |        ^
-//!     |                                       +--------+ it waits, or was interrupted: the next has its turn
+//!     |                                       +--------+ it waits, or was interrupted: the next guest is polled
 //!     |
 //!     +--- more CPU time than it may use (here and there) ------------> End::Trap
 //! ```
 //!
-//! A guest never goes back. When the host leaves, [`stop_turns`] keeps the second thread from polling any guest again:
-//! it may have begun in an event loop that is about to be shut down, and its timers, which belong to that, panic after
-//! it.
+//! A guest never returns to the first thread. When the host exits, [`stop_turns`] keeps the second thread from
+//! polling any guest again: the guest's timers may belong to an event loop that is about to be shut down, and panic
+//! after that.
 
 use super::outcome::{CpuTimeExceeded, GuestEnd};
 use crate::journal;
@@ -34,8 +34,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-/// Polls the guest in this thread until it turns out, or is known, to be one that computes, and in the other thread
-/// from then on.
+/// Runs a guest to its end: in this thread as long as it is brief, and in the second thread once it computes or is
+/// likely to.
 pub async fn take_turns<F>(mut guest: Metered<F>, meter: Arc<Meter>) -> GuestEnd
 where
     F: Future<Output = GuestEnd> + Send + 'static,
@@ -53,25 +53,25 @@ where
     if let Some(end) = here.await {
         return end;
     }
-    let turns = poll_fn(move |context| {
-        let _turn = lock(&TURN);
-        match NO_MORE_TURNS.load(SeqCst) {
+    let slices = poll_fn(move |context| {
+        let _guard = lock(&POLLING);
+        match IS_STOPPED.load(SeqCst) {
             false => poll(&mut guest, context, &meter),
-            // Until it is dropped.
+            // Stays pending until the task is dropped.
             true => Poll::Pending,
         }
     });
-    // A set of one, because it takes its task with it when it is dropped.
+    // A set of one task, because a `JoinSet` aborts its tasks on drop.
     let mut elsewhere = JoinSet::new();
-    elsewhere.spawn_on(turns, &long_running());
+    elsewhere.spawn_on(slices, &long_running());
     match elsewhere.join_next().await {
         Some(Ok(end)) => end,
         _ => GuestEnd::Trap("the thread it ran in is gone".into()),
     }
 }
 
-/// Polls the guest, and ends it when it has used up its CPU time: while it waits for the host to do something for
-/// it, it is not interrupted.
+/// Polls the guest, and ends it when it has used up its CPU time. (The timer does not interrupt it during a host
+/// call.)
 fn poll<F: Future<Output = GuestEnd>>(
     guest: &mut Metered<F>,
     context: &mut Context<'_>,
@@ -86,27 +86,28 @@ fn poll<F: Future<Output = GuestEnd>>(
     }
 }
 
-/// Held while a guest that computes has its turn.
-static TURN: Mutex<()> = Mutex::new(());
-static NO_MORE_TURNS: AtomicBool = AtomicBool::new(false);
+/// Held while the second thread polls a guest.
+static POLLING: Mutex<()> = Mutex::new(());
+static IS_STOPPED: AtomicBool = AtomicBool::new(false);
 
-/// How long the end of a turn is waited for. A guest gives way sooner, a file system may not.
-const LAST_TURN: Duration = Duration::from_secs(1);
+/// How long [`stop_turns`] waits for the guest that is being polled. A guest is interrupted sooner; a file system
+/// call may take longer.
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// How often it is looked for.
-const CLOSE_LOOK: Duration = Duration::from_micros(100);
+/// Interval at which [`stop_turns`] checks for that.
+const POLL_INTERVAL: Duration = Duration::from_micros(100);
 
-/// Gives guests that compute no more turns. Called before event loops are shut down.
+/// Makes the second thread poll no more guests. Called before event loops are shut down.
 pub fn stop_turns() {
-    NO_MORE_TURNS.store(true, SeqCst);
-    let deadline = Instant::now() + LAST_TURN;
-    while matches!(TURN.try_lock(), Err(TryLockError::WouldBlock)) && Instant::now() < deadline {
-        sleep(CLOSE_LOOK);
+    IS_STOPPED.store(true, SeqCst);
+    let deadline = Instant::now() + MAX_WAIT;
+    while matches!(POLLING.try_lock(), Err(TryLockError::WouldBlock)) && Instant::now() < deadline {
+        sleep(POLL_INTERVAL);
     }
 }
 
-/// The thread of the guests that compute, started for the first of them. Where no thread can be had
-/// (a limit of the service), they stay among the others.
+/// The event loop of the second thread, which is started for the first guest that computes. Where no thread can be
+/// created (a limit of the service), such guests stay in the thread of their connection.
 fn long_running() -> Handle {
     static THREAD: OnceLock<Option<Handle>> = OnceLock::new();
     let thread = THREAD.get_or_init(|| {
@@ -115,7 +116,7 @@ fn long_running() -> Handle {
             heap::keep_blocks();
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
-                // Each turn is long here: who was woken meanwhile comes next, not after many.
+                // Each poll takes long here, so tasks that were woken meanwhile are checked for after each.
                 .global_queue_interval(1)
                 .event_interval(1)
                 .on_thread_park(journal::flush)
@@ -143,7 +144,7 @@ mod tests {
 
     /// How a future ends that takes these slices of CPU time, one a poll, with this limit.
     fn end_of(slices: &'static [u64], limit: Option<Duration>) -> GuestEnd {
-        // Handles the signal of the clock.
+        // Installs the handler of the timer signal.
         let engine = Engine::new(&wasm_sock_engine::config(Support::PLAIN)).unwrap();
         let _ticks = start_ticks(&engine);
         let mut slices = slices.iter().copied();

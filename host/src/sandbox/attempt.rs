@@ -1,4 +1,5 @@
-//! What somebody would try who got out of a guest, for the tests: only in a debug build.
+//! Sandbox escape attempts for the tests: what an attacker would try who has escaped from a guest. Only in debug
+//! builds.
 
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, ResolveFlags, memfd_create, openat2};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
@@ -12,18 +13,18 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 use wasmtime::PoolingAllocationConfig;
 
-/// Is the attempt to be made without the sandbox, to see that it is the sandbox which refuses it?
+/// Is the attempt made without the sandbox, to show that it is the sandbox that refuses it?
 pub fn without_sandbox() -> bool {
     std::env::var_os("WASM_SOCK_UNCONFINED").is_some()
 }
 
-/// What the kernel is to be said to lack.
+/// A feature that the kernel is reported to lack.
 pub fn missing() -> Option<String> {
     std::env::var("WASM_SOCK_MISSING").ok()
 }
 
-/// Tries what `$WASM_SOCK_ATTEMPT` names, `what:object`, and ends the process: 0 when it worked,
-/// the number of the error when it did not.
+/// Tries the action in `$WASM_SOCK_ATTEMPT` (`ACTION:OBJECT`), and ends the process: with 0 when it succeeded, with
+/// the error number when it failed.
 pub fn from_environment() {
     let Ok(attempt) = std::env::var("WASM_SOCK_ATTEMPT") else {
         return;
@@ -72,7 +73,7 @@ fn attempt_to(what: &str, object: &str) -> io::Result<()> {
         }
         "call" => {
             let number = object.parse().map_err(io::Error::other)?;
-            // SAFETY: what it is given leads nowhere.
+            // SAFETY: its arguments are invalid, so that it has no effect.
             called(unsafe { libc::syscall(number, -1, 0, 0, 0, 0, 0) })
         }
         "dumpable" => {
@@ -95,14 +96,14 @@ fn called(result: libc::c_long) -> io::Result<()> {
     }
 }
 
-/// By `openat2(2)`.
+/// Opens a file with `openat2(2)`.
 fn open_beneath(path: &str) -> io::Result<()> {
     let (flags, resolve) = (OFlags::RDONLY, ResolveFlags::NO_MAGICLINKS);
     openat2(CWD, path, flags, Mode::empty(), resolve).map(drop)?;
     Ok(())
 }
 
-/// Connects the socket that was passed, which listens: that ends, and sending connects (`tcp(7)`).
+/// Connects the listening socket that was passed: stops listening, and sends with TCP Fast Open (`tcp(7)`).
 fn fast_open(address: &str) -> io::Result<()> {
     let address: SocketAddrV4 = address.parse().map_err(io::Error::other)?;
     // SAFETY: systemd's first socket, which is open.
@@ -113,7 +114,7 @@ fn fast_open(address: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs a copy of a program that is in no file.
+/// Runs a copy of a program in a memfd (memfd_create(2)).
 fn run_memory(program: &str) -> io::Result<()> {
     let mut copy = File::from(memfd_create(c"program", MemfdFlags::empty())?);
     io::copy(&mut File::open(program)?, &mut copy)?;
@@ -123,11 +124,11 @@ fn run_memory(program: &str) -> io::Result<()> {
 
 fn protect(flags: MprotectFlags) -> io::Result<()> {
     let page = map(ProtFlags::READ | ProtFlags::WRITE)?;
-    // SAFETY: the page is new, and nobody uses it.
+    // SAFETY: the page is new, and not in use.
     Ok(unsafe { mprotect(page, 4096, flags) }?)
 }
 
 fn map(protection: ProtFlags) -> io::Result<*mut std::ffi::c_void> {
-    // SAFETY: it is a new page, wherever the kernel likes.
+    // SAFETY: it is a new page, at an address that the kernel chooses.
     Ok(unsafe { mmap_anonymous(std::ptr::null_mut(), 4096, protection, MapFlags::PRIVATE) }?)
 }

@@ -1,4 +1,5 @@
-//! Landlock (`landlock(7)`): files, folders, TCP ports, and whom a signal reaches.
+//! Landlock (`landlock(7)`): restricts access to files, folders and TCP ports, and the processes that signals can
+//! reach.
 
 use super::needs::{Needs, Use};
 use ::landlock::{
@@ -8,14 +9,14 @@ use ::landlock::{
 use std::io;
 use std::path::Path;
 
-/// What we know of. Abstract Unix sockets are not scoped (ABI 6): datagrams are answered to clients
-/// that have such an address, and no socket that could connect to others can be made.
+/// The newest ABI that is used. Abstract Unix sockets are not scoped (ABI 6), because datagrams of clients with such
+/// an address are answered; a socket that could connect to others cannot be created.
 const KNOWN: ABI = ABI::V6;
 
 /// Any port, chosen by the kernel (`bind(2)`): a guest may ask for one before it connects.
 const ANY_PORT: u16 = 0;
 
-/// Restricts this thread, and those it starts. Returns what the kernel does not know of it.
+/// Restricts this thread, and those that it starts. Returns what the kernel does not support.
 pub fn restrict(needs: &Needs) -> Option<String> {
     let status = match ruleset(needs).and_then(RulesetCreated::restrict_self) {
         Ok(status) => status,
@@ -39,7 +40,7 @@ pub fn restrict(needs: &Needs) -> Option<String> {
 /// `LANDLOCK_CREATE_RULESET_VERSION` (`linux/landlock.h`).
 const VERSION: u32 = 1;
 
-/// What the kernel has, in words.
+/// The Landlock support of the kernel, as text.
 pub fn found() -> String {
     // SAFETY: landlock_create_ruleset(2) reads nothing when it is asked for its version.
     let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<()>(), 0, VERSION) };
@@ -85,7 +86,7 @@ fn ruleset(needs: &Needs) -> Result<RulesetCreated, RulesetError> {
     Ok(ruleset)
 }
 
-/// What is not there cannot be granted; it is reported when somebody asks for it.
+/// Allows access beneath `path`. A path that does not exist is skipped; the error is reported when it is used.
 fn beneath(ruleset: RulesetCreated, path: &Path, rights: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
     match PathFd::new(path) {
         Ok(fd) => ruleset.add_rule(PathBeneath::new(fd, rights)),
@@ -97,7 +98,7 @@ fn rights(access: Use) -> BitFlags<AccessFs> {
     match access {
         Use::Read => AccessFs::ReadFile.into(),
         Use::List => AccessFs::ReadFile | AccessFs::ReadDir,
-        // What a guest can make: no devices, sockets or pipes.
+        // What a guest can create: no devices, sockets or pipes.
         Use::Write => {
             AccessFs::ReadFile
                 | AccessFs::ReadDir

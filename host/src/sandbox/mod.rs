@@ -1,9 +1,9 @@
-//! What the host itself may touch: the wall behind the guests' own.
+//! The sandbox of the host process (defence in depth): Landlock and seccomp.
 //!
-//! WebAssembly keeps a guest in. Whoever finds a hole in that is this process, and the kernel lets it do
-//! what its handlers were granted and nothing else: Landlock for files and ports, a filter for system
-//! calls. Both are put up after the configuration was read and the sockets were taken, before a guest runs;
-//! they cannot be taken down.
+//! WebAssembly confines a guest. An attacker that escapes from it controls this process, but the kernel allows the
+//! process only what its handlers need: Landlock restricts files and ports, seccomp restricts system calls. Both are
+//! enabled after the configuration was read and the sockets were taken over, before a guest runs; they cannot be
+//! disabled.
 
 #[cfg(debug_assertions)]
 pub mod attempt;
@@ -22,22 +22,21 @@ use tokio::sync::Notify;
 
 pub use needs::{Needs, RESOLVER, Use};
 
-/// Has this process confined itself?
+/// Has this process entered its sandbox?
 static CONFINED: AtomicBool = AtomicBool::new(false);
 
-/// Told when something was refused that would be granted now.
+/// Notified when the sandbox refused something that a new host could access.
 static OUTDATED: Notify = Notify::const_new();
 
-/// Confines this process, which must have one thread, to what it needs. Returns what the kernel cannot do
-/// of it.
+/// Confines this process, which must have one thread, to what it needs. Returns the restrictions that the kernel does
+/// not support.
 pub fn enter(needs: &Needs) -> Vec<String> {
     #[cfg(debug_assertions)]
     if attempt::without_sandbox() {
         return Vec::new();
     }
     let mut missing = Vec::new();
-    // Secrets of handlers are in memory: it is written to no core file, and read by no other process
-    // of this user.
+    // Memory holds secrets of handlers: no core dumps, and no access by other processes of this user (ptrace(2)).
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
@@ -57,12 +56,12 @@ pub fn enter(needs: &Needs) -> Vec<String> {
     missing
 }
 
-/// Was it the sandbox that refused to open `path` or to run it, and not the file's own permissions?
+/// Was it the sandbox that refused to open or to execute `path`, and not the file's own permissions?
 ///
-/// Then the file, or its folder, was not there or was another one when the host confined itself, and
-/// what was granted was that. [`outdated`] hears of it.
+/// Then the file, or its folder, was created or replaced after the host had entered its sandbox. Notifies
+/// [`outdated`].
 pub fn refuses(path: &Path, error: &io::Error) -> bool {
-    // access(2) is not Landlock's.
+    // Landlock does not restrict access(2).
     let refused = CONFINED.load(Relaxed)
         && error.kind() == ErrorKind::PermissionDenied
         && access(path, Access::READ_OK).is_ok();
@@ -72,15 +71,16 @@ pub fn refuses(path: &Path, error: &io::Error) -> bool {
     refused
 }
 
-/// Lets [`outdated`] hear that this host cannot do what the next one can.
+/// Notifies [`outdated`].
 pub fn leave_soon() {
     OUTDATED.notify_one();
 }
 
-/// Waits until this host cannot do what the next one can: see [`refuses`].
+/// Waits until the sandbox has refused something that a new host could access: see [`refuses`].
 pub async fn outdated() {
     OUTDATED.notified().await;
 }
 
-/// What is said of a file that [`refuses`] is about.
-pub const OUTDATED_REASON: &str = "it came, or was replaced, after this host had confined itself to what was there: it leaves, and the next one may use it";
+/// The message about such a file.
+pub const OUTDATED_REASON: &str =
+    "it was created or replaced after this host had entered its sandbox: the host exits, and the next one may use it";

@@ -1,4 +1,4 @@
-//! What a host needs for its handlers, as the sandbox sees it: paths, ports, a compiler.
+//! What the host needs for its handlers, from which the sandbox is made: paths, ports, name resolution, the compiler.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,14 +6,14 @@ use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-/// What a path is needed for, below it, too.
+/// The access that is needed to a path and everything beneath it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Use {
-    /// Its files are read by those who know their names.
+    /// Reading files, without listing folders.
     Read,
-    /// Its folders are listed, too.
+    /// Reading files and listing folders.
     List,
-    /// And all of it is changed.
+    /// Reading, listing and changing.
     Write,
 }
 
@@ -21,60 +21,60 @@ pub enum Use {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Needs {
     pub paths: BTreeMap<PathBuf, Use>,
-    /// TCP ports that it connects to.
+    /// TCP ports that it may connect to.
     pub ports: BTreeSet<u16>,
-    /// And any other: there are too many for rules about single ports.
+    /// Any TCP port: there are too many for a rule each.
     pub any_port: bool,
-    /// Does it ask for the addresses of names?
+    /// Does it resolve names?
     pub names: bool,
-    /// Is there anything to compile, by a process beside it?
+    /// May the compile process have to compile something?
     pub compiles: bool,
-    /// The compiler, for the process that becomes it.
+    /// The path of the compiler, for the process that executes it.
     pub compiler: Option<PathBuf>,
 }
 
-/// What names are resolved with. Each may be a link: systemd-resolved's is.
+/// The files of the resolver. Each may be a symbolic link, as with systemd-resolved.
 pub const RESOLVER: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
 
-/// What answers about names listens to (RFC 1035), by TCP when the answer is long.
+/// The port of DNS (RFC 1035), which uses TCP for long answers.
 const DOMAIN: u16 = 53;
 
-/// The kernel takes each port as a rule of its own, at 1 µs.
+/// The most ports with a rule each, which takes 1 µs for each in the kernel. With more, any port is allowed.
 const MOST_PORTS: usize = 128;
 
 impl Needs {
-    /// What it needs to load compiled modules from this directory. Another process keeps them there.
+    /// Adds read access to the cache, which the compile process writes.
     pub fn add_cache(&mut self, directory: &Path) {
         self.grant(directory, Use::Read);
     }
 
-    /// A directory that a guest may open.
+    /// Adds a directory that a guest may open.
     pub fn add_path(&mut self, path: &Path, access: Use) {
         self.grant(path, access);
     }
 
-    /// TCP ports that a guest may connect to.
+    /// Adds TCP ports that a guest may connect to.
     pub fn add_ports(&mut self, ports: RangeInclusive<u16>) {
         self.any_port |= ports.len() > MOST_PORTS;
         self.ports.extend(ports.take(MOST_PORTS));
         self.any_port |= self.ports.len() > MOST_PORTS;
     }
 
-    /// The addresses of names.
+    /// Adds name resolution.
     pub fn add_names(&mut self) {
         self.names = true;
         self.add_ports(DOMAIN..=DOMAIN);
     }
 
-    /// A handler's module: an artifact or a `.wasm`, one of these files.
+    /// Adds a handler's module, which is one of these files.
     pub fn add_module(&mut self, artifact: &Path, wasm: &Path) {
         let is_compiled = self.module(artifact);
         let is_source = self.module(wasm);
-        // What is not there yet may come in either form.
+        // A module that does not exist yet may be installed as either file.
         self.compiles |= is_source || !is_compiled;
     }
 
-    /// What it needs to resolve names, if it does.
+    /// Adds the files and the port of the resolver, if names are resolved.
     pub fn add_resolver(&mut self) {
         if self.names {
             for file in RESOLVER {
@@ -83,12 +83,12 @@ impl Needs {
         }
     }
 
-    /// A file that may be replaced by another one of the same name. Tells whether it is there.
+    /// Adds a file that may be replaced by another one of the same name. Returns whether it exists.
     fn module(&mut self, file: &Path) -> bool {
         self.folder_of(file);
         let target = match fs::read_link(file) {
             Ok(_) => fs::canonicalize(file),
-            // This is what readlink(2) says of a file that is no link.
+            // readlink(2) fails so for a file that is no symbolic link.
             Err(error) => return error.kind() == ErrorKind::InvalidInput,
         };
         if let Ok(target) = &target {
@@ -97,7 +97,8 @@ impl Needs {
         target.is_ok()
     }
 
-    /// The folder and not the file, which would be granted as it is now. But not all that there is.
+    /// Adds the folder instead of the file, because a rule for a file does not apply to its replacement. Not for the
+    /// root folder.
     fn folder_of(&mut self, file: &Path) {
         match file.parent() {
             Some(folder) if folder.parent().is_some() => self.grant(folder, Use::Read),
@@ -105,7 +106,7 @@ impl Needs {
         }
     }
 
-    /// A file of the system, and where it is really, which is a folder of its own.
+    /// Adds a file of the system, and the folder of the file that it is a link to.
     fn file(&mut self, file: &Path) {
         self.grant(file, Use::Read);
         if fs::read_link(file).is_ok()

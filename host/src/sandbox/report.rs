@@ -1,4 +1,4 @@
-//! `--print-sandbox`: what a host is confined to, in plain words.
+//! `--print-sandbox`: prints what the sandbox allows: files, ports, system calls.
 
 use super::needs::{Needs, Use};
 use super::{landlock, seccomp};

@@ -1,18 +1,19 @@
-//! Installs the filter of system calls, seccomp(2): one of those that `build.rs` compiled with `wasm-sock-seccomp`.
+//! Seccomp: installs a filter of system calls (seccomp(2)), one of those that `build.rs` compiled with
+//! `wasm-sock-seccomp`.
 
 use super::needs::Needs;
 use libc::{sock_filter, sock_fprog};
 use std::io;
 use wasm_sock_seccomp::Variant;
 
-/// One for each of [`Variant::ALL`], in that order.
+/// One filter for each of [`Variant::ALL`], in that order.
 static FILTERS: [&[sock_filter]; Variant::ALL.len()] = include!(concat!(env!("OUT_DIR"), "/filters.rs"));
 
 const fn step(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
 
-/// The smallest filter with which a process can do what it is for.
+/// The filter with the fewest system calls that suffices for these needs.
 pub fn variant(needs: &Needs) -> Variant {
     if needs.compiler.is_some() {
         return Variant::Compile;

@@ -1,4 +1,4 @@
-//! `wasi:cli`: what a guest is told at its start, its standard streams, and its end.
+//! `wasi:cli`: arguments and environment variables, standard streams, exit.
 
 use super::environment::GuestContext;
 use super::interface::{Interface, p2, p3};

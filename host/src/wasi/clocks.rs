@@ -1,4 +1,4 @@
-//! `wasi:clocks`.
+//! `wasi:clocks`: monotonic clock, wall clock and time zone, as Wasmtime implements them.
 
 use super::interface::{Interface, p2, p3};
 use super::state::GuestState;

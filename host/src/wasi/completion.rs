@@ -1,10 +1,10 @@
-//! Whether what ended is whole.
+//! Completion of a guest: distinguishes the end of a response body from a guest that trapped in the middle of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// Whether a guest whose answer has no more to it has finished it: the streams of an answer end
-/// alike when their guest is done and when it is gone.
+/// Whether a guest finished its response. Needed because the streams of a response end in the same way when the guest
+/// has finished and when it was ended.
 #[derive(Default)]
 pub struct Completion {
     ended: AtomicBool,
@@ -12,18 +12,18 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// The guest did all that it wanted to do.
+    /// The guest ended by itself.
     pub fn end(&self) {
         self.ended.store(true, Relaxed);
     }
 
-    /// Was the guest's end not its own?
+    /// Was the guest ended before it had finished (by a trap or a limit)?
     pub fn is_broken(&self) -> bool {
         self.broken.load(Relaxed)
     }
 }
 
-/// Says that it is broken, when it is dropped before the end.
+/// Marks the guest as broken when it is dropped before [`Completion::end`] was called.
 pub struct BrokenUnlessEnded(pub Arc<Completion>);
 
 impl Drop for BrokenUnlessEnded {

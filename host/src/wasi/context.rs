@@ -1,4 +1,4 @@
-//! WASI for one guest: what it may touch besides its connection.
+//! The WASI context of one guest: what it may access besides its connection.
 
 use super::environment::GuestContext;
 use super::handles::{self, Opened};
@@ -10,33 +10,34 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView};
 
-/// The most random bytes that a component may ask for at once: they are made while others wait.
+/// The most random bytes that a component may ask for in one call: other guests of the thread wait while they are
+/// generated.
 const MOST_RANDOM: u64 = 1 << 20;
 
-/// The WASI context of a guest. It is made when the guest first needs it: a core module that only
-/// reads and writes its connection never does.
+/// The WASI context of a guest. It is created when the guest first needs it: a core module that only reads and writes
+/// its connection never does.
 pub struct WasiContext {
     pub guest: Arc<GuestContext>,
     stdio: Option<Stdio>,
     made: Option<Box<Made>>,
-    /// Are a core module's descriptors 0 and 1 not to wait (`O_NONBLOCK`)?
+    /// Whether a core module's descriptors 0 and 1 are non-blocking (`O_NONBLOCK`).
     pub nonblocking: [bool; 2],
-    /// The request that it answers is HEAD.
+    /// The guest answers a HEAD request.
     pub answers_head: bool,
-    /// What a component has opened.
+    /// The files and directories that a component has opened.
     pub opened: Opened,
 }
 
 struct Made {
-    /// Serves all worlds: a component sees the context in it, a core module all of it.
+    /// Serves core modules and components: a component uses only the context in it.
     wasi: WasiP1Ctx,
-    /// Whom it may connect to.
+    /// Which addresses the guest may connect to.
     reach: Arc<OutboundPolicy>,
 }
 
 impl WasiContext {
-    /// The context of a guest that works for `guest`. One without `stdio` has nothing to read; what it
-    /// prints is logged. `granted` has the directories that it may open.
+    /// The context of a guest. Without `stdio`, its standard input is empty and its standard output is logged.
+    /// `granted` has the directories that the guest may open.
     pub fn new(guest: Arc<GuestContext>, stdio: Option<Stdio>, granted: Option<WasiCtxBuilder>) -> Self {
         let made = granted.map(|builder| make(builder, &guest, stdio.as_ref()));
         let opened = Opened::default();
@@ -58,7 +59,7 @@ impl WasiContext {
         self.made().reach.clone()
     }
 
-    /// The handles of the guest; `None` as long as it has none.
+    /// The table of the guest's handles; `None` as long as there is none.
     pub fn handles(&mut self) -> Option<&mut ResourceTable> {
         Some(self.made.as_mut()?.wasi.ctx().table)
     }

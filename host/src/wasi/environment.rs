@@ -1,4 +1,5 @@
-//! Whom a guest works for, and what it is told of that: its arguments and environment variables.
+//! The context in which a guest runs: its handler, its client, and the arguments and environment variables that follow
+//! from them.
 
 use crate::config::HandlerConfig;
 use crate::journal::{self, Level};
@@ -7,7 +8,8 @@ use crate::net::Peer;
 use std::fmt::Display;
 use std::sync::Arc;
 
-/// Whom a guest works for. What it is told of that is put into words when it asks: most never do.
+/// The handler and the client of a guest. Arguments and variables are formatted when the guest asks for them: most
+/// guests never do.
 #[derive(Clone)]
 pub struct GuestContext {
     /// The name of its handler.
@@ -15,14 +17,14 @@ pub struct GuestContext {
     pub config: Arc<HandlerConfig>,
     /// How much the guests of the handler may log.
     pub log_limit: Arc<LogLimit>,
-    /// How its guests have kept others waiting.
+    /// Whether guests of the handler have recently blocked their thread.
     pub history: Arc<History>,
-    /// The other end; `None` when there are several.
+    /// The client; `None` when the instance serves several.
     pub peer: Option<Peer>,
 }
 
 impl GuestContext {
-    /// Writes a line about the guest.
+    /// Logs a line about the guest, with the handler's name and the client.
     pub fn log(&self, level: Level, message: impl Display) {
         match &self.peer {
             Some(peer) => journal::log_connection(level, &self.handler, peer, message),
@@ -36,12 +38,13 @@ impl GuestContext {
         name.chain(self.config.args.iter().cloned()).collect()
     }
 
-    /// The environment variables. Who configures one that is there already does not hide it.
+    /// The environment variables. A configured variable (`env`) comes after one of the same name that the host sets,
+    /// and does not replace it.
     pub fn variables(&self) -> Vec<(String, String)> {
         let mut variables = vec![("WASM_SOCK_NAME".to_owned(), self.handler.to_string())];
         if let Some(peer) = &self.peer {
-            let told = peer.environment().into_iter();
-            variables.extend(told.map(|(name, value)| (name.to_owned(), value)));
+            let standard = peer.environment().into_iter();
+            variables.extend(standard.map(|(name, value)| (name.to_owned(), value)));
         }
         variables.extend(self.config.env.iter().cloned());
         variables

@@ -1,4 +1,4 @@
-//! `wasi:filesystem`: the directories that were granted (`dirs`), and nothing else.
+//! `wasi:filesystem`: files in the directories that were granted (`dirs`), and nothing else.
 
 use super::interface::{Interface, p2, p3, redefine};
 use super::state::GuestState;
@@ -16,7 +16,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p3::bindings::filesystem as filesystem3;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
-/// What `inspect` says of them.
+/// The setting that `inspect` shows for these interfaces.
 pub const NEEDS: &str = "dirs, to open files";
 
 pub const INTERFACES: &[Interface] = &[
@@ -35,7 +35,7 @@ pub const INTERFACES: &[Interface] = &[
     .needs(NEEDS),
 ];
 
-/// Why a guest cannot be given a directory that its handler was granted.
+/// Why a guest gets no access to a directory that its handler was granted.
 #[derive(Debug, Error)]
 pub enum GrantError {
     #[error("cannot open {} that it was granted as {guest}: {reason} (does it exist, and may the user of the service read it?)", host.display())]
@@ -48,10 +48,10 @@ pub enum GrantError {
     Outdated { host: PathBuf, guest: String },
 }
 
-/// Lets a guest open a directory that it was granted.
+/// Gives a guest access to a granted directory (a preopen of WASI).
 ///
 /// # Errors
-/// When it cannot be opened.
+/// When the directory cannot be opened.
 pub fn grant(builder: &mut WasiCtxBuilder, dir: &DirGrant) -> std::result::Result<(), GrantError> {
     let perms = match dir.access {
         Access::ReadOnly => FsPerms::ReadOnly,
@@ -76,7 +76,7 @@ fn unavailable(dir: &DirGrant, error: &wasmtime::Error) -> GrantError {
     }
 }
 
-/// What the sandbox has to allow for it.
+/// Adds what the sandbox has to allow for the granted directories.
 pub fn add_needs(handler: &HandlerConfig, needs: &mut Needs) {
     for dir in &handler.dirs {
         let access = match dir.access {
@@ -87,7 +87,7 @@ pub fn add_needs(handler: &HandlerConfig, needs: &mut Needs) {
     }
 }
 
-/// The interface, with an `open-at` that opens so many files and directories only.
+/// Defines the interface, with an `open-at` that enforces the limit of open descriptors.
 fn define_types(linker: &mut Linker<GuestState>) -> Result<()> {
     types::add_to_linker::<GuestState, WasiFilesystem>(linker, GuestState::filesystem)?;
     redefine(linker, "wasi:filesystem/types", |instance| {

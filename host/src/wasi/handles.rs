@@ -1,9 +1,8 @@
-//! What the host holds for a guest: the memory that its handles cost, and the descriptors behind some of
-//! them.
+//! Resource handles of a guest: the host memory that they take, and the file descriptors behind some of them.
 //!
-//! Languages with a garbage collector drop their handles when that runs, and have thousands until then. So
-//! handles in general count into the guest's memory, looked at whenever the clock interrupts the guest; only
-//! descriptors, of which the process has so many, have a limit in number.
+//! Languages with a garbage collector drop their handles when the collector runs, and have thousands until then. So
+//! handles count as memory of the guest, and are counted when the timer interrupts the guest. Only file descriptors,
+//! which the whole process shares, have a limit in number.
 
 use http::HeaderMap;
 use rustix::event::{EventfdFlags, eventfd};
@@ -23,23 +22,23 @@ use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
 /// The most handles that a guest may have at a time, whatever its memory.
 pub const MOST: usize = 1_000_000;
 
-/// What a handle costs, in bytes: its entries in the tables of the guest and of the host, and what it means.
+/// Memory that a handle takes, in bytes: its entries in the tables of the guest and of the host, and the resource.
 pub const HANDLE: usize = 256;
 
-/// What a header line of a `fields` costs beside its value, in bytes.
+/// Memory that a header line of a `fields` takes beside its value, in bytes.
 const FIELD: usize = 128;
 
-/// What the host holds for a guest.
+/// Resources of the host that the handles of a guest take.
 #[derive(Default)]
 pub struct Held {
     pub handles: usize,
-    /// The memory that the handles cost.
+    /// Memory that the handles take.
     pub bytes: usize,
-    /// Files, directories and sockets; handles of one directory that was granted share one.
+    /// Open files, directories and sockets; all handles of a granted directory share one descriptor.
     pub descriptors: usize,
 }
 
-/// What the host holds for the handles in a table.
+/// Counts what the handles in a table take.
 pub fn held(table: &mut ResourceTable) -> Held {
     let mut held = Held::default();
     let (mut fields, mut files) = (HashSet::new(), HashSet::new());
@@ -55,8 +54,8 @@ pub fn held(table: &mut ResourceTable) -> Held {
     held
 }
 
-/// What a handle means may hold words of the guest. Copies of fields share them until one is changed: those
-/// that were `seen` are not counted again.
+/// Bytes of header lines that a handle holds for the guest. Copies of `fields` share them until one of the copies is
+/// changed: those in `seen` are not counted again.
 fn content(entry: &(dyn Any + Send), seen: &mut HashSet<*const HeaderMap>) -> usize {
     let mut fields = |fields: &FieldMap| match seen.insert(&raw const **fields) {
         true => size_of_fields(fields),
@@ -95,8 +94,7 @@ pub fn is_socket(entry: &(dyn Any + Send)) -> bool {
     entry.is::<TcpSocket>() || entry.is::<UdpSocket>()
 }
 
-/// The files and directories that a component opened. Their streams keep them open when their handles are
-/// gone.
+/// The files and directories that a component opened. Their streams keep them open after their handles were dropped.
 #[derive(Default)]
 pub struct Opened(Vec<Weak<File>>);
 
@@ -111,11 +109,11 @@ impl Opened {
     }
 }
 
-/// Are there enough descriptors left for connections? What the guests of the process open together is at most
-/// three quarters of what it may have (`LimitNOFILE=`).
+/// Are there enough file descriptors left for connections? All guests of the process together may use three quarters
+/// of its limit (`LimitNOFILE=`).
 pub fn are_left() -> bool {
     let limit = getrlimit(Limit::Nofile).current.unwrap_or(u64::MAX);
-    // The kernel gives the lowest number that is free.
+    // The kernel returns the lowest free number, so it tells how many are in use.
     let next = eventfd(0, EventfdFlags::CLOEXEC);
     next.is_ok_and(|next| (next.as_raw_fd() as u64) < limit / 4 * 3)
 }

@@ -1,19 +1,19 @@
-//! What `wasi:http` asks of its host: how much of an answer waits for the client, and requests of guests.
+//! Hooks of `wasi:http`: buffer sizes of response bodies, and refusal of outgoing requests.
 
 use ::http::{Request, Response};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-/// The most that a guest hands over of an answer's body at once, in bytes.
+/// The largest chunk of a response body that a guest writes at once, in bytes.
 const BODY_CHUNK: usize = 32 * 1024;
 
-/// How many of those wait for the client.
+/// How many chunks are buffered while the client does not read.
 const BODY_CHUNKS: usize = 1;
 
-/// What `wasi:http` asks of its host.
+/// The host's hooks for `wasi:http`.
 pub struct Hooks;
 
 impl WasiHttpHooks for Hooks {
-    /// Requests of guests need TLS and so certificates: they are refused, whatever was granted.
+    /// Outgoing requests would need TLS and therefore certificates: they are refused, whatever was granted.
     fn send_request(
         &mut self,
         _: Request<WasiBody>,

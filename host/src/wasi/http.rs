@@ -1,4 +1,4 @@
-//! `wasi:http`: requests and answers of guests that serve HTTP. Requests of their own are refused.
+//! `wasi:http`: requests and responses of guests that serve HTTP. Outgoing requests are refused.
 
 use super::interface::{Interface, p2, p3, redefine};
 use super::state::GuestState;
@@ -38,8 +38,8 @@ fn define_types(linker: &mut Linker<GuestState>) -> Result<()> {
 
 type Body = std::result::Result<Resource<HostOutgoingBody>, ()>;
 
-/// `outgoing-response.body`, where the request is HEAD: its answer promises the length that it would have, and
-/// has none (RFC 9110, 9.3.2). Wasmtime would hold the guest to that promise.
+/// `outgoing-response.body` for HEAD requests: the response may have the `Content-Length` that a GET would have, and
+/// has no body (RFC 9110, 9.3.2). Wasmtime would report the missing body as an error of the guest.
 fn body(
     mut store: StoreContextMut<'_, GuestState>,
     (response,): (Resource<HostOutgoingResponse>,),

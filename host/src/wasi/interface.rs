@@ -1,4 +1,4 @@
-//! What an interface of WASI is to the host: a name, and the functions that a linker is given for it.
+//! A WASI interface as the host describes it: its name, and how its functions are added to a linker.
 
 use super::state::GuestState;
 use wasmtime::component::{Linker, LinkerInstance};
@@ -9,7 +9,7 @@ pub struct Interface {
     pub name: &'static str,
     pub minor: Minor,
     pub define: fn(&mut Linker<GuestState>) -> wasmtime::Result<()>,
-    /// The setting without which it is of no use, and for what; `-`: none.
+    /// The setting that the interface needs to be of use, and for what; `-`: none.
     pub needs: &'static str,
 }
 
@@ -20,8 +20,8 @@ pub enum Minor {
     Three,
 }
 
-/// The interface that a name means (`wasi:cli/stdin@0.2.6`), and its minor version: all of one minor version
-/// are compatible, so a component gets the one there is. `None`: it is not of WASI 0.2 or 0.3.
+/// Splits the name of an import (`wasi:cli/stdin@0.2.6`) into interface and minor version. All patch versions of a
+/// minor version are compatible, so a component gets the one that the host has. `None`: not WASI 0.2 or 0.3.
 pub fn parse(import: &str) -> Option<(&str, Minor)> {
     let (interface, version) = import.split_once('@')?;
     if version.starts_with("0.2.") {
@@ -52,16 +52,16 @@ pub const fn p3(name: &'static str, define: fn(&mut Linker<GuestState>) -> wasmt
 }
 
 impl Interface {
-    /// The same, which is of no use without that setting.
+    /// The same interface, marked as needing a setting.
     pub const fn needs(self, needs: &'static str) -> Self {
         Self { needs, ..self }
     }
 }
 
-/// Defines functions anew of an interface of WASI 0.2 that is defined.
+/// Replaces functions of an interface of WASI 0.2 that was defined before.
 ///
 /// # Errors
-/// When the interface is not there.
+/// When the interface was not defined.
 pub fn redefine(
     linker: &mut Linker<GuestState>,
     interface: &str,

@@ -1,4 +1,4 @@
-//! `wasi:io`: errors, polling, streams.
+//! `wasi:io`: errors, polling (with a limit of handles in one call), streams.
 
 use super::interface::{Interface, p2, redefine};
 use super::state::GuestState;
@@ -26,11 +26,11 @@ fn table(state: &mut GuestState) -> &mut ResourceTable {
     state.ctx().table
 }
 
-/// The most handles that a guest may wait for at once. All are looked at whenever one is ready, while others
-/// wait for their turn; no program waits for more than it has descriptors and a few timers.
+/// The most handles in one call of `poll`. All of them are checked whenever one becomes ready, which blocks the
+/// thread. Programs need no more than one for each descriptor and a few timers.
 pub const MOST_WAITED_FOR: usize = 4096;
 
-/// The interface, with a `poll` that waits for so many handles only.
+/// Defines the interface, with a `poll` that enforces [`MOST_WAITED_FOR`].
 fn define_poll(linker: &mut Linker<GuestState>) -> Result<()> {
     poll::add_to_linker::<GuestState, Io>(linker, table)?;
     redefine(linker, "wasi:io/poll", |instance| {

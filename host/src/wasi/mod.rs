@@ -1,8 +1,9 @@
-//! WASI as guests get it: the interfaces that they import, one file each, and what the host keeps for a guest.
+//! WASI (the WebAssembly System Interface): the interfaces that guests import, one file each, and the state of a
+//! guest.
 //!
-//! A guest is linked to those interfaces only that it imports: registering all of WASI takes longer than running a
-//! small one. A new interface is a file with its `INTERFACES` and a line in [`ALL`]; one that needs a grant tells so
-//! to `inspect` ([`Interface::needs`]) and to the sandbox ([`add_needs`]).
+//! A guest is linked only to the interfaces that it imports: registering all of WASI takes longer than running a small
+//! guest. A new interface is a file with its `INTERFACES` and a line in [`ALL`]. An interface that needs a grant says
+//! so to `inspect` ([`Interface::needs`]) and to the sandbox ([`add_needs`]).
 
 mod cli;
 mod clocks;
@@ -42,7 +43,7 @@ pub use interface::parse;
 pub use p1::{MODULES as WASI_0_1, define as define_p1};
 pub use state::GuestState;
 
-/// All that a component can be linked to.
+/// All interfaces that a component can be linked to.
 const ALL: [&[Interface]; 7] = [
     cli::INTERFACES,
     clocks::INTERFACES,
@@ -59,10 +60,10 @@ fn find(import: &str) -> Option<&'static Interface> {
     all.find(|interface| interface.name == name && interface.minor == minor)
 }
 
-/// Defines the interface `import`. Returns whether there is such an interface.
+/// Adds the interface `import` to a linker. Returns whether the host has such an interface.
 ///
 /// # Errors
-/// When it is there already.
+/// When it was defined before.
 pub fn define(linker: &mut Linker<GuestState>, import: &str) -> wasmtime::Result<bool> {
     match find(import) {
         Some(interface) => (interface.define)(linker).map(|()| true),
@@ -70,8 +71,8 @@ pub fn define(linker: &mut Linker<GuestState>, import: &str) -> wasmtime::Result
     }
 }
 
-/// The setting without which an import is of no use, for people; `-`: none. `import` is an interface, or a function
-/// of WASI 0.1 behind the name of its module.
+/// The setting that an import needs to be of use, as `inspect` shows it; `-`: none. `import` is an interface, or the
+/// module and name of a function of WASI 0.1.
 pub fn needs_of(import: &str) -> &'static str {
     let function = import
         .split_once('.')
@@ -82,11 +83,11 @@ pub fn needs_of(import: &str) -> &'static str {
     }
 }
 
-/// The state for a guest that works for `guest`, and takes so much to begin with. One without `stdio` has nothing to
-/// read; what it prints is logged.
+/// Creates the state of a guest whose instance takes `cost`. Without `stdio`, its standard input is empty and its
+/// standard output is logged.
 ///
 /// # Errors
-/// When a granted directory cannot be opened, or its instance takes more than it may have.
+/// When a granted directory cannot be opened, or the instance exceeds a memory limit.
 pub fn state(guest: Arc<GuestContext>, cost: InstanceCost, stdio: Option<Stdio>) -> Result<GuestState, StateError> {
     let granted = match guest.config.dirs.is_empty() {
         true => None,
@@ -101,7 +102,7 @@ pub fn state(guest: Arc<GuestContext>, cost: InstanceCost, stdio: Option<Stdio>)
     Ok(GuestState::new(guest, cost, stdio, granted)?)
 }
 
-/// Why a guest has no state.
+/// Why the state of a guest cannot be created.
 #[derive(Debug, Error)]
 pub enum StateError {
     #[error(transparent)]
@@ -110,7 +111,7 @@ pub enum StateError {
     Refused(#[from] Refused),
 }
 
-/// Adds what the guests of a handler need of the host's sandbox for what they were granted.
+/// Adds what the sandbox has to allow for the grants of a handler.
 pub fn add_needs(handler: &HandlerConfig, needs: &mut Needs) {
     filesystem::add_needs(handler, needs);
     outbound::add_needs(handler, needs);

@@ -1,9 +1,9 @@
-//! Connections out of the sandbox: `allow-outbound`.
+//! Outbound connections: enforces `allow-outbound`.
 //!
-//! An address is reached because it was granted, or because this guest has looked up a name that was
-//! granted and this was the answer. What a name resolves to is somebody else's to say, so a name alone
-//! leads to the public internet only (DNS rebinding); and a name that was not granted is never
-//! asked for, or it could carry what the guest knows to whoever answers for it.
+//! A guest may connect to an address that was granted, or that a granted name resolved to when this guest looked it
+//! up. The owner of a domain controls what its names resolve to. So a name gives access only to public addresses,
+//! which prevents DNS rebinding. A name that was not granted is never looked up: a guest could send data to a name
+//! server in it (DNS exfiltration).
 
 mod public;
 #[cfg(test)]
@@ -24,7 +24,7 @@ use thiserror::Error;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
-/// What the sandbox has to allow for it.
+/// Adds what the sandbox has to allow for `allow-outbound`.
 pub fn add_needs(handler: &HandlerConfig, needs: &mut Needs) {
     for outbound in &handler.allow_outbound {
         for range in &outbound.ports {
@@ -36,14 +36,14 @@ pub fn add_needs(handler: &HandlerConfig, needs: &mut Needs) {
     }
 }
 
-/// What one guest may reach.
+/// Which addresses one guest may connect to.
 pub struct OutboundPolicy {
     guest: Arc<GuestContext>,
-    /// What this guest has looked up: names, and the public addresses that they had.
+    /// The names that this guest has looked up, and their public addresses.
     found: Mutex<Vec<(String, IpAddr)>>,
-    /// Held while a name is looked up, which takes a thread: a guest has one, even if it no longer
-    /// waits for the answer.
-    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Held during a lookup, which occupies a thread: one at a time for each guest, also when the guest no longer
+    /// waits for the result.
+    lookup_lock: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Why a name has no address for a guest.
@@ -55,11 +55,11 @@ pub enum LookupError {
     Failed(#[from] io::Error),
 }
 
-/// Looks whether the files can be read that names are looked up with. Every client of DHCP replaces them, which
-/// takes them away from a host that has confined itself; without them, this machine would be asked.
+/// Checks that the files of the resolver can be read. DHCP clients replace them, and a sandboxed host cannot read the
+/// new files. The resolver of libc would then ask a name server on this machine.
 ///
 /// # Errors
-/// What to wait for.
+/// When a file was replaced after the host entered its sandbox.
 fn readable_files() -> io::Result<()> {
     for path in RESOLVER.map(Path::new) {
         if let Err(error) = File::open(path)
@@ -77,7 +77,7 @@ impl OutboundPolicy {
         Arc::new(Self {
             guest,
             found: Mutex::default(),
-            turn: Arc::default(),
+            lookup_lock: Arc::default(),
         })
     }
 
@@ -85,8 +85,7 @@ impl OutboundPolicy {
         &self.guest.config.allow_outbound
     }
 
-    /// Lets the guest connect, by TCP, and use sockets for nothing else. Without a grant there is no
-    /// network at all.
+    /// Lets the guest make TCP connections, and nothing else with sockets. Without a grant it has no network at all.
     pub fn allow(self: &Arc<Self>, wasi: &mut WasiCtxBuilder) {
         wasi.allow_udp(false).allow_tcp(!self.granted().is_empty());
         if self.granted().is_empty() {
@@ -95,7 +94,8 @@ impl OutboundPolicy {
         let reach = self.clone();
         wasi.socket_addr_check(move |address, usage| {
             let is_allowed = match usage {
-                // Before it connects, a socket may be bound to any address of ours; not to a port.
+                // Before it connects, a guest may bind a socket to the unspecified address, with a port that the
+                // kernel chooses.
                 SocketAddrUse::TcpBind => address.port() == 0 && address.ip().is_unspecified(),
                 SocketAddrUse::TcpConnect => reach.may_connect(address),
                 _ => false,
@@ -115,10 +115,10 @@ impl OutboundPolicy {
         granted.any(|outbound| outbound.has_port(address.port()))
     }
 
-    /// The addresses of a host, as far as they are the guest's to know.
+    /// Resolves a name to the addresses that the guest may connect to.
     ///
     /// # Errors
-    /// When the name was not granted, has no address, or only ones that it must not lead to.
+    /// When the name was not granted, cannot be resolved, or has no address that is allowed.
     pub async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
         if let Ok(ip) = name.parse() {
             return Ok(vec![ip]);
@@ -128,12 +128,12 @@ impl OutboundPolicy {
         if !self.granted().iter().any(is_it) {
             return Err(LookupError::Denied);
         }
-        let turn = self.turn.clone().lock_owned().await;
+        let guard = self.lookup_lock.clone().lock_owned().await;
         let asked = name.clone();
         let resolve = move || {
             readable_files()?;
             let addresses = (asked.as_str(), 0).to_socket_addrs();
-            drop(turn);
+            drop(guard);
             addresses.map(|addresses| addresses.map(|a| a.ip().to_canonical()).collect())
         };
         let addresses: io::Result<Vec<IpAddr>> =
@@ -145,7 +145,7 @@ impl OutboundPolicy {
         self.admit(&name, addresses)
     }
 
-    /// What `name` may lead to, of what it resolved to.
+    /// Those of the `addresses` of `name` that the guest may connect to.
     fn admit(&self, name: &str, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, LookupError> {
         let mut found = lock(&self.found);
         let mut admitted = Vec::new();

@@ -1,9 +1,10 @@
-//! WASI 0.1 for core modules, one function at a time: a module gets those that it imports.
+//! WASI 0.1 (`wasi_snapshot_preview1`) for core modules, linked one function at a time: a module gets those that it
+//! imports.
 //!
-//! Registering a function takes about 5 µs and there are 46, while `hello` imports six. The
-//! functions are `wasmtime-wasi`'s. Done here are reading from and writing to the connection, between
-//! the socket and the guest's memory with no copy in between; what a guest is told at its start, which is
-//! not put together for those that do not ask; exit codes; and limits of what can be opened and waited for.
+//! Registering a function takes about 5 µs and there are 46, while `hello` imports six. The functions are those of
+//! `wasmtime-wasi`, with these exceptions: reading and writing the connection, directly between the socket and the
+//! guest's memory; arguments and variables, which are formatted only for guests that ask; exit codes; and limits of
+//! open files and of `poll_oneoff`.
 
 mod memory;
 mod socket;
@@ -25,12 +26,12 @@ use wasmtime_wasi::p1::types::{Errno, Riflags};
 use wasmtime_wasi::p1::wasi_snapshot_preview1 as p1;
 use wiggle::GuestMemory;
 
-/// The modules that WASI 0.1 functions are imported from: that of 0.1, and that of the snapshot before it,
-/// of which four functions are different (`p0`).
+/// The modules that WASI 0.1 functions are imported from: that of 0.1, and that of the snapshot before it, four
+/// functions of which are different (`p0`).
 pub const MODULES: [&str; 2] = [MODULE, "wasi_unstable"];
 const MODULE: &str = "wasi_snapshot_preview1";
 
-/// Evaluates a call of one of `wasmtime-wasi`'s functions with the context and memory it takes.
+/// Calls one of `wasmtime-wasi`'s functions with the context and memory that it takes.
 macro_rules! call {
     ($caller:ident, $snapshot:ident::$function:ident($($argument:ident),*) $(.$await:tt)?) => {{
         let memory = memory(&mut $caller)?;
@@ -43,8 +44,8 @@ macro_rules! call {
     }};
 }
 
-/// Generates a function that defines those of a snapshot, with the types of their parameters in the order of
-/// the specification; where a function returns a value, the last ones are pointers to it.
+/// Generates a function that adds the functions of a snapshot to a linker. Types of parameters are in the order of the
+/// specification; where a function returns values, the last parameters are pointers to them.
 macro_rules! functions {
     (
         fn $define:ident, $snapshot:ident,
@@ -120,10 +121,10 @@ functions! {
     }
 }
 
-/// Defines the function `name` of one of the [`MODULES`]. Returns whether there is such a function.
+/// Adds the function `name` of one of the [`MODULES`] to a linker. Returns whether there is such a function.
 ///
 /// # Errors
-/// When it is there already.
+/// When it was defined before.
 pub fn define(linker: &mut Linker<GuestState>, module: &str, name: &str) -> Result<bool> {
     if module != MODULE && define_unstable(linker, module, name)? {
         return Ok(true);
@@ -185,8 +186,8 @@ pub fn define(linker: &mut Linker<GuestState>, module: &str, name: &str) -> Resu
         "args_get" => linker.func_wrap(module, name, strings(arguments))?,
         "environ_sizes_get" => linker.func_wrap(module, name, sizes(variables))?,
         "environ_get" => linker.func_wrap(module, name, strings(variables))?,
-        // Returns nothing, and never does. Of a code the parent of a process sees eight bits (`exit(3)`), so
-        // C's `exit(-1)` is 255. Wasmtime's own makes a trap of those from 126 on.
+        // Never returns. Only the low eight bits of an exit code count (`exit(3)`), so `exit(-1)` in C is 255.
+        // Wasmtime's own function traps for codes from 126 on.
         "proc_exit" => linker.func_wrap(module, name, |code: i32| -> Result<()> {
             Err(I32Exit(code & 0xff).into())
         })?,
@@ -195,7 +196,7 @@ pub fn define(linker: &mut Linker<GuestState>, module: &str, name: &str) -> Resu
     Ok(true)
 }
 
-/// The setting without which a function is of no use, for people; `-`: none.
+/// The setting that a function needs to be of use, as `inspect` shows it; `-`: none.
 pub fn needs_of(function: &str) -> &'static str {
     match function {
         _ if function.starts_with("path_") || function.starts_with("fd_prestat") => filesystem::NEEDS,
@@ -210,7 +211,7 @@ fn is_stdio(fd: i32) -> bool {
     fd == 0 || fd == 1
 }
 
-/// `fd_read`: from the connection, if that is what the descriptor is.
+/// `fd_read`: from the connection, if the descriptor is the connection.
 async fn fd_read(mut caller: Caller<'_, GuestState>, (fd, iovs, count, result): (i32, i32, i32, i32)) -> Result<i32> {
     match socket::of(&caller, fd) {
         Some(stdio) => {
@@ -221,7 +222,7 @@ async fn fd_read(mut caller: Caller<'_, GuestState>, (fd, iovs, count, result): 
     }
 }
 
-/// `fd_write`: to the connection, if that is what the descriptor is.
+/// `fd_write`: to the connection, if the descriptor is the connection.
 async fn fd_write(
     mut caller: Caller<'_, GuestState>,
     (fd, iovs, count, result): (i32, i32, i32, i32),
@@ -232,7 +233,7 @@ async fn fd_write(
     }
 }
 
-/// `fd_fdstat_get`: of the connection, if that is what the descriptor is.
+/// `fd_fdstat_get`: of the connection, if the descriptor is the connection.
 async fn fd_fdstat_get(mut caller: Caller<'_, GuestState>, (fd, result): (i32, i32)) -> Result<i32> {
     match socket::of(&caller, fd) {
         Some(stdio) => socket::fdstat(caller, &stdio, fd, result),
@@ -256,7 +257,7 @@ fn fd_fdstat_set_flags(mut caller: Caller<'_, GuestState>, fd: i32, flags: i32) 
     }
 }
 
-/// `random_get`: from the kernel into the guest's memory, and others may have their turn in between.
+/// `random_get`: from the kernel into the guest's memory, in chunks; other tasks may run between two chunks.
 async fn random_get(mut caller: Caller<'_, GuestState>, (buf, len): (i32, i32)) -> Result<i32> {
     const CHUNK: usize = 16 * 1024;
     let memory = memory(&mut caller)?.data_mut(&mut caller);
@@ -272,7 +273,7 @@ async fn random_get(mut caller: Caller<'_, GuestState>, (buf, len): (i32, i32)) 
     Ok(SUCCESS)
 }
 
-/// `path_open`, as long as there are not too many descriptors (`EMFILE`).
+/// `path_open`, with the limit of open descriptors (`EMFILE`).
 async fn path_open(
     mut caller: Caller<'_, GuestState>,
     (fd, dirflags, path, len, oflags, base, inheriting, flags, result): Open,
@@ -288,8 +289,7 @@ async fn path_open(
     )
 }
 
-/// `poll_oneoff` of 0.1 or of the snapshot before it, as long as it waits for no more than `poll(2)` would
-/// (`EINVAL`).
+/// `poll_oneoff` of 0.1 or of the snapshot before it, with a limit of subscriptions (`EINVAL`, as of `poll(2)`).
 async fn poll_oneoff(
     mut caller: Caller<'_, GuestState>,
     is_unstable: bool,
@@ -306,8 +306,8 @@ async fn poll_oneoff(
 
 type Open = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
 
-/// What a guest is told at its start, a string each.
-type Told = fn(&GuestContext) -> Vec<String>;
+/// Gives the arguments or the environment variables of a guest, one string each.
+type GetStrings = fn(&GuestContext) -> Vec<String>;
 
 fn arguments(guest: &GuestContext) -> Vec<String> {
     guest.arguments()
@@ -318,11 +318,10 @@ fn variables(guest: &GuestContext) -> Vec<String> {
     variables.map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-/// `args_sizes_get`, `environ_sizes_get`: how many there are, and how many bytes they take, each with
-/// a zero at its end.
-fn sizes(told: Told) -> impl Fn(Caller<'_, GuestState>, i32, i32) -> Result<i32> + Send + Sync {
+/// `args_sizes_get`, `environ_sizes_get`: the number of strings, and their size in bytes with a NUL after each.
+fn sizes(get_strings: GetStrings) -> impl Fn(Caller<'_, GuestState>, i32, i32) -> Result<i32> + Send + Sync {
     move |mut caller, count, size| {
-        let strings = told(&caller.data().context.guest);
+        let strings = get_strings(&caller.data().context.guest);
         let memory = memory(&mut caller)?.data_mut(&mut caller);
         let bytes: usize = strings.iter().map(|string| string.len() + 1).sum();
         put(memory, aligned(size)?, &(bytes as u32).to_le_bytes())?;
@@ -331,17 +330,17 @@ fn sizes(told: Told) -> impl Fn(Caller<'_, GuestState>, i32, i32) -> Result<i32>
     }
 }
 
-/// `args_get`, `environ_get`: the strings into `buffer`, and where each begins into `list`.
-fn strings(told: Told) -> impl Fn(Caller<'_, GuestState>, i32, i32) -> Result<i32> + Send + Sync {
+/// `args_get`, `environ_get`: writes the strings to `buffer`, and the address of each to `list`.
+fn strings(get_strings: GetStrings) -> impl Fn(Caller<'_, GuestState>, i32, i32) -> Result<i32> + Send + Sync {
     move |mut caller, list, buffer| {
-        let strings = told(&caller.data().context.guest);
+        let strings = get_strings(&caller.data().context.guest);
         let memory = memory(&mut caller)?.data_mut(&mut caller);
         let (mut slot, mut start) = (aligned(list)?, buffer as u32);
         for string in strings {
             let text = [string.as_bytes(), &[0]].concat();
             put(memory, slot, &start.to_le_bytes())?;
             put(memory, start, &text)?;
-            // What would be beyond the end of all addresses is beyond that of memory.
+            // An address that saturates is out of bounds of any memory.
             (slot, start) = (slot.saturating_add(4), start.saturating_add(text.len() as u32));
         }
         Ok(SUCCESS)

@@ -1,4 +1,4 @@
-//! `wasi:random`.
+//! `wasi:random`: random bytes from the kernel, as Wasmtime implements it.
 
 use super::interface::{Interface, p2, p3};
 use super::state::GuestState;

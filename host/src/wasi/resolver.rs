@@ -1,6 +1,6 @@
-//! `wasi:sockets/ip-name-lookup`: the names that a guest was granted, and no others.
+//! `wasi:sockets/ip-name-lookup`: DNS lookup of the names that a guest was granted, and no others.
 //!
-//! Wasmtime's own looks up either every name or none.
+//! Wasmtime's own implementation allows either every name or none.
 
 use super::outbound::LookupError;
 use super::state::GuestState;
@@ -16,7 +16,7 @@ use wasmtime_wasi::{WasiView, async_trait};
 /// A `resolve-address-stream`.
 enum Lookup {
     Asked(AbortOnDropJoinHandle<Result<Vec<IpAddr>, LookupError>>),
-    /// What the guest has not taken yet.
+    /// The addresses that the guest has not read yet.
     Answered(std::vec::IntoIter<IpAddr>),
     Failed(ErrorCode),
 }
@@ -36,10 +36,10 @@ impl Pollable for Lookup {
 
 type Store<'a> = StoreContextMut<'a, GuestState>;
 
-/// Defines the interface of WASI 0.2.
+/// Adds the interface of WASI 0.2 to a linker.
 ///
 /// # Errors
-/// When it is there already.
+/// When it was defined before.
 pub fn define_p2(linker: &mut Linker<GuestState>) -> Result<()> {
     let mut instance = linker.instance("wasi:sockets/ip-name-lookup@0.2.0")?;
     instance.resource(
@@ -88,10 +88,10 @@ fn resolve_next_address(
     Ok((address,))
 }
 
-/// Defines the interface of WASI 0.3.
+/// Adds the interface of WASI 0.3 to a linker.
 ///
 /// # Errors
-/// When it is there already.
+/// When it was defined before.
 pub fn define_p3(linker: &mut Linker<GuestState>) -> Result<()> {
     p3::add_to_linker::<GuestState, Names>(linker, |state| state)
 }

@@ -1,6 +1,6 @@
-//! `wasi:sockets`: connections to what was granted (`allow-outbound`), and no others.
+//! `wasi:sockets`: outbound TCP connections to what was granted (`allow-outbound`), and no others.
 //!
-//! Every component may import them; what was granted decides when they are used ([`super::outbound`]).
+//! Every component may import these interfaces; the grant is checked when they are used ([`super::outbound`]).
 
 use super::interface::{Interface, p2, p3, redefine};
 use super::resolver;
@@ -13,7 +13,7 @@ use wasmtime_wasi::p2::{TcpSocket, UdpSocket};
 use wasmtime_wasi::p3::bindings::sockets::types;
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 
-/// What `inspect` says of them.
+/// The setting that `inspect` shows for these interfaces.
 const NEEDS: &str = "allow-outbound, to connect";
 
 pub const INTERFACES: &[Interface] = &[
@@ -44,7 +44,7 @@ pub const INTERFACES: &[Interface] = &[
     p3("wasi:sockets/ip-name-lookup", resolver::define_p3).needs(NEEDS),
 ];
 
-/// The interface, with a function that makes so many sockets only. Likewise for UDP.
+/// Defines the interface, with a `create-tcp-socket` that enforces the limit of open descriptors. Likewise for UDP.
 fn define_tcp_create_socket(linker: &mut Linker<GuestState>) -> Result<()> {
     tcp_create_socket::add_to_linker::<GuestState, WasiSockets>(linker, GuestState::sockets)?;
     redefine(linker, "wasi:sockets/tcp-create-socket", |instance| {

@@ -1,4 +1,4 @@
-//! What the host keeps for one running guest: all that the guest can touch.
+//! The state of one running guest, the data of its Wasmtime store: WASI context, HTTP context, memory budget.
 
 use super::completion::{BrokenUnlessEnded, Completion};
 use super::context::WasiContext;
@@ -12,29 +12,30 @@ use wasm_sock_engine::InstanceCost;
 use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-/// For how many handles one more tick passes before they are looked at again, which takes some 40 µs, and how
-/// many at most.
+/// Counting this many handles takes some 40 µs, so that for each of them one more timer tick passes before the next
+/// count; but no more than [`MOST_TICKS`].
 const HANDLES_A_TICK: usize = 4096;
 const MOST_TICKS: usize = 16;
 
 /// The state of one guest.
 pub struct GuestState {
-    /// Dropped before the streams of the guest's answer are, which makes them end.
+    /// First field, so that it is dropped before the streams of the guest's response, whose end the client's side
+    /// sees.
     completion: Option<BrokenUnlessEnded>,
     pub context: WasiContext,
     http: WasiHttpCtx,
     hooks: Hooks,
     pub budget: Budget,
-    /// What a core module's descriptors 0 and 1 are, as long as they are what they were at its start.
+    /// The connection or datagram behind a core module's descriptors 0 and 1, as long as the guest has not closed or
+    /// replaced them.
     pub stdio: Option<Stdio>,
 }
 
 impl GuestState {
-    /// The state for a guest that works for `guest`, and takes so much to begin with. `granted` has the directories
-    /// that it may open.
+    /// The state of a guest whose instance takes `cost`. `granted` has the directories that the guest may open.
     ///
     /// # Errors
-    /// When its instance takes more than it may have.
+    /// When the instance exceeds a memory limit.
     pub fn new(
         guest: Arc<GuestContext>,
         cost: InstanceCost,
@@ -51,14 +52,14 @@ impl GuestState {
         })
     }
 
-    /// Counts what the host holds for the guest, `others` of its handles among it, into its memory. The more
-    /// handles there are, the less often ([`Budget::tick`]).
+    /// Counts the guest's handles as memory of the guest; `others` are those in the table of concurrent resources (WASI 0.3). The more
+    /// handles there are, the less often they are counted ([`Budget::tick`]).
     ///
     /// # Errors
-    /// When that is more than it may have, in bytes or in descriptors.
+    /// When the guest exceeds its memory or its number of descriptors.
     pub fn account(&mut self, others: usize) -> Result<(), Refused> {
         let held = self.context.handles().map(held).unwrap_or_default();
-        // What was granted comes on top of what a component may open.
+        // Granted directories do not count towards the limit.
         if held.descriptors > MOST_DESCRIPTORS + self.context.guest.config.dirs.len() {
             return Err(Refused::Descriptors);
         }
@@ -67,7 +68,7 @@ impl GuestState {
         self.budget.hold(bytes, ticks.min(MOST_TICKS))
     }
 
-    /// May a component have one more descriptor?
+    /// May a component open one more descriptor?
     pub fn has_room(&mut self) -> bool {
         if !handles::are_left() {
             return false;
@@ -77,7 +78,7 @@ impl GuestState {
         opened + entries.filter(|entry| handles::is_socket(*entry)).count() < MOST_DESCRIPTORS
     }
 
-    /// Lets others see how the guest ended.
+    /// Creates the [`Completion`], through which the response's side learns how the guest ended.
     pub fn observe(&mut self) -> Arc<Completion> {
         let completion = Arc::new(Completion::default());
         self.completion = Some(BrokenUnlessEnded(completion.clone()));

@@ -1,8 +1,8 @@
-//! A guest's standard error: lines in the log, with the handler's name and the peer.
+//! A guest's standard error: lines in the log, with the handler's name and the peer, rate-limited by `max-log`.
 //!
-//! A flood of them would fill the journal, and drown what others say: journald drops lines of a whole
-//! service at once (`LogRateLimitBurst=`, 10,000 in 30 s). So a handler's guests have a limit of their
-//! own, `max-log`, and what is beyond it is counted and dropped before it costs more than that.
+//! Without a limit one guest could fill the journal and suppress the lines of others: journald drops lines of the
+//! whole service (`LogRateLimitBurst=`, 10,000 in 30 s). So the guests of each handler have a limit of their own.
+//! Lines beyond it are counted and dropped before they are formatted.
 
 use super::environment::GuestContext;
 use crate::journal::{Level, Window};
@@ -19,28 +19,28 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// The longest line that is kept whole, in bytes; the journal splits longer ones, too.
+/// The longest line that is logged in one piece, in bytes. Longer ones are split.
 const LINE: usize = 2048;
 
-/// What the guest may hand over at once, in bytes.
+/// The most that the guest may write in one call, in bytes.
 const CHUNK: usize = 64 * 1024;
 
-/// Collects what a guest writes to standard error, or prints to nobody, and logs each line of it.
+/// Logs each line that a guest writes to standard error, or to a standard output without a client.
 #[derive(Clone)]
 pub struct Lines(Arc<LineLogger>);
 
 struct LineLogger {
     guest: Arc<GuestContext>,
-    said: Mutex<LogState>,
+    state: Mutex<LogState>,
 }
 
-/// What a guest has said so far.
+/// The line that is being written, and the rate limit of one guest.
 #[derive(Default)]
 struct LogState {
-    /// The beginning of a line that has not ended.
+    /// The beginning of a line without its end.
     partial: Vec<u8>,
     window: Window,
-    /// Lines that were one too many, since the last that was not.
+    /// Lines that were dropped since the last line that was logged.
     dropped: u64,
 }
 
@@ -48,7 +48,7 @@ impl Lines {
     pub fn new(guest: Arc<GuestContext>) -> Self {
         Self(Arc::new(LineLogger {
             guest,
-            said: Mutex::default(),
+            state: Mutex::default(),
         }))
     }
 }
@@ -56,35 +56,35 @@ impl Lines {
 impl LineLogger {
     fn write(&self, bytes: &[u8]) {
         let now = Instant::now();
-        let said = &mut *lock(&self.said);
+        let state = &mut *lock(&self.state);
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             for part in piece.chunks(LINE) {
-                said.partial.extend_from_slice(part);
-                if said.partial.ends_with(b"\n") || said.partial.len() >= LINE {
-                    self.log(said, now);
-                    said.partial.clear();
+                state.partial.extend_from_slice(part);
+                if state.partial.ends_with(b"\n") || state.partial.len() >= LINE {
+                    self.log(state, now);
+                    state.partial.clear();
                 }
             }
         }
     }
 
-    /// Logs the line that has ended.
-    fn log(&self, said: &mut LogState, now: Instant) {
-        let line = &said.partial[..];
+    /// Logs the collected line, or counts it as dropped.
+    fn log(&self, state: &mut LogState, now: Instant) {
+        let line = &state.partial[..];
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
             return;
         }
-        if !self.guest.log_limit.allows(&mut said.window, now) {
-            said.dropped += 1;
+        if !self.guest.log_limit.allows(&mut state.window, now) {
+            state.dropped += 1;
             return;
         }
-        self.tell_dropped(&mut said.dropped);
+        self.report_dropped(&mut state.dropped);
         self.guest.log(Level::Info, String::from_utf8_lossy(line));
     }
 
-    fn tell_dropped(&self, dropped: &mut u64) {
+    fn report_dropped(&self, dropped: &mut u64) {
         let count = std::mem::take(dropped);
         if count > 0 {
             let message = format_args!("{count} lines dropped (raise `max-log` if it may log more)");
@@ -95,10 +95,10 @@ impl LineLogger {
 
 impl Drop for LineLogger {
     fn drop(&mut self) {
-        let said = std::mem::take(&mut self.said);
-        let mut said = said.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.log(&mut said, Instant::now());
-        self.tell_dropped(&mut said.dropped);
+        let state = std::mem::take(&mut self.state);
+        let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.log(&mut state, Instant::now());
+        self.report_dropped(&mut state.dropped);
     }
 }
 
@@ -120,7 +120,7 @@ impl StdoutStream for Lines {
 
 #[async_trait]
 impl Pollable for Lines {
-    /// It always is, and that would never let the others have their turn.
+    /// Always ready; gives way to other tasks of the thread (tokio's cooperative budget).
     async fn ready(&mut self) {
         consume_budget().await;
     }

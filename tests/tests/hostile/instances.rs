@@ -13,7 +13,7 @@ const MIB: u64 = 1024 * 1024;
 const ROOM: u64 = 64 * MIB;
 
 /// What the log says of a guest whose instance is too large to be made.
-const REFUSED: &str = "its instance takes more than its memory before it begins (raise `memory`";
+const REFUSED: &str = "its instance needs more memory than it may have (raise `memory`";
 
 /// A component that is `$m`, instantiated so many times, with `shared` before it, and a command that does `run`.
 fn component(count: usize, shared: &str, module: &str, run: &str) -> Vec<u8> {

@@ -52,7 +52,7 @@ fn a_garbage_wasm_leaves_its_socket_alive() {
 fn a_garbage_cwasm_leaves_its_socket_alive() {
     install();
     fs::write(Path::new(MODULES).join("native.cwasm"), "garbage").unwrap();
-    survives("native", "make it anew with `wasm-sock compile");
+    survives("native", "compile it again with `wasm-sock compile");
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_truncated_cwasm_leaves_its_socket_alive() {
     let path = Path::new(MODULES).join("truncated.cwasm");
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    survives("truncated", "make it anew with `wasm-sock compile");
+    survives("truncated", "compile it again with `wasm-sock compile");
 }
 
 #[test]

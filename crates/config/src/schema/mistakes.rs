@@ -1,4 +1,4 @@
-//! Every kind of mistake is told with its line and column, and what is allowed.
+//! Tests: every kind of configuration error is reported with its line and column, and what is allowed.
 
 use super::tests::{fresh, source};
 use super::*;

@@ -1,4 +1,4 @@
-//! Whatever a file holds, the checker answers with errors that can be shown.
+//! Property tests: for any content of a file, the checker returns errors that can be displayed.
 
 use proptest::prelude::*;
 

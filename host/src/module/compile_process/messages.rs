@@ -1,22 +1,22 @@
-//! What a host and the process that compiles for it tell each other: packets on a Unix socket, in `postcard`'s form.
+//! Messages between the host and the compile process: packets on a Unix socket, encoded with `postcard`.
 
 use serde::{Deserialize, Serialize};
 use std::io;
 
-/// The largest message, in bytes: a name has 255, and words are cut.
-pub const MESSAGE: usize = 8 * 1024;
-pub const WORDS: usize = 4 * 1024;
+/// The largest message, in bytes: a handler's name has at most 255, and texts are cut to [`MAX_TEXT`].
+pub const MAX_MESSAGE: usize = 8 * 1024;
+pub const MAX_TEXT: usize = 4 * 1024;
 
 /// A handler whose module is to be compiled.
 #[derive(Serialize, Deserialize)]
 pub struct Request<'a> {
     pub number: u32,
     pub handler: &'a str,
-    /// What the cache has is no good.
+    /// Compile it even if the cache has an artifact, which cannot be used.
     pub anew: bool,
 }
 
-/// What is said of a request; the last of it is an answer.
+/// A reply to a request; warnings may come before the final one.
 #[derive(Serialize, Deserialize)]
 pub struct Reply<'a> {
     pub number: u32,
@@ -26,13 +26,13 @@ pub struct Reply<'a> {
 
 #[derive(Serialize, Deserialize)]
 pub enum What<'a> {
-    /// The artifact comes with it.
+    /// The artifact: its descriptor is passed with the message (`SCM_RIGHTS`).
     Artifact,
-    /// Something that does not keep it from being made.
+    /// A problem that does not prevent compilation.
     Warning(&'a str),
     /// The module cannot be read (`errno(3)`).
     Unreadable(i32),
-    /// It cannot be compiled, and why.
+    /// It cannot be compiled; why.
     Refused(&'a str),
 }
 
@@ -40,6 +40,6 @@ pub enum What<'a> {
 pub enum CompileFailure {
     Unreadable(io::Error),
     Refused(String),
-    /// The process is gone, or cannot be asked; why.
+    /// The process has ended, or cannot be reached; why.
     Lost(String),
 }

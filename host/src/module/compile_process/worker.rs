@@ -1,6 +1,6 @@
-//! The process that compiles: it serves requests until its host is gone.
+//! The main loop of the compile process: serves requests until the host has ended.
 
-use super::messages::{CompileFailure, MESSAGE, Reply, Request, WORDS, What};
+use super::messages::{CompileFailure, MAX_MESSAGE, MAX_TEXT, Reply, Request, What};
 use crate::journal::shortened;
 use crate::module::artifact::open_trusted;
 use crate::module::cache::Cache;
@@ -17,8 +17,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Condvar, Mutex};
 use std::thread;
 
-/// Lets go of the standard streams that the host was started with, one of which may be a client. The signals that it
-/// holds stay held: this process ends when the host does.
+/// Replaces the standard streams that were inherited from the host, one of which may be a client. Signals that the
+/// host has blocked stay blocked: this process ends when the host does.
 pub fn let_go() {
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(&null);
@@ -27,16 +27,16 @@ pub fn let_go() {
     }
 }
 
-/// Modules that are compiled at a time.
-const AT_ONCE: usize = 8;
+/// The most modules that are compiled at the same time.
+const MAX_PARALLEL: usize = 8;
 
-/// Compiles what is asked for, several modules at a time, until the host is gone.
+/// Serves requests, several at the same time, until the host has ended.
 pub fn serve(socket: &OwnedFd, cache: Option<&Cache>, files_of: &(impl Fn(&str) -> Option<Files> + Sync)) {
     let (running, ended) = (&Mutex::new(0), &Condvar::new());
     thread::scope(|scope| {
-        let mut message = vec![0; MESSAGE];
+        let mut message = vec![0; MAX_MESSAGE];
         loop {
-            let is_full = |running: &mut usize| *running >= AT_ONCE;
+            let is_full = |running: &mut usize| *running >= MAX_PARALLEL;
             let waited = ended.wait_while(lock(running), is_full);
             drop(waited);
             let received = match recv(socket, &mut message, RecvFlags::empty()) {
@@ -77,13 +77,13 @@ fn say(socket: &OwnedFd, number: u32, what: What<'_>, artifact: Option<&File>) {
     if let Some(descriptor) = &descriptors {
         control.push(SendAncillaryMessage::ScmRights(std::slice::from_ref(descriptor)));
     }
-    // A host that is gone has no use for it.
+    // Fails only when the host has ended.
     let _ = sendmsg(socket, &[IoSlice::new(&message)], &mut control, SendFlags::NOSIGNAL);
 }
 
 fn answer(socket: &OwnedFd, number: u32, cache: Option<&Cache>, files: &Files, anew: bool) {
     let warn = |text: String| {
-        let text = shortened(text, WORDS);
+        let text = shortened(text, MAX_TEXT);
         say(socket, number, What::Warning(&text), None);
     };
     match make(cache, files, anew, &warn) {
@@ -93,13 +93,13 @@ fn answer(socket: &OwnedFd, number: u32, cache: Option<&Cache>, files: &Files, a
             say(socket, number, What::Unreadable(errno), None);
         }
         Err(CompileFailure::Refused(why) | CompileFailure::Lost(why)) => {
-            let why = shortened(why, WORDS);
+            let why = shortened(why, MAX_TEXT);
             say(socket, number, What::Refused(&why), None);
         }
     }
 }
 
-/// Compiles a module, unless that has been done before and is not to be done `anew`.
+/// Compiles a module, unless the cache has its artifact and `anew` is not set.
 fn make(cache: Option<&Cache>, files: &Files, anew: bool, warn: &dyn Fn(String)) -> Result<File, CompileFailure> {
     let read = || {
         let mut file = File::open(&files.wasm)?;
@@ -130,12 +130,12 @@ fn make(cache: Option<&Cache>, files: &Files, anew: bool, warn: &dyn Fn(String))
     }
     if let Ok(artifact) = open_trusted(&entry) {
         if let Some(name) = name {
-            // Without it, the next start reads the module first.
+            // On failure the next start has to read the whole module.
             let _ = cache.link(&entry, &name);
         }
         return Ok(artifact);
     }
-    // Others may write there.
+    // Checked again, because other users may be able to write there.
     let made = match made {
         Some(made) => made,
         None => compile(&wasm, files, warn)?,

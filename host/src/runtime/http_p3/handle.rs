@@ -1,4 +1,4 @@
-//! What an instance and its requests share.
+//! State that is shared between the worker of an instance and the tasks of its requests.
 
 use crate::runtime::outcome::GuestEnd;
 use crate::wasi::Completion;
@@ -8,14 +8,14 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use tokio::sync::SetOnce;
 
-/// An instance, for its requests and its worker, which may be in two threads.
+/// An instance as its worker and its requests see it, which may run in two threads.
 ///
 /// The flags need no more than `Relaxed`: the worker registers its waker before it reads what requests write,
 /// and requests wake it after they have written ([`AtomicWaker`] orders the two).
 #[derive(Default)]
 pub struct InstanceHandle {
-    /// Requests it took in its life. Only its worker writes this, and its CPU limit is looked at in
-    /// the same thread.
+    /// Requests that it has taken since it started. Written only by its worker, in whose thread the CPU limit is
+    /// checked.
     taken: AtomicU32,
     /// It takes no more requests, because one timed out.
     is_draining: AtomicBool,
@@ -35,7 +35,7 @@ impl InstanceHandle {
         self.taken.fetch_add(1, Relaxed);
     }
 
-    /// Takes no more requests, and ends with the last of those that it has.
+    /// Makes the instance take no more requests, and end with the last that it has.
     pub fn drain(&self) {
         self.is_draining.store(true, Relaxed);
     }
@@ -54,17 +54,17 @@ impl InstanceHandle {
         self.waker.wake();
     }
 
-    /// Its store is there, and will tell through `completion` whether the guest did all it wanted to.
+    /// The store was created; `completion` tells whether the guest ended by itself.
     pub fn begin(&self, completion: Arc<Completion>) {
         let _ = self.completion.set(completion);
     }
 
-    /// Did the guest come to an end that is not its own?
+    /// Was the guest ended before it had finished?
     pub fn is_broken(&self) -> bool {
         self.completion.get().is_some_and(|completion| completion.is_broken())
     }
 
-    /// Tells requests without an answer how the instance ended. Only the first call counts.
+    /// Tells requests without a response how the instance ended. Only the first call counts.
     pub fn finish(&self, end: &GuestEnd) {
         let _ = self.end.set(match end {
             GuestEnd::Trap(why) => why.clone(),
@@ -72,12 +72,12 @@ impl InstanceHandle {
         });
     }
 
-    /// Why it makes no answer, once it has ended.
+    /// Why the instance cannot answer, once it has ended.
     pub fn end(&self) -> Option<&str> {
         self.end.get().map(String::as_str)
     }
 
-    /// The same, when it comes.
+    /// Waits until the instance has ended, and returns why.
     pub async fn wait_for_end(&self) -> &str {
         self.end.wait().await
     }

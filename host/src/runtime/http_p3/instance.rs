@@ -1,4 +1,4 @@
-//! The life of an instance.
+//! State machine of a shared instance of WASI 0.3: when it takes requests, and when it is ended.
 //!
 //! ```text
 //!                     take, if it may
@@ -13,17 +13,17 @@
 //!                                                                        one of its requests timed out
 //! ```
 //!
-//! - SERVING: requests occupy slots. It takes another (`take`) as long as it may: `reuse` requests in its
-//!   life and `concurrency` at a time, and only when it is *quiescent*: all that it does waits for
-//!   something. It may compute for a request that it just took, and others would wait for that.
+//! - SERVING: requests occupy slots. It takes another (`take`) within its limits (`reuse` requests in all,
+//!   `concurrency` at a time), and only when it is *quiescent*: all of its tasks wait for something. An instance that
+//!   is not quiescent may be computing, and a new request would have to wait for that.
 //! - VACANT: no slot is occupied. The guest may have work to do for requests that it has answered
 //!   (*post-return*); after that it is idle.
-//! - DRAINING: SERVING without another request: nothing is known of what the guest does for the one that
-//!   timed out. Its end takes no longer than the time-outs of the others.
+//! - DRAINING: as SERVING, but without new requests, because the guest may still be busy with the request that timed
+//!   out. It lasts no longer than the time-outs of the other requests.
 //!
 //! The worker also ends the instance once it may take no more requests and all of its work is done.
 //!
-//! This is what the instance's worker knows; handle.rs is what requests see of it from other threads.
+//! This is the state that the instance's worker keeps; handle.rs is the part that requests see from other threads.
 
 use super::handle::InstanceHandle;
 use super::request::{ActivityToken, Bounds, RequestSlot};
@@ -38,40 +38,40 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Grace added to a request's deadline on the instance's side, so that the request's task times out first.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// What the worker of an instance knows of it. Each method is an event or a question; none knows of
-/// Wasmtime, nor of the clock.
+/// The state of an instance, kept by its worker. Each method is an event or a query; none depends on Wasmtime or on
+/// the clock.
 pub struct InstanceState {
     instance: Arc<InstanceHandle>,
     bounds: Bounds,
-    /// Those of requests that were taken and not yet released.
+    /// The slots of requests that were taken and not yet released.
     slots: Vec<Arc<RequestSlot>>,
     /// Held until the work for all requests is done.
     activity: Vec<ActivityToken>,
     phase: InstancePhase,
-    /// All that the guest does waits for something.
+    /// All of the guest's tasks wait for something.
     is_quiescent: bool,
-    /// The guest still works for a request that it has answered.
+    /// The guest still has tasks for requests that it has answered.
     is_post_return: bool,
 }
 
 #[derive(Clone, Copy)]
 enum InstancePhase {
-    /// Slots are occupied, or the first is about to be.
+    /// At least one slot is occupied, or the first is about to be.
     Serving,
-    /// None is, since then.
+    /// No slot is occupied, since that time.
     Vacant { since: Instant },
 }
 
-/// What the worker shall do about an instance that has nothing to do at the moment.
+/// What the worker does next with a quiescent instance.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Let it go on: it may take another request, or end.
+    /// Poll it again: it may take another request, or end.
     Poll,
-    /// Look at it again when something happens, or at this time at the latest.
+    /// Review it again at the next event, or at this time at the latest.
     WaitUntil(Instant),
-    /// Look at it again when something happens.
+    /// Review it again at the next event.
     Wait,
-    /// End it: it was idle, or worked on after its answers, for long enough.
+    /// End it: it was idle for [`IDLE_TIMEOUT`], or had post-return work for `timeout`.
     GuestEnd,
     /// End it: one of its requests timed out.
     EndTimedOut,
@@ -97,7 +97,7 @@ impl InstanceState {
         self.slots.push(slot);
         self.activity.push(activity);
         self.phase = InstancePhase::Serving;
-        // It may compute: no other request is taken before it waits.
+        // It may compute: no other request is taken before all of its tasks wait.
         self.is_quiescent = false;
     }
 
@@ -112,17 +112,17 @@ impl InstanceState {
         self.is_quiescent
     }
 
-    /// All calls of the guest have returned; `is_post_return`: it works on.
+    /// All calls of the guest have returned; `is_post_return`: it still has tasks.
     pub fn calls_returned(&mut self, is_post_return: bool) {
         self.is_post_return = is_post_return;
     }
 
-    /// The guest can do nothing before something happens. Is that new, so that it may take another request?
+    /// All of the guest's tasks wait for something. Returns whether that is new, so that it may take another request.
     pub fn becomes_quiescent(&mut self) -> bool {
         !replace(&mut self.is_quiescent, true)
     }
 
-    /// Decides about a guest that is quiescent.
+    /// Decides what to do with a quiescent instance.
     pub fn review(&mut self, now: Instant) -> Decision {
         let occupied = self.slots.len();
         self.drop_finished_slots(now);

@@ -1,8 +1,8 @@
-//! HTTP requests in instances of a WASI 0.3 guest, which may be shared: one answers several requests,
-//! one after the other and at the same time, within bounds.
+//! HTTP requests in shared instances of a WASI 0.3 guest (`wasi:http/handler`): one instance answers several
+//! requests, one after the other (`reuse`) and at the same time (`concurrency`).
 //!
-//! Requests wait in one queue for each thread, and an instance takes the next when all that it does waits
-//! for something. So no request waits for a guest that computes: a new instance is started for it.
+//! Requests wait in one queue for each thread. An instance takes the next one when all of its tasks wait for
+//! something. So no request waits for a guest that computes: a new instance is started for it.
 //!
 //! ```text
 //!  Service::answer ──► ThreadQueue ──► Worker ──► the guest's `handle`
@@ -62,7 +62,7 @@ use worker::{Queue, SharedGuest, start};
 /// A guest that answers HTTP requests.
 pub struct Service {
     guest: Arc<SharedGuest>,
-    /// One for each thread that serves: requests and instances stay in theirs.
+    /// One queue for each thread that serves: requests and instances do not move between threads.
     queues: Mutex<HashMap<ThreadId, Arc<Queue>>>,
 }
 
@@ -78,7 +78,7 @@ impl Service {
         self.guest.pre.engine()
     }
 
-    /// Lets an instance answer `request`, one that is there or a new one.
+    /// Lets an instance answer `request`: an available one, or a new one.
     ///
     /// # Errors
     /// See [`NoAnswer`].

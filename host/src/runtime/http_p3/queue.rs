@@ -1,7 +1,7 @@
-//! The requests of one thread that wait for an instance, first in, first out.
+//! The queue (FIFO) of requests that wait for an instance, one for each thread.
 //!
-//! A queued request is never left alone: it is taken by an available instance, or a new one is started
-//! for it. Two sides see to that, each in this order:
+//! A queued request never starves: an available instance takes it, or a new one is started for it. Both sides ensure
+//! that, each in this order:
 //!
 //! ```text
 //! the request's task                     an instance that becomes unavailable
@@ -56,7 +56,7 @@ impl<T> ThreadQueue<T> {
         self.pop_unattended()
     }
 
-    /// Comes when a request was pushed, for one of those who wait for it.
+    /// Completes when a request was pushed; each push wakes one waiting instance.
     pub fn pushed(&self) -> Notified<'_> {
         self.pushed.notified()
     }
@@ -80,7 +80,7 @@ pub struct Taker<'p, 'q, T, S: Fn(T)> {
 }
 
 impl<'p, 'q, T, S: Fn(T)> Taker<'p, 'q, T, S> {
-    /// One that is not available yet. `pushed` is the queue's own.
+    /// A taker that is not available yet. `pushed` comes from [`ThreadQueue::pushed`] of this queue.
     pub fn new(queue: &'q ThreadQueue<T>, pushed: Pin<&'p mut Notified<'q>>, start: S) -> Self {
         Self {
             queue,
@@ -109,14 +109,14 @@ impl<'p, 'q, T, S: Fn(T)> Taker<'p, 'q, T, S> {
         if let Some(request) = self.queue.pop_unattended() {
             (self.start)(request);
         }
-        // A notification that was for this one is for another.
+        // Passes a notification that this one received on to another.
         self.queue.pushed.notify_one();
     }
 
     /// The next request. When there is none, the task is woken for the next one that is pushed.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Option<T> {
         loop {
-            // Before the queue is looked at: a push in between is notified to this one, too.
+            // Before the queue is read, so that a push in between wakes this one, too.
             self.pushed.as_mut().enable();
             if let Some(request) = lock(&self.queue.requests).pop_front() {
                 return Some(request);

@@ -1,4 +1,4 @@
-//! The life of a request.
+//! State machine of a request to a shared instance of WASI 0.3: queued, taken, answered, released; time-outs.
 //!
 //! ```text
 //!  push      an instance     the guest returns     the guard is dropped:
@@ -9,8 +9,8 @@
 //!            └─────────────┴─ its time is over: TIMED OUT ─┘  (the instance is drained)
 //! ```
 //!
-//! From TAKEN to RELEASED it occupies a slot of its instance, which answers no more than
-//! `concurrency` requests at a time: also one whose response was returned, but not yet sent.
+//! From TAKEN to RELEASED it occupies a slot of its instance, which has `concurrency` slots. A response that was
+//! returned but not yet sent still occupies one.
 
 use super::handle::InstanceHandle;
 use crate::runtime::outcome::describe;
@@ -25,20 +25,20 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 
-/// What one instance may be used for, and one request may take.
+/// Limits of a shared instance and of each of its requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Requests that one instance answers in its life.
+    /// Requests that one instance answers before it is ended.
     pub reuse: u32,
     /// Requests that one instance answers at the same time.
     pub concurrency: u32,
     /// Wall-clock time of one request.
     pub timeout: Option<Duration>,
-    /// CPU time of one request; an instance has as much of it as it answered requests.
+    /// CPU time of one request; the limit of an instance is this times the requests that it has taken.
     pub cpu_time: Option<Duration>,
 }
 
-/// Why there is no answer.
+/// Why a request has no response.
 pub enum NoAnswer {
     TimedOut,
     /// The guest was ended, or answered with an error; why.
@@ -61,23 +61,23 @@ pub struct QueuedRequest {
     pub response: ResponseSender,
     pub slot: Arc<RequestSlot>,
     pub bounds: Bounds,
-    /// Whom a new instance would work for.
+    /// The context for a new instance, if one is started for this request.
     pub guest: Arc<GuestContext>,
     pub activity: ActivityToken,
 }
 
-/// The slot of one request in an instance: shared by the request's task and the instance, which may run
-/// in two threads.
+/// The slot of one request in an instance, shared by the request's task and the instance, which may run in two
+/// threads.
 pub struct RequestSlot {
     deadline: Option<Instant>,
     /// The instance that took it, or was started for it.
     instance: OnceLock<Arc<InstanceHandle>>,
-    /// The request needs its instance no more.
+    /// The request no longer needs its instance.
     is_released: AtomicBool,
 }
 
 impl RequestSlot {
-    /// The slot of a request that is queued now and may take as long as `timeout`, the queue included.
+    /// The slot of a request that is queued now; `timeout` includes the time in the queue.
     pub fn new(timeout: Option<Duration>) -> Arc<Self> {
         Arc::new(Self {
             deadline: timeout.map(|timeout| Instant::now() + timeout),
@@ -90,12 +90,12 @@ impl RequestSlot {
         self.deadline
     }
 
-    /// `instance` answers this request, if it is not said already.
+    /// Sets the instance that answers this request, unless it is set.
     pub fn assign(&self, instance: &Arc<InstanceHandle>) {
         self.instance.get_or_init(|| instance.clone());
     }
 
-    /// What becomes of the request whose response comes through `response`.
+    /// Waits for the response, which arrives through `response`.
     ///
     /// # Errors
     /// See [`NoAnswer`].
@@ -110,7 +110,7 @@ impl RequestSlot {
         })
     }
 
-    /// The same without a deadline.
+    /// As [`Self::outcome`], without a deadline.
     async fn answer(&self, response: ResponseReceiver) -> Result<Response<WasiBody>, NoAnswer> {
         match response.await {
             Ok(Ok(response)) => Ok(response),
@@ -118,7 +118,7 @@ impl RequestSlot {
                 "answered with the error {}",
                 describe(&error)
             ))),
-            // Its instance came to an end, and is about to say why.
+            // Its instance ended, and is about to report why.
             _ => Err(NoAnswer::Failed(match self.instance.get() {
                 Some(instance) => instance.wait_for_end().await.into(),
                 None => "its instance could not be made".into(),
@@ -126,7 +126,7 @@ impl RequestSlot {
         }
     }
 
-    /// The guest did not answer in time. What it does now is unknown, so it gets no other request. The guard is
+    /// The guest did not answer in time. It may still be busy with the request, so it gets no other. The guard is
     /// dropped right after this, which wakes the instance's worker.
     fn time_out(&self) {
         if let Some(instance) = self.instance.get() {
@@ -134,8 +134,8 @@ impl RequestSlot {
         }
     }
 
-    /// `Release`, and `Acquire` below: an instance that sees that a request timed out and left sees
-    /// first that it is drained ([`Self::time_out`]), and takes no other request in between.
+    /// `Release`, and `Acquire` below: an instance that sees a timed-out request as released also sees that it is
+    /// draining ([`Self::time_out`]), and takes no other request in between.
     fn release(&self) {
         self.is_released.store(true, Release);
         if let Some(instance) = self.instance.get() {
@@ -148,8 +148,8 @@ impl RequestSlot {
     }
 }
 
-/// A request that is being answered: kept until the body of its response was sent. Releases the
-/// request's slot when it is dropped.
+/// A request that is being answered, held until the body of its response was sent. Releases the request's slot on
+/// drop.
 pub struct RequestGuard(Arc<RequestSlot>);
 
 impl RequestGuard {
@@ -157,12 +157,12 @@ impl RequestGuard {
         Self(slot)
     }
 
-    /// Is it the end of the guest, and not of the answer, that has come?
+    /// Did the guest end before its response was complete?
     pub fn is_broken(&self) -> bool {
         self.0.instance.get().is_some_and(|instance| instance.is_broken())
     }
 
-    /// Why its guest came to an end.
+    /// Why its guest ended.
     pub fn end(&self) -> String {
         let instance = self.0.instance.get();
         let end = instance.and_then(|instance| instance.end());

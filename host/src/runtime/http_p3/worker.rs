@@ -1,6 +1,6 @@
-//! The task of one instance: instantiates it, hands it requests and ends it.
+//! The worker task of one shared instance: instantiates it, passes requests to it and ends it.
 //!
-//! It is two loops, one in the other:
+//! It consists of two nested loops:
 //!
 //! ```text
 //!  supervise   polls the event loop until it is pending, then asks InstanceState::review what to do
@@ -8,10 +8,10 @@
 //!     └─ CallLoop::poll             hands requests to the guest, and sees its calls return
 //! ```
 //!
-//! The inner one is a part of the event loop, because only there the guest can be called. The outer one is
-//! needed for what cannot be seen from within. Only when the event loop is pending, all of the guest's
-//! work waits for something. And a guest that blocks in a call of the host keeps the inner loop from being
-//! polled (https://github.com/bytecodealliance/wasmtime/issues/11869, 11870), and would not be ended in time.
+//! The inner loop runs inside Wasmtime's event loop, because the guest can be called only there. The outer loop is
+//! needed for two reasons. Only it sees that the event loop is pending, which means that all of the guest's tasks
+//! wait for something. And a guest that blocks in a host call keeps the inner loop from being polled
+//! (https://github.com/bytecodealliance/wasmtime/issues/11869, 11870), and would not be ended in time.
 
 use super::handle::InstanceHandle;
 use super::instance::{Decision, InstanceState};
@@ -38,16 +38,16 @@ use wasmtime_wasi_http::handler::{Prepared, Proxy};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
-/// How many requests an instance takes before other tasks of its thread have their turn.
+/// The most requests that an instance takes in one poll, before other tasks of its thread are polled.
 const MAX_TAKEN_PER_POLL: u32 = 4;
 
 /// The requests of one thread.
 pub type Queue = ThreadQueue<QueuedRequest>;
 
-/// What all instances of a guest are made from.
+/// What all instances of a guest are created from.
 pub struct SharedGuest {
     pub pre: ServicePre<GuestState>,
-    /// What an instance takes.
+    /// Memory that an instance takes.
     pub cost: InstanceCost,
 }
 
@@ -58,17 +58,17 @@ pub fn start(guest: &Arc<SharedGuest>, queue: &Arc<Queue>, request: QueuedReques
     request.slot.assign(&instance);
     let meter = Meter::new(request.guest.history.clone(), guest.cost);
     let life = Metered::new(worker.run(request, meter.clone()), meter.clone());
-    // Its end is told already, unless it never lived.
+    // The worker has already reported the end, unless it was never polled.
     tokio::spawn(async move { instance.finish(&take_turns(life, meter).await) });
 }
 
-/// What an instance is made of before it is instantiated.
+/// What is needed to create an instance and to serve its requests.
 struct Worker {
     guest: Arc<SharedGuest>,
     queue: Arc<Queue>,
     instance: Arc<InstanceHandle>,
-    /// Used by the two loops in turn, so never waited for. (The task moves between threads, which a `RefCell`
-    /// that both borrow does not allow.)
+    /// Used by the two loops alternately, so never contended. (The task moves between threads, which a `RefCell` that
+    /// both borrow does not allow.)
     state: Mutex<InstanceState>,
     bounds: Bounds,
 }
@@ -85,7 +85,7 @@ impl Worker {
         }
     }
 
-    /// All of the instance's life, which begins with a request.
+    /// Runs the instance from its first request to its end.
     async fn run(self, first: QueuedRequest, meter: Arc<Meter>) -> GuestEnd {
         let mut state = match wasi::state(first.guest.clone(), self.guest.cost, None) {
             Ok(state) => state,
@@ -101,12 +101,12 @@ impl Worker {
         if let GuestEnd::Exit(_) = end {
             completion.end();
         }
-        // Before the store is dropped, which ends the answers that it still makes.
+        // Before the store is dropped, which ends the responses that are not complete.
         self.instance.finish(&end);
         end
     }
 
-    /// Instantiates, and answers requests until it may or shall answer no more.
+    /// Instantiates the guest, and answers requests until the instance ends or is to be ended.
     async fn serve(&self, store: &mut Store<GuestState>, first: QueuedRequest) -> Result<()> {
         let service = self.guest.pre.instantiate_async(&mut *store).await?;
         trace::pass(Mark::Instantiate);
@@ -118,7 +118,7 @@ impl Worker {
                     let store = store.as_context_mut();
                     Prepared::new(store, proxy, request, GuestState::http, response)
                 });
-                // Time-outs are the outer loop's.
+                // The outer loop handles time-outs.
                 async move { prepared?.run(accessor, pending()).await }
             };
             let pushed = pin!(self.queue.pushed());
@@ -137,7 +137,7 @@ impl Worker {
         self.supervise(pin!(store.run_concurrent(answer_requests))).await
     }
 
-    /// The outer loop. `event_loop` comes to an end when the guest does.
+    /// The outer loop. `event_loop` completes when the guest ends.
     async fn supervise(&self, mut event_loop: Pin<&mut impl Future<Output = Result<Result<()>>>>) -> Result<()> {
         let mut timer = pin!(sleep_until(Instant::now()));
         poll_fn(|context| {
@@ -165,7 +165,7 @@ impl Worker {
         .await
     }
 
-    /// What to do now that the event loop is pending.
+    /// Decides what to do now that the event loop is pending.
     fn decide(&self) -> Decision {
         let mut state = lock(&self.state);
         match state.becomes_quiescent() {
@@ -181,7 +181,7 @@ struct CallLoop<'a, 'p, 'q, Start: Fn(QueuedRequest), Call, Returned> {
     accessor: &'a Accessor<GuestState>,
     /// The guest's function that answers requests.
     function: Func,
-    /// Begins a call of it.
+    /// Starts a call of that function.
     call: Call,
     /// The calls that have not returned.
     calls: FuturesUnordered<Returned>,
@@ -197,7 +197,7 @@ where
     Call: Fn(Request<WasiBody>, ResponseSender) -> Returned,
     Returned: Future<Output = Result<bool>>,
 {
-    /// Comes to an end when the guest has nothing to do and may take no more requests.
+    /// Completes when the guest has no more tasks and may take no more requests.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
         let mut taken = 0;
         let mut next = self.first.take();
@@ -220,7 +220,7 @@ where
         self.calls.push((self.call)(request.request, request.response));
     }
 
-    /// Lets go of the calls that have returned.
+    /// Removes the calls that have returned.
     ///
     /// # Errors
     /// When one of them trapped.
@@ -231,7 +231,8 @@ where
         Ok(())
     }
 
-    /// May the instance take another request, now or later?
+    /// Updates whether the instance is available to the queue. Returns whether it may take another request, now or
+    /// later.
     fn update_availability(&mut self, context: &mut Context<'_>) -> bool {
         let is_ready = self.accessor.poll_ready_for_concurrent_call(self.function, context);
         let (can_take, is_available) = {
@@ -243,13 +244,13 @@ where
         can_take
     }
 
-    /// The next request, if it shall be taken now; else the task is woken when there is one.
+    /// The next request, if it can be taken now; otherwise the task is woken when there is one.
     fn poll_next(&mut self, context: &mut Context<'_>, taken: u32) -> Option<QueuedRequest> {
         if !self.taker.is_available() {
             return None;
         }
         if taken == MAX_TAKEN_PER_POLL {
-            // Other tasks come first.
+            // Other tasks are polled first.
             context.waker().wake_by_ref();
             return None;
         }

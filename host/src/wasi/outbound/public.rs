@@ -1,9 +1,9 @@
-//! Which addresses are somewhere on the public internet.
+//! Which IP addresses are public: global unicast, in none of the registries of special-purpose addresses (RFC 6890).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Is this an address of one host, somewhere on the public internet? All that IANA's registries of
-/// special-purpose addresses (RFC 6890) keep from it is not.
+/// Is this a global unicast address, on the public internet? Addresses in IANA's registries of special-purpose
+/// addresses (RFC 6890) are not.
 pub fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => is_public_v4(ip),
@@ -27,12 +27,12 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
     let segments = ip.segments();
     let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
     match segments {
-        // NAT64 and 6to4: an IPv4 address, by a detour.
+        // NAT64 and 6to4: an embedded IPv4 address.
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => is_public_v4(v4(high, low)),
         [0x2002, high, low, ..] => is_public_v4(v4(high, low)),
         // Teredo and other protocols, documentation.
         [0x2001, 0..0x200 | 0xdb8, ..] | [0x3fff, 0..0x1000, ..] => false,
-        // Global unicast; the rest is local, multicast, or nothing yet.
+        // Global unicast; the rest is local, multicast, or unassigned.
         [first, ..] => first & 0xe000 == 0x2000,
     }
 }

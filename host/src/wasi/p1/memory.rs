@@ -1,4 +1,5 @@
-//! The guest's memory as the functions of WASI 0.1 use it: addresses and lengths in arguments, results, error codes.
+//! Access to the guest's linear memory for WASI 0.1: bounds and alignment checks, lists of buffers (`iovec`), results,
+//! error codes.
 
 use crate::wasi::state::GuestState;
 use std::io;
@@ -6,10 +7,10 @@ use std::ops::Range;
 use wasmtime::{Caller, Extern, Memory, Result};
 use wasmtime_wasi::p1::types::Errno;
 
-/// What `fd_read` returns when all went well (`__WASI_ERRNO_SUCCESS`).
+/// The error code for success (`__WASI_ERRNO_SUCCESS`).
 pub const SUCCESS: i32 = 0;
 
-/// The memory that addresses in arguments mean.
+/// The exported memory, which addresses in arguments refer to.
 pub fn memory(caller: &mut Caller<'_, GuestState>) -> Result<Memory> {
     match caller.get_export("memory") {
         Some(Extern::Memory(memory)) => Ok(memory),
@@ -20,11 +21,11 @@ pub fn memory(caller: &mut Caller<'_, GuestState>) -> Result<Memory> {
 /// The most buffers that one call may name: `IOV_MAX` of Linux.
 pub const MOST_VECTORS: usize = 1024;
 
-/// The buffers that a list of `count` (address, length) pairs at `iovs` names; `None` when they are more than a
-/// call may move, which is what `fuel` is for.
+/// Reads a list of `count` buffers (address and length each) at `iovs`. `None`: the list or a buffer has more than
+/// `fuel` bytes, the most that one call may copy.
 ///
 /// # Errors
-/// A trap, when one of them, or the list, does not lie in the guest's memory.
+/// A trap, when the list or a buffer is out of bounds.
 pub fn vectors(memory: &[u8], iovs: i32, count: i32, fuel: usize) -> Result<Option<Vec<Range<usize>>>> {
     let (start, count) = (aligned(iovs)?, count as u32);
     if count as usize > fuel / 8 {
@@ -43,7 +44,10 @@ pub fn vectors(memory: &[u8], iovs: i32, count: i32, fuel: usize) -> Result<Opti
     Ok(Some(buffers))
 }
 
-/// The bytes at an address. Nothing is everywhere.
+/// The range of `length` bytes at `address`. An empty range is valid at any address.
+///
+/// # Errors
+/// A trap, when it is out of bounds.
 pub fn range(memory: &[u8], address: u32, length: u32) -> Result<Range<usize>> {
     let (start, length) = (address as usize, length as usize);
     if length == 0 {
@@ -51,12 +55,15 @@ pub fn range(memory: &[u8], address: u32, length: u32) -> Result<Range<usize>> {
     }
     let range = start..start + length;
     if range.end > memory.len() {
-        wasmtime::bail!("a pointer leads out of memory: {length} bytes at {start:#x}");
+        wasmtime::bail!("a pointer is out of bounds: {length} bytes at {start:#x}");
     }
     Ok(range)
 }
 
-/// An address of words.
+/// Checks that an address is aligned to four bytes.
+///
+/// # Errors
+/// A trap, when it is not.
 pub fn aligned(address: i32) -> Result<u32> {
     let address = address as u32;
     if !address.is_multiple_of(4) {
@@ -65,7 +72,7 @@ pub fn aligned(address: i32) -> Result<u32> {
     Ok(address)
 }
 
-/// Tells the guest how many bytes were moved, or why none were.
+/// Ends a read or a write: writes the number of bytes to `result`, or returns the error code.
 pub fn complete(memory: &mut [u8], result: i32, moved: io::Result<usize>) -> Result<i32> {
     let count = match moved {
         Ok(count) => count as u32,

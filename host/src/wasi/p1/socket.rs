@@ -1,5 +1,5 @@
-//! Descriptors 0 and 1 of a core module as the socket that they are, as for inetd's programs: `recv(2)`,
-//! `send(2)`, `shutdown(2)`, `O_NONBLOCK` and what `fstat(2)` says.
+//! Descriptors 0 and 1 of a core module as a socket, as programs of inetd have them: `recv(2)`, `send(2)`,
+//! `shutdown(2)`, `O_NONBLOCK` and `fstat(2)`.
 
 use super::memory::{aligned, complete, errno, memory, put, vectors};
 use crate::net::Stdio;
@@ -10,7 +10,7 @@ use tokio::task::coop::consume_budget;
 use wasmtime::{AsContextMut, Caller, Result};
 use wasmtime_wasi::p1::types::{Errno, Fdflags, Filetype, Riflags, Rights, Sdflags};
 
-/// The socket that a descriptor is.
+/// The connection or datagram behind a descriptor, if it is one.
 pub fn of(caller: &Caller<'_, GuestState>, fd: i32) -> Option<Stdio> {
     caller.data().stdio.clone().filter(|_| fd == 0 || fd == 1)
 }
@@ -19,7 +19,7 @@ fn is_nonblocking(caller: &Caller<'_, GuestState>, fd: i32) -> bool {
     caller.data().context.nonblocking[fd as usize]
 }
 
-/// The guest's memory, and the buffers in it that a call names ([`vectors`]).
+/// The guest's memory, and the buffers of a call in it ([`vectors`]).
 type Buffers<'a> = (&'a mut [u8], Option<Vec<Range<usize>>>);
 
 fn buffers<'a>(caller: &'a mut Caller<'_, GuestState>, iovs: i32, count: i32) -> Result<Buffers<'a>> {
@@ -29,8 +29,8 @@ fn buffers<'a>(caller: &'a mut Caller<'_, GuestState>, iovs: i32, count: i32) ->
     Ok((memory, buffers))
 }
 
-/// Reads into one of the buffers; into all of them if the flags say so. One is as good as all: a read may
-/// always return less.
+/// Reads into the first buffer that is not empty, or into all of them with `RECV_WAITALL`. Without it one buffer is
+/// enough: a read may always return less.
 pub async fn receive(
     caller: &mut Caller<'_, GuestState>,
     stdio: &Stdio,
@@ -73,7 +73,7 @@ async fn fill(
                         return Ok(received);
                     }
                 }
-                // What was received is not lost; the error comes again.
+                // What was received is returned; the next read reports the error.
                 Err(_) if received > 0 => return Ok(received),
                 Err(error) => return Err(error),
             }
@@ -82,8 +82,8 @@ async fn fill(
     Ok(received)
 }
 
-/// Writes all of the buffers, because many a program does not look how much of a write was done; and together,
-/// because on a socket of packets one write is one packet.
+/// Writes all of the buffers, because many programs ignore the result of a write; and in one call, because on a
+/// `SOCK_SEQPACKET` socket one write is one packet.
 pub async fn send(
     caller: &mut Caller<'_, GuestState>,
     stdio: &Stdio,
@@ -105,7 +105,7 @@ pub async fn send(
     complete(memory, result, sent)
 }
 
-/// `sock_recv`.
+/// `sock_recv`: as `recv(2)`, with the flags `RECV_PEEK` and `RECV_WAITALL`.
 pub async fn sock_recv(
     mut caller: Caller<'_, GuestState>,
     (fd, data, count, flags, length, out_flags): (i32, i32, i32, i32, i32, i32),
@@ -119,12 +119,12 @@ pub async fn sock_recv(
     };
     let received = receive(&mut caller, &stdio, (fd, data, count, length), flags).await?;
     let memory = memory(&mut caller)?.data_mut(&mut caller);
-    // Nothing is cut: what does not fit comes with the next read.
+    // Never truncated: the rest is returned by the next read.
     put(memory, out_flags as u32, &0u16.to_le_bytes())?;
     Ok(received)
 }
 
-/// `sock_send`, which knows no flags.
+/// `sock_send`, which has no flags.
 pub async fn sock_send(
     mut caller: Caller<'_, GuestState>,
     (fd, data, count, flags, length): (i32, i32, i32, i32, i32),
@@ -158,7 +158,7 @@ pub fn sock_shutdown(caller: Caller<'_, GuestState>, fd: i32, how: i32) -> i32 {
     })
 }
 
-/// `fd_fdstat_set_flags`: no flag but `O_NONBLOCK` means anything to a socket.
+/// `fd_fdstat_set_flags`: only `O_NONBLOCK` has an effect on a socket.
 pub fn set_flags(caller: &mut Caller<'_, GuestState>, fd: i32, flags: i32) -> i32 {
     let flags = u16::try_from(flags).ok().and_then(Fdflags::from_bits);
     match flags {
@@ -201,7 +201,7 @@ pub fn fdstat(mut caller: Caller<'_, GuestState>, stdio: &Stdio, fd: i32, result
     Ok(errno(Errno::Success))
 }
 
-/// `fd_filestat_get`: the type (`__wasi_filestat_t`); the rest is zero, as of pipes.
+/// `fd_filestat_get`: the type (`__wasi_filestat_t`); the rest is zero.
 pub fn filestat(mut caller: Caller<'_, GuestState>, stdio: &Stdio, result: i32) -> Result<i32> {
     let mut stat = [0; 64];
     stat[16] = filetype(stdio);
