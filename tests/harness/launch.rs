@@ -161,9 +161,18 @@ impl Launch {
                 Err(image.execute())
             });
         }
-        command
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()))
+        let mut spawned = command.spawn();
+        // Another test of this process that forks meanwhile may still hold a copied program open for writing.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while spawned
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy)
+            && Instant::now() < deadline
+        {
+            std::thread::yield_now();
+            spawned = command.spawn();
+        }
+        spawned.unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()))
     }
 }
 

@@ -63,31 +63,18 @@ const DEFAULTS: Keys = &[
     "concurrency",
     "forwarded-for",
 ];
-const HANDLER: Keys = &[
-    "module",
-    "args",
-    "env",
-    "dirs",
-    "allow-outbound",
-    "memory",
-    "table-elements",
-    "timeout",
-    "cpu-time",
-    "idle-connection-timeout",
-    "max-connections",
-    "max-connections-per-source",
-    "max-output",
-    "max-datagram",
-    "max-log",
-    "head-timeout",
-    "keep-alive",
-    "max-head",
-    "max-body",
-    "reuse",
-    "concurrency",
-    "forwarded-for",
-];
+/// What only a handler has; the rest of its keys are the defaults'.
+const HANDLER_ONLY: Keys = &["module", "args", "env", "dirs", "allow-outbound"];
+const HANDLER: Keys = &handler_keys();
 const DIR: Keys = &["host", "guest", "access"];
+
+const fn handler_keys() -> [&'static str; HANDLER_ONLY.len() + DEFAULTS.len()] {
+    let mut keys = [""; HANDLER_ONLY.len() + DEFAULTS.len()];
+    let (own, shared) = keys.split_at_mut(HANDLER_ONLY.len());
+    own.copy_from_slice(HANDLER_ONLY);
+    shared.copy_from_slice(DEFAULTS);
+    keys
+}
 
 /// The tables that a misplaced key may belong in; the message names the first that has the key.
 const TABLES: [(&str, Keys); 3] = [("[host]", HOST), ("[defaults]", DEFAULTS), ("[handler.NAME]", HANDLER)];

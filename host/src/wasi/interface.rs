@@ -14,17 +14,20 @@ pub struct Interface {
 }
 
 /// The minor versions of WASI that components are linked to.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Minor {
     Two,
     Three,
 }
 
 /// Splits the name of an import (`wasi:cli/stdin@0.2.6`) into interface and minor version. All patch versions of a
-/// minor version are compatible, so a component gets the one that the host has. `None`: not WASI 0.2 or 0.3.
+/// minor version are compatible, so a component gets the one that the host has. `None`: not WASI 0.2 or 0.3, or a
+/// pre-release (`0.3.0-rc-2026-03-15`), which is compatible with itself only.
 pub fn parse(import: &str) -> Option<(&str, Minor)> {
     let (interface, version) = import.split_once('@')?;
-    if version.starts_with("0.2.") {
+    if version.contains('-') {
+        None
+    } else if version.starts_with("0.2.") {
         Some((interface, Minor::Two))
     } else if version.starts_with("0.3.") {
         Some((interface, Minor::Three))
@@ -72,4 +75,23 @@ pub fn redefine(
     define(&mut linker.instance(&format!("{interface}@0.2.12"))?)?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patch_versions_are_one_interface_and_pre_releases_are_none() {
+        assert_eq!(parse("wasi:cli/stdin@0.2.6"), Some(("wasi:cli/stdin", Minor::Two)));
+        assert_eq!(parse("wasi:cli/stdin@0.3.1"), Some(("wasi:cli/stdin", Minor::Three)));
+        for other in [
+            "wasi:cli/stdin@0.3.0-rc-2026-03-15",
+            "wasi:config/store@0.2.0-rc.1",
+            "wasi:cli/stdin@1.0.0",
+            "a:b/c",
+        ] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+    }
 }

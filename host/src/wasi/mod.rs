@@ -44,7 +44,7 @@ pub use p1::{MODULES as WASI_0_1, define as define_p1};
 pub use state::GuestState;
 
 /// All interfaces that a component can be linked to.
-const ALL: [&[Interface]; 7] = [
+const ALL: &[&[Interface]] = &[
     cli::INTERFACES,
     clocks::INTERFACES,
     filesystem::INTERFACES,
