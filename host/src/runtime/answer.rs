@@ -191,6 +191,7 @@ async fn first_of(
             },
         },
         Ok(response) = &mut response => {
+            // With it the guest holds the request's permit, until it is done.
             let caller = caller.clone();
             let task = tokio::spawn(async move {
                 let end = guest.await.unwrap_or_else(|| GuestEnd::timed_out(limit.unwrap_or_default()));

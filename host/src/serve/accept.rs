@@ -53,7 +53,7 @@ impl Listener {
             match self.try_accept() {
                 Ok((fd, remote)) => {
                     let from = remote.map(|remote| remote.ip());
-                    match handler.sources.admit(from) {
+                    match handler.connection_sources.admit(from) {
                         Ok(counted) => {
                             admitted.counted = Some(counted);
                             let admitted = Some(admitted);
@@ -132,5 +132,5 @@ fn reset(handler: &Handler, fd: OwnedFd, from: Option<IpAddr>, TooMany(most): &T
     let subject = format_args!("{}{from}", handler.name);
     let message =
         format_args!("reset: it has {most} connections (raise `max-connections-per-source` if it may have more)");
-    handler.sources.refusals.warn(subject, message);
+    handler.connection_sources.refusals.warn(subject, message);
 }

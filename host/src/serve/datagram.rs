@@ -122,14 +122,14 @@ impl DatagramQueue {
             };
             let received = self.socket.try_receive(buffer)?;
             let peer = self.socket.peer(&received.sender);
-            match handler.sources.admit(peer.address()) {
+            match handler.connection_sources.admit(peer.address()) {
                 Ok(counted) => admitted.counted = Some(counted),
                 Err(TooMany(most)) => {
                     let message = format_args!(
                         "dropped: it has {most} datagrams that are being answered (raise `max-connections-per-source` if it may have more)"
                     );
                     let subject = format_args!("{} {peer}", handler.name);
-                    handler.sources.refusals.warn(subject, message);
+                    handler.connection_sources.refusals.warn(subject, message);
                     continue;
                 }
             }

@@ -22,9 +22,9 @@ pub struct Handler {
     pub waits: RateLimited,
     /// One permit for each concurrent HTTP request, also `max-connections` of them: an HTTP/2 connection may have
     /// several requests.
-    pub requests: Arc<Semaphore>,
+    pub request_permits: Arc<Semaphore>,
     /// Connections by source (`max-connections-per-source`).
-    pub sources: Arc<Sources>,
+    pub connection_sources: Arc<Sources>,
     /// HTTP requests by source, with the same limit.
     pub request_sources: Arc<Sources>,
     /// The rate limit of what its guests log (`max-log`).
@@ -44,8 +44,8 @@ impl Handler {
         Self {
             slots: ConnectionSlots::new(limits.max_connections as usize),
             waits: RateLimited::default(),
-            requests: Arc::new(Semaphore::new(limits.max_connections as usize)),
-            sources: sources(),
+            request_permits: Arc::new(Semaphore::new(limits.max_connections as usize)),
+            connection_sources: sources(),
             request_sources: sources(),
             log: LogLimit::new(limits.max_log),
             history: Arc::default(),

@@ -47,6 +47,7 @@ pub async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Result
     // If the body is not read to its end, the beginning of the next request cannot be found.
     let is_last = version < Version::HTTP_2 && !drain_unread(&exchange, answered.is_ok(), expects_continue).await;
     let mut response = respond(answered, is_head, exchange, active);
+    // hyper's own shutdown would say so only in the next answer: it may write this head before the driver runs again.
     if is_last || (session.host.activity.is_closing() && version < Version::HTTP_2) {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
@@ -75,7 +76,7 @@ fn admit(session: &Session, active: &mut ActiveRequest) -> Result<OwnedSemaphore
             return Err(refused(StatusCode::TOO_MANY_REQUESTS, why));
         }
     }
-    let permit = handler.requests.clone().try_acquire_owned();
+    let permit = handler.request_permits.clone().try_acquire_owned();
     permit.map_err(|_| {
         let why = "too many concurrent requests (raise `max-connections` if there may be more)";
         refused(StatusCode::SERVICE_UNAVAILABLE, why.to_owned())

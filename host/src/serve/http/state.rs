@@ -18,7 +18,7 @@ const HTTP2_PREFACE: &[u8] = b"PRI";
 /// The state of a connection.
 pub struct ConnectionState {
     progress: Mutex<Progress>,
-    /// Wakes the connection's task: HTTP/2 requests end in tasks of their own.
+    /// Wakes the connection's task: HTTP/2 requests begin and end in tasks of their own.
     driver: AtomicWaker,
     is_http2: AtomicBool,
     pub read_budget: ReadBudget,
