@@ -160,7 +160,7 @@ fn a_granted_folder_that_is_missing_resets_with_a_line_that_names_it(kind: Kind)
     fs::create_dir(world.path("data")).unwrap();
     // This host has confined itself to what there was. The next one has it.
     address.knock().expect_reset_after("");
-    host.log.expect("it leaves");
+    host.log.expect("the host exits, and the next one may use it");
     host.expect_exit(0);
     let _next = world.start(&[]);
     assert!(address.knock().text().starts_with("write: "));
@@ -415,7 +415,7 @@ fn a_host_whose_files_of_names_were_replaced_says_so_and_leaves_to_the_next_one(
     replace("8.8.4.4");
     let answer = address.knock().text();
     assert!(answer.starts_with("resolve: "), "{answer}");
-    host.log.expect("cannot read /etc/hosts: it came, or was replaced");
+    host.log.expect("cannot read /etc/hosts: it was created or replaced");
     host.expect_exit(0);
     let _host = world.launch().program(&program).start();
     address.knock().expect_whole("8.8.4.4\n");

@@ -239,7 +239,7 @@ fn a_module_that_is_replaced_answers_the_next_request_of_a_connection(kind: Kind
     // What was seen of the files holds for a millisecond.
     eventually("the new module is seen", || http.get("/hello").status == 503);
     address.ask("are you there?").expect_whole("are you there?");
-    host.log.expect("answers no HTTP requests");
+    host.log.expect("no longer answers HTTP requests");
 }
 
 each_kind! { HTTP: one_host_serves_bytes_datagrams_and_http_side_by_side }
