@@ -8,7 +8,7 @@ use harness::{Answer, Client, End, Kind, World, each_kind, eventually};
 
 const MIB: usize = 1024 * 1024;
 
-/// Sends this much in a thread of its own, and does not mind when nobody takes it.
+/// Sends this much in a thread of its own, and does not mind when the peer does not read it.
 fn pour(client: &Client, bytes: usize) -> thread::JoinHandle<()> {
     let mut second = client.second();
     thread::spawn(move || {

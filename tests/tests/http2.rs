@@ -398,7 +398,7 @@ fn what_is_no_frame_ends_its_connection_alone(kind: Kind) {
     let (_world, address, host) = web_host(kind, "");
     for garbage in [
         &[0xff; 1000][..],
-        // DATA for a stream that nobody opened; HEADERS that are no HPACK; half a frame.
+        // DATA for a stream that was never opened; HEADERS that are no HPACK; half a frame.
         b"\0\0\x01\0\0\0\0\0\x01x",
         b"\0\0\x04\x01\x05\0\0\0\x01\xff\xff\xff\xff",
         b"\0\0\x04\x01",

@@ -365,7 +365,7 @@ fn windows_that_open_by_a_byte_are_no_burden(kind: Kind) {
 }
 
 each_kind! { HTTP: answers_that_nobody_reads_are_not_kept_without_end }
-/// A window as wide as can be, and nobody who reads: what is kept for such a client is bounded.
+/// A window as wide as can be, and a client that does not read: what is kept for such a client is bounded.
 fn answers_that_nobody_reads_are_not_kept_without_end(kind: Kind) {
     let siege = Siege::begin(kind, "timeout = \"5s\"");
     let connect = |_| {

@@ -626,7 +626,7 @@ fn clients_that_read_slowly_or_not_at_all_hold_their_places_for_a_time(kind: Kin
         drop(clients);
     }
 
-    // Guests that are done with their answer long before anybody has it: from what the kernel
+    // Guests that are done with their answer long before the client has it: from what the kernel
     // takes at once to what it does not.
     let ask = |n: usize| {
         let mut client = narrow(&siege.target);

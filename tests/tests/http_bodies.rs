@@ -164,7 +164,7 @@ fn a_client_that_waits_for_100_is_told_to_continue_when_its_body_is_wanted(kind:
     http.response().expect(200, "4 0d1be7a2c400c080\n");
     http.get("/hello").expect(200, "hello\n");
 
-    // Nobody wants it.
+    // The guest does not read it.
     ask("/ignore-body", 4).response().expect(200, "ignored\n");
     ask("/trap", 4).response().expect_status(500);
     ask("/echo-late", 1001).response().expect_status(413);
@@ -296,7 +296,7 @@ fn a_client_that_vanishes_ends_its_guest(kind: Kind) {
 each_kind! { HTTP: half_a_body_is_not_taken_for_a_whole_one }
 fn half_a_body_is_not_taken_for_a_whole_one(kind: Kind) {
     let (_world, address, host) = web_host(kind, "");
-    // Nobody is told that it was whole: not the guest, and so not the client.
+    // Neither the guest nor the client is told that it was whole.
     for length in [Some(100), None] {
         for target in ["/echo", "/splice", "/echo-late"] {
             let mut http = address.http();

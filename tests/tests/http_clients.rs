@@ -112,7 +112,7 @@ impl Drop for Running {
 fn nginx(world: &World, socket: &Path) -> (Running, String) {
     let folder = world.path("nginx");
     fs::create_dir_all(&folder).expect("make a folder");
-    // An address that nobody else has: all of 127.0.0.0/8 is this machine's.
+    // An address of its own: all of 127.0.0.0/8 is this machine's.
     let [_, a, b, c] = std::process::id().to_be_bytes();
     let address = format!("127.{}.{b}.{c}:8080", a | 0x80);
     let folder = folder.display();

@@ -153,7 +153,7 @@ fn nobody_waits_for_a_guest_that_computes(kind: Kind) {
         http.second().vanish();
     }
     host.expect_in_flight(0);
-    eventually("nobody computes any more", || {
+    eventually("no guest computes any more", || {
         let before = host.cpu_time();
         thread::sleep(Duration::from_millis(300));
         host.cpu_time() == before

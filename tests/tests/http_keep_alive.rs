@@ -341,7 +341,7 @@ fn a_guest_that_goes_on_for_too_long_is_ended(kind: Kind) {
     address.get("/linger?5000").expect(200, "answered\n");
     host.expect_in_flight(0);
     address.get("/sleep?100").expect(200, "slept 100 ms\n");
-    eventually("nobody works any more", || {
+    eventually("no guest works any more", || {
         let before = host.cpu_time();
         thread::sleep(Duration::from_millis(300));
         host.cpu_time() == before

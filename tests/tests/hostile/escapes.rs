@@ -9,7 +9,7 @@ use std::thread;
 use harness::{Address, Kind, World, each_kind};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-/// What is in the file that nobody was granted.
+/// What is in the file that no guest was granted.
 const SECRET: &str = "the moon is hollow";
 
 /// A world with the folders `rw` and `ro`, and `secret` beside them.

@@ -25,7 +25,7 @@ fn standard_input_that_listens_is_served_until_idle_as_inetd_wait_wants(kind: Ki
             waiting.finish();
             waiting.answer().expect_whole("waited");
             host.expect_exit(0);
-            // Whoever comes now is the next host's.
+            // A client that comes now is the next host's.
             let mut next = address.connect();
             next.send("next");
             next.finish();

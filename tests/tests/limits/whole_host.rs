@@ -14,7 +14,7 @@ fn a_client_beyond_the_connections_of_all_waits_until_one_leaves() {
         world.actor_port("one", "pingpong", ""),
         world.actor_port("other", "pingpong", ""),
     );
-    // Sockets that nobody knocks at take nobody's place.
+    // Sockets without a pending client take no slot.
     let _idle = [world.tcp("one"), world.unix("other")];
     let host = world.start(&[]);
     let (first, _second) = (accepted(&one), accepted(&other));

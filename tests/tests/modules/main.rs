@@ -163,7 +163,7 @@ fn while_one_module_is_compiled_the_others_are_served() {
     for _ in 0..50 {
         assert!(hello.knock().text().starts_with("Hello"));
     }
-    assert!(!host.ends_within(Duration::from_millis(300)), "somebody waits");
+    assert!(!host.ends_within(Duration::from_millis(300)), "a client waits");
     drop(compiler);
     for client in &mut waiting {
         assert!(client.answer().text().starts_with("Hello"));
@@ -213,7 +213,7 @@ fn the_next_start_maps_the_copy_that_the_first_one_left_in_the_cache(kind: Kind)
         assert!(mapped.contains(&copies[0]) && !mapped.contains("memfd:artifact"));
     }
 
-    // A copy that somebody broke is passed over.
+    // A copy that was damaged is passed over.
     fs::write(cache.join(&copies[0]), "nonsense").unwrap();
     let _host = world.start(&[]);
     assert!(address.knock().text().starts_with("edition"));

@@ -181,7 +181,7 @@ fn a_unix_socket_is_open_to_its_user_only() {
         !refused.status.success() && why.contains("Permission denied"),
         "{why:?}"
     );
-    assert!(service.is_asleep(), "somebody who may not knock woke the host");
+    assert!(service.is_asleep(), "a client that may not connect started the host");
     let answer = output(&mut knock(daemon));
     assert!(answer.starts_with("Hello, user 1 in process"), "{answer:?}");
     socket.assert_open();
