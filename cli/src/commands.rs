@@ -3,6 +3,7 @@
 //! `host` and `compile` are here for their help only; the host program parses and runs them itself.
 
 use crate::{CommandError, print};
+use crate::{completions, exec, install, list, logs, metrics, new, reload, run, status, uninstall};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
@@ -90,6 +91,28 @@ Examples:
         #[arg(short, long, value_name = "FILE.cwasm")]
         output: Option<PathBuf>,
     },
+    /// Serve a module without systemd, for the one who writes it
+    Run(run::Run),
+    /// Make a project that builds to a module
+    New(new::New),
+    /// Make a module a service
+    Install(install::Install),
+    /// Remove a service that was installed
+    Uninstall(uninstall::Uninstall),
+    /// Print the handlers: addresses, state, counters
+    List(list::List),
+    /// Print the state of a handler
+    Status(status::Status),
+    /// Print the log of a handler
+    Logs(logs::Logs),
+    /// Run a handler once, without a client
+    Exec(exec::Exec),
+    /// Print the counters of all handlers as OpenMetrics
+    Metrics(metrics::Metrics),
+    /// Have a running host read its configuration again
+    Reload(reload::Reload),
+    /// Print the completions of a shell
+    Completions(completions::Completions),
     /// Print the version
     Version,
     /// Print this, or the help of a command

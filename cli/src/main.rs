@@ -5,8 +5,19 @@
 
 mod check;
 mod commands;
+mod completions;
+mod exec;
 mod host_program;
 mod inspect;
+mod install;
+mod list;
+mod logs;
+mod metrics;
+mod new;
+mod reload;
+mod run;
+mod status;
+mod uninstall;
 
 use commands::Verb;
 use std::io::{self, Write};
@@ -69,6 +80,17 @@ fn run(verb: Verb) -> Result<(), CommandError> {
             check::run(config.as_deref())
         }
         Verb::Inspect { module } => inspect::run(&absolute(module)?),
+        Verb::Run(arguments) => run::run(&arguments),
+        Verb::New(arguments) => new::run(&arguments),
+        Verb::Install(arguments) => install::run(&arguments),
+        Verb::Uninstall(arguments) => uninstall::run(&arguments),
+        Verb::List(arguments) => list::run(&arguments),
+        Verb::Status(arguments) => status::run(&arguments),
+        Verb::Logs(arguments) => logs::run(&arguments),
+        Verb::Exec(arguments) => exec::run(&arguments),
+        Verb::Metrics(arguments) => metrics::run(&arguments),
+        Verb::Reload(arguments) => reload::run(&arguments),
+        Verb::Completions(arguments) => completions::run(&arguments),
         Verb::Host { .. } | Verb::Compile { .. } => host_program::hand_back(),
         Verb::Version => print(concat!("wasm-sock ", env!("CARGO_PKG_VERSION"), "\n")),
         Verb::Help { command } => commands::help(command),
