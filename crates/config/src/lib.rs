@@ -40,6 +40,9 @@ use source::SourceFile;
 /// that is loaded, the compiler's pipes.
 pub const RESERVED_DESCRIPTORS: usize = 24;
 
+/// The folder beside `wasm-sock.toml` with a file for each handler.
+pub const DROP_INS: &str = "handlers.d";
+
 /// The checked configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -282,7 +285,7 @@ impl Config {
             Ok(None) => errors.push(ConfigError::missing(&main_file, "see --config")),
             Err(error) => errors.push(error),
         }
-        let files = drop_ins(&main_file.with_file_name("handlers.d")).unwrap_or_else(|error| {
+        let files = drop_ins(&main_file.with_file_name(DROP_INS)).unwrap_or_else(|error| {
             errors.push(error);
             Vec::new()
         });

@@ -49,7 +49,8 @@ pub async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Result
     let is_last = version < Version::HTTP_2 && !drain_unread(&exchange, answered.is_ok(), expects_continue).await;
     let mut response = respond(answered, is_head, exchange, active);
     // hyper's own shutdown would say so only in the next answer: it may write this head before the driver runs again.
-    if is_last || (session.host.activity.is_closing() && version < Version::HTTP_2) {
+    let ends_politely = || session.host.activity.is_closing() || session.handler.is_replaced();
+    if is_last || (version < Version::HTTP_2 && ends_politely()) {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
