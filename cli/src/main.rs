@@ -10,6 +10,7 @@ mod exec;
 mod host_program;
 mod inspect;
 mod install;
+mod installation;
 mod list;
 mod logs;
 mod metrics;
