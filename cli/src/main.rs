@@ -14,6 +14,7 @@ mod list;
 mod logs;
 mod metrics;
 mod new;
+mod project;
 mod reload;
 mod run;
 mod status;
