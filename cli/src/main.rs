@@ -15,6 +15,7 @@ mod list;
 mod logs;
 mod metrics;
 mod new;
+mod project;
 mod reload;
 mod run;
 mod status;
