@@ -59,7 +59,7 @@ impl Skip {
 ///
 /// # Errors
 /// Why there is none.
-pub fn door<'a>(config: &'a HandlerConfig, is_http: bool) -> Result<&'a Listen, Skip> {
+pub fn door(config: &HandlerConfig, is_http: bool) -> Result<&Listen, Skip> {
     // A GET is safe, whatever it is granted (RFC 9110, section 9.2.1).
     let may_write = config.dirs.iter().any(|grant| grant.access == Access::ReadWrite);
     let has_stream = |kind| matches!(kind, ListenKind::Tcp | ListenKind::Unix | ListenKind::Packets);

@@ -46,6 +46,11 @@ impl Store {
         Ok(store)
     }
 
+    /// The file for the record of a handler that is installed, for reading without a lock.
+    pub fn record_file(places: &Places, handler: &str) -> PathBuf {
+        file_of(&places.state.join("install/installed"), handler)
+    }
+
     fn recover(&self, manager: &dyn Manager, say: &dyn Fn(&str)) -> Result<(), String> {
         if self.pending().exists() {
             if let Some(undo) = self.undo()? {
