@@ -125,7 +125,10 @@ fn cannot_run(host: &Path, error: &std::io::Error) -> CommandError {
 
 /// The path of the host: from the environment variable that it sets; else in the directory of this program (`build/`),
 /// or in `PREFIX/bin` if this program is in `PREFIX/lib/wasm-sock`.
-fn path() -> Result<PathBuf, CommandError> {
+///
+/// # Errors
+/// When it is in none of these.
+pub fn path() -> Result<PathBuf, CommandError> {
     if let Some(path) = env::var_os(HOST_PATH_VARIABLE) {
         return Ok(path.into());
     }

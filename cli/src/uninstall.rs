@@ -38,7 +38,8 @@ pub fn run(arguments: &Uninstall) -> Result<(), CommandError> {
     let failed = |why: String| CommandError::Failed(format!("cannot uninstall {}: {why}", arguments.name));
     let interrupts = Interrupts::catch()?;
     let scope = Scope::new(arguments.user, false, &interrupts).map_err(CommandError::Failed)?;
-    let store = Store::open(&scope.places, &scope.systemd, &interrupts, &install::say).map_err(CommandError::Failed)?;
+    let store =
+        Store::open(&scope.places, &scope.systemd, &interrupts, &install::say).map_err(CommandError::Failed)?;
     let name = &arguments.name;
     if store.record(name).map_err(&failed)?.is_none() {
         return Err(failed(unknown(name, &scope, &store)));
@@ -61,11 +62,17 @@ fn unknown(name: &str, scope: &Scope, store: &Store) -> String {
     if !files.is_empty() {
         return format!(
             "`install` did not make it: people did (to remove it, stop wasm-sock@{name}.socket and remove{})",
-            files.iter().map(|file| format!("\n  {}", file.display())).collect::<String>()
+            files
+                .iter()
+                .map(|file| format!("\n  {}", file.display()))
+                .collect::<String>()
         );
     }
     let installed = store.installed();
-    let similar: Vec<String> = similar(name, &installed).into_iter().map(|name| format!("{name:?}")).collect();
+    let similar: Vec<String> = similar(name, &installed)
+        .into_iter()
+        .map(|name| format!("{name:?}"))
+        .collect();
     match (similar.as_slice(), installed.len()) {
         ([], 0) => "nothing is installed".to_owned(),
         ([], _) => format!("it is not installed (there are {})", installed.join(", ")),
@@ -76,7 +83,7 @@ fn unknown(name: &str, scope: &Scope, store: &Store) -> String {
 /// Files of this name that are there all the same.
 fn files_by_hand(name: &str, scope: &Scope, modules: &Path) -> Vec<PathBuf> {
     let candidates = [
-        install::handler_file(&scope.places, name),
+        install::handler_file::path(&scope.places, name),
         modules.join(format!("{name}.wasm")),
         modules.join(format!("{name}.cwasm")),
     ];

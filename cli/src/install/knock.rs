@@ -63,7 +63,11 @@ pub fn door(config: &HandlerConfig, is_http: bool) -> Result<&Listen, Skip> {
     // A GET is safe, whatever it is granted (RFC 9110, section 9.2.1).
     let may_write = config.dirs.iter().any(|grant| grant.access == Access::ReadWrite);
     let has_stream = |kind| matches!(kind, ListenKind::Tcp | ListenKind::Unix | ListenKind::Packets);
-    let door = config.listen.iter().find(|listen| has_stream(listen.kind)).ok_or(Skip::NoStream)?;
+    let door = config
+        .listen
+        .iter()
+        .find(|listen| has_stream(listen.kind))
+        .ok_or(Skip::NoStream)?;
     match !is_http && (may_write || !config.allow_outbound.is_empty()) {
         true => Err(Skip::NotHarmless),
         false => Ok(door),
@@ -84,7 +88,8 @@ pub fn knock(listen: &Listen, is_http: bool, interrupts: &Interrupts) -> Result<
         _ => format!("{listen}: {error}"),
     };
     if is_http {
-        let request = "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: wasm-sock-install\r\nConnection: close\r\n\r\n";
+        let request =
+            "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: wasm-sock-install\r\nConnection: close\r\n\r\n";
         stream.write(request.as_bytes()).map_err(failed)?;
     } else {
         // The peer may have closed it already.
@@ -115,7 +120,11 @@ fn read(stream: &mut Stream, is_http: bool, interrupts: &Interrupts) -> io::Resu
             Err(error) => return Err(error),
         }
         interrupts.check().map_err(io::Error::other)?;
-        let limit = if is_http || bytes.is_empty() { PATIENCE } else { LISTENING };
+        let limit = if is_http || bytes.is_empty() {
+            PATIENCE
+        } else {
+            LISTENING
+        };
         if started.elapsed() > limit || bytes.len() == KEPT {
             return Ok((bytes, false));
         }
@@ -126,7 +135,9 @@ fn read(stream: &mut Stream, is_http: bool, interrupts: &Interrupts) -> io::Resu
 fn http_answer(listen: &Listen, bytes: &[u8], has_ended: bool) -> Result<u16, String> {
     let text = String::from_utf8_lossy(bytes);
     let status_line = text.lines().next().unwrap_or_default();
-    let status = status_line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.split_once(' '));
+    let status = status_line
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.split_once(' '));
     let status: Option<(u16, &str)> = status.and_then(|(code, reason)| Some((code.parse().ok()?, reason)));
     let Some((code, reason)) = status else {
         return Err(match (bytes.is_empty(), has_ended) {
@@ -247,8 +258,15 @@ mod tests {
     fn only_the_hosts_own_failures_count() {
         let guests = at_server(true, b"HTTP/1.1 503 Service Unavailable\r\n\r\nWe are closed.\n");
         assert!(matches!(guests, Ok(Answer::Http { status: 503, .. })), "{guests:?}");
-        let hosts = at_server(true, b"HTTP/1.1 500 Internal Server Error\r\n\r\n500 Internal Server Error\n");
-        assert!(hosts.unwrap_err().ends_with("answered by the host: 500 Internal Server Error"));
+        let hosts = at_server(
+            true,
+            b"HTTP/1.1 500 Internal Server Error\r\n\r\n500 Internal Server Error\n",
+        );
+        assert!(
+            hosts
+                .unwrap_err()
+                .ends_with("answered by the host: 500 Internal Server Error")
+        );
         let found = at_server(true, b"HTTP/1.1 404 Not Found\r\n\r\n404 Not Found\n");
         assert!(matches!(found, Ok(Answer::Http { status: 404, .. })), "{found:?}");
         assert!(at_server(true, b"").unwrap_err().contains("had no answer"));

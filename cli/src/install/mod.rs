@@ -1,7 +1,9 @@
 //! `wasm-sock install`: makes a module a service: checks everything, then changes all or nothing.
 
 mod arguments;
+mod before;
 mod checks;
+pub mod handler_file;
 mod knock;
 mod module;
 mod plan;
@@ -14,12 +16,11 @@ pub use arguments::Install;
 
 use crate::installation::interrupt::Interrupts;
 use crate::installation::record::Record;
-use crate::installation::scope::{Places, Scope};
+use crate::installation::scope::Scope;
 use crate::installation::store::Store;
 use crate::{CommandError, print};
 use module::Source;
 use plan::{Plan, Request, plan};
-use std::path::PathBuf;
 use wasm_sock_config::valid_handler_name;
 
 /// Installs a module as a service, or updates it.
@@ -73,7 +74,10 @@ fn install(
     store.interrupts.check().map_err(one)?;
     let checkpoint = |_: &str| store.interrupts.check();
     let prove = || prove::prove(&plan, scope);
-    let proof = plan.change.apply(store, &scope.systemd, &checkpoint, prove).map_err(one)?;
+    let proof = plan
+        .change
+        .apply(store, &scope.systemd, &checkpoint, prove)
+        .map_err(one)?;
     Ok((plan, proof))
 }
 
@@ -111,9 +115,4 @@ fn name(arguments: &Install, file_name: Option<String>) -> Result<String, String
              choose one with --name)"
         )),
     }
-}
-
-/// `handlers.d/NAME.toml`
-pub fn handler_file(places: &Places, name: &str) -> PathBuf {
-    places.configuration.join("handlers.d").join(format!("{name}.toml"))
 }

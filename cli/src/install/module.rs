@@ -1,11 +1,11 @@
 //! The module that is installed: read, compiled and described in the folder of the pending change.
 
+use crate::CommandError;
 use crate::host_program::{self, ModuleDescription};
 use crate::installation::durable;
 use crate::installation::interrupt::Interrupts;
 use crate::installation::program;
 use crate::project::{Profile, Project};
-use crate::CommandError;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};

@@ -30,10 +30,9 @@ pub fn prove(plan: &Plan, scope: &Scope) -> Result<Proof, String> {
         Err(skip) => return Ok(Proof::Skipped(*skip)),
     };
     let began = now();
-    let services = [plan.service.clone()];
     let log = |attempts: u32| {
         for attempt in 0..attempts {
-            let lines = scope.systemd.log(&services, "err", began, 3);
+            let lines = scope.systemd.log(&plan.services, "err", began, 3);
             if !lines.is_empty() || attempt + 1 == attempts {
                 return lines;
             }
@@ -50,7 +49,10 @@ pub fn prove(plan: &Plan, scope: &Scope) -> Result<Proof, String> {
             if lines.is_empty() {
                 return Ok(Proof::Answered(answer));
             }
-            return Err(with_log(&format!("the connection to {listen} was closed: its guest failed"), &lines));
+            return Err(with_log(
+                &format!("the connection to {listen} was closed: its guest failed"),
+                &lines,
+            ));
         }
         Err(why) => why,
     };

@@ -1,10 +1,10 @@
 //! What `install` prints: what is there now and how to use it, what would be done, or what is wrong.
 
+use super::handler_file;
 use super::knock::{Answer, reachable};
 use super::module::Source;
 use super::plan::Plan;
 use super::prove::Proof;
-use super::handler_file;
 use crate::CommandError;
 use crate::installation::scope::Scope;
 use std::fmt::Write as _;
@@ -81,8 +81,16 @@ pub fn installed(plan: &Plan, name: &str, proof: &Proof, scope: &Scope) -> Strin
         row("try it", &how_to_try(listen, plan.is_http));
     }
     let user = if scope.systemd.user { "--user " } else { "" };
-    row("log", &format!("journalctl {user}-u {}", quoted(&plan.service)));
-    row("settings", &handler_file(&scope.places, name).display().to_string());
+    let services: Vec<String> = plan
+        .services
+        .iter()
+        .map(|service| format!("-u {}", quoted(service)))
+        .collect();
+    row("log", &format!("journalctl {user}{}", services.join(" ")));
+    row(
+        "settings",
+        &handler_file::path(&scope.places, name).display().to_string(),
+    );
     row("remove it", &format!("wasm-sock uninstall {user}{}", quoted(name)));
     text.push_str(&lingering(scope));
     text
@@ -97,7 +105,11 @@ fn answer(proof: &Proof) -> String {
     let excerpt = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         let line = text.lines().next().unwrap_or_default();
-        let line: String = line.chars().take(40).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        let line: String = line
+            .chars()
+            .take(40)
+            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+            .collect();
         format!("{line:?}")
     };
     match proof {
@@ -119,7 +131,9 @@ fn answer(proof: &Proof) -> String {
 /// A command that connects to it.
 fn how_to_try(listen: &Listen, is_http: bool) -> String {
     let address = reachable(listen);
-    let pair = address.map(|address| format!("{} {}", address.ip(), address.port())).unwrap_or_default();
+    let pair = address
+        .map(|address| format!("{} {}", address.ip(), address.port()))
+        .unwrap_or_default();
     match (&listen.address, listen.kind) {
         (ListenAddress::Path(path), ListenKind::Unix) if is_http => {
             format!("curl --unix-socket {} http://localhost/", quoted(path))
@@ -133,7 +147,9 @@ fn how_to_try(listen: &Listen, is_http: bool) -> String {
         (ListenAddress::Abstract(name), _) => format!("socat - ABSTRACT-CONNECT:{}", quoted(name)),
         (ListenAddress::Vsock(cid, port), _) => format!("socat - VSOCK-CONNECT:{}:{port}", cid.unwrap_or(1)),
         (_, ListenKind::Udp) => format!("nc -u {pair}"),
-        _ if is_http => address.map(|address| format!("curl http://{address}/")).unwrap_or_default(),
+        _ if is_http => address
+            .map(|address| format!("curl http://{address}/"))
+            .unwrap_or_default(),
         _ => format!("nc -N {pair}"),
     }
 }
@@ -153,7 +169,9 @@ fn lingering(scope: &Scope) -> String {
         return String::new();
     }
     let user = std::process::Command::new("id").arg("-un").output();
-    let user = user.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    let user = user
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        .unwrap_or_default();
     if Path::new("/var/lib/systemd/linger").join(&user).exists() {
         return String::new();
     }
@@ -187,7 +205,11 @@ pub fn planned(plan: &Plan, name: &str, source: &Source, scope: &Scope) -> Strin
     for unit in &plan.units {
         let _ = writeln!(text, "\n  {}\n{}", unit.name, indented(&indented(&unit.text)));
     }
-    let systemctl = if scope.systemd.user { "systemctl --user" } else { "systemctl" };
+    let systemctl = if scope.systemd.user {
+        "systemctl --user"
+    } else {
+        "systemctl"
+    };
     let _ = writeln!(text, "\nrun\n  {systemctl} daemon-reload");
     for (verb, units) in [
         ("stop", &change.stop),
@@ -208,6 +230,12 @@ pub fn planned(plan: &Plan, name: &str, source: &Source, scope: &Scope) -> Strin
 }
 
 fn indented(text: &str) -> String {
-    let lines = text.lines().map(|line| if line.is_empty() { String::new() } else { format!("  {line}") });
+    let lines = text.lines().map(|line| {
+        if line.is_empty() {
+            String::new()
+        } else {
+            format!("  {line}")
+        }
+    });
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -4,7 +4,6 @@ use super::durable;
 use super::record::{Record, Replaced, Undo};
 use super::store::Store;
 use super::systemd::Manager;
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -25,6 +24,8 @@ pub struct Change {
     pub start: Vec<String>,
     /// Running services whose settings have changed.
     pub reload: Vec<String>,
+    /// Units that were active before: those that are stopped, and those that systemd stops with them (`PartOf=`).
+    pub were_active: Vec<String>,
 }
 
 /// Told of each step before it is done; with an error, the change is taken back.
@@ -62,7 +63,7 @@ impl Change {
         prove: impl FnOnce() -> Result<P, String>,
     ) -> Result<P, String> {
         checkpoint("keep the former files")?;
-        let undo = self.undo(store, manager)?;
+        let undo = self.undo(store)?;
         store.write(&self.record, &undo, checkpoint)?;
         self.replace_files(checkpoint)?;
         checkpoint("have systemd read its units")?;
@@ -88,7 +89,7 @@ impl Change {
     }
 
     /// How to take the change back. Keeps the former files.
-    fn undo(&self, store: &Store, manager: &dyn Manager) -> Result<Undo, String> {
+    fn undo(&self, store: &Store) -> Result<Undo, String> {
         let mut files = Vec::new();
         for (number, (path, _)) in self.files.iter().enumerate() {
             let kept = store.pending().join(format!("former-{number}"));
@@ -102,22 +103,18 @@ impl Change {
             let path = path.clone();
             files.push(Replaced { path, former });
         }
-        let touched: BTreeSet<&String> = self.start.iter().chain(&self.stop).collect();
-        let active = manager.active(&touched.iter().map(|unit| (*unit).clone()).collect::<Vec<_>>())?;
-        let inactive = |unit: &&String| !active.contains(*unit);
         // A unit that has changed is stopped and started under the same name: when taken back, too.
-        let changed = |unit: &&String| self.stop.contains(unit);
+        let started = self
+            .start
+            .iter()
+            .filter(|unit| !self.were_active.contains(unit) || self.stop.contains(unit));
+        let stopped = self.were_active.iter().filter(|_| !self.stop.is_empty());
         Ok(Undo {
             handler: self.record.handler.clone(),
             files,
             folders: self.folders.iter().filter(|folder| !folder.exists()).cloned().collect(),
-            started: self
-                .start
-                .iter()
-                .filter(|u| inactive(u) || changed(u))
-                .cloned()
-                .collect(),
-            stopped: self.stop.iter().filter(|u| active.contains(*u)).cloned().collect(),
+            started: started.cloned().collect(),
+            stopped: stopped.cloned().collect(),
             services: self.record.services.iter().chain(&self.restart).cloned().collect(),
         })
     }

@@ -27,10 +27,18 @@ impl User {
     /// When there is no such user or group.
     pub fn find(name: &str, group: &str, more: &str, interrupts: &Interrupts) -> Result<Self, String> {
         let id = |option: &str| program::run(Command::new("id").arg(option).arg(name), "", interrupts);
-        let number = |text: &str| text.trim().parse::<u32>().map_err(|error| format!("id {name}: {error}"));
+        let number = |text: &str| {
+            text.trim()
+                .parse::<u32>()
+                .map_err(|error| format!("id {name}: {error}"))
+        };
         let uid = Uid::from_raw(number(&id("-u")?)?);
         let mut groups = Vec::new();
-        for group in [group].into_iter().chain(more.split_whitespace()).filter(|group| !group.is_empty()) {
+        for group in [group]
+            .into_iter()
+            .chain(more.split_whitespace())
+            .filter(|group| !group.is_empty())
+        {
             let mut lookup = Command::new("getent");
             let entry = program::run(lookup.args(["group", group]), "", interrupts)
                 .map_err(|_| format!("there is no group {group}"))?;
@@ -159,6 +167,9 @@ mod tests {
         assert!(of(Granted::ReadWrite).contains("user wasm-sock cannot write to it"));
         chown(&closed, Some(4321), None).unwrap();
         assert_eq!(of(Granted::ReadWrite), "");
-        assert!(rustix::process::geteuid().is_root(), "another thread has lost its rights");
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "another thread has lost its rights"
+        );
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod folders;
 pub mod ports;
+pub mod service;
 pub mod units;

@@ -69,7 +69,11 @@ fn unprivileged() -> String {
 
 /// Binds a socket to the address for a moment, as systemd will (`systemd.socket(5)`).
 fn try_bind(kind: ListenKind, handler: &HandlerConfig, address: SocketAddr) -> Result<(), Errno> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let is_udp = kind == ListenKind::Udp;
     let kind = if is_udp { SocketType::DGRAM } else { SocketType::STREAM };
     let socket: OwnedFd = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
@@ -173,7 +177,10 @@ mod tests {
         let Some(Obstacle::Taken(processes)) = obstacle else {
             panic!("not taken: {obstacle:?}");
         };
-        assert!(processes.iter().any(|process| process.pid == std::process::id()), "{processes:?}");
+        assert!(
+            processes.iter().any(|process| process.pid == std::process::id()),
+            "{processes:?}"
+        );
     }
 
     #[test]
@@ -211,6 +218,9 @@ mod tests {
         assert_ours(of(&address("datagrams")));
         fs::remove_file(&path).unwrap();
         fs::write(&path, "").unwrap();
-        assert!(matches!(of(&address("packets")), Some(Obstacle::Taken(_) | Obstacle::Other(_))));
+        assert!(matches!(
+            of(&address("packets")),
+            Some(Obstacle::Taken(_) | Obstacle::Other(_))
+        ));
     }
 }

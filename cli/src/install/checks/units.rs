@@ -70,14 +70,23 @@ pub fn listening_at<'a>(listen: &Listen, units: &'a [Unit]) -> Option<&'a Unit> 
             _ => address == listen.systemd_address(),
         }
     };
-    units.iter().filter(|unit| unit.is_active).find(|unit| unit.listens.iter().any(matches))
+    units
+        .iter()
+        .filter(|unit| unit.is_active)
+        .find(|unit| unit.listens.iter().any(matches))
 }
 
 /// Is the generator installed, for the system's manager or for users'?
 pub fn has_generator(user: bool) -> bool {
-    let folder = if user { "systemd/user-generators" } else { "systemd/system-generators" };
+    let folder = if user {
+        "systemd/user-generators"
+    } else {
+        "systemd/system-generators"
+    };
     let path = |prefix: &&str| Path::new(prefix).join(folder).join(GENERATOR);
-    PREFIXES.iter().any(|prefix| fs::metadata(path(prefix)).is_ok_and(|file| file.is_file()))
+    PREFIXES
+        .iter()
+        .any(|prefix| fs::metadata(path(prefix)).is_ok_and(|file| file.is_file()))
 }
 
 /// The user of a service.
@@ -100,7 +109,13 @@ pub fn user_of(systemd: &Systemd, service: &str) -> Result<Option<ServiceUser>, 
     let Some(service) = shown.first() else {
         return Ok(None);
     };
-    let value = |name: &str| service.get(name).and_then(|values| values.first()).cloned().unwrap_or_default();
+    let value = |name: &str| {
+        service
+            .get(name)
+            .and_then(|values| values.first())
+            .cloned()
+            .unwrap_or_default()
+    };
     let user = ServiceUser {
         user: value("User"),
         group: value("Group"),

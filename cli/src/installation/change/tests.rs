@@ -6,7 +6,7 @@ use crate::installation::record::Installed;
 use crate::installation::removal;
 use crate::installation::scope::Places;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
@@ -151,6 +151,11 @@ impl Machine {
                 &["a-3.socket", "a-4.socket"]
             }),
             reload: if is_first { Vec::new() } else { units(&["a.service"]) },
+            were_active: if is_first {
+                Vec::new()
+            } else {
+                units(&["a.socket", "a-2.socket"])
+            },
         }
     }
 }
