@@ -36,7 +36,7 @@ fn shipped(is_user: bool) -> String {
     let (_, service) = if is_user { USER } else { SYSTEM }
         .split_once("[Service]\n")
         .unwrap_or_default();
-    let left_out = ["Exec", "Restart", "RuntimeDirectory"];
+    let left_out = ["Exec", "Restart"];
     let settings = service
         .lines()
         .filter(|line| line.contains('=') && !line.starts_with('#'))

@@ -140,7 +140,7 @@ fn a_process_for_each_connection_has_a_template_as_confined_as_the_shipped_one()
         &[start, "User=wasm-sock", "NoNewPrivileges=yes", "CapabilityBoundingSet="],
     );
     assert_has(&units[1], &["CollectMode=inactive-or-failed", "LimitNOFILE=65536"]);
-    for absent in ["Restart=", "ExecReload=", "RuntimeDirectory"] {
+    for absent in ["Restart=", "ExecReload=", "RestartSec="] {
         assert!(!units[1].text.contains(absent), "{absent} in {}", units[1].text);
     }
     assert_eq!(units[1].wanted_by, None);
