@@ -4,6 +4,7 @@ mod accept;
 mod admission;
 mod connection;
 mod datagram;
+mod exit_code;
 mod handler;
 mod handlers;
 mod http;
@@ -26,6 +27,7 @@ use crate::trace::{self, Mark};
 use rustix::process::{Resource, getrlimit};
 use sd_notify::NotifyState;
 use std::os::fd::OwnedFd;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{future, io};
@@ -36,6 +38,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use accept::Listener;
 use admission::slots::ConnectionSlots;
 use datagram::DatagramQueue;
+use exit_code::GuestExit;
 use handlers::Handlers;
 use shared::Shared;
 use threads::Threads;
@@ -48,11 +51,12 @@ const MAX_EVENTS: usize = 128;
 /// how often configuration files with mistakes are checked for changes.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Serves the sockets until the host is idle or gets a signal, then drains.
+/// Serves the sockets until the host is idle or gets a signal, then drains. Returns the exit code of the guests
+/// ([`GuestExit`]).
 ///
 /// # Errors
 /// When the process cannot serve at all (no event loop, no engine).
-pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> {
+pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<ExitCode> {
     heap::keep_blocks();
     journal::buffer();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -79,6 +83,7 @@ pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> 
         slots: ConnectionSlots::new(settings.max_connections.map_or(usize::MAX, |most| most as usize)),
         descriptors: Arc::new(Semaphore::new(descriptors)),
         descriptor_limit: descriptors,
+        guest_exit: GuestExit::default(),
     });
     trace::pass(Mark::Engine);
     let served = runtime.block_on(run(&shared, passed, plan));
@@ -87,7 +92,7 @@ pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> 
     shared.threads.stop();
     runtime.shutdown_background();
     journal::flush();
-    served
+    served.map(|()| shared.guest_exit.code())
 }
 
 /// Serves the sockets: those with pending clients first.
@@ -197,6 +202,7 @@ async fn drain(shared: &Shared, signals: &Signals, plan: &Plan) {
     shared.activity.give_up();
     let left = shared.activity.in_flight();
     if left > 0 {
+        shared.guest_exit.add(exit_code::LIMIT);
         let message =
             format_args!("connections still in flight are reset, after the drain timeout or a second signal: {left}");
         journal::log(Level::Warning, message);

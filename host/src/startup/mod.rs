@@ -25,6 +25,8 @@ pub use plan::Plan;
 pub struct Options {
     /// `--module`: the module of every socket, whatever its name.
     pub module: Option<PathBuf>,
+    /// `--handler`: the handler of every socket, whatever its name.
+    pub handler: Option<String>,
     /// `--config`: the configuration file, in place of the default ones.
     pub config: Option<PathBuf>,
     /// `--idle-timeout`, which overrides the configuration; `Some(None)`: infinity.
@@ -45,7 +47,12 @@ pub struct Started {
 /// When no sockets were passed, or their environment variables are invalid (`sd_listen_fds(3)`).
 pub fn start(options: Options) -> Result<Started, ActivationError> {
     lifecycle::block_signals();
-    let passed = sockets(&options)?;
+    let mut passed = sockets(&options)?;
+    if let Some(handler) = &options.handler {
+        for socket in &mut passed.sockets {
+            socket.name.clone_from(handler);
+        }
+    }
     trace::pass(Mark::Sockets);
     let cache = Cache::from_environment();
     let (plan, needs) = prepare(options, &passed, cache.as_ref());
@@ -196,6 +203,7 @@ pub fn needs(options: Options) -> Result<Needs, ConfigErrors> {
     let passed = activation::sockets().map(|passed| passed.sockets);
     let config = Config::load(options.config.as_deref(), &environment())?;
     let names = match &passed {
+        _ if options.handler.is_some() => options.handler.iter().cloned().collect(),
         Ok(sockets) => sockets
             .iter()
             .map(|socket| handler_name(&socket.name).to_owned())
@@ -211,15 +219,15 @@ pub fn needs(options: Options) -> Result<Needs, ConfigErrors> {
     Ok(needs_of_host(needs, Cache::from_environment().as_ref()))
 }
 
-/// The sockets that were passed; else, with `--module`, standard input, if that is a socket (inetd).
+/// The sockets that were passed; else, with `--module` or `--handler`, standard input, if that is a socket (inetd).
 fn sockets(options: &Options) -> Result<Passed, ActivationError> {
     let error = match activation::sockets() {
         Ok(passed) => return Ok(passed),
         Err(error @ (ActivationError::NoSockets | ActivationError::ZeroSockets)) => error,
         Err(error) => return Err(error),
     };
-    let module = options.module.as_ref();
-    match module.and_then(|_| activation::standard_input()) {
+    let is_told = options.module.is_some() || options.handler.is_some();
+    match is_told.then(activation::standard_input).flatten() {
         Some((passed, stderr_was_it)) => {
             if stderr_was_it {
                 journal::use_syslog();
