@@ -3,7 +3,7 @@
 use super::admission::slots::ConnectionSlots;
 use super::admission::sources::Sources;
 use crate::config::HandlerConfig;
-use crate::journal::RateLimited;
+use crate::journal::{ConnectionId, RateLimited};
 use crate::limits::{History, LogLimit};
 use crate::module::{Compiled, CurrentProgram, Files, Unavailable};
 use crate::net::Peer;
@@ -56,14 +56,17 @@ impl Handler {
         }
     }
 
-    /// The context of a guest that serves `peer`; `None`: it is shared by several clients.
-    pub fn guest_context(&self, peer: Option<Peer>) -> Arc<GuestContext> {
+    /// The context of a guest that serves `peer`, on this connection; `None`: it is shared by several clients.
+    pub fn guest_context(&self, client: Option<(Peer, ConnectionId)>, request: Option<u32>) -> Arc<GuestContext> {
+        let (peer, connection) = client.unzip();
         Arc::new(GuestContext {
             handler: self.name.clone(),
             config: self.config.clone(),
             log_limit: self.log.clone(),
             history: self.history.clone(),
             peer,
+            connection,
+            request,
         })
     }
 

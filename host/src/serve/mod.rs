@@ -7,6 +7,7 @@ mod datagram;
 mod handler;
 mod handlers;
 mod http;
+mod record;
 mod shared;
 mod stream;
 mod threads;
