@@ -58,6 +58,9 @@ Examples:
         /// is 134, a limit 124, no module 78
         #[arg(long)]
         exit_with_guest: bool,
+        /// Log as text, or one JSON object a line, on standard error [default: to journald, with fields; else text]
+        #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
+        log_format: Option<String>,
         /// Print what the host would confine itself to, and serve nothing
         #[arg(long)]
         print_sandbox: bool,

@@ -25,6 +25,8 @@ pub(super) struct Checker<'a> {
     /// The lines with a syntax error. The parser continues after it, so that the next one is found, too, but other
     /// errors in that line would be misleading.
     broken_lines: BTreeSet<usize>,
+    /// All mistakes so far, also those that are not shown.
+    mistakes: usize,
     /// The handler whose table is being read.
     pub(super) handler: Option<String>,
 }
@@ -35,6 +37,7 @@ impl<'a> Checker<'a> {
             source,
             errors: Vec::new(),
             broken_lines: BTreeSet::new(),
+            mistakes: 0,
             handler: None,
         };
         for error in syntax_errors {
@@ -57,12 +60,34 @@ impl<'a> Checker<'a> {
         self.errors
     }
 
+    /// How many mistakes there are so far, shown or not.
+    pub(super) fn mistakes(&self) -> usize {
+        self.mistakes
+    }
+
+    /// Whether a line with a syntax error may hide settings other than numbers and words. In `memory = 64MiB` the
+    /// quotes are missing, and the parser continues in the next line. After a bracket or a quote it may take the
+    /// next settings for a part of this one.
+    pub(super) fn syntax_may_hide(&self, harmless: &[&str]) -> bool {
+        let mut lines = self.source.text.lines();
+        let mut next = 1;
+        self.broken_lines.iter().any(|&number| {
+            let line = lines.nth(number - next).unwrap_or_default();
+            next = number + 1;
+            let Some((key, value)) = line.split_once('=') else {
+                return true;
+            };
+            !harmless.contains(&key.trim()) || value.contains(['[', '{', '"', '\''])
+        })
+    }
+
     pub(super) fn location(&self, key: &Key<'_>) -> Location {
         self.source.location(key.span().start)
     }
 
     /// Reports `message` about `span`, except in a line with a syntax error.
     pub(super) fn error(&mut self, span: Range<usize>, message: String) {
+        self.mistakes += 1;
         if self.errors.len() == MAX_ERRORS {
             return;
         }
@@ -99,6 +124,27 @@ impl<'a> Checker<'a> {
         for element in self.array(key, value) {
             match read(element.get_ref()) {
                 Ok(read) => list.push(read),
+                Err(message) => self.wrong(key, element, &message),
+            }
+        }
+        list
+    }
+
+    /// As [`Checker::list`], with the place of each; one alone needs no brackets.
+    pub(super) fn one_or_more<'v, 'i, T>(
+        &mut self,
+        key: &Key<'_>,
+        value: &'v Value<'i>,
+        read: impl Fn(&DeValue<'_>) -> Reading<T>,
+    ) -> Vec<(&'v Value<'i>, T)> {
+        let elements: &[Value<'i>] = match value.get_ref() {
+            DeValue::Array(array) => array,
+            _ => std::slice::from_ref(value),
+        };
+        let mut list = Vec::new();
+        for element in elements {
+            match read(element.get_ref()) {
+                Ok(read) => list.push((element, read)),
                 Err(message) => self.wrong(key, element, &message),
             }
         }

@@ -11,6 +11,9 @@
 
 mod checker;
 mod error;
+mod handler;
+mod listen;
+mod load;
 mod locate;
 mod outbound;
 mod quantity;
@@ -29,12 +32,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors, Location, Position};
+pub use handler::{Access, DirGrant, HandlerConfig, Logged, Logging, Process, Schedule, SocketOptions};
+pub use listen::{Clash, Listen, ListenAddress, ListenKind};
 pub use locate::Environment;
 pub use outbound::{Destination, Network, Outbound};
 pub use quantity::{parse_duration, parse_idle_timeout, parse_size};
-
-use schema::Role;
-use source::SourceFile;
 
 /// Descriptors of a host that are not for connections: standard streams, event loop, signals, the journal, a module
 /// that is loaded, the compiler's pipes.
@@ -51,6 +53,8 @@ pub struct Config {
     pub defaults: Limits,
     /// The default HTTP settings of all handlers.
     pub http: Http,
+    /// What all handlers log by default.
+    pub logging: Logging,
     /// The `[handler.NAME]` tables that were read. A handler needs none; see [`Config::handler`].
     pub handlers: BTreeMap<String, HandlerConfig>,
     /// Handlers that are not served because of a mistake, and the file that it is in. None of them is
@@ -193,110 +197,10 @@ pub enum ForwardedFor {
     Off,
 }
 
-/// `[handler.NAME]`: a handler's guest and settings.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HandlerConfig {
-    /// The module's absolute path. `None`: `NAME.cwasm` or `NAME.wasm` in [`HostConfig::modules`].
-    pub module: Option<PathBuf>,
-    /// The guest's arguments from `argv[1]` on; `argv[0]` is the handler's name.
-    pub args: Vec<String>,
-    /// The guest's environment, sorted by name.
-    pub env: Vec<(String, String)>,
-    /// The folders the guest may open. Nothing else on the file system is visible to it.
-    pub dirs: Vec<DirGrant>,
-    /// The destinations that the guest may connect to. Empty: none.
-    pub allow_outbound: Vec<Outbound>,
-    /// The defaults, with what this handler overrides.
-    pub limits: Limits,
-    /// As [`Config::http`], with what this handler overrides.
-    pub http: Http,
-    /// Where the handler is configured, for messages. `None`: nowhere, it runs with the defaults.
-    pub location: Option<Location>,
-}
-
-impl HandlerConfig {
-    /// Descriptors that a connection takes: its own, and one for each folder.
-    pub fn descriptors(&self) -> usize {
-        1 + self.dirs.len()
-    }
-}
-
-/// A folder of the host that a guest may open.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DirGrant {
-    /// Absolute path on the host. Not checked here: it need not exist yet.
-    pub host: PathBuf,
-    /// The name the guest knows it by: an absolute path, a relative one, or `.`.
-    pub guest: String,
-    pub access: Access,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Access {
-    #[default]
-    ReadOnly,
-    ReadWrite,
-}
-
 impl Config {
-    /// Finds, reads and checks the whole configuration.
-    ///
-    /// With `explicit` (`--config FILE`) that file must exist; otherwise `wasm-sock.toml` in the
-    /// configuration directory (see [`Environment`]) is read if it exists. Then, either way, the
-    /// `handlers.d/*.toml` beside it follow in the order of their names. Hidden files are skipped.
-    ///
-    /// # Errors
-    /// All errors, in the order the files are read and by position within each.
-    pub fn load(explicit: Option<&Path>, environment: &Environment<'_>) -> Result<Config, ConfigErrors> {
-        let (config, errors) = Config::read(explicit, environment, locate::drop_ins)?;
-        match errors.is_empty() {
-            true => Ok(config),
-            false => Err(ConfigErrors(errors)),
-        }
-    }
-
-    /// As [`Config::load`], for the handlers of these names: only their files in `handlers.d` are read. An error that
-    /// concerns one handler disables only that one: it is [`broken`](Config::broken). Also returns these errors.
-    ///
-    /// # Errors
-    /// All errors, when one of them concerns all handlers: it is outside of the `[handler.NAME]` tables of
-    /// `wasm-sock.toml`.
-    pub fn load_for(
-        names: &BTreeSet<&str>,
-        explicit: Option<&Path>,
-        environment: &Environment<'_>,
-    ) -> Result<(Config, Vec<ConfigError>), ConfigErrors> {
-        Config::read(explicit, environment, |folder| Ok(locate::drop_ins_of(names, folder)))
-    }
-
-    fn read(
-        explicit: Option<&Path>,
-        environment: &Environment<'_>,
-        drop_ins: impl FnOnce(&Path) -> Result<Vec<PathBuf>, ConfigError>,
-    ) -> Result<(Config, Vec<ConfigError>), ConfigErrors> {
-        let mut config = Config::built_in(environment.modules_directory());
-        let Some(main_file) = explicit.map(Path::to_owned).or_else(|| environment.main_file()) else {
-            return Ok((config, Vec::new()));
-        };
-        let mut errors = Vec::new();
-        match SourceFile::read(&main_file) {
-            Ok(Some(source)) => errors.extend(config.apply(source, Role::Main)),
-            Ok(None) if explicit.is_none() => {}
-            Ok(None) => errors.push(ConfigError::missing(&main_file, "see --config")),
-            Err(error) => errors.push(error),
-        }
-        let files = drop_ins(&main_file.with_file_name(DROP_INS)).unwrap_or_else(|error| {
-            errors.push(error);
-            Vec::new()
-        });
-        let concerns_all = errors.iter().any(|error| error.handler.is_none());
-        errors.extend(files.into_iter().flat_map(|file| config.apply_drop_in(&file)));
-        if concerns_all {
-            return Err(ConfigErrors(errors));
-        }
-        let Config { handlers, broken, .. } = &mut config;
-        handlers.retain(|name, _| !broken.contains_key(name));
-        Ok((config, errors))
+    /// The addresses that several enabled handlers listen at. The first of them by name has it.
+    pub fn clashes(&self) -> Vec<Clash<'_>> {
+        listen::clashes(self.handlers.iter().map(|(name, handler)| (name.as_str(), handler)))
     }
 
     /// The settings of handler `name`: its `[handler.NAME]` table if there is one, else the
@@ -307,6 +211,7 @@ impl Config {
             None => Cow::Owned(HandlerConfig {
                 limits: self.defaults,
                 http: self.http,
+                logging: self.logging,
                 ..HandlerConfig::default()
             }),
         }
@@ -350,40 +255,11 @@ impl Config {
             },
             defaults: Limits::default(),
             http: Http::default(),
+            logging: Logging::default(),
             handlers: BTreeMap::new(),
             broken: BTreeMap::new(),
             files: Vec::new(),
         }
-    }
-
-    fn apply(&mut self, source: SourceFile, role: Role<'_>) -> Vec<ConfigError> {
-        let errors = schema::check(&source, role, self);
-        for name in errors.iter().filter_map(|error| error.handler.as_ref()) {
-            self.broken(name, &source.path);
-        }
-        self.files.push(source.path);
-        errors
-    }
-
-    /// Reads `handlers.d/NAME.toml`. Every error in it concerns handler `NAME`, which is then not served: without the
-    /// file it would run with the defaults, which may grant it more.
-    fn apply_drop_in(&mut self, file: &Path) -> Vec<ConfigError> {
-        let name = file.file_stem().unwrap_or_default().to_string_lossy();
-        let mut errors = match SourceFile::read(file) {
-            Ok(Some(source)) => self.apply(source, Role::DropIn(&name)),
-            // It was listed a moment ago, so it is a dangling symbolic link.
-            Ok(None) => vec![ConfigError::missing(file, "a dangling link? remove it")],
-            Err(error) => vec![error],
-        };
-        for error in &mut errors {
-            error.handler.get_or_insert_with(|| name.to_string());
-            self.broken(&name, file);
-        }
-        errors
-    }
-
-    fn broken(&mut self, name: &str, file: &Path) {
-        self.broken.entry(name.to_owned()).or_insert_with(|| file.to_owned());
     }
 }
 

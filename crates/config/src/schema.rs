@@ -7,6 +7,7 @@
 mod mistakes;
 #[cfg(test)]
 mod properties;
+mod service;
 #[cfg(test)]
 mod tests;
 
@@ -55,6 +56,8 @@ const DEFAULTS: Keys = &[
     "max-output",
     "max-datagram",
     "max-log",
+    "log",
+    "log-sample",
     "head-timeout",
     "keep-alive",
     "max-head",
@@ -64,9 +67,37 @@ const DEFAULTS: Keys = &[
     "forwarded-for",
 ];
 /// What only a handler has; the rest of its keys are the defaults'.
-const HANDLER_ONLY: Keys = &["module", "args", "env", "dirs", "allow-outbound"];
+const HANDLER_ONLY: Keys = &[
+    "module",
+    "args",
+    "env",
+    "dirs",
+    "allow-outbound",
+    "listen",
+    "socket",
+    "process",
+    "enabled",
+    "schedule",
+    "schedule-jitter",
+    "schedule-persistent",
+    "schedule-path",
+    "schedule-input",
+];
 const HANDLER: Keys = &handler_keys();
 const DIR: Keys = &["host", "guest", "access"];
+const SOCKET: Keys = &[
+    "user",
+    "group",
+    "mode",
+    "directory-mode",
+    "backlog",
+    "interface",
+    "free-bind",
+    "no-delay",
+    "ipv6-only",
+    "keep-alive",
+    "symlinks",
+];
 
 const fn handler_keys() -> [&'static str; HANDLER_ONLY.len() + DEFAULTS.len()] {
     let mut keys = [""; HANDLER_ONLY.len() + DEFAULTS.len()];
@@ -132,7 +163,9 @@ impl Checker<'_> {
 
     fn defaults(&mut self, key: &Key<'_>, value: &Value<'_>, config: &mut Config) {
         for (key, value) in self.table(key, value) {
-            let known = self.limit(key, value, &mut config.defaults) || self.http(key, value, &mut config.http);
+            let known = self.limit(key, value, &mut config.defaults)
+                || self.http(key, value, &mut config.http)
+                || self.logging(key, value, &mut config.logging);
             if !known {
                 self.unknown(key, DEFAULTS);
             }
@@ -207,7 +240,8 @@ impl Checker<'_> {
                 );
                 self.error(key.span(), message);
             }
-            let handler = self.handler(key, value, config);
+            let mut handler = self.handler(key, value, config);
+            handler.has_unit_mistake |= !valid_handler_name(name) || self.syntax_may_hide(DEFAULTS);
             match config.handlers.entry(name.to_owned()) {
                 Entry::Vacant(entry) => {
                     entry.insert(handler);
@@ -241,9 +275,11 @@ impl Checker<'_> {
         let mut handler = HandlerConfig {
             limits: config.defaults,
             http: config.http,
+            logging: config.logging,
             location: Some(self.location(key)),
             ..HandlerConfig::default()
         };
+        let (own, table) = (key, value);
         for (key, value) in self.table(key, value) {
             match key.get_ref().as_ref() {
                 "module" => {
@@ -261,9 +297,12 @@ impl Checker<'_> {
                 }
                 _ if self.limit(key, value, &mut handler.limits) => {}
                 _ if self.http(key, value, &mut handler.http) => {}
+                _ if self.logging(key, value, &mut handler.logging) => {}
+                _ if self.service(key, value, &mut handler) => {}
                 _ => self.unknown(key, HANDLER),
             }
         }
+        self.sockets(own, table, &mut handler);
         handler
     }
 
@@ -323,6 +362,11 @@ impl Checker<'_> {
 
     /// Reports an unknown key, with the keys that are allowed `here`.
     fn unknown(&mut self, key: &Key<'_>, here: Keys) {
+        self.unknown_with(key, here, "");
+    }
+
+    /// As [`Checker::unknown`], with `more` that is allowed.
+    fn unknown_with(&mut self, key: &Key<'_>, here: Keys, more: &str) {
         let name = key.get_ref().as_ref();
         let elsewhere = TABLES.iter().find(|(_, keys)| keys.contains(&name));
         let meant = match (elsewhere, closest(name, here)) {
@@ -332,7 +376,7 @@ impl Checker<'_> {
         };
         let name = quoted(name);
         let allowed = here.join(", ");
-        let message = format!("unknown key {name} ({meant}allowed: {allowed})");
+        let message = format!("unknown key {name} ({meant}allowed: {allowed}{more})");
         self.error(key.span(), message);
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, Location, Position};
@@ -115,10 +116,21 @@ impl SourceFile {
 
 /// One byte more than allowed tells a file of the largest size from a larger one. There is no
 /// `fstat` first: a cold start saves the system call, and a device lies about its size anyway.
+///
+/// A FIFO must not block: a generator would hold up the boot.
 fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(4096);
     let limit = MAX_BYTES as u64 + 1;
-    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    let mut options = File::options();
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    (&file).take(limit).read_to_end(&mut bytes)?;
+    // A FIFO without a writer looks like an empty file, which would mean the defaults. (/dev/null means them.)
+    if bytes.is_empty() && file.metadata()?.file_type().is_fifo() {
+        return Err(io::Error::other("it is a FIFO"));
+    }
     Ok(bytes)
 }
 

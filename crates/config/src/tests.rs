@@ -8,14 +8,14 @@ use tempfile::TempDir;
 use super::*;
 
 /// A configuration directory of a test's own, which the environment points to.
-struct World {
+pub(crate) struct World {
     folder: TempDir,
     variables: Vec<(&'static str, PathBuf)>,
     user_manager: bool,
 }
 
 impl World {
-    fn new(files: &[(&str, &str)]) -> World {
+    pub(crate) fn new(files: &[(&str, &str)]) -> World {
         let folder = TempDir::new().expect("a temporary folder");
         let variables = vec![("CONFIGURATION_DIRECTORY", folder.path().to_owned())];
         let world = World {
@@ -29,7 +29,7 @@ impl World {
         world
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -51,7 +51,7 @@ impl World {
         (config, self.without_folder(&ConfigErrors(mistakes)))
     }
 
-    fn in_environment<T>(&self, load: impl FnOnce(&Environment<'_>) -> T) -> T {
+    pub(crate) fn in_environment<T>(&self, load: impl FnOnce(&Environment<'_>) -> T) -> T {
         let variable = |name: &str| {
             let found = self.variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| OsString::from(value))
@@ -68,12 +68,12 @@ impl World {
     }
 
     /// The errors as text, without the world's own folder.
-    fn errors(&self) -> String {
+    pub(crate) fn errors(&self) -> String {
         let errors = self.load_file(None).expect_err("errors");
         self.without_folder(&errors)
     }
 
-    fn without_folder(&self, errors: &ConfigErrors) -> String {
+    pub(crate) fn without_folder(&self, errors: &ConfigErrors) -> String {
         let folder = format!("{}/", self.folder.path().display());
         errors.to_string().replace(&folder, "")
     }
@@ -318,7 +318,7 @@ fn everything_wrong_in_every_file_is_told_at_once_with_the_lines_in_question() {
 wasm-sock.toml:2:16: not valid TOML: string values must be quoted, expected literal string
   2 | idle-timeout = 30s
     |                ^^^
-wasm-sock.toml:5:1: unknown key \"memroy\" (did you mean \"memory\"? allowed: memory, table-elements, timeout, cpu-time, idle-connection-timeout, max-connections, max-connections-per-source, max-output, max-datagram, max-log, head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for)
+wasm-sock.toml:5:1: unknown key \"memroy\" (did you mean \"memory\"? allowed: memory, table-elements, timeout, cpu-time, idle-connection-timeout, max-connections, max-connections-per-source, max-output, max-datagram, max-log, log, log-sample, head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for)
   5 | memroy = \"64MiB\"
     | ^^^^^^
 handlers.d/a.toml:2:11: module: expected a string, found an integer (write it in quotes)

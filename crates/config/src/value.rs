@@ -1,5 +1,6 @@
 //! Parses and checks the value of each setting: ranges, units, types, with error messages that say what is allowed.
 
+mod service;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,10 @@ use toml::de::DeValue;
 use super::error::quoted;
 use super::quantity::{parse_duration, parse_idle_timeout, parse_size};
 use super::{Access, ForwardedFor, Outbound};
+
+pub(super) use service::{
+    MAX_ADDRESSES, calendar, interface, listen, logged, mode, process, request_path, unit_path, user,
+};
 
 /// A setting, or what is wrong with it and what is allowed.
 pub(super) type Reading<T> = Result<T, String>;

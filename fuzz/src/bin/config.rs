@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::LazyLock;
-use wasm_sock_config::{Config, Environment, valid_handler_name};
+use wasm_sock_config::{Config, Environment, Listen, valid_handler_name};
 
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = PathBuf::from(format!("/dev/shm/wasm-sock-fuzz-{}", std::process::id()));
@@ -37,6 +37,13 @@ fn expect_sense(config: &Config) {
         }
         for outbound in &handler.allow_outbound {
             assert!(!outbound.ports.is_empty() && !outbound.has_port(0));
+        }
+        for listen in &handler.listen {
+            // Each becomes a line of a unit file.
+            let address = listen.systemd_address();
+            assert!(!address.contains(char::is_control) && address.trim() == address, "{address:?}");
+            let again = Listen::parse(&listen.canonical()).expect("it is understood again");
+            assert_eq!((again.kind, &again.address), (listen.kind, &listen.address));
         }
     }
 }

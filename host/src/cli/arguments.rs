@@ -4,6 +4,7 @@ use super::describe::Subject;
 use super::failure::Failure;
 use crate::activation;
 use crate::config::{parse_idle_timeout, valid_handler_name};
+use crate::journal::Format;
 use crate::startup::Options;
 use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::OsString;
@@ -28,6 +29,8 @@ pub enum Action {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct HostOptions {
     pub startup: Options,
+    /// `--log-format`.
+    pub log_format: Format,
     /// `--print-sandbox`: print what the sandbox would allow, and serve nothing.
     pub print_sandbox: bool,
     /// `--exit-with-guest`: the exit code is the guest's. Every socket has to be a connection.
@@ -76,6 +79,14 @@ fn parse_host(mut parser: Parser) -> Result<Action, lexopt::Error> {
             }
             Arg::Long("handler") => options.startup.handler = Some(handler_name(parser.value()?)?),
             Arg::Long("exit-with-guest") => options.exit_with_guest = true,
+            Arg::Long("log-format") => {
+                let name = parser.value()?;
+                options.log_format = match name.to_str() {
+                    Some("text") => Format::Text,
+                    Some("json") => Format::Json,
+                    _ => return Err(format!("--log-format {name:?}: it is text or json").into()),
+                };
+            }
             Arg::Long("print-sandbox") => options.print_sandbox = true,
             Arg::Short('h') | Arg::Long("help") => return Ok(help_of("host")),
             other => return Err(other.unexpected()),
@@ -154,6 +165,21 @@ mod tests {
             };
             assert_eq!(options.startup.handler.as_deref(), Some("hello"), "{line}");
         }
+    }
+
+    #[test]
+    fn the_log_has_a_format_by_its_name() {
+        for (line, format) in [
+            ("host", Format::Automatic),
+            ("host --log-format text", Format::Text),
+            ("host --log-format=json", Format::Json),
+        ] {
+            let Action::Host(options) = parse(line).unwrap() else {
+                panic!()
+            };
+            assert_eq!(options.log_format, format, "{line}");
+        }
+        assert!(parse("host --log-format xml").unwrap_err().contains("text or json"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::arguments::HostOptions;
 use super::failure::Failure;
 use super::output::print;
 use crate::activation::{self, ActivationError, Kind, Passed, Socket};
+use crate::journal;
 use crate::serve::{self, Ending};
 use crate::startup;
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ pub fn run(options: HostOptions) -> Result<ExitCode, Failure> {
         let needs = startup::needs(options.startup).map_err(Failure::Configuration)?;
         return print(&needs.to_string()).map(|()| ExitCode::SUCCESS);
     }
+    journal::open(options.log_format);
     let started = startup::start(options.startup).map_err(|error| match error {
         ActivationError::NoSockets | ActivationError::ZeroSockets => Failure::NoSockets(error),
         error => Failure::Failed(error.to_string()),

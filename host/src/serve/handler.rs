@@ -2,8 +2,9 @@
 
 use super::admission::slots::{self, ConnectionSlots};
 use super::admission::sources::Sources;
+use super::exit_code::GuestExit;
 use crate::config::HandlerConfig;
-use crate::journal::RateLimited;
+use crate::journal::{ConnectionId, RateLimited};
 use crate::limits::{History, LogLimit};
 use crate::module::{Compiled, CurrentProgram, Files, Unavailable};
 use crate::net::Peer;
@@ -21,6 +22,8 @@ pub struct Handler {
     pub config: Arc<HandlerConfig>,
     /// The handler of the same name with newer settings.
     successor: OnceLock<Arc<Handler>>,
+    /// The exit code of the guests of all handlers, for `--exit-with-guest`.
+    pub guest_exit: Arc<GuestExit>,
     /// One slot for each connection that it may have (`max-connections`).
     pub slots: Arc<ConnectionSlots>,
     /// Warns of clients that wait because all slots are taken.
@@ -43,11 +46,17 @@ pub struct Handler {
 
 impl Handler {
     /// `files` is where its module is loaded from, or why there is none.
-    pub fn new(name: String, config: HandlerConfig, files: Result<Files, String>) -> Self {
+    pub fn new(
+        name: String,
+        config: HandlerConfig,
+        files: Result<Files, String>,
+        guest_exit: Arc<GuestExit>,
+    ) -> Self {
         let (name, limits): (Arc<str>, _) = (name.into(), config.limits);
         let sources = || Sources::new(limits.max_connections_per_source, limits.max_connections);
         Self {
             successor: OnceLock::new(),
+            guest_exit,
             slots: Arc::new(ConnectionSlots::new(limits.max_connections as usize)),
             waits: Arc::default(),
             request_permits: Arc::new(Semaphore::new(limits.max_connections as usize)),
@@ -69,14 +78,7 @@ impl Handler {
     pub fn replace(&self, config: HandlerConfig, files: Result<Files, String>) -> Option<Arc<Self>> {
         // A problem with the module is logged again, also if it is the same.
         self.program.report_again();
-        // Where the settings are written is none of them.
-        let location = self.config.location.clone();
-        if (HandlerConfig {
-            location,
-            ..config.clone()
-        }) == *self.config
-            && self.program.is_of(&files)
-        {
+        if self.program.is_of(&files) && is_same(&self.config, &config) {
             return None;
         }
         let (former, limits) = (self.config.limits.max_connections as usize, config.limits);
@@ -90,6 +92,7 @@ impl Handler {
             name: self.name.clone(),
             config: Arc::new(config),
             successor: OnceLock::new(),
+            guest_exit: self.guest_exit.clone(),
             slots: self.slots.clone(),
             waits: self.waits.clone(),
             request_permits: self.request_permits.clone(),
@@ -118,14 +121,17 @@ impl Handler {
         }
     }
 
-    /// The context of a guest that serves `peer`; `None`: it is shared by several clients.
-    pub fn guest_context(&self, peer: Option<Peer>) -> Arc<GuestContext> {
+    /// The context of a guest that serves `peer`, on this connection; `None`: it is shared by several clients.
+    pub fn guest_context(&self, client: Option<(Peer, ConnectionId)>, request: Option<u32>) -> Arc<GuestContext> {
+        let (peer, connection) = client.unzip();
         Arc::new(GuestContext {
             handler: self.name.clone(),
             config: self.config.clone(),
             log_limit: self.log.clone(),
             history: self.history.clone(),
             peer,
+            connection,
+            request,
         })
     }
 
@@ -147,4 +153,20 @@ impl Handler {
     pub async fn report_unfit(&self, why: &str) {
         self.program.report_unfit(why).await;
     }
+}
+
+/// Are these the same for connections? Where the settings are written, and what is systemd's of them, does not matter.
+fn is_same(one: &HandlerConfig, other: &HandlerConfig) -> bool {
+    let one = one.clone();
+    let other = HandlerConfig {
+        listen: one.listen.clone(),
+        socket: one.socket.clone(),
+        process: one.process,
+        enabled: one.enabled,
+        schedule: one.schedule.clone(),
+        has_unit_mistake: one.has_unit_mistake,
+        location: one.location.clone(),
+        ..other.clone()
+    };
+    one == other
 }

@@ -1,5 +1,6 @@
 //! Maps sockets to handlers by name (`FileDescriptorName=`).
 
+use super::exit_code::GuestExit;
 use super::handler::Handler;
 use crate::activation::{Socket, handler_name};
 use crate::startup::Plan;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Handlers {
     by_name: HashMap<String, Arc<Handler>>,
+    /// The exit code of their guests, for `--exit-with-guest`.
+    pub guest_exit: Arc<GuestExit>,
 }
 
 impl Handlers {
@@ -31,7 +34,12 @@ impl Handlers {
             return handler.clone();
         }
         let (settings, files) = plan.settings(name);
-        let handler = Arc::new(Handler::new(name.to_owned(), settings.into_owned(), files));
+        let handler = Arc::new(Handler::new(
+            name.to_owned(),
+            settings.into_owned(),
+            files,
+            self.guest_exit.clone(),
+        ));
         self.by_name.insert(name.to_owned(), handler.clone());
         handler
     }

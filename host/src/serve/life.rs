@@ -1,9 +1,8 @@
 //! The life of the server once its sockets are open: reloads, and the reasons to end; then the drain.
 
-use super::exit_code;
 use super::handlers::Handlers;
 use super::shared::Shared;
-use super::{Ending, limit_memory, most_connections};
+use super::{limit_memory, most_connections};
 use crate::journal::{self, Level};
 use crate::lifecycle::{self, Request, Signals};
 use crate::module::FileStamp;
@@ -31,8 +30,8 @@ pub struct Server {
 
 impl Server {
     /// Serves until there is a reason to exit (idle timeout, signal, changed files, a reload that this process cannot
-    /// apply); then drains.
-    pub async fn until_done(mut self, signals: &Signals, mut listening: JoinSet<()>) -> Ending {
+    /// apply); then drains. Returns `false` if nothing could be served, and nothing has changed about that.
+    pub async fn until_done(mut self, signals: &Signals, mut listening: JoinSet<()>) -> bool {
         // Not at once: a cause that persists would make systemd start the host again and again.
         let earliest = Instant::now() + RECHECK_INTERVAL;
         let mut outdated = pin!(async {
@@ -71,10 +70,7 @@ impl Server {
         }
         lifecycle::notify(&[NotifyState::Stopping]);
         self.drain(signals).await;
-        match self.plan {
-            Plan::TurnAway if hands_over.is_none() => Ending::TurnedAway,
-            _ => Ending::Served(self.shared.guest_exit.code()),
-        }
+        hands_over.is_some() || matches!(self.plan, Plan::Serve { .. })
     }
 
     /// Waits until nothing was in flight for `idle-timeout`.
@@ -138,7 +134,6 @@ impl Server {
         shared.activity.give_up();
         let left = shared.activity.in_flight();
         if left > 0 {
-            shared.guest_exit.add(exit_code::LIMIT);
             let message = format_args!(
                 "connections still in flight are reset, after the drain timeout or a second signal: {left}"
             );

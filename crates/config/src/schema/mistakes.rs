@@ -14,13 +14,17 @@ fn errors_as(role: Role, text: &str) -> Vec<String> {
 
 /// The keys that `[defaults]` and handlers share, as messages tell them.
 const SHARED: &str = "memory, table-elements, timeout, cpu-time, idle-connection-timeout, \
-    max-connections, max-connections-per-source, max-output, max-datagram, max-log, \
+    max-connections, max-connections-per-source, max-output, max-datagram, max-log, log, log-sample, \
     head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for";
+
+/// Those that only a handler has.
+const OWN: &str = "module, args, env, dirs, allow-outbound, listen, socket, process, enabled, schedule, \
+    schedule-jitter, schedule-persistent, schedule-path, schedule-input";
 
 /// Those of `[host]`.
 const OF_HOST: &str = "idle-timeout, drain-timeout, modules, stack, max-memory, max-connections, require-sandbox";
 
-fn errors(text: &str) -> Vec<String> {
+pub(super) fn errors(text: &str) -> Vec<String> {
     errors_as(Role::Main, text)
 }
 
@@ -46,8 +50,7 @@ fn an_unknown_key_is_told_with_what_was_meant_and_what_is_allowed() {
         errors("[handler.a]\nallow_outbound = []"),
         [format!(
             "2:1: unknown key \"allow_outbound\" (did you mean \"allow-outbound\"? \
-          allowed: module, args, env, dirs, allow-outbound, \
-          {SHARED})"
+          allowed: {OWN}, {SHARED})"
         )]
     );
     assert_eq!(
@@ -351,6 +354,7 @@ fn every_key_that_messages_call_allowed_is_known() {
         ("[defaults]", DEFAULTS),
         ("[handler.a]", HANDLER),
         ("[[handler.a.dirs]]", DIR),
+        ("[handler.a.socket]", SOCKET),
         ("", MAIN_FILE),
     ] {
         for key in keys {

@@ -1,7 +1,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::{Destination, ForwardedFor, Network, Outbound};
+use super::super::{
+    Destination, ForwardedFor, Listen, Logged, Logging, Network, Outbound, Process, Schedule, SocketOptions,
+};
 use super::*;
 
 pub(super) fn fresh() -> Config {
@@ -45,6 +47,16 @@ max-log = "infinity"
 head-timeout = "infinity"
 keep-alive = 0
 forwarded-for = "off"
+listen = ["7000", "udp:[::1]:53", "unix:/run/hello.sock"]
+socket = { user = "www-data", group = "33", mode = "0600", directory-mode = 0o755, backlog = 7, interface = "lo", free-bind = true, no-delay = true, ipv6-only = false, keep-alive = true, symlinks = ["/run/hello"] }
+process = "shared"
+enabled = false
+schedule = ["daily", "Mon *-*-* 03:00"]
+schedule-jitter = "5min"
+schedule-persistent = false
+schedule-path = "/tick?now"
+schedule-input = "/srv/hello/input"
+log = "none"
 
 [host]
 idle-timeout = "1min"
@@ -65,6 +77,8 @@ table-elements = 2000
 max-connections = 7
 max-connections-per-source = 5
 max-log = 50
+log = "failures"
+log-sample = 100
 head-timeout = "2s"
 keep-alive = "5min"
 max-head = "64KiB"
@@ -117,6 +131,11 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
         forwarded_for: ForwardedFor::Trust,
     };
     assert_eq!(config.http, http_defaults);
+    let logging = Logging {
+        which: Logged::Failures,
+        sample: 100,
+    };
+    assert_eq!(config.logging, logging);
     let http = Http {
         head_timeout: None,
         keep_alive: Some(Duration::ZERO),
@@ -150,6 +169,36 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
         ],
         limits,
         http,
+        logging: Logging {
+            which: Logged::None,
+            ..logging
+        },
+        listen: ["7000", "udp:[::1]:53", "unix:/run/hello.sock"]
+            .map(|address| Listen::parse(address).expect("an address"))
+            .into(),
+        socket: SocketOptions {
+            user: Some("www-data".into()),
+            group: Some("33".into()),
+            mode: Some(0o600),
+            directory_mode: Some(0o755),
+            backlog: Some(7),
+            interface: Some("lo".into()),
+            free_bind: Some(true),
+            no_delay: Some(true),
+            ipv6_only: Some(false),
+            keep_alive: Some(true),
+            symlinks: vec!["/run/hello".into()],
+        },
+        process: Process::Shared,
+        enabled: false,
+        schedule: Schedule {
+            calendar: vec!["daily".into(), "Mon *-*-* 03:00".into()],
+            jitter: Duration::from_secs(300),
+            persistent: false,
+            path: "/tick?now".into(),
+            input: Some("/srv/hello/input".into()),
+        },
+        has_unit_mistake: false,
         location: Some(source(ALL_KEYS).location(10)),
     };
     assert_eq!(hello.location.as_ref().expect("a place").to_string(), "t.toml:2:10");
@@ -242,6 +291,8 @@ fn the_defaults_written_out_change_nothing() {
         max-connections = 256
         max-connections-per-source = 64
         max-log = 1000
+        log = "all"
+        log-sample = 1
         head-timeout = "10s"
         keep-alive = "60s"
         max-head = "32KiB"
