@@ -20,8 +20,13 @@ pub fn run(options: HostOptions) -> Result<(), Failure> {
         ActivationError::NoSockets | ActivationError::ZeroSockets => Failure::NoSockets(error),
         error => Failure::Failed(error.to_string()),
     })?;
-    let Started { passed, plan, compiled } = started;
-    serve::serve(passed, &plan, compiled)?;
+    let Started {
+        passed,
+        plan,
+        compiled,
+        stats,
+    } = started;
+    serve::serve(passed, &plan, compiled, stats)?;
     match plan {
         Plan::Serve { .. } => Ok(()),
         Plan::TurnAway => Err(Failure::Reported),

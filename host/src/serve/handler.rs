@@ -11,6 +11,7 @@ use crate::runtime::{Engines, Program};
 use crate::wasi::GuestContext;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use wasm_sock_stats::HandlerStats;
 
 /// A handler that serves sockets: a name with its settings and its program.
 pub struct Handler {
@@ -33,12 +34,16 @@ pub struct Handler {
     history: Arc<History>,
     /// Warns of datagrams that are larger than `max-datagram`.
     pub too_large: RateLimited,
+    /// Does the host itself answer, with the counters of all handlers?
+    pub is_metrics: bool,
+    /// Its counters.
+    pub stats: HandlerStats,
     program: CurrentProgram,
 }
 
 impl Handler {
     /// `files` is where its module is loaded from, or why there is none.
-    pub fn new(name: String, config: HandlerConfig, files: Result<Files, String>) -> Self {
+    pub fn new(name: String, config: HandlerConfig, files: Result<Files, String>, stats: HandlerStats) -> Self {
         let (name, limits): (Arc<str>, _) = (name.into(), config.limits);
         let sources = || Sources::new(limits.max_connections_per_source, limits.max_connections);
         Self {
@@ -51,6 +56,8 @@ impl Handler {
             history: Arc::default(),
             too_large: RateLimited::default(),
             config: Arc::new(config),
+            is_metrics: false,
+            stats,
             program: CurrentProgram::new(name.clone(), files),
             name,
         }
@@ -64,6 +71,7 @@ impl Handler {
             config: self.config.clone(),
             log_limit: self.log.clone(),
             history: self.history.clone(),
+            stats: self.stats.clone(),
             peer,
             connection,
             request,

@@ -7,6 +7,7 @@ mod datagram;
 mod handler;
 mod handlers;
 mod http;
+mod metrics;
 mod record;
 mod shared;
 mod stream;
@@ -33,10 +34,12 @@ use std::{future, io};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
+use wasm_sock_stats::Table;
 
 use accept::Listener;
 use admission::slots::ConnectionSlots;
 use datagram::DatagramQueue;
+use handler::Handler;
 use handlers::Handlers;
 use shared::Shared;
 use threads::Threads;
@@ -53,7 +56,7 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When the process cannot serve at all (no event loop, no engine).
-pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> {
+pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled, stats: Option<Table>) -> io::Result<()> {
     heap::keep_blocks();
     journal::buffer();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -76,6 +79,7 @@ pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> 
         engines: Engines::new(settings.stack).map_err(io::Error::other)?,
         compiled,
         activity: Activity::new(),
+        stats,
         threads: Threads::default(),
         slots: ConnectionSlots::new(settings.max_connections.map_or(usize::MAX, |most| most as usize)),
         descriptors: Arc::new(Semaphore::new(descriptors)),
@@ -87,16 +91,20 @@ pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled) -> io::Result<()> 
     runtime::stop_turns();
     shared.threads.stop();
     runtime.shutdown_background();
+    if let Some(stats) = &shared.stats {
+        stats.leave();
+    }
     journal::flush();
     served
 }
 
 /// Serves the sockets: those with pending clients first.
 async fn run(shared: &Arc<Shared>, passed: Passed, plan: &Plan) -> io::Result<()> {
-    let mut handlers = Handlers::new(plan);
+    let mut handlers = Handlers::new(plan, shared.stats.as_ref());
     let mut listening = JoinSet::new();
     // Pending clients are served first; registering a thousand other sockets would delay them.
     let (first, later): (Vec<_>, Vec<_>) = passed.sockets.into_iter().partition(|socket| socket.ready);
+    count_activations(&mut handlers, &first);
     for socket in first {
         listen(shared, &mut handlers, &mut listening, socket);
     }
@@ -116,6 +124,18 @@ async fn run(shared: &Arc<Shared>, passed: Passed, plan: &Plan) -> io::Result<()
     reports.spawn(give_back(shared.clone()));
     until_done(shared, &signals, listening, plan).await;
     Ok(())
+}
+
+/// Counts the start for the handlers whose clients it is for.
+fn count_activations(handlers: &mut Handlers<'_>, ready: &[Socket]) {
+    let mut woken: Vec<Arc<Handler>> = Vec::new();
+    for socket in ready {
+        let handler = handlers.of(socket);
+        if !woken.iter().any(|known| Arc::ptr_eq(known, &handler)) {
+            handler.stats.activated();
+            woken.push(handler);
+        }
+    }
 }
 
 /// Returns unused memory of pools and heap to the kernel, each time after many connections have ended.

@@ -2,6 +2,7 @@
 //! process, and enters the sandbox.
 
 mod plan;
+mod stats;
 
 use crate::activation::{self, ActivationError, Passed, Socket, handler_name};
 use crate::config::{Config, ConfigErrors, Environment};
@@ -9,7 +10,7 @@ use crate::journal::{self, Level};
 use crate::lifecycle;
 use crate::module::{Cache, CompileProcess, Compiled, Work};
 use crate::runtime;
-use crate::sandbox::{self, Needs};
+use crate::sandbox::{self, Needs, Use};
 use crate::trace::{self, Mark};
 use crate::wasi;
 use std::collections::BTreeSet;
@@ -17,8 +18,10 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use wasm_sock_stats::Table;
 
-pub use plan::Plan;
+pub use plan::{METRICS, Plan};
+pub use stats::directory as stats_directory;
 
 /// The options of `wasm-sock host` that decide what is served.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct Started {
     pub passed: Passed,
     pub plan: Plan,
     pub compiled: Compiled,
+    /// The counters of this process. `None`: nothing is counted.
+    pub stats: Option<Table>,
 }
 
 /// Starts the host: sockets, configuration, compile process, sandbox. Mistakes in the configuration are logged. If
@@ -54,10 +59,16 @@ pub fn start(options: Options) -> Result<Started, ActivationError> {
         let _ = cache.make();
     }
     let compile_process = compile_process(&plan, &needs, &passed, cache.as_ref());
+    let stats = stats::open(&passed, &plan);
     let plan = confine(plan, &needs);
     trace::pass(Mark::Sandbox);
     let compiled = Compiled { cache, compile_process };
-    Ok(Started { passed, plan, compiled })
+    Ok(Started {
+        passed,
+        plan,
+        compiled,
+        stats,
+    })
 }
 
 /// The environment that decides where the configuration is searched for.
@@ -170,6 +181,12 @@ fn confine(plan: Plan, needs: &Needs) -> Plan {
 fn needs_of_handlers(plan: &Plan, names: &BTreeSet<&str>) -> Needs {
     let mut needs = Needs::default();
     for name in names {
+        if plan.is_metrics(name) {
+            if let Some(directory) = stats::directory() {
+                needs.add_path(&directory, Use::List);
+            }
+            continue;
+        }
         if let (settings, Ok(files)) = plan.settings(name) {
             wasi::add_needs(&settings, &mut needs);
             needs.add_module(&files.cwasm, &files.wasm);
