@@ -4,6 +4,7 @@
 use super::admission::admit::Admitted;
 use super::handler::Handler;
 use super::http;
+use super::metrics;
 use super::record::{End, Logged, Unrecorded};
 use super::shared::Shared;
 use super::stream::{self, ResetOnDrop};
@@ -26,7 +27,10 @@ pub fn spawn(
     admitted: Option<Admitted>,
 ) {
     trace::pass(Mark::Accept);
-    let in_flight = shared.activity.begin();
+    let in_flight = match handler.is_metrics {
+        true => shared.activity.begin_unnoticed(),
+        false => shared.activity.begin(),
+    };
     let fd = Arc::new(fd);
     let peer = Peer::of(&fd, protocol, remote);
     let transport = match protocol {
@@ -52,6 +56,9 @@ async fn serve(
     in_flight: InFlight,
 ) {
     let guard = ResetOnDrop::new(connection);
+    if handler.is_metrics {
+        return metrics::serve(connection, guard).await;
+    }
     let unrecorded = Unrecorded::new(handler, connection, peer);
     // Here the program decides how the connection is served. An HTTP connection gets it again for each request, the
     // first one included: that may arrive long after the client connected, and a module that was replaced meanwhile

@@ -12,6 +12,7 @@ use crate::runtime::{Engines, Program};
 use crate::wasi::GuestContext;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
+use wasm_sock_stats::HandlerStats;
 
 /// A handler that serves sockets: a name with its settings and its program.
 ///
@@ -41,6 +42,10 @@ pub struct Handler {
     history: Arc<History>,
     /// Warns of datagrams that are larger than `max-datagram`.
     pub too_large: Arc<RateLimited>,
+    /// Does the host itself answer, with the counters of all handlers?
+    pub is_metrics: bool,
+    /// Its counters.
+    pub stats: HandlerStats,
     program: CurrentProgram,
 }
 
@@ -50,6 +55,7 @@ impl Handler {
         name: String,
         config: HandlerConfig,
         files: Result<Files, String>,
+        stats: HandlerStats,
         guest_exit: Arc<GuestExit>,
     ) -> Self {
         let (name, limits): (Arc<str>, _) = (name.into(), config.limits);
@@ -66,6 +72,8 @@ impl Handler {
             history: Arc::default(),
             too_large: Arc::default(),
             config: Arc::new(config),
+            is_metrics: false,
+            stats,
             program: CurrentProgram::new(name.clone(), files),
             name,
         }
@@ -75,10 +83,15 @@ impl Handler {
     ///
     /// The limits of all connections together change at once. HTTP connections are asked to close: their clients come
     /// back.
-    pub fn replace(&self, config: HandlerConfig, files: Result<Files, String>) -> Option<Arc<Self>> {
+    pub fn replace(
+        &self,
+        config: HandlerConfig,
+        files: Result<Files, String>,
+        is_metrics: bool,
+    ) -> Option<Arc<Self>> {
         // A problem with the module is logged again, also if it is the same.
         self.program.report_again();
-        if self.program.is_of(&files) && is_same(&self.config, &config) {
+        if self.is_metrics == is_metrics && self.program.is_of(&files) && is_same(&self.config, &config) {
             return None;
         }
         let (former, limits) = (self.config.limits.max_connections as usize, config.limits);
@@ -101,6 +114,8 @@ impl Handler {
             log: self.log.clone(),
             history: self.history.clone(),
             too_large: self.too_large.clone(),
+            is_metrics,
+            stats: self.stats.clone(),
             program: self.program.renewed(files),
         });
         // An error means that it has one already, which the caller has in its place.
@@ -129,6 +144,7 @@ impl Handler {
             config: self.config.clone(),
             log_limit: self.log.clone(),
             history: self.history.clone(),
+            stats: self.stats.clone(),
             peer,
             connection,
             request,

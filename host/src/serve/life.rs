@@ -1,8 +1,10 @@
 //! The life of the server once its sockets are open: reloads, and the reasons to end; then the drain.
 
+use super::handler::Handler;
 use super::handlers::Handlers;
 use super::shared::Shared;
 use super::{limit_memory, most_connections};
+use crate::activation::Socket;
 use crate::journal::{self, Level};
 use crate::lifecycle::{self, Request, Signals};
 use crate::module::FileStamp;
@@ -73,6 +75,11 @@ impl Server {
         hands_over.is_some() || matches!(self.plan, Plan::Serve { .. })
     }
 
+    /// The handler of a socket.
+    pub fn handler_of(&mut self, socket: &Socket) -> Arc<Handler> {
+        self.handlers.of(socket, &self.plan, self.shared.stats.as_ref())
+    }
+
     /// Waits until nothing was in flight for `idle-timeout`.
     async fn idle(&self, earliest: Instant) {
         match &self.plan {
@@ -90,11 +97,16 @@ impl Server {
         lifecycle::notify_reload();
         let reading = self.reload.read(&self.plan, &self.handlers.names());
         let stays = !matches!(reading, Reading::HandOver(_));
+        let is_rejected = matches!(reading, Reading::Rejected);
         match reading {
             Reading::Nothing | Reading::Rejected | Reading::HandOver(None) => {}
             Reading::Apply(plan) => self.apply(plan),
             // Its `drain-timeout` is for the connections of today.
             Reading::HandOver(Some(plan)) => self.plan = plan,
+        }
+        // `wasm-sock reload` waits for that.
+        if let Some(stats) = &self.shared.stats {
+            stats.set_reload(!is_rejected);
         }
         lifecycle::notify(&[NotifyState::Ready]);
         stays

@@ -9,6 +9,7 @@ mod handler;
 mod handlers;
 mod http;
 mod life;
+mod metrics;
 mod record;
 mod shared;
 mod stream;
@@ -36,6 +37,7 @@ use tokio::task::JoinSet;
 use accept::Listener;
 use admission::slots::ConnectionSlots;
 use datagram::DatagramQueue;
+use handler::Handler;
 use handlers::Handlers;
 use life::Server;
 use shared::Shared;
@@ -63,6 +65,7 @@ pub fn serve(started: Started) -> io::Result<Ending> {
         plan,
         compiled,
         reload,
+        stats,
     } = started;
     heap::keep_blocks();
     journal::buffer();
@@ -86,6 +89,7 @@ pub fn serve(started: Started) -> io::Result<Ending> {
         engines: Engines::new(settings.stack).map_err(io::Error::other)?,
         compiled,
         activity: Activity::new(),
+        stats,
         threads: Threads::default(),
         slots: ConnectionSlots::new(most_connections(settings)),
         descriptors: Arc::new(Semaphore::new(descriptors)),
@@ -105,6 +109,9 @@ pub fn serve(started: Started) -> io::Result<Ending> {
     runtime::stop_turns();
     shared.threads.stop();
     runtime.shutdown_background();
+    if let Some(stats) = &shared.stats {
+        stats.leave();
+    }
     journal::flush();
     Ok(match has_served? {
         true => Ending::Served(guest_exit.code()),
@@ -127,6 +134,7 @@ async fn run(mut server: Server, passed: Passed) -> io::Result<bool> {
     let mut listening = JoinSet::new();
     // Pending clients are served first; registering a thousand other sockets would delay them.
     let (first, later): (Vec<_>, Vec<_>) = passed.sockets.into_iter().partition(|socket| socket.ready);
+    count_activations(&mut server, &first);
     for socket in first {
         listen(&mut server, &mut listening, socket);
     }
@@ -152,6 +160,18 @@ async fn run(mut server: Server, passed: Passed) -> io::Result<bool> {
     Ok(server.until_done(&signals, listening).await)
 }
 
+/// Counts the start for the handlers whose clients it is for.
+fn count_activations(server: &mut Server, ready: &[Socket]) {
+    let mut woken: Vec<Arc<Handler>> = Vec::new();
+    for socket in ready {
+        let handler = server.handler_of(socket);
+        if !woken.iter().any(|known| Arc::ptr_eq(known, &handler)) {
+            handler.stats.activated();
+            woken.push(handler);
+        }
+    }
+}
+
 /// Returns unused memory of pools and heap to the kernel, each time after many connections have ended.
 async fn give_back(shared: Arc<Shared>) {
     loop {
@@ -163,7 +183,7 @@ async fn give_back(shared: Arc<Shared>) {
 
 /// Starts serving one socket. If it cannot be served, that is logged, and the others are not affected.
 fn listen(server: &mut Server, listening: &mut JoinSet<()>, socket: Socket) {
-    let handler = server.handlers.of(&socket, &server.plan);
+    let handler = server.handler_of(&socket);
     let (name, fd) = (socket.name, socket.fd);
     let kind = match activation::kind(&fd) {
         Ok(kind) => kind,

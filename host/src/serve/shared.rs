@@ -7,6 +7,7 @@ use crate::module::Compiled;
 use crate::runtime::Engines;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use wasm_sock_stats::Table;
 
 /// The state that all connections of the process share.
 pub struct Shared {
@@ -14,6 +15,8 @@ pub struct Shared {
     /// The cache of compiled modules, and the compile process.
     pub compiled: Compiled,
     pub activity: Arc<Activity>,
+    /// The counters of this process. `None`: nothing is counted.
+    pub stats: Option<Table>,
     pub threads: Threads,
     /// One slot for each connection that all handlers together may have (`max-connections` in `[host]`).
     pub slots: ConnectionSlots,
