@@ -120,6 +120,15 @@ Examples:
     /// Print the counters of all handlers as OpenMetrics
     Metrics(metrics::Metrics),
     /// Have a running host read its configuration again
+    #[command(after_help = "\
+The configuration is checked first: with a mistake in it, nothing changes, and
+the exit code is 78. New connections get the new settings. What a running host
+cannot get any more, such as another folder, the next host gets: the running one
+ends its connections, and no client is lost.
+
+Examples:
+  wasm-sock reload
+  wasm-sock reload hello")]
     Reload(reload::Reload),
     /// Print the completions of a shell
     Completions(completions::Completions),

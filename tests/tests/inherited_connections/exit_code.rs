@@ -88,7 +88,7 @@ fn every_limit_has_the_exit_code_of_timeout(kind: Kind) {
         ("sleep", "timeout = \"50ms\""),
         ("sleep", "idle-connection-timeout = \"50ms\""),
         ("spin", "cpu-time = \"50ms\""),
-        ("hold 9", "memory = \"8MiB\""),
+        ("allocate-trap", "memory = \"8MiB\""),
         ("big 1000", "max-output = 100"),
     ] {
         assert_eq!(exit_code(kind, WAYS[0], part, limit), Some(124), "{part} with {limit}");
