@@ -54,13 +54,13 @@ Examples:
         /// [default: 30s]
         #[arg(long, value_name = "TIME")]
         idle_timeout: Option<String>,
-        /// Log as text, or one JSON object a line, on standard error [default: to journald, with fields; else text]
-        #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
-        log_format: Option<String>,
         /// Exit with the exit code of the guest; for connections that were accepted before (Accept=yes, inetd). A trap
         /// is 134, a limit 124, no module 78
         #[arg(long)]
         exit_with_guest: bool,
+        /// Log as text, or one JSON object a line, on standard error [default: to journald, with fields; else text]
+        #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
+        log_format: Option<String>,
         /// Print what the host would confine itself to, and serve nothing
         #[arg(long)]
         print_sandbox: bool,
@@ -120,6 +120,15 @@ Examples:
     /// Print the counters of all handlers as OpenMetrics
     Metrics(metrics::Metrics),
     /// Have a running host read its configuration again
+    #[command(after_help = "\
+The configuration is checked first: with a mistake in it, nothing changes, and
+the exit code is 78. New connections get the new settings. What a running host
+cannot get any more, such as another folder, the next host gets: the running one
+ends its connections, and no client is lost.
+
+Examples:
+  wasm-sock reload
+  wasm-sock reload hello")]
     Reload(reload::Reload),
     /// Print the completions of a shell
     Completions(completions::Completions),

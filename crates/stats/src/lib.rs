@@ -25,6 +25,7 @@ mod read;
 mod render;
 mod table;
 
+pub use file::make_directory;
 pub use histogram::{BOUNDS, Histogram};
 pub use outcome::Outcome;
 pub use read::{HandlerSnapshot, HostSnapshot, OTHERS, read_all};

@@ -132,6 +132,7 @@ impl Listener {
 
 /// Resets a connection of a source that has too many (`max-connections-per-source`).
 fn reset(handler: &Handler, fd: OwnedFd, from: Option<IpAddr>, TooMany(most): &TooMany) {
+    handler.stats.begin();
     // It fails only when the client has left.
     let _ = sockopt::set_socket_linger(fd, Some(Duration::ZERO));
     let what = format!("reset: it has {most} connections (raise `max-connections-per-source` if it may have more)");

@@ -129,6 +129,7 @@ impl DatagramQueue {
                 return Ok(());
             };
             let received = self.socket.try_receive(buffer)?;
+            handler.stats.begin();
             let peer = self.socket.peer(&received.sender);
             match handler.connection_sources.admit(peer.address()) {
                 Ok(counted) => admitted.counted = Some(counted),

@@ -14,7 +14,7 @@ use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use wasm_sock_stats::Outcome;
+use wasm_sock_stats::{Ended, Outcome};
 
 /// How a connection, a datagram or a request ended, and what it used.
 pub struct Record<'a> {
@@ -135,8 +135,11 @@ impl Usage {
 }
 
 impl Record<'_> {
-    /// Writes the record: the only place that knows of every end.
+    /// Writes the record: the only place that knows of every end. The handler has counted its beginning
+    /// ([`begin`](wasm_sock_stats::HandlerStats::begin)).
     pub fn write(&self, logged: Logged<'_>) {
+        self.handler.guest_exit.add(&self.end);
+        self.count();
         match logged {
             Logged::Always => self.log(Suppressed::default()),
             Logged::Limited(limit) => {
@@ -146,6 +149,20 @@ impl Record<'_> {
             }
             Logged::Never => {}
         }
+    }
+
+    fn count(&self) {
+        let usage = self.usage.as_ref();
+        self.handler.stats.end(&Ended {
+            outcome: self.end.outcome,
+            bytes_in: usage.map_or(0, |usage| usage.bytes_in),
+            bytes_out: usage.map_or(0, |usage| usage.bytes_out),
+            duration: usage.map(|usage| usage.duration),
+            first_byte: usage.and_then(|usage| usage.first_byte),
+            cpu: usage.and_then(|usage| usage.cpu).unwrap_or_default(),
+            memory_peak: usage.and_then(|usage| usage.memory_peak).unwrap_or_default(),
+            status: self.http.as_ref().and_then(|http| http.status),
+        });
     }
 
     fn log(&self, suppressed: Suppressed) {
@@ -244,7 +261,9 @@ pub struct Unrecorded<'a> {
 }
 
 impl<'a> Unrecorded<'a> {
+    /// Counts the connection as begun.
     pub fn new(handler: &'a Handler, connection: &'a Connection, peer: Peer) -> Self {
+        handler.stats.begin();
         Self {
             handler,
             connection,
@@ -256,6 +275,7 @@ impl<'a> Unrecorded<'a> {
 
     /// It carries requests, which have records of their own.
     pub fn carries_requests(mut self) -> Peer {
+        self.handler.stats.take_back();
         self.is_recorded = true;
         self.peer.clone()
     }

@@ -67,6 +67,7 @@ impl Exchange {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Arc<Self> {
         let in_flight = session.host.activity.begin();
+        session.handler.stats.begin();
         let mut target = String::with_capacity(64);
         journal::write_some(&mut target, request.method(), MAX_METHOD);
         let path = target.len();
