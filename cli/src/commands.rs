@@ -108,7 +108,7 @@ Examples:
   wasm-sock list
   wasm-sock list --json | jq 'select(.failed > 0)'")]
     List(list::List),
-    /// Print the state of a handler: counters, module, grants, last log lines
+    /// Print all there is to tell of a handler
     #[command(after_help = "\
 Examples:
   wasm-sock status hello
@@ -116,8 +116,6 @@ Examples:
     Status(status::Status),
     /// Print the log of a handler
     #[command(after_help = "\
-The same records with all fields: journalctl WASM_SOCK_HANDLER=NAME -o verbose
-
 Examples:
   wasm-sock logs hello -f
   wasm-sock logs hello --failed --since today")]

@@ -12,7 +12,7 @@ use wasm_sock_stats::{Format, read_all, render};
 /// The arguments of `wasm-sock metrics`.
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Metrics {
-    /// Write them to this file, whole or not at all: *.prom in the directory of node_exporter's textfile collector
+    /// Replace this file (node_exporter reads *.prom in a directory)
     #[arg(long, value_name = "FILE")]
     textfile: Option<PathBuf>,
     /// As OpenMetrics instead of the text format of Prometheus

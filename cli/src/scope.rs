@@ -8,7 +8,7 @@ use wasm_sock_config::Environment;
 /// The options for it, which several commands share.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
 pub struct Scope {
-    /// Those of your own service manager [default, unless you are root]
+    /// Those of your own service manager [default unless root]
     #[arg(long, conflicts_with = "system")]
     user: bool,
     /// Those of the system [default for root]

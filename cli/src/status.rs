@@ -204,7 +204,7 @@ fn numbers(text: &mut String, handler: &Handler) {
         text,
         "Client",
         &format!(
-            "{last}, {} now, {} activations",
+            "{last}, {} now, activations: {}",
             counters.in_flight, counters.activations
         ),
     );

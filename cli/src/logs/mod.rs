@@ -21,19 +21,19 @@ pub struct Logs {
     /// Go on, and print what is logged from now on
     #[arg(short, long)]
     follow: bool,
-    /// What was logged since then: "10 min ago", yesterday, "2026-11-28 20:00"
+    /// From then on: "10 min ago", today, "2026-11-28 20:00"
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// What was logged until then
+    /// Until then
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// The last so many lines [default: 100; all with --since or --until]
+    /// The last so many [default: 100, with a time all]
     #[arg(short = 'n', long, value_name = "COUNT")]
     lines: Option<usize>,
-    /// Those of a client: its address, with or without its port
+    /// Of this client: its address, with or without port
     #[arg(long, value_name = "ADDRESS")]
     peer: Option<String>,
-    /// Only failures: how connections, datagrams and requests ended
+    /// Only what failed, and how
     #[arg(long)]
     failed: bool,
     /// Print a line of JSON for each
