@@ -51,6 +51,9 @@ Examples:
         /// [default: 30s]
         #[arg(long, value_name = "TIME")]
         idle_timeout: Option<String>,
+        /// Log as text, or one JSON object a line, on standard error [default: to journald, with fields; else text]
+        #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
+        log_format: Option<String>,
         /// Print what the host would confine itself to, and serve nothing
         #[arg(long)]
         print_sandbox: bool,

@@ -4,6 +4,7 @@ use super::arguments::HostOptions;
 use super::failure::Failure;
 use super::output::print;
 use crate::activation::ActivationError;
+use crate::journal;
 use crate::serve;
 use crate::startup::{self, Plan, Started};
 
@@ -16,6 +17,7 @@ pub fn run(options: HostOptions) -> Result<(), Failure> {
         let needs = startup::needs(options.startup).map_err(Failure::Configuration)?;
         return print(&needs.to_string());
     }
+    journal::open(options.log_format);
     let started = startup::start(options.startup).map_err(|error| match error {
         ActivationError::NoSockets | ActivationError::ZeroSockets => Failure::NoSockets(error),
         error => Failure::Failed(error.to_string()),

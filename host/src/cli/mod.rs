@@ -8,6 +8,7 @@ mod hand_over;
 mod host;
 mod output;
 
+use crate::journal;
 use crate::trace;
 use arguments::Action;
 use output::print;
@@ -24,6 +25,7 @@ pub fn main() -> ExitCode {
         Action::HandOver(arguments) => hand_over::run(&arguments),
         Action::Version => print(concat!("wasm-sock ", env!("CARGO_PKG_VERSION"), "\n")),
     });
+    journal::finish();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -5,16 +5,22 @@
 //! |---|---|
 //! | [`line`] | a line: priority, what it is about, message, fields |
 //! | [`text`] | text of clients and guests: cut, escaped; durations |
+//! | [`native`], [`json`] | a line with fields: for journald, and as JSON |
 //! | [`output`] | where lines go, and the buffer before that |
+//! | [`socket`], [`queue`] | journald's socket, and the lines that it has no room for |
 //! | [`rate`] | warnings that may come very often |
 
+mod json;
 mod line;
+mod native;
 mod output;
+mod queue;
 mod rate;
+mod socket;
 mod text;
 
 pub use line::{About, ConnectionId, FieldWriter, Fields, Frame, Level, Line, field};
-pub use output::{buffer, flush, use_syslog, write};
+pub use output::{Format, buffer, finish, flush, open, retry, use_syslog, write};
 pub use rate::{RateLimited, Suppressed, Window};
 pub use text::{ShortDuration, shortened, write_some};
 

@@ -10,6 +10,7 @@ use crate::net::Peer;
 use crate::runtime::{Engines, Program};
 use crate::wasi::GuestContext;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tokio::sync::Semaphore;
 use wasm_sock_stats::HandlerStats;
 
@@ -34,6 +35,8 @@ pub struct Handler {
     history: Arc<History>,
     /// Warns of datagrams that are larger than `max-datagram`.
     pub too_large: RateLimited,
+    /// The successes that were offered to the log (`log-sample`).
+    successes: AtomicU32,
     /// Does the host itself answer, with the counters of all handlers?
     pub is_metrics: bool,
     /// Its counters.
@@ -55,6 +58,7 @@ impl Handler {
             log: LogLimit::new(limits.max_log),
             history: Arc::default(),
             too_large: RateLimited::default(),
+            successes: AtomicU32::new(0),
             config: Arc::new(config),
             is_metrics: false,
             stats,
@@ -90,6 +94,12 @@ impl Handler {
     /// Does its program answer HTTP requests, as far as is known without loading it?
     pub fn is_known_as_http(&self) -> bool {
         self.program.is_known_as_http()
+    }
+
+    /// Is this success one of those that are logged, one of `log-sample`? The first is.
+    pub fn is_sampled(&self) -> bool {
+        let sample = self.config.logging.sample;
+        sample <= 1 || self.successes.fetch_add(1, Relaxed).is_multiple_of(sample)
     }
 
     /// Logs, once, why its module cannot serve this kind of socket.

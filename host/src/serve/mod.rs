@@ -121,6 +121,7 @@ async fn run(shared: &Arc<Shared>, passed: Passed, plan: &Plan) -> io::Result<()
     let mut reports = JoinSet::new();
     reports.spawn(lifecycle::report_status(shared.activity.clone(), handlers.count()));
     reports.spawn(lifecycle::answer_watchdog());
+    reports.spawn(journal::retry());
     reports.spawn(give_back(shared.clone()));
     until_done(shared, &signals, listening, plan).await;
     Ok(())
