@@ -110,14 +110,33 @@ Examples:
     /// Remove a service that was installed
     Uninstall(uninstall::Uninstall),
     /// Print the handlers: addresses, state, counters
+    #[command(after_help = "\
+NOW: connections and requests that are served; LAST: when a client came last;
+MEM: memory of the service; CPU: CPU time of all guests so far.
+
+Examples:
+  wasm-sock list
+  wasm-sock list --json | jq 'select(.failed > 0)'")]
     List(list::List),
-    /// Print the state of a handler
+    /// Print all there is to tell of a handler
+    #[command(after_help = "\
+Examples:
+  wasm-sock status hello
+  wasm-sock status hello --json | jq .outcomes")]
     Status(status::Status),
     /// Print the log of a handler
+    #[command(after_help = "\
+Examples:
+  wasm-sock logs hello -f
+  wasm-sock logs hello --failed --since today")]
     Logs(logs::Logs),
     /// Run a handler once, without a client
     Exec(exec::Exec),
-    /// Print the counters of all handlers as OpenMetrics
+    /// Print the counters of all handlers for Prometheus
+    #[command(after_help = "\
+Examples:
+  wasm-sock metrics
+  wasm-sock metrics --textfile /var/lib/prometheus/node-exporter/wasm-sock.prom")]
     Metrics(metrics::Metrics),
     /// Have a running host read its configuration again
     #[command(after_help = "\

@@ -4,9 +4,11 @@
 //! what only the WebAssembly engine can tell ([`host_program`]).
 
 mod check;
+mod columns;
 mod commands;
 mod completions;
 mod exec;
+mod handlers;
 mod host_program;
 mod inspect;
 mod install;
@@ -18,6 +20,7 @@ mod new;
 mod project;
 mod reload;
 mod run;
+mod scope;
 mod status;
 mod uninstall;
 

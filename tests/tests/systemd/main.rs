@@ -7,6 +7,8 @@ mod guides;
 mod hardened;
 mod installation;
 mod journal_and_notify;
+mod list_and_status;
+mod metrics;
 mod reload;
 mod socket_types;
 mod stopping;
