@@ -5,6 +5,7 @@ mod activation;
 mod failures;
 mod guides;
 mod hardened;
+mod install;
 mod installation;
 mod journal_and_notify;
 mod socket_types;
