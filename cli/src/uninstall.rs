@@ -61,7 +61,7 @@ fn unknown(name: &str, scope: &Scope, store: &Store) -> String {
     let files = files_by_hand(name, scope, &config.host.modules);
     if !files.is_empty() {
         return format!(
-            "`install` did not make it: people did (to remove it, stop wasm-sock@{name}.socket and remove{})",
+            "people made it, not `install`\n(to remove it: systemctl stop its sockets, and remove{})",
             files
                 .iter()
                 .map(|file| format!("\n  {}", file.display()))

@@ -21,6 +21,7 @@ pub fn finish(store: &Store, handler: &str, is_purge: bool, manager: &dyn Manage
     // First its sockets, or a client would start the service again.
     manager.stop(&record.units)?;
     manager.stop(&record.services)?;
+    manager.clean(&record.units);
     cache::forget(&store.places.cache, &record.files);
     let mut stays = Vec::new();
     for file in &record.files {
