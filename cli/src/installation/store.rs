@@ -134,6 +134,9 @@ impl Store {
             undo.take_back(manager)?;
             let gone: Vec<Installed> = record.files.iter().filter(|file| !file.is_there()).cloned().collect();
             cache::forget(&self.places.cache, &gone);
+            if self.record(&undo.handler)?.is_none() {
+                removal::forget_counters(&self.places, &undo.handler)?;
+            }
             // From here on there is nothing to take back: see `undo`.
             durable::remove_if_there(&pending.join(UNDO)).map_err(failed)?;
         }

@@ -145,6 +145,10 @@ fn a_module_becomes_a_sleeping_service_and_goes_without_a_trace() {
             let line = line.unwrap_or_else(|| panic!("no {command:?} in {said}"));
             output(Command::new("sh").args(["-c", &format!("{line} </dev/null")]));
         }
+        // The counters stay, unless they are purged.
+        let counters = Path::new("/run/wasm-sock/stats").join(name);
+        assert!(counters.exists());
+        fs::remove_file(counters).unwrap();
         assert_no_trace(name, &before);
     }
 }
@@ -246,7 +250,7 @@ fn sockets_without_a_stream_and_schedules_are_installed_without_a_knock() {
     let mut answer = [0; 100];
     let count = client.recv(&mut answer).unwrap();
     assert_eq!(&answer[..count], b"hello");
-    succeeds(&["uninstall", "quiet"]);
+    succeeds(&["uninstall", "quiet", "--purge"]);
     assert_no_trace("quiet", &before);
 }
 

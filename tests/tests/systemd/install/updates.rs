@@ -59,7 +59,7 @@ fn updates_under_load_lose_no_client() {
         }
     });
     assert!(clients > 50, "only {clients} clients");
-    succeeds(&["uninstall", "busy"]);
+    succeeds(&["uninstall", "busy", "--purge"]);
     assert_no_trace("busy", &before);
 }
 
@@ -137,18 +137,8 @@ fn of_the_settings_only_those_given_change_and_the_running_service_has_them() {
     let name = "tuned";
     let actor = module(Kind::P1, "actor");
     let settings = "/etc/wasm-sock/handlers.d/tuned.toml";
-    succeeds(&[
-        "install",
-        &actor,
-        "--name",
-        name,
-        "--listen",
-        "23330",
-        "--set",
-        "memory=32MiB",
-        "--env",
-        "A=1",
-    ]);
+    let given = ["--listen=23330", "--arg=env", "--set=memory=32MiB", "--env=A=1"];
+    succeeds(&[&["install", &actor, "--name", name][..], &given].concat());
     let text = fs::read_to_string(settings).unwrap();
     fs::write(settings, text.replace("32MiB\"", "32MiB\" # measured")).unwrap();
     let artifact = fs::metadata("/var/lib/wasm-sock/modules/tuned.cwasm")
@@ -160,7 +150,8 @@ fn of_the_settings_only_those_given_change_and_the_running_service_has_them() {
     let text = fs::read_to_string(settings).unwrap();
     assert!(
         text.ends_with(
-            "[handler.tuned]\nlisten = [\"23330\"]\nargs = [\"env\"]\nenv = { A = \"1\", B = \"2\" }\nmemory = \"32MiB\" # measured\n"
+            "[handler.tuned]\nlisten = [\"23330\"]\nargs = [\"env\"]\nenv = { A = \"1\", B = \"2\" }\n\
+             memory = \"32MiB\" # measured\n"
         ),
         "{text}"
     );
