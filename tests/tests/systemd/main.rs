@@ -8,6 +8,7 @@ mod generator;
 mod guides;
 mod handover;
 mod hardened;
+mod install;
 mod installation;
 mod journal_and_notify;
 mod list_and_status;
