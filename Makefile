@@ -17,7 +17,8 @@ COMPONENTS := guests/http-hello guests/webhook \
 # Guests with unit tests, which run natively.
 TESTED_GUESTS := guests/hello guests/echo guests/http-hello guests/daytime guests/gopher guests/dns guests/webhook
 
-UNITS := wasm-sock.service wasm-sock@.service
+UNITS := wasm-sock.service wasm-sock@.service wasm-sock-exec@.service wasm-sock-handover.service \
+  wasm-sock-handover@.service
 bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib
 docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
@@ -59,11 +60,13 @@ host:
 
 # The programs that the host runs and that are not linked into it.
 SIBLINGS := wasm-sock-compile wasm-sock-cli
+# What systemd runs at boot and at daemon-reload.
+GENERATOR := wasm-sock-generator
 compile:
-	$(foreach program,$(SIBLINGS),$(call begin,$(program)))
-	$(CARGO) build $(LOCKED) --profile compiler $(addprefix -p ,$(SIBLINGS))
-	@install -C -D -m 755 -t build $(addprefix target/$(TARGET)/compiler/,$(SIBLINGS))
-	$(foreach program,$(SIBLINGS),$(call finish,$(program)))
+	$(foreach program,$(SIBLINGS) $(GENERATOR),$(call begin,$(program)))
+	$(CARGO) build $(LOCKED) --profile compiler $(addprefix -p ,$(SIBLINGS) $(GENERATOR))
+	@install -C -D -m 755 -t build $(addprefix target/$(TARGET)/compiler/,$(SIBLINGS) $(GENERATOR))
+	$(foreach program,$(SIBLINGS) $(GENERATOR),$(call finish,$(program)))
 
 # The tests refuse a program that is older than its source (tests/harness/artifacts.rs). A file beside each program
 # has the time at which its last build began: `install -C` does not touch a program that has not changed.
@@ -224,7 +227,7 @@ t: $(if $(T),host compile) ## run one test crate on today's source: T=CRATE N=PA
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test $(T) -- $(N)
 
 unit:
-	$(CARGO) test $(LOCKED) -p wasm-sock $(addprefix -p wasm-sock-,activation cli config engine seccomp)
+	$(CARGO) test $(LOCKED) -p wasm-sock $(addprefix -p wasm-sock-,activation cli config engine generator seccomp units)
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 
 # FUZZ_TIME is for `mutation_fuzz`, which sends mutated input to the host. More threads than processors, because
@@ -301,12 +304,15 @@ order:
 	python3 tools/pgo.py order $(ORDERED) build/profile host/pgo/hot.ld
 
 install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
-	@for program in wasm-sock $(SIBLINGS); do test -x build/$$program || \
+	@for program in wasm-sock $(SIBLINGS) $(GENERATOR); do test -x build/$$program || \
 	  { echo "install: build/$$program is not built yet; run \`make\` first" >&2; exit 1; }; done
 	install -D -m 755 -t $(bindir) build/wasm-sock
 	install -D -m 755 -t $(libdir)/wasm-sock $(addprefix build/,$(SIBLINGS))
 # Where it was installed earlier. Beside the host it would be found first, and be of another version.
 	rm -f $(bindir)/wasm-sock-compile
+	for manager in system user; do \
+	  install -D -m 755 -t $(libdir)/systemd/$$manager-generators build/$(GENERATOR) || exit 1; \
+	done
 	install -d $(libdir)/systemd/system $(libdir)/systemd/user
 	for unit in $(UNITS); do \
 	  for manager in system user; do \
@@ -317,6 +323,7 @@ install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	install -D -m 644 units/sysusers.conf $(libdir)/sysusers.d/wasm-sock.conf
 	install -D -m 644 units/tmpfiles.conf $(libdir)/tmpfiles.d/wasm-sock.conf
 	install -D -m 644 -t $(docdir)/examples units/examples/* units/hardened.conf
+	install -D -m 644 -t $(docdir) units/handler.toml
 # On the machine itself (not for a package): create the user and the folders, reload the units.
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then set -e; \
 	  systemd-sysusers $(PREFIX)/lib/sysusers.d/wasm-sock.conf; \
@@ -327,6 +334,7 @@ install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 uninstall: ## remove what `make install` installed; modules and configuration stay
 	rm -f $(bindir)/wasm-sock $(bindir)/wasm-sock-compile $(addprefix $(libdir)/wasm-sock/,$(SIBLINGS))
 	[ ! -d $(libdir)/wasm-sock ] || rmdir --ignore-fail-on-non-empty $(libdir)/wasm-sock
+	rm -f $(foreach manager,system user,$(libdir)/systemd/$(manager)-generators/$(GENERATOR))
 	rm -f $(foreach unit,$(UNITS),$(libdir)/systemd/system/$(unit) $(libdir)/systemd/user/$(unit))
 	rm -f $(libdir)/sysusers.d/wasm-sock.conf $(libdir)/tmpfiles.d/wasm-sock.conf
 	rm -rf $(docdir)

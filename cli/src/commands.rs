@@ -54,6 +54,9 @@ Examples:
         /// [default: 30s]
         #[arg(long, value_name = "TIME")]
         idle_timeout: Option<String>,
+        /// Log as text, or one JSON object a line, on standard error [default: to journald, with fields; else text]
+        #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
+        log_format: Option<String>,
         /// Exit with the exit code of the guest; for connections that were accepted before (Accept=yes, inetd). A trap
         /// is 134, a limit 124, no module 78
         #[arg(long)]

@@ -114,6 +114,16 @@ fn describe<'a, T: DeserializeOwned>(
     })
 }
 
+/// The command that compiles a module ahead of time.
+///
+/// # Errors
+/// When the host is not found.
+pub fn compile(module: &Path, artifact: &Path) -> Result<Command, CommandError> {
+    let mut command = Command::new(path()?);
+    command.arg("compile").arg(module).arg("-o").arg(artifact);
+    Ok(command)
+}
+
 /// Executes the host with the arguments of this program (`execve(2)`), for verbs that are the host's own.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ mod exec;
 mod host_program;
 mod inspect;
 mod install;
+mod installation;
 mod list;
 mod log_line;
 mod logs;

@@ -79,6 +79,15 @@ fn cli() -> PathBuf {
     current("wasm-sock-cli", &IS_STALE, &["cli", "crates"], "compile")
 }
 
+/// What systemd runs at `daemon-reload`.
+///
+/// # Panics
+/// As [`wasm_sock`].
+pub fn generator() -> PathBuf {
+    static IS_STALE: OnceLock<Option<String>> = OnceLock::new();
+    current("wasm-sock-generator", &IS_STALE, &["generator", "crates", "units"], "compile")
+}
+
 /// A program that is no older than the source below `folders`; `goal` is what make calls it.
 fn current(program: &str, is_stale: &OnceLock<Option<String>>, folders: &[&str], goal: &str) -> PathBuf {
     let path = built(program);

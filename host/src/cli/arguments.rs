@@ -4,6 +4,7 @@ use super::describe::Subject;
 use super::failure::Failure;
 use crate::activation;
 use crate::config::{parse_idle_timeout, valid_handler_name};
+use crate::journal::Format;
 use crate::startup::Options;
 use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::OsString;
@@ -28,6 +29,8 @@ pub enum Action {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct HostOptions {
     pub startup: Options,
+    /// `--log-format`.
+    pub log_format: Format,
     /// `--print-sandbox`: print what the sandbox would allow, and serve nothing.
     pub print_sandbox: bool,
     /// `--exit-with-guest`: the exit code is the guest's. Every socket has to be a connection.
@@ -73,6 +76,14 @@ fn parse_host(mut parser: Parser) -> Result<Action, lexopt::Error> {
                 let text = parser.value()?.to_string_lossy().into_owned();
                 let parsed = parse_idle_timeout(&text);
                 options.startup.idle_timeout = Some(parsed.map_err(|why| format!("--idle-timeout {text:?}: {why}"))?);
+            }
+            Arg::Long("log-format") => {
+                let name = parser.value()?;
+                options.log_format = match name.to_str() {
+                    Some("text") => Format::Text,
+                    Some("json") => Format::Json,
+                    _ => return Err(format!("--log-format {name:?}: it is text or json").into()),
+                };
             }
             Arg::Long("handler") => options.startup.handler = Some(handler_name(parser.value()?)?),
             Arg::Long("exit-with-guest") => options.exit_with_guest = true,
@@ -144,6 +155,21 @@ mod tests {
             panic!()
         };
         assert_eq!(never.startup.idle_timeout, Some(None));
+    }
+
+    #[test]
+    fn the_log_has_a_format_by_its_name() {
+        for (line, format) in [
+            ("host", Format::Automatic),
+            ("host --log-format text", Format::Text),
+            ("host --log-format=json", Format::Json),
+        ] {
+            let Action::Host(options) = parse(line).unwrap() else {
+                panic!()
+            };
+            assert_eq!(options.log_format, format, "{line}");
+        }
+        assert!(parse("host --log-format xml").unwrap_err().contains("text or json"));
     }
 
     #[test]

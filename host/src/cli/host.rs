@@ -4,8 +4,9 @@ use super::arguments::HostOptions;
 use super::failure::Failure;
 use super::output::print;
 use crate::activation::{self, ActivationError, Kind, Passed, Socket};
-use crate::serve;
-use crate::startup::{self, Plan, Started};
+use crate::journal;
+use crate::serve::{self, Ending};
+use crate::startup;
 use std::process::ExitCode;
 
 /// Starts up and serves until the host is idle or gets a signal; or prints the sandbox. Returns the exit code: 0, or
@@ -18,19 +19,18 @@ pub fn run(options: HostOptions) -> Result<ExitCode, Failure> {
         let needs = startup::needs(options.startup).map_err(Failure::Configuration)?;
         return print(&needs.to_string()).map(|()| ExitCode::SUCCESS);
     }
+    journal::open(options.log_format);
     let started = startup::start(options.startup).map_err(|error| match error {
         ActivationError::NoSockets | ActivationError::ZeroSockets => Failure::NoSockets(error),
         error => Failure::Failed(error.to_string()),
     })?;
-    let Started { passed, plan, compiled } = started;
     if options.exit_with_guest {
-        check_connections(&passed)?;
+        check_connections(&started.passed)?;
     }
-    let guest = serve::serve(passed, &plan, compiled)?;
-    match plan {
-        Plan::Serve { .. } if options.exit_with_guest => Ok(guest),
-        Plan::Serve { .. } => Ok(ExitCode::SUCCESS),
-        Plan::TurnAway => Err(Failure::Reported),
+    match serve::serve(started)? {
+        Ending::Served(guest) if options.exit_with_guest => Ok(guest),
+        Ending::Served(_) => Ok(ExitCode::SUCCESS),
+        Ending::TurnedAway => Err(Failure::Reported),
     }
 }
 

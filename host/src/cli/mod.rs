@@ -8,6 +8,7 @@ mod hand_over;
 mod host;
 mod output;
 
+use crate::journal;
 use crate::trace;
 use arguments::Action;
 use output::print;
@@ -25,6 +26,7 @@ pub fn main() -> ExitCode {
         Action::HandOver(arguments) => hand_over::run(&arguments).map(done),
         Action::Version => print(concat!("wasm-sock ", env!("CARGO_PKG_VERSION"), "\n")).map(done),
     });
+    journal::finish();
     match result {
         Ok(code) => code,
         Err(failure) => {

@@ -89,7 +89,7 @@ impl Pace {
     }
 }
 
-/// Measures the CPU time of one guest.
+/// Measures the CPU time of one guest, and keeps the most memory that it used ([`super::Budget`]).
 ///
 /// From the first tick of a slice on, the measurement is exact at every [`Pace`].
 pub struct Meter {
@@ -104,6 +104,8 @@ pub struct Meter {
     since: AtomicU64,
     /// A [`Pace`].
     pace: AtomicU8,
+    /// The most memory that was in use at a time, in bytes.
+    memory_peak: AtomicU64,
 }
 
 /// The CPU time that is counted for a slice measured by the wall clock, which includes the time of other processes:
@@ -133,6 +135,19 @@ impl Meter {
         Duration::from_nanos(self.used.load(Relaxed))
     }
 
+    /// The most memory that the guest used at a time, in bytes: memories, tables, handles and its instance.
+    pub fn memory_peak(&self) -> u64 {
+        self.memory_peak.load(Relaxed)
+    }
+
+    /// The guest uses this many bytes now. Called in the thread that the guest runs in.
+    pub(super) fn see_memory(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        if bytes > self.memory_peak.load(Relaxed) {
+            self.memory_peak.store(bytes, Relaxed);
+        }
+    }
+
     /// The meter of a guest of the handler with this `history`, whose instance takes `cost`.
     pub fn new(history: Arc<History>, cost: InstanceCost) -> Arc<Self> {
         let pace = match cost.held > LARGE || cost.copied > LARGE_COPY {
@@ -145,6 +160,7 @@ impl Meter {
             used: AtomicU64::new(0),
             since: AtomicU64::new(0),
             pace: AtomicU8::new(pace as u8),
+            memory_peak: AtomicU64::new(0),
         })
     }
 

@@ -1,7 +1,9 @@
 //! Memory limits: of one guest (`memory`, `table-elements`) and of all guests of the process together (`max-memory`).
 
+use super::cpu::Meter;
 use crate::config::Limits;
 use nix::sys::sysinfo::sysinfo;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use thiserror::Error;
 use wasm_sock_engine::InstanceCost;
@@ -39,7 +41,9 @@ const ELEMENT: usize = size_of::<usize>();
 ///
 /// The limits are for their sum, because a component may have several; tables count as memory, too.
 pub struct Budget {
-    /// Bytes that are left of its `memory`.
+    /// Its `memory`, in bytes.
+    most: usize,
+    /// Bytes that are left of it.
     memory: usize,
     /// What is left of its `table-elements`.
     elements: usize,
@@ -51,6 +55,8 @@ pub struct Budget {
     taken: u64,
     /// The limit that was exceeded last, the likely cause if the guest then traps.
     pub refused: Option<Refused>,
+    /// Is told the most that was in use at a time.
+    meter: Option<Arc<Meter>>,
 }
 
 /// The limit that a guest exceeded, with the text for the log.
@@ -74,13 +80,16 @@ impl Budget {
     /// # Errors
     /// When `cost` exceeds a limit.
     pub fn new(limits: &Limits, cost: InstanceCost) -> Result<Self, Refused> {
+        let most = usize::try_from(limits.memory).unwrap_or(usize::MAX);
         let mut budget = Self {
-            memory: usize::try_from(limits.memory).unwrap_or(usize::MAX),
+            most,
+            memory: most,
             elements: limits.table_elements as usize,
             held: 0,
             ticks: 0,
             taken: 0,
             refused: None,
+            meter: None,
         };
         // The copy goes to memories and tables that are counted themselves. It is limited because no other guest of
         // the thread runs until it is done.
@@ -92,6 +101,12 @@ impl Budget {
             why => why,
         })?;
         Ok(budget)
+    }
+
+    /// Tells `meter` the most memory that is in use at a time, from here on.
+    pub fn report_to(&mut self, meter: Arc<Meter>) {
+        meter.see_memory(self.most - self.memory);
+        self.meter = Some(meter);
     }
 
     fn grow(&mut self, bytes: usize, elements: usize) -> Result<(), Refused> {
@@ -107,6 +122,9 @@ impl Budget {
             self.taken += bytes;
         }
         (self.memory, self.elements) = (memory, elements);
+        if let Some(meter) = &self.meter {
+            meter.see_memory(self.most - memory);
+        }
         Ok(())
     }
 
@@ -219,6 +237,20 @@ mod tests {
         assert_eq!(budget.hold(100, 0), Ok(()));
         assert!(budget.memory_growing(0, 900, None).unwrap());
         assert_eq!(budget.hold(101, 0), Err(Refused::Memory));
+    }
+
+    #[test]
+    fn the_meter_knows_the_most_that_was_in_use_at_a_time() {
+        let meter = Meter::new(Arc::default(), InstanceCost::default());
+        let mut budget = budget(1000, 100);
+        assert!(budget.memory_growing(0, 200, None).unwrap());
+        budget.report_to(meter.clone());
+        assert_eq!(meter.memory_peak(), 200);
+        budget.hold(500, 0).unwrap();
+        budget.hold(0, 0).unwrap();
+        assert!(budget.memory_growing(200, 300, None).unwrap());
+        assert!(!budget.memory_growing(300, 2000, None).unwrap());
+        assert_eq!(meter.memory_peak(), 700);
     }
 
     #[test]

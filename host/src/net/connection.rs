@@ -2,6 +2,7 @@
 //! writing in `send.rs`.
 
 use crate::event_loop;
+use crate::journal::ConnectionId;
 use crate::sync::lock;
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,6 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::SetOnce;
@@ -32,6 +34,12 @@ pub enum Transport {
 
 /// A connected, non-blocking socket.
 pub struct Connection {
+    /// Its name in the log.
+    pub id: ConnectionId,
+    /// When it was accepted.
+    pub accepted: Instant,
+    /// Nanoseconds from then to the first byte that the socket accepted; 0: none yet.
+    pub(super) first_byte: AtomicU64,
     /// Registered with the event loop only when a task has to wait, so never for a guest that answers at once and
     /// ends.
     pub(super) registered: OnceLock<AsyncFd<Arc<OwnedFd>>>,
@@ -70,9 +78,12 @@ pub(super) fn would_block(error: &io::Error) -> bool {
 }
 
 impl Connection {
-    /// `fd` is a connected, non-blocking socket.
+    /// `fd` is a connected, non-blocking socket, which was accepted just now.
     pub fn new(fd: Arc<OwnedFd>, transport: Transport) -> Self {
         Self {
+            id: ConnectionId::next(),
+            accepted: Instant::now(),
+            first_byte: AtomicU64::new(0),
             registered: OnceLock::new(),
             fd,
             transport,
@@ -114,6 +125,12 @@ impl Connection {
 
     pub fn has_overrun(&self) -> bool {
         self.overran.get().is_some()
+    }
+
+    /// The time from its acceptance to the first byte of the answer, if there was one.
+    pub fn first_byte(&self) -> Option<Duration> {
+        let nanoseconds = self.first_byte.load(Relaxed);
+        (nanoseconds != 0).then(|| Duration::from_nanos(nanoseconds))
     }
 
     /// Bytes read and sent, together.

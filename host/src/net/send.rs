@@ -52,7 +52,11 @@ impl Connection {
         self.is_full.store(sent.as_ref().is_err_and(would_block), Relaxed);
         let count = sent?;
         trace::pass(Mark::FirstByte);
-        self.sent.fetch_add(count as u64, Relaxed);
+        if self.sent.fetch_add(count as u64, Relaxed) == 0 {
+            // The clock is read once a connection.
+            let nanoseconds = self.accepted.elapsed().as_nanos() as u64;
+            self.first_byte.store(nanoseconds.max(1), Relaxed);
+        }
         Ok(count)
     }
 

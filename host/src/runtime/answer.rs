@@ -13,7 +13,7 @@ use super::engines::Engines;
 use super::http_p2::{self, Answer};
 use super::http_p3::{Bounds, NoAnswer, RequestGuard};
 use super::linked::Linked;
-use super::outcome::{GuestEnd, MAX_ERROR_TEXT};
+use super::outcome::{Cause, GuestEnd, MAX_ERROR_TEXT};
 use super::program::Program;
 use crate::journal;
 use crate::limits::Meter;
@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
+use wasm_sock_stats::Outcome;
 
 pub use wasmtime_wasi_http::{Error as BodyError, WasiBody as GuestBody};
 
@@ -43,7 +44,7 @@ pub trait Caller: Send + Sync + 'static {
     fn metered_by(&self, meter: Arc<Meter>);
 
     /// The guest was ended after its response had begun; why.
-    fn ended_late(&self, why: String);
+    fn ended_late(&self, cause: Cause);
 }
 
 /// Why no guest answered.
@@ -53,14 +54,14 @@ pub enum Unanswered {
     /// The request exceeded its `timeout`.
     TimedOut,
     /// The guest was ended, or answered with an error; why.
-    Failed(String),
+    Failed(Cause),
 }
 
 impl From<NoAnswer> for Unanswered {
     fn from(error: NoAnswer) -> Self {
         match error {
             NoAnswer::TimedOut => Self::TimedOut,
-            NoAnswer::Failed(why) => Self::Failed(why),
+            NoAnswer::Failed(cause) => Self::Failed(cause),
         }
     }
 }
@@ -96,13 +97,13 @@ impl AnsweringGuest {
     }
 
     /// Why the response is not complete. `None`: the guest's task is about to report it ([`Caller::ended_late`]).
-    pub fn why_broken(&mut self) -> Option<String> {
+    pub fn why_broken(&mut self) -> Option<Cause> {
         match &mut self.0 {
             Instance::Own { completion, task } if completion.is_broken() => {
                 task.disarm();
                 None
             }
-            Instance::Own { .. } => Some("it left its answer unfinished".to_owned()),
+            Instance::Own { .. } => Some(Cause::trap("it left its answer unfinished")),
             Instance::Shared(guard) => Some(guard.end()),
         }
     }
@@ -145,7 +146,7 @@ impl Program {
                 let meter = Meter::new(guest.history.clone(), self.cost);
                 caller.metered_by(meter.clone());
                 let state = wasi::state(guest, self.cost, None);
-                let state = state.map_err(|error| Unanswered::Failed(error.to_string()))?;
+                let state = state.map_err(|error| Unanswered::Failed(error.into()))?;
                 let answer = http_p2::answer((pre, slot), state, request, bounds.cpu_time, meter);
                 first_of(answer, bounds.timeout, caller).await
             }
@@ -182,11 +183,12 @@ async fn first_of(
         biased;
         end = &mut guest => match end {
             None => return Err(Unanswered::TimedOut),
-            Some(GuestEnd::Trap(why)) => return Err(Unanswered::Failed(why)),
+            Some(GuestEnd::Trap(cause)) => return Err(Unanswered::Failed(cause)),
             Some(GuestEnd::Exit(code)) => match response.try_recv() {
                 Ok(response) => (response, None),
                 Err(_) => {
-                    return Err(Unanswered::Failed(format!("ended with exit code {code} before it answered")));
+                    let why = format!("ended with exit code {code} before it answered");
+                    return Err(Unanswered::Failed(Cause::new(Outcome::Exit, why)));
                 }
             },
         },
@@ -195,8 +197,8 @@ async fn first_of(
             let caller = caller.clone();
             let task = tokio::spawn(async move {
                 let end = guest.await.unwrap_or_else(|| GuestEnd::timed_out(limit.unwrap_or_default()));
-                if let GuestEnd::Trap(why) = end {
-                    caller.ended_late(why);
+                if let GuestEnd::Trap(cause) = end {
+                    caller.ended_late(cause);
                 }
             });
             (response, Some(task.abort_handle()))
@@ -207,7 +209,9 @@ async fn first_of(
         Ok(response) => Ok((response, AnsweringGuest(Instance::Own { completion, task }))),
         Err(error) => {
             let error = journal::shortened(format_args!("{error:?}"), MAX_ERROR_TEXT);
-            Err(Unanswered::Failed(format!("answered with the error {error}")))
+            Err(Unanswered::Failed(Cause::trap(format!(
+                "answered with the error {error}"
+            ))))
         }
     }
 }

@@ -22,7 +22,7 @@ pub use code::Unit;
 pub use command::run;
 pub use engines::Engines;
 pub use http_p3::Bounds;
-pub use outcome::GuestEnd;
+pub use outcome::{Cause, GuestEnd};
 pub use pool::open_pagemap;
 pub use program::Program;
 pub use turns::stop_turns;

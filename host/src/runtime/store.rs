@@ -17,6 +17,7 @@ pub fn store(
     // The host copies no more for one call than the guest's memory limit.
     let memory = usize::try_from(state.context.guest.config.limits.memory).unwrap_or(usize::MAX);
     let mut store = Store::new(engine, state);
+    store.data_mut().budget.report_to(meter.clone());
     store.limiter(|state| &mut state.budget);
     store.set_hostcall_fuel(memory.min(store.hostcall_fuel()));
     store.set_max_component_handles((memory / HANDLE).min(MOST_HANDLES));

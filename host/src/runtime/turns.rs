@@ -19,7 +19,7 @@
 //! polling any guest again: the guest's timers may belong to an event loop that is about to be shut down, and panic
 //! after that.
 
-use super::outcome::{CpuTimeExceeded, GuestEnd};
+use super::outcome::{Cause, CpuTimeExceeded, GuestEnd};
 use crate::journal;
 use crate::libc_overrides::heap;
 use crate::limits::{Meter, Metered};
@@ -66,7 +66,7 @@ where
     elsewhere.spawn_on(slices, &long_running());
     match elsewhere.join_next().await {
         Some(Ok(end)) => end,
-        _ => GuestEnd::Trap("the thread it ran in is gone".into()),
+        _ => GuestEnd::Trap(Cause::trap("the thread it ran in is gone")),
     }
 }
 
@@ -81,7 +81,7 @@ fn poll<F: Future<Output = GuestEnd>>(
         return Poll::Ready(end);
     }
     match meter.exceeded() {
-        Some(limit) => Poll::Ready(GuestEnd::Trap(CpuTimeExceeded { limit }.to_string())),
+        Some(limit) => Poll::Ready(CpuTimeExceeded { limit }.into()),
         None => Poll::Pending,
     }
 }
@@ -151,7 +151,7 @@ mod tests {
         let guest = poll_fn(move |context| {
             let Some(slice) = slices.next() else {
                 let thread = std::thread::current();
-                return Poll::Ready(GuestEnd::Trap(thread.name().unwrap_or_default().to_owned()));
+                return Poll::Ready(GuestEnd::Trap(Cause::trap(thread.name().unwrap_or_default())));
             };
             let until = Instant::now() + Duration::from_millis(slice);
             while Instant::now() < until {
@@ -171,19 +171,18 @@ mod tests {
         let GuestEnd::Trap(thread) = end_of(&[0, 0, 0], None) else {
             panic!()
         };
-        assert_ne!(thread, "long-running");
+        assert_ne!(thread.why, "long-running");
     }
 
     #[test]
     fn a_guest_that_computes_goes_on_in_the_other_thread() {
         // By the CPU clock, so that it is long on a busy machine, too.
-        assert_eq!(end_of(&[20; 6], None), GuestEnd::Trap("long-running".into()));
+        assert_eq!(end_of(&[20; 6], None), GuestEnd::Trap(Cause::trap("long-running")));
     }
 
     #[test]
     fn a_guest_that_waits_after_it_has_used_up_its_cpu_time_is_ended() {
         let limit = Duration::from_millis(10);
-        let expected = CpuTimeExceeded { limit }.to_string();
-        assert_eq!(end_of(&[20; 20], Some(limit)), GuestEnd::Trap(expected));
+        assert_eq!(end_of(&[20; 20], Some(limit)), CpuTimeExceeded { limit }.into());
     }
 }

@@ -4,13 +4,16 @@ use super::admission::admit::{AcceptWarnings, BACK_OFF, admit};
 use super::admission::sources::TooMany;
 use super::connection;
 use super::handler::Handler;
+use super::record::{End, Logged, Record};
 use super::shared::Shared;
 use crate::activation::Protocol;
 use crate::event_loop;
+use crate::journal::Level;
 use crate::net::internet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
+use std::fmt::Display;
 use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +23,7 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::task::yield_now;
 use tokio::time::sleep;
+use wasm_sock_stats::Outcome;
 
 /// A listening stream socket, registered with the event loop.
 pub struct Listener {
@@ -41,7 +45,7 @@ impl Listener {
 
     /// Accepts and serves connections, at most `max-connections` of the handler at a time. More clients stay pending
     /// in the kernel's queue, as do all that connect after this future was dropped. Does not return.
-    pub async fn accept_all(self, shared: Arc<Shared>, handler: Arc<Handler>) {
+    pub async fn accept_all(self, shared: Arc<Shared>, mut handler: Arc<Handler>) {
         let mut warnings = AcceptWarnings::default();
         let mut is_first = true;
         loop {
@@ -50,6 +54,8 @@ impl Listener {
             let Some(mut admitted) = admit(&shared, &handler, &mut warnings, pending).await else {
                 return;
             };
+            // The settings may have been replaced while there was no client.
+            Handler::update(&mut handler);
             match self.try_accept() {
                 Ok((fd, remote)) => {
                     let from = remote.map(|remote| remote.ip());
@@ -128,9 +134,14 @@ impl Listener {
 fn reset(handler: &Handler, fd: OwnedFd, from: Option<IpAddr>, TooMany(most): &TooMany) {
     // It fails only when the client has left.
     let _ = sockopt::set_socket_linger(fd, Some(Duration::ZERO));
-    let from = from.map_or_else(String::new, |from| format!(" {from}"));
-    let subject = format_args!("{}{from}", handler.name);
-    let message =
-        format_args!("reset: it has {most} connections (raise `max-connections-per-source` if it may have more)");
-    handler.connection_sources.refusals.warn(subject, message);
+    let what = format!("reset: it has {most} connections (raise `max-connections-per-source` if it may have more)");
+    let record = Record {
+        handler,
+        peer: from.as_ref().map(|from| from as &dyn Display),
+        connection: None,
+        end: End::new(Outcome::Refused, Level::Warning, what),
+        usage: None,
+        http: None,
+    };
+    record.write(Logged::Limited(&handler.connection_sources.refusals));
 }

@@ -5,6 +5,7 @@ use super::admission::admit::Admitted;
 use super::exit_code;
 use super::handler::Handler;
 use super::http;
+use super::record::{End, Logged, Unrecorded};
 use super::shared::Shared;
 use super::stream::{self, ResetOnDrop};
 use crate::activation::Protocol;
@@ -52,6 +53,7 @@ async fn serve(
     in_flight: InFlight,
 ) {
     let guard = ResetOnDrop::new(connection);
+    let unrecorded = Unrecorded::new(handler, connection, peer);
     // Here the program decides how the connection is served. An HTTP connection gets it again for each request, the
     // first one included: that may arrive long after the client connected, and a module that was replaced meanwhile
     // answers it. Two calls in quick succession cost one stat(2) of the files (see `Handler::program`).
@@ -68,14 +70,17 @@ async fn serve(
             let why = "an HTTP guest cannot answer packets (use ListenStream= in the .socket unit)";
             shared.guest_exit.add(exit_code::NO_MODULE);
             handler.report_unfit(why).await;
+            unrecorded.write(End::no_module(), Logged::Never);
         }
         _ if is_http => {
+            let peer = unrecorded.carries_requests();
             Box::pin(http::serve(shared, handler, connection, guard, peer, in_flight)).await;
         }
         Ok(program) => {
-            stream::serve(shared, handler, program, connection, guard, peer).await;
+            stream::serve(shared, handler, program, connection, guard, unrecorded).await;
             drop(in_flight);
         }
-        Err(_) => {}
+        // The reason was logged, once for all connections.
+        Err(_) => unrecorded.write(End::no_module(), Logged::Never),
     }
 }

@@ -6,24 +6,27 @@ mod socket;
 use super::admission::admit::{AcceptWarnings, Admitted, BACK_OFF, admit, try_admit};
 use super::admission::sources::TooMany;
 use super::handler::Handler;
+use super::record::{End, Logged, Record, Usage};
 use super::shared::Shared;
-use crate::journal::{self, Level, ShortDuration};
+use crate::journal::{ConnectionId, Level};
 use crate::lifecycle::InFlight;
 use crate::limits::Meter;
 use crate::net::{Datagram, Peer, Stdio};
-use crate::runtime::{self, GuestEnd};
+use crate::runtime::{self, GuestEnd, Program};
 use crate::sync::lock;
-use crate::wasi;
+use crate::wasi::{self, GuestContext};
 use futures::FutureExt;
-use socket::{DatagramSocket, Received};
+use socket::{DatagramSocket, Received, Sender};
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
-use std::{fmt, future, io};
+use std::{future, io};
 use tokio::sync::Notify;
 use tokio::task::coop::consume_budget;
 use tokio::time::{sleep, timeout};
+use wasm_sock_stats::Outcome;
 
 /// The most datagrams that are received before the first of them is served. Their guests are all started before other
 /// tasks of the thread run.
@@ -44,6 +47,7 @@ pub struct DatagramQueue {
 
 /// A datagram that is to be served, with its connection slot.
 struct QueuedDatagram {
+    handler: Arc<Handler>,
     received: Received,
     peer: Peer,
     admitted: Admitted,
@@ -65,7 +69,7 @@ impl DatagramQueue {
 
     /// Receives datagrams and serves them, at most `max-connections` of the handler at a time. More of them stay in the
     /// socket's receive buffer, as do all that arrive after this future was dropped. Does not return.
-    pub async fn receive_all(self, shared: Arc<Shared>, handler: Arc<Handler>) {
+    pub async fn receive_all(self, shared: Arc<Shared>, mut handler: Arc<Handler>) {
         let queue = Arc::new(self);
         let mut warnings = AcceptWarnings::default();
         let mut buffer = vec![0; handler.config.limits.max_datagram as usize];
@@ -77,18 +81,22 @@ impl DatagramQueue {
             let Some(admitted) = admit(&shared, &handler, &mut warnings, at_once).await else {
                 return;
             };
+            if handler.is_replaced() {
+                Handler::update(&mut handler);
+                buffer.resize(handler.config.limits.max_datagram as usize, 0);
+            }
             // There is no `await` until the batch is served: if this future is dropped, no datagram is lost.
             let received = queue.receive_batch(&shared, &handler, admitted, &mut buffer);
             let size = queue.batch().len();
             if size > MAX_UNSHARED_BATCH {
                 if !is_assisted {
                     is_assisted = true;
-                    let assist = || queue.clone().assist(shared.clone(), handler.clone());
+                    let assist = || queue.clone().assist(shared.clone());
                     shared.threads.spawn_in_others(assist);
                 }
                 queue.batch_ready.notify_waiters();
             }
-            queue.serve_batch(&shared, &handler);
+            queue.serve_batch(&shared);
             match received {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -111,7 +119,7 @@ impl DatagramQueue {
     fn receive_batch(
         &self,
         shared: &Arc<Shared>,
-        handler: &Handler,
+        handler: &Arc<Handler>,
         first: Admitted,
         buffer: &mut [u8],
     ) -> io::Result<()> {
@@ -125,16 +133,18 @@ impl DatagramQueue {
             match handler.connection_sources.admit(peer.address()) {
                 Ok(counted) => admitted.counted = Some(counted),
                 Err(TooMany(most)) => {
-                    let message = format_args!(
+                    let what = format!(
                         "dropped: it has {most} datagrams that are being answered (raise `max-connections-per-source` if it may have more)"
                     );
-                    let subject = format_args!("{} {peer}", handler.name);
-                    handler.connection_sources.refusals.warn(subject, message);
+                    let end = End::new(Outcome::Refused, Level::Warning, what);
+                    let logged = Logged::Limited(&handler.connection_sources.refusals);
+                    record(handler, &peer, end, None).write(logged);
                     continue;
                 }
             }
             let in_flight = shared.activity.begin();
             self.batch().push_back(QueuedDatagram {
+                handler: handler.clone(),
                 received,
                 peer,
                 admitted,
@@ -145,13 +155,14 @@ impl DatagramQueue {
     }
 
     /// Serves the datagrams of the batch, together with the other threads.
-    fn serve_batch(self: &Arc<Self>, shared: &Arc<Shared>, handler: &Arc<Handler>) {
+    fn serve_batch(self: &Arc<Self>, shared: &Arc<Shared>) {
         // A closure, so that the lock is released before a guest runs.
         let next = || self.batch().pop_front();
         while let Some(datagram) = next() {
-            let (queue, shared, handler) = (self.clone(), shared.clone(), handler.clone());
+            let (queue, shared) = (self.clone(), shared.clone());
             let mut serve = Box::pin(async move {
-                queue.serve(&shared, &handler, datagram.received, datagram.peer).await;
+                let handler = &datagram.handler;
+                queue.serve(&shared, handler, datagram.received, datagram.peer).await;
                 drop((datagram.admitted, datagram.in_flight));
             });
             // Most guests answer at once, and need no task of their own.
@@ -162,10 +173,10 @@ impl DatagramQueue {
     }
 
     /// The task of another thread: serves datagrams of batches that are shared.
-    async fn assist(self: Arc<Self>, shared: Arc<Shared>, handler: Arc<Handler>) {
+    async fn assist(self: Arc<Self>, shared: Arc<Shared>) {
         loop {
             let batch_ready = self.batch_ready.notified();
-            self.serve_batch(&shared, &handler);
+            self.serve_batch(&shared);
             batch_ready.await;
         }
     }
@@ -174,60 +185,97 @@ impl DatagramQueue {
         lock(&self.batch)
     }
 
-    /// Runs the guest for one datagram, sends its answer, and logs how it ended.
+    /// Runs the guest for one datagram, sends its answer, and records how it ended.
     async fn serve(&self, shared: &Shared, handler: &Handler, received: Received, peer: Peer) {
         let Received { bytes, whole, sender } = received;
-        let log = |level, message: fmt::Arguments<'_>| {
-            journal::log_connection(level, &handler.name, &peer, message);
-        };
         if !whole {
             let most = handler.config.limits.max_datagram;
-            let message = format_args!("dropped: it has more than {most} bytes (raise `max-datagram` if it may)");
-            return handler.too_large.warn(format_args!("{} {peer}", handler.name), message);
+            let what = format!("dropped: it has more than {most} bytes (raise `max-datagram` if it may)");
+            let end = End::new(Outcome::BadRequest, Level::Warning, what);
+            return record(handler, &peer, end, None).write(Logged::Limited(&handler.too_large));
         }
+        // Otherwise the reason is logged, once for all datagrams.
+        let unserved = || record(handler, &peer, End::no_module(), None).write(Logged::Never);
         let Ok(program) = handler.program(&shared.engines, Some(&shared.compiled)).await else {
-            return;
+            return unserved();
         };
         if program.is_http() {
             let why = "an HTTP guest cannot answer datagrams (use ListenStream= in the .socket unit)";
-            return handler.report_unfit(why).await;
+            handler.report_unfit(why).await;
+            return unserved();
         }
         let (began, size) = (Instant::now(), bytes.len());
-        let guest = handler.guest_context(Some(peer.clone()));
+        let connection = ConnectionId::next();
+        let guest = handler.guest_context(Some((peer.clone(), connection)), None);
         let meter = Meter::new(guest.history.clone(), program.cost);
         let datagram = Arc::new(Datagram::new(bytes, handler.config.limits.max_output));
-        let stdio = Stdio::Datagram(datagram.clone());
-        let end = match wasi::state(guest, program.cost, Some(stdio)) {
-            Err(error) => GuestEnd::Trap(error.to_string()),
-            Ok(state) => {
-                let limits = handler.config.limits;
-                let guest = runtime::run(&shared.engines, program, state, limits.cpu_time, meter.clone());
-                match limits.timeout {
-                    Some(limit) => timeout(limit, guest)
-                        .await
-                        .unwrap_or_else(|_| GuestEnd::timed_out(limit)),
-                    None => guest.await,
-                }
-            }
+        let end = answer(shared, handler, program, guest, datagram.clone(), meter.clone()).await;
+        let (end, sent) = self.send_answer(&end, &datagram, &sender).await;
+        let duration = began.elapsed();
+        let usage = Usage {
+            bytes_in: size as u64,
+            bytes_out: sent as u64,
+            duration,
+            // It is one packet.
+            first_byte: (sent > 0).then_some(duration),
+            ..Usage::of(Some(&meter))
         };
-        let sent = match (&end, datagram.answer()) {
-            (GuestEnd::Trap(_), _) => 0,
-            (GuestEnd::Exit(_), Ok(answer)) => match self.socket.reply(&answer, &sender).await {
-                Ok(sent) => sent,
-                Err(why) => {
-                    return log(Level::Warning, format_args!("its answer was not sent: {why}"));
-                }
+        let record = Record {
+            connection: Some(connection),
+            ..record(handler, &peer, end, Some(usage))
+        };
+        record.write(Logged::Always);
+    }
+
+    /// Sends the answer of a guest that has exited. Returns how the datagram ended, and how many bytes were sent.
+    async fn send_answer(&self, end: &GuestEnd, datagram: &Datagram, sender: &Sender) -> (End, usize) {
+        let unsent = |outcome, why: &dyn Display| {
+            let what = format!("its answer was not sent: {why}");
+            (End::new(outcome, Level::Warning, what), 0)
+        };
+        match (end, datagram.answer()) {
+            (GuestEnd::Trap(_), _) => (end.into(), 0),
+            (GuestEnd::Exit(_), Ok(answer)) => match self.socket.reply(&answer, sender).await {
+                Ok(sent) => (end.into(), sent),
+                Err(why) => unsent(Outcome::ClientLeft, &why),
             },
-            (GuestEnd::Exit(_), Err(too_long)) => {
-                return log(Level::Warning, format_args!("its answer was not sent: {too_long}"));
-            }
-        };
-        let (level, what) = end.report();
-        let (took, cpu) = (ShortDuration(began.elapsed()), ShortDuration(meter.used()));
-        log(
-            level,
-            format_args!("{what} ({took}, cpu {cpu}, {size} bytes in, {sent} out)"),
-        );
+            (GuestEnd::Exit(_), Err(too_long)) => unsent(Outcome::Output, &too_long),
+        }
+    }
+}
+
+/// Runs the guest for one datagram, within its `timeout`.
+async fn answer(
+    shared: &Shared,
+    handler: &Handler,
+    program: Arc<Program>,
+    guest: Arc<GuestContext>,
+    datagram: Arc<Datagram>,
+    meter: Arc<Meter>,
+) -> GuestEnd {
+    let state = match wasi::state(guest, program.cost, Some(Stdio::Datagram(datagram))) {
+        Ok(state) => state,
+        Err(error) => return GuestEnd::Trap(error.into()),
+    };
+    let limits = handler.config.limits;
+    let guest = runtime::run(&shared.engines, program, state, limits.cpu_time, meter);
+    match limits.timeout {
+        Some(limit) => timeout(limit, guest)
+            .await
+            .unwrap_or_else(|_| GuestEnd::timed_out(limit)),
+        None => guest.await,
+    }
+}
+
+/// The record of a datagram that has ended.
+fn record<'a>(handler: &'a Handler, peer: &'a Peer, end: End, usage: Option<Usage>) -> Record<'a> {
+    Record {
+        handler,
+        peer: Some(peer),
+        connection: None,
+        end,
+        usage,
+        http: None,
     }
 }
 

@@ -45,7 +45,7 @@ use crate::lifecycle::InFlight;
 use crate::net::{Connection, Peer};
 use ::http::StatusCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 pub use self::client::speaks_http;
 
@@ -66,6 +66,7 @@ pub async fn serve(
         connection: connection.clone(),
         peer,
         state: Arc::new(ConnectionState::new(in_flight)),
+        requests: AtomicU32::new(0),
         must_reset: AtomicBool::new(false),
         has_stalled: AtomicBool::new(false),
     });

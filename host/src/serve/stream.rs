@@ -2,19 +2,18 @@
 //! connection is closed, with a lingering close; when it traps or is ended, the connection is reset.
 
 use super::handler::Handler;
+use super::record::{End, Logged, Unrecorded};
 use super::shared::Shared;
 use crate::config::Limits;
-use crate::journal::{self, Level, ShortDuration};
 use crate::limits::Meter;
-use crate::net::{Connection, Peer, Stdio};
+use crate::net::{Connection, Stdio};
 use crate::runtime::{self, GuestEnd, Program};
 use crate::wasi;
 use std::future;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
@@ -32,21 +31,22 @@ enum StreamOutcome {
     Vanished,
 }
 
-/// Serves one connection, from its acceptance to its end. `guard` resets it unless the guest exits by itself.
+/// Serves one connection, from its acceptance to its end. `guard` resets it unless the guest exits by itself;
+/// `unrecorded` writes its record.
 pub async fn serve(
     host: &Shared,
     handler: &Handler,
     program: Arc<Program>,
     connection: &Arc<Connection>,
     guard: ResetOnDrop<'_>,
-    peer: Peer,
+    mut unrecorded: Unrecorded<'_>,
 ) {
-    let began = Instant::now();
-    let guest = handler.guest_context(Some(peer.clone()));
+    let guest = handler.guest_context(Some((unrecorded.peer.clone(), connection.id)), None);
     let meter = Meter::new(guest.history.clone(), program.cost);
+    unrecorded.meter = Some(meter.clone());
     let stdio = Stdio::Connection(connection.clone());
     let outcome = match wasi::state(guest, program.cost, Some(stdio)) {
-        Err(error) => StreamOutcome::Guest(GuestEnd::Trap(error.to_string())),
+        Err(error) => StreamOutcome::Guest(GuestEnd::Trap(error.into())),
         Ok(state) => {
             let limits = handler.config.limits;
             connection.limit_output(limits.max_output.unwrap_or(u64::MAX));
@@ -57,14 +57,11 @@ pub async fn serve(
     if let StreamOutcome::Guest(end) = &outcome {
         host.guest_exit.add_end(end);
     }
-    record(
-        handler,
-        &peer,
-        connection,
-        &outcome,
-        ShortDuration(began.elapsed()),
-        ShortDuration(meter.used()),
-    );
+    let end = match &outcome {
+        StreamOutcome::Guest(end) => end.into(),
+        StreamOutcome::Vanished => End::client_left(),
+    };
+    unrecorded.write(end, Logged::Always);
     if let StreamOutcome::Guest(GuestEnd::Exit(_)) = outcome {
         guard.disarm();
         linger(connection).await;
@@ -198,22 +195,4 @@ pub async fn linger(connection: &Connection) {
         }
     };
     let _ = timeout(LINGER_TIMEOUT, drain).await;
-}
-
-/// Logs one line for the connection: how it ended, time, CPU time and bytes.
-fn record(
-    handler: &Handler,
-    peer: &Peer,
-    connection: &Connection,
-    outcome: &StreamOutcome,
-    took: ShortDuration,
-    cpu: ShortDuration,
-) {
-    let (level, what) = match outcome {
-        StreamOutcome::Guest(end) => end.report(),
-        StreamOutcome::Vanished => (Level::Info, "client left".into()),
-    };
-    let (received, sent) = (connection.received.load(Relaxed), connection.sent.load(Relaxed));
-    let message = format_args!("{what} ({took}, cpu {cpu}, {received} bytes in, {sent} out)");
-    journal::log_connection(level, &handler.name, peer, message);
 }

@@ -2,9 +2,10 @@
 //! process, and enters the sandbox.
 
 mod plan;
+mod reload;
 
 use crate::activation::{self, ActivationError, Passed, Socket, handler_name};
-use crate::config::{Config, ConfigErrors, Environment};
+use crate::config::{Config, ConfigError, ConfigErrors, DROP_INS, Environment};
 use crate::journal::{self, Level};
 use crate::lifecycle;
 use crate::module::{Cache, CompileProcess, Compiled, Work};
@@ -14,11 +15,12 @@ use crate::trace::{self, Mark};
 use crate::wasi;
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use plan::Plan;
+pub use reload::{Reading, Reload};
 
 /// The options of `wasm-sock host` that decide what is served.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -38,6 +40,7 @@ pub struct Started {
     pub passed: Passed,
     pub plan: Plan,
     pub compiled: Compiled,
+    pub reload: Reload,
 }
 
 /// Starts the host: sockets, configuration, compile process, sandbox. Mistakes in the configuration are logged. If
@@ -55,16 +58,20 @@ pub fn start(options: Options) -> Result<Started, ActivationError> {
     }
     trace::pass(Mark::Sockets);
     let cache = Cache::from_environment();
-    let (plan, needs) = prepare(options, &passed, cache.as_ref());
+    let (plan, needs) = prepare(&options, &passed, cache.as_ref());
     if let Some(cache) = &cache {
         // An error is ignored here: it occurs again, and is logged, when something is stored there.
         let _ = cache.make();
     }
     let compile_process = compile_process(&plan, &needs, &passed, cache.as_ref());
-    let plan = confine(plan, &needs);
+    let (plan, missing) = confine(plan, &needs);
     trace::pass(Mark::Sandbox);
-    let compiled = Compiled { cache, compile_process };
-    Ok(Started { passed, plan, compiled })
+    Ok(Started {
+        passed,
+        plan,
+        compiled: Compiled { cache, compile_process },
+        reload: Reload::new(options, needs, missing),
+    })
 }
 
 /// The environment that decides where the configuration is searched for.
@@ -73,35 +80,40 @@ pub fn environment() -> Environment<'static> {
 }
 
 /// Reads the configuration: the plan, and what the process needs for it. Mistakes are logged.
-fn prepare(options: Options, passed: &Passed, cache: Option<&Cache>) -> (Plan, Needs) {
+fn prepare(options: &Options, passed: &Passed, cache: Option<&Cache>) -> (Plan, Needs) {
     let names = passed.sockets.iter().map(|socket| handler_name(&socket.name)).collect();
     let config = Config::load_for(&names, options.config.as_deref(), &environment());
     trace::pass(Mark::Configuration);
-    let report = |errors: ConfigErrors| {
-        for line in errors.to_string().lines() {
-            journal::log(Level::Error, line);
-        }
-    };
     let plan = match config {
-        Ok((mut config, mistakes)) => {
-            if !mistakes.is_empty() {
-                report(ConfigErrors(mistakes));
-            }
-            if let Some(idle_timeout) = options.idle_timeout {
-                config.host.idle_timeout = idle_timeout;
-            }
-            Plan::Serve {
-                config: Box::new(config),
-                module: options.module,
-            }
+        Ok((config, mistakes)) => {
+            report(mistakes);
+            serve(config, options)
         }
         Err(errors) => {
-            report(errors);
+            report(errors.0);
             Plan::TurnAway
         }
     };
     let needs = needs_of_handlers(&plan, &names);
-    (plan, needs_of_host(needs, cache))
+    (plan, needs_of_host(needs, options, cache))
+}
+
+/// Logs the mistakes in the configuration.
+fn report(mistakes: Vec<ConfigError>) {
+    for line in ConfigErrors(mistakes).to_string().lines() {
+        journal::log(Level::Error, line);
+    }
+}
+
+/// The plan to serve with a configuration, and what the options override.
+fn serve(mut config: Config, options: &Options) -> Plan {
+    if let Some(idle_timeout) = options.idle_timeout {
+        config.host.idle_timeout = idle_timeout;
+    }
+    Plan::Serve {
+        config: Box::new(config),
+        module: options.module.clone(),
+    }
 }
 
 /// Forks the compile process, if there may be something to compile. It also makes the cache's copies of artifacts that
@@ -149,28 +161,33 @@ fn compile_process(
 }
 
 /// Enters the sandbox: gives up all that the plan does not need. If the kernel lacks a part of the sandbox and
-/// `require-sandbox` is set, nothing is served.
-fn confine(plan: Plan, needs: &Needs) -> Plan {
+/// `require-sandbox` is set, nothing is served. Also returns what the kernel lacks; empty: nothing.
+fn confine(plan: Plan, needs: &Needs) -> (Plan, String) {
     lifecycle::reach_manager();
     runtime::open_pagemap();
     let missing = sandbox::enter(needs);
     #[cfg(debug_assertions)]
     sandbox::attempt::from_environment();
     if missing.is_empty() {
-        return plan;
+        return (plan, String::new());
     }
     let missing = missing.join("; ");
     match &plan {
         Plan::Serve { config, .. } if config.host.require_sandbox => {
-            let message = format_args!("{missing}, and `require-sandbox` is set");
-            journal::log(Level::Error, message);
-            Plan::TurnAway
+            report_required(&missing);
+            (Plan::TurnAway, missing)
         }
         _ => {
-            journal::log(Level::Info, missing);
-            plan
+            journal::log(Level::Info, &missing);
+            (plan, missing)
         }
     }
+}
+
+/// Logs that the kernel lacks what `require-sandbox` requires.
+fn report_required(missing: &str) {
+    let message = format_args!("{missing}, and `require-sandbox` is set");
+    journal::log(Level::Error, message);
 }
 
 /// What the handlers of these names need of the process.
@@ -186,8 +203,21 @@ fn needs_of_handlers(plan: &Plan, names: &BTreeSet<&str>) -> Needs {
 }
 
 /// `needs` of the handlers, and what the host itself needs.
-fn needs_of_host(mut needs: Needs, cache: Option<&Cache>) -> Needs {
+fn needs_of_host(mut needs: Needs, options: &Options, cache: Option<&Cache>) -> Needs {
     needs.add_resolver();
+    match &options.config {
+        // Not the folder of this file, in which there may be anything: after it was replaced by another file of the
+        // same name, a new host has to read it.
+        Some(file) => {
+            needs.add_configuration(file);
+            needs.add_configuration(&file.with_file_name(DROP_INS));
+        }
+        None => {
+            if let Some(folder) = environment().main_file().as_deref().and_then(Path::parent) {
+                needs.add_configuration(folder);
+            }
+        }
+    }
     if let Some(cache) = cache {
         needs.add_cache(cache.directory());
     }
@@ -211,12 +241,9 @@ pub fn needs(options: Options) -> Result<Needs, ConfigErrors> {
         Err(_) if options.module.is_none() => config.handler_names().0,
         _ => BTreeSet::from(["any".to_owned()]),
     };
-    let plan = Plan::Serve {
-        config: Box::new(config),
-        module: options.module,
-    };
+    let plan = serve(config, &options);
     let needs = needs_of_handlers(&plan, &names.iter().map(String::as_str).collect());
-    Ok(needs_of_host(needs, Cache::from_environment().as_ref()))
+    Ok(needs_of_host(needs, &options, Cache::from_environment().as_ref()))
 }
 
 /// The sockets that were passed; else, with `--module` or `--handler`, standard input, if that is a socket (inetd).

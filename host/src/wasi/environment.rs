@@ -2,7 +2,7 @@
 //! from them.
 
 use crate::config::HandlerConfig;
-use crate::journal::{self, Level};
+use crate::journal::{self, About, ConnectionId, FieldWriter, Fields, Level, Line, field};
 use crate::limits::{History, LogLimit};
 use crate::net::Peer;
 use std::fmt::Display;
@@ -21,14 +21,40 @@ pub struct GuestContext {
     pub history: Arc<History>,
     /// The client; `None` when the instance serves several.
     pub peer: Option<Peer>,
+    /// The connection, or the datagram; `None` when the instance serves several.
+    pub connection: Option<ConnectionId>,
+    /// Over HTTP: which request of the connection, counted from 1.
+    pub request: Option<u32>,
 }
 
 impl GuestContext {
     /// Logs a line about the guest, with the handler's name and the client.
     pub fn log(&self, level: Level, message: impl Display) {
-        match &self.peer {
-            Some(peer) => journal::log_connection(level, &self.handler, peer, message),
-            None => journal::log_handler(level, &self.handler, message),
+        journal::log_about(level, self.about(), message);
+    }
+
+    /// Logs a line that the guest has written to its standard error.
+    pub fn log_written(&self, line: &str) {
+        struct Stream;
+        impl Fields for Stream {
+            fn write(&self, to: &mut dyn FieldWriter) {
+                to.text(field::STREAM, &"stderr");
+            }
+        }
+        journal::write(&Line {
+            level: Level::Info,
+            about: self.about(),
+            message: format_args!("{line}"),
+            fields: &Stream,
+        });
+    }
+
+    fn about(&self) -> About<'_> {
+        About {
+            handler: Some(&self.handler),
+            peer: self.peer.as_ref().map(|peer| peer as &dyn Display),
+            connection: self.connection,
+            request: self.request,
         }
     }
 
@@ -45,6 +71,9 @@ impl GuestContext {
         if let Some(peer) = &self.peer {
             let standard = peer.environment().into_iter();
             variables.extend(standard.map(|(name, value)| (name.to_owned(), value)));
+        }
+        if let Some(connection) = self.connection {
+            variables.push(("WASM_SOCK_CONNECTION".to_owned(), connection.to_string()));
         }
         variables.extend(self.config.env.iter().cloned());
         variables

@@ -81,7 +81,7 @@ impl LineLogger {
             return;
         }
         self.report_dropped(&mut state.dropped);
-        self.guest.log(Level::Info, String::from_utf8_lossy(line));
+        self.guest.log_written(&String::from_utf8_lossy(line));
     }
 
     fn report_dropped(&self, dropped: &mut u64) {

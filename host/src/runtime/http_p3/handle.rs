@@ -1,12 +1,13 @@
 //! State that is shared between the worker of an instance and the tasks of its requests.
 
-use crate::runtime::outcome::GuestEnd;
+use crate::runtime::outcome::{Cause, GuestEnd};
 use crate::wasi::Completion;
 use futures::task::AtomicWaker;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use tokio::sync::SetOnce;
+use wasm_sock_stats::Outcome;
 
 /// An instance as its worker and its requests see it, which may run in two threads.
 ///
@@ -22,7 +23,7 @@ pub struct InstanceHandle {
     /// Wakes the worker.
     waker: AtomicWaker,
     completion: OnceLock<Arc<Completion>>,
-    end: SetOnce<String>,
+    end: SetOnce<Cause>,
 }
 
 impl InstanceHandle {
@@ -67,18 +68,18 @@ impl InstanceHandle {
     /// Tells requests without a response how the instance ended. Only the first call counts.
     pub fn finish(&self, end: &GuestEnd) {
         let _ = self.end.set(match end {
-            GuestEnd::Trap(why) => why.clone(),
-            GuestEnd::Exit(_) => "its instance left before it answered".into(),
+            GuestEnd::Trap(cause) => cause.clone(),
+            GuestEnd::Exit(_) => Cause::new(Outcome::Exit, "its instance left before it answered"),
         });
     }
 
     /// Why the instance cannot answer, once it has ended.
-    pub fn end(&self) -> Option<&str> {
-        self.end.get().map(String::as_str)
+    pub fn end(&self) -> Option<&Cause> {
+        self.end.get()
     }
 
     /// Waits until the instance has ended, and returns why.
-    pub async fn wait_for_end(&self) -> &str {
+    pub async fn wait_for_end(&self) -> &Cause {
         self.end.wait().await
     }
 }
@@ -92,7 +93,8 @@ mod tests {
         let instance = InstanceHandle::default();
         assert_eq!(instance.end(), None);
         instance.finish(&GuestEnd::Exit(0));
-        instance.finish(&GuestEnd::Trap("too late".into()));
-        assert_eq!(instance.end(), Some("its instance left before it answered"));
+        instance.finish(&GuestEnd::Trap(Cause::trap("too late")));
+        let why = instance.end().map(|cause| cause.why.as_str());
+        assert_eq!(why, Some("its instance left before it answered"));
     }
 }

@@ -13,7 +13,7 @@
 //! returned but not yet sent still occupies one.
 
 use super::handle::InstanceHandle;
-use crate::runtime::outcome::describe;
+use crate::runtime::outcome::{Cause, describe};
 use crate::wasi::GuestContext;
 use ::http::{Request, Response};
 use futures::channel::oneshot;
@@ -42,7 +42,7 @@ pub struct Bounds {
 pub enum NoAnswer {
     TimedOut,
     /// The guest was ended, or answered with an error; why.
-    Failed(String),
+    Failed(Cause),
 }
 
 /// Held by an instance while it works for a request, also after it has answered: keeps the host from
@@ -114,14 +114,14 @@ impl RequestSlot {
     async fn answer(&self, response: ResponseReceiver) -> Result<Response<WasiBody>, NoAnswer> {
         match response.await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) if error.downcast_ref::<ErrorCode>().is_some() => Err(NoAnswer::Failed(format!(
-                "answered with the error {}",
-                describe(&error)
-            ))),
+            Ok(Err(error)) if error.is::<ErrorCode>() => {
+                let why = format!("answered with the error {}", describe(&error));
+                Err(NoAnswer::Failed(Cause::trap(why)))
+            }
             // Its instance ended, and is about to report why.
             _ => Err(NoAnswer::Failed(match self.instance.get() {
-                Some(instance) => instance.wait_for_end().await.into(),
-                None => "its instance could not be made".into(),
+                Some(instance) => instance.wait_for_end().await.clone(),
+                None => Cause::trap("its instance could not be made"),
             })),
         }
     }
@@ -163,10 +163,10 @@ impl RequestGuard {
     }
 
     /// Why its guest ended.
-    pub fn end(&self) -> String {
+    pub fn end(&self) -> Cause {
         let instance = self.0.instance.get();
         let end = instance.and_then(|instance| instance.end());
-        end.unwrap_or("its instance is gone").into()
+        end.cloned().unwrap_or_else(|| Cause::trap("its instance is gone"))
     }
 }
 
@@ -188,7 +188,7 @@ mod tests {
 
     fn failed(outcome: Result<Response<WasiBody>, NoAnswer>) -> String {
         match outcome {
-            Err(NoAnswer::Failed(why)) => why,
+            Err(NoAnswer::Failed(cause)) => cause.why,
             Err(NoAnswer::TimedOut) => panic!("it timed out"),
             Ok(_) => panic!("it was answered"),
         }
@@ -200,10 +200,10 @@ mod tests {
         slot.assign(&instance);
         let (sender, receiver) = oneshot::channel();
         drop(sender);
-        let end = async { instance.finish(&GuestEnd::Trap("unreachable".into())) };
+        let end = async { instance.finish(&GuestEnd::Trap(Cause::trap("unreachable"))) };
         let (outcome, ()) = tokio::join!(slot.outcome(receiver), end);
         assert_eq!(failed(outcome), "unreachable");
-        assert_eq!(RequestGuard::new(slot).end(), "unreachable");
+        assert_eq!(RequestGuard::new(slot).end().why, "unreachable");
     }
 
     #[tokio::test]
@@ -212,7 +212,7 @@ mod tests {
         let (sender, receiver) = oneshot::channel();
         drop(sender);
         assert_eq!(failed(slot.outcome(receiver).await), "its instance could not be made");
-        assert_eq!(RequestGuard::new(slot).end(), "its instance is gone");
+        assert_eq!(RequestGuard::new(slot).end().why, "its instance is gone");
     }
 
     #[tokio::test]

@@ -17,8 +17,8 @@ use super::handle::InstanceHandle;
 use super::instance::{Decision, InstanceState};
 use super::queue::{Taker, ThreadQueue};
 use super::request::{Bounds, QueuedRequest, ResponseSender};
-use crate::limits::{Meter, Metered, took_longer};
-use crate::runtime::outcome::{GuestEnd, end_of};
+use crate::limits::{Meter, Metered};
+use crate::runtime::outcome::{GuestEnd, RequestTimedOut, end_of};
 use crate::runtime::store::store;
 use crate::runtime::turns::take_turns;
 use crate::sync::lock;
@@ -89,7 +89,7 @@ impl Worker {
     async fn run(self, first: QueuedRequest, meter: Arc<Meter>) -> GuestEnd {
         let mut state = match wasi::state(first.guest.clone(), self.guest.cost, None) {
             Ok(state) => state,
-            Err(error) => return GuestEnd::Trap(error.to_string()),
+            Err(error) => return GuestEnd::Trap(error.into()),
         };
         let completion = state.observe();
         self.instance.begin(completion.clone());
@@ -152,8 +152,8 @@ impl Worker {
                     Decision::Wait => return Poll::Pending,
                     Decision::GuestEnd => return Poll::Ready(Ok(())),
                     Decision::EndTimedOut => {
-                        let why = took_longer(self.bounds.timeout.unwrap_or_default());
-                        return Poll::Ready(Err(wasmtime::format_err!("one of its requests {why}")));
+                        let limit = self.bounds.timeout.unwrap_or_default();
+                        return Poll::Ready(Err(RequestTimedOut { limit }.into()));
                     }
                 };
                 if timer.deadline() != deadline {

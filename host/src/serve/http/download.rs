@@ -4,8 +4,8 @@
 use super::exchange::Exchange;
 use super::prefetch::Prefetched;
 use super::state::{ActiveRequest, BodyInTransit};
-use crate::journal::Level;
-use crate::runtime::{AnsweringGuest, GuestEnd};
+use crate::limits::sent_more;
+use crate::runtime::{AnsweringGuest, Cause};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::future::poll_fn;
@@ -17,6 +17,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
+use wasm_sock_stats::Outcome;
 
 /// The most bytes of a body that are read and discarded where none is sent (HEAD, 304), and for how long. The guest
 /// keeps its request permit until then.
@@ -114,8 +115,7 @@ impl Download {
         if let Some(most) = self.exchange.session.handler.config.limits.max_output
             && sent > most
         {
-            let (level, why) = GuestEnd::overran(most).report();
-            self.exchange.report(level, why);
+            self.exchange.report_ended(Cause::new(Outcome::Output, sent_more(most)));
             return Err(self.break_off());
         }
         self.exchange.sent.store(sent, Relaxed);
@@ -136,8 +136,8 @@ impl Download {
             return Some(Err(self.break_off()));
         }
         if let Some(missing @ 1..) = self.remaining {
-            let why = format!("ended: its answer has {missing} bytes less than its content-length promises");
-            self.exchange.report(Level::Error, why);
+            let why = format!("its answer has {missing} bytes less than its content-length promises");
+            self.exchange.report_ended(Cause::trap(why));
             return Some(Err(self.break_off()));
         }
         self.exchange.is_answered.store(true, Relaxed);
@@ -148,9 +148,9 @@ impl Download {
     fn break_off(&mut self) -> io::Error {
         self.exchange.session.break_off();
         if let Source::Guest { guest, .. } = &mut self.source
-            && let Some(why) = guest.why_broken()
+            && let Some(cause) = guest.why_broken()
         {
-            self.exchange.report(Level::Error, format!("ended: {why}"));
+            self.exchange.report_ended(cause);
         }
         io::Error::other("the guest was ended before its answer")
     }

@@ -2,23 +2,22 @@
 
 use super::request_body::RequestBody;
 use super::session::Session;
-use crate::journal::{self, Level, ShortDuration};
+use crate::journal::{self, Level};
 use crate::lifecycle::InFlight;
 use crate::limits::Meter;
-use crate::runtime::{Bounds, Caller, GuestEnd};
+use crate::runtime::{Bounds, Caller, Cause, GuestEnd};
+use crate::serve::record::{End, Http, Logged, Record, Usage};
 use crate::sync::lock;
 use crate::wasi::GuestContext;
 use ::http::{Request, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use std::any::Any;
-use std::borrow::Cow;
-use std::fmt::Write as _;
-use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
+use wasm_sock_stats::Outcome;
 
 /// The most bytes of method and path in the log; longer ones are cut.
 const MAX_METHOD: usize = 30;
@@ -28,9 +27,14 @@ const MAX_PATH: usize = 200;
 /// guest.
 pub struct Exchange {
     pub session: Arc<Session>,
-    /// The method and the path, for the log.
+    /// Which request of the connection, counted from 1.
+    number: u32,
+    /// The method and the path, for the log; and where the path begins.
     target: String,
+    path: usize,
     started: Instant,
+    /// Nanoseconds from then to the head of the answer; 0: none yet.
+    first_byte: AtomicU64,
     /// The CPU time of the guest, if it serves this request only.
     meter: OnceLock<Arc<Meter>>,
     /// Bytes of the request's body that the guest read.
@@ -48,7 +52,7 @@ pub struct Exchange {
     /// The status of the answer; 0: none yet.
     status: AtomicU16,
     /// The first problem, with its level.
-    problem: Mutex<Option<(Level, String)>>,
+    problem: Mutex<Option<(Level, Cause)>>,
     /// hyper has the whole answer.
     pub is_answered: AtomicBool,
     _permit: Option<OwnedSemaphorePermit>,
@@ -65,12 +69,15 @@ impl Exchange {
         let in_flight = session.host.activity.begin();
         let mut target = String::with_capacity(64);
         journal::write_some(&mut target, request.method(), MAX_METHOD);
-        target.push(' ');
+        let path = target.len();
         journal::write_some(&mut target, request.uri().path(), MAX_PATH);
         Arc::new(Self {
+            number: session.requests.fetch_add(1, Relaxed) + 1,
             session,
             target,
+            path,
             started: Instant::now(),
+            first_byte: AtomicU64::new(0),
             meter: OnceLock::new(),
             received: AtomicU64::new(0),
             is_received: AtomicBool::new(request.body().is_end_stream()),
@@ -86,14 +93,36 @@ impl Exchange {
         })
     }
 
-    /// The answer's status, for the log.
+    /// The answer's head is about to be sent, with this status.
     pub fn set_status(&self, status: StatusCode) {
+        let nanoseconds = self.started.elapsed().as_nanos() as u64;
+        self.first_byte.store(nanoseconds.max(1), Relaxed);
         self.status.store(status.as_u16(), Relaxed);
     }
 
     /// Notes a problem for the log. Only the first one is kept.
-    pub fn report(&self, level: Level, why: impl Into<String>) {
-        lock(&self.problem).get_or_insert_with(|| (level, why.into()));
+    pub fn report(&self, level: Level, cause: Cause) {
+        lock(&self.problem).get_or_insert((level, cause));
+    }
+
+    /// Notes that its guest was ended. Only the first problem is kept.
+    pub fn report_ended(&self, cause: Cause) {
+        let why = format!("ended: {}", cause.why);
+        self.report(Level::Error, Cause { why, ..cause });
+    }
+
+    /// How it ended.
+    fn end(&self) -> End {
+        match lock(&self.problem).take() {
+            Some((level, cause)) => End::with_cause(level, cause),
+            None if self.is_answered.load(Relaxed) => End::new(Outcome::Ok, Level::Info, ""),
+            None if self.session.host.activity.gave_up() => End::drained(),
+            None if self.session.has_stalled.load(Relaxed) => {
+                let limit = self.session.handler.config.limits.silence();
+                (&GuestEnd::silent(limit.unwrap_or_default())).into()
+            }
+            None => End::client_left(),
+        }
     }
 }
 
@@ -110,8 +139,15 @@ impl Caller for Exchange {
     }
 
     fn guest(&self, is_shared: bool) -> Arc<GuestContext> {
-        let Session { handler, peer, .. } = &*self.session;
-        handler.guest_context((!is_shared).then(|| peer.clone()))
+        let Session {
+            handler,
+            peer,
+            connection,
+            ..
+        } = &*self.session;
+        let client = (!is_shared).then(|| (peer.clone(), connection.id));
+        let request = (!is_shared).then_some(self.number);
+        handler.guest_context(client, request)
     }
 
     fn keep(&self) -> Box<dyn Any + Send + Sync> {
@@ -123,41 +159,36 @@ impl Caller for Exchange {
         let _ = self.meter.set(meter);
     }
 
-    fn ended_late(&self, why: String) {
-        self.report(Level::Error, format!("ended: {why}"));
+    fn ended_late(&self, cause: Cause) {
+        self.report_ended(cause);
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let mut message = mem::take(&mut self.target);
-        let status = *self.status.get_mut();
-        if status != 0 {
-            // Writing to a string does not fail.
-            let _ = write!(message, " {status}");
-        }
-        let problem = self.problem.get_mut().map(Option::take);
-        let problem = problem.unwrap_or_else(|poisoned| poisoned.into_inner().take());
-        let (level, why) = match problem {
-            Some((level, why)) => (level, Cow::Owned(why)),
-            None if *self.is_answered.get_mut() => (Level::Info, "".into()),
-            None if self.session.host.activity.gave_up() => (Level::Warning, "ended: the host exits".into()),
-            None if self.session.has_stalled.load(Relaxed) => {
-                let limit = self.session.handler.config.limits.silence();
-                GuestEnd::silent(limit.unwrap_or_default()).report()
-            }
-            None => (Level::Info, "client left".into()),
+        let (method, path) = self.target.split_at(self.path);
+        let (status, first_byte) = (self.status.load(Relaxed), self.first_byte.load(Relaxed));
+        let usage = Usage {
+            bytes_in: self.received.load(Relaxed),
+            bytes_out: self.sent.load(Relaxed),
+            duration: self.started.elapsed(),
+            first_byte: (first_byte != 0).then(|| Duration::from_nanos(first_byte)),
+            ..Usage::of(self.meter.get().map(|meter| &**meter))
         };
-        if !why.is_empty() {
-            let _ = write!(message, ": {why}");
-        }
-        let _ = write!(message, " ({}", ShortDuration(self.started.elapsed()));
-        if let Some(meter) = self.meter.get() {
-            let _ = write!(message, ", cpu {}", ShortDuration(meter.used()));
-        }
-        let (received, sent) = (*self.received.get_mut(), *self.sent.get_mut());
-        let _ = write!(message, ", {received} bytes in, {sent} out)");
-        let Session { handler, peer, .. } = &*self.session;
-        journal::log_connection(level, &handler.name, peer, message);
+        let http = Http {
+            request: self.number,
+            method,
+            path,
+            status: (status != 0).then_some(status),
+        };
+        let record = Record {
+            handler: &self.session.handler,
+            peer: Some(&self.session.peer),
+            connection: Some(self.session.connection.id),
+            end: self.end(),
+            usage: Some(usage),
+            http: Some(http),
+        };
+        record.write(Logged::Always);
     }
 }

@@ -123,7 +123,7 @@ mod tests {
         let address = "192.0.2.60".parse().unwrap();
         match complete(&mut parts, mode, Some(address)) {
             Ok(()) => Ok(parts),
-            Err(refusal) => Err(refusal.why),
+            Err(refusal) => Err(refusal.cause.why),
         }
     }
 

@@ -9,7 +9,7 @@ use super::session::Session;
 use super::state::ActiveRequest;
 use super::upload::{Upload, drain_unread};
 use crate::journal::Level;
-use crate::runtime::{GuestEnd, Unanswered};
+use crate::runtime::{Cause, GuestEnd, Unanswered};
 use crate::serve::admission::sources::TooMany;
 use crate::serve::exit_code;
 use ::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap};
@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
+use wasm_sock_stats::Outcome;
 
 /// A guest's answer, or why there is none.
 type Answered = Result<(Parts, Source), Refusal>;
@@ -49,7 +50,8 @@ pub async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Result
     let is_last = version < Version::HTTP_2 && !drain_unread(&exchange, answered.is_ok(), expects_continue).await;
     let mut response = respond(answered, is_head, exchange, active);
     // hyper's own shutdown would say so only in the next answer: it may write this head before the driver runs again.
-    if is_last || (session.host.activity.is_closing() && version < Version::HTTP_2) {
+    let ends_politely = || session.host.activity.is_closing() || session.handler.is_replaced();
+    if is_last || (version < Version::HTTP_2 && ends_politely()) {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
@@ -65,7 +67,7 @@ fn admit(session: &Session, active: &mut ActiveRequest) -> Result<OwnedSemaphore
     let refused = |status, why: String| Refusal {
         status,
         level: Level::Warning,
-        why,
+        cause: Cause::new(Outcome::Refused, why),
     };
     let handler = &session.handler;
     match handler.request_sources.admit(session.peer.address()) {
@@ -99,7 +101,8 @@ async fn ask_guest(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answ
     let Ok(program) = handler.program(&host.engines, Some(&host.compiled)).await else {
         host.guest_exit.add(exit_code::NO_MODULE);
         let why = "the handler has no module that can be used (see above)";
-        return Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, why));
+        let cause = Cause::new(Outcome::NoModule, why);
+        return Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, cause));
     };
     let request = Request::from_parts(parts, upload.boxed_unsync());
     match program.answer(&host.engines, request, exchange).await {
@@ -109,11 +112,12 @@ async fn ask_guest(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answ
             Ok((head, Source::Guest { body, guest }))
         }
         Err(Unanswered::TimedOut) => Err(timed_out(exchange, handler.config.limits.timeout)),
-        Err(Unanswered::Failed(why)) => Err(internal(why)),
+        Err(Unanswered::Failed(cause)) => Err(internal(cause)),
         // When the client connected, the module answered HTTP.
         Err(Unanswered::NotHttp) => {
             let why = "the handler's module no longer answers HTTP requests";
-            Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, why))
+            let cause = Cause::new(Outcome::NoModule, why);
+            Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, cause))
         }
     }
 }
@@ -123,12 +127,16 @@ async fn ask_guest(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answ
 fn checked(exchange: &Exchange, answered: Answered, is_head: bool) -> Answered {
     match answered {
         _ if exchange.is_too_large.load(Relaxed) => Err(too_large(exchange)),
-        Err(_) if exchange.is_cut.load(Relaxed) => Err(Refusal::bad(StatusCode::BAD_REQUEST, "client left")),
+        Err(_) if exchange.is_cut.load(Relaxed) => Err(Refusal {
+            status: StatusCode::BAD_REQUEST,
+            level: Level::Info,
+            cause: Cause::new(Outcome::ClientLeft, "client left"),
+        }),
         // 1xx is not a final status, and none is above 599 (RFC 9110, 15).
-        Ok((head, _)) if !(200..600).contains(&head.status.as_u16()) => Err(internal(format!(
+        Ok((head, _)) if !(200..600).contains(&head.status.as_u16()) => Err(internal(Cause::trap(format!(
             "answered with status {}, which is not a final one (200 to 599)",
             head.status.as_u16()
-        ))),
+        )))),
         Ok((head, source)) if has_body(head.status, is_head) => check_length(head, source),
         answered => answered,
     }
@@ -137,9 +145,9 @@ fn checked(exchange: &Exchange, answered: Answered, is_head: bool) -> Answered {
 /// Refuses an answer whose body was prefetched completely, and does not have the length that its head promises.
 fn check_length(head: Parts, source: Source) -> Answered {
     match (content_length(&head.headers), source.complete_length()) {
-        (Some(promised), Some(length)) if length != promised => Err(internal(format!(
+        (Some(promised), Some(length)) if length != promised => Err(internal(Cause::trap(format!(
             "its answer has {length} bytes, and its content-length promises {promised}"
-        ))),
+        )))),
         _ => Ok((head, source)),
     }
 }
@@ -168,8 +176,9 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn internal(why: String) -> Refusal {
-    Refusal::failed(StatusCode::INTERNAL_SERVER_ERROR, format!("ended: {why}"))
+fn internal(cause: Cause) -> Refusal {
+    let why = format!("ended: {}", cause.why);
+    Refusal::failed(StatusCode::INTERNAL_SERVER_ERROR, Cause { why, ..cause })
 }
 
 fn too_large(exchange: &Exchange) -> Refusal {
@@ -186,6 +195,7 @@ fn timed_out(exchange: &Exchange, limit: Option<Duration>) -> Refusal {
         let why = format!("its body did not come within {:?}", limit.unwrap_or_default());
         return Refusal::bad(StatusCode::REQUEST_TIMEOUT, why);
     }
-    let (_, why) = GuestEnd::timed_out(limit.unwrap_or_default()).report();
-    Refusal::failed(StatusCode::GATEWAY_TIMEOUT, why)
+    let end = GuestEnd::timed_out(limit.unwrap_or_default());
+    let (_, why) = end.report();
+    Refusal::failed(StatusCode::GATEWAY_TIMEOUT, Cause::new(end.outcome(), why))
 }

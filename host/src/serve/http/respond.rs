@@ -5,16 +5,18 @@ use super::download::{Download, Source};
 use super::exchange::Exchange;
 use super::state::ActiveRequest;
 use crate::journal::Level;
+use crate::runtime::Cause;
 use ::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use ::http::{Response, StatusCode};
 use bytes::Bytes;
 use std::sync::Arc;
+use wasm_sock_stats::Outcome;
 
 /// A request that no guest answers: the status for the client, and the reason for the log.
 pub struct Refusal {
     pub status: StatusCode,
     pub level: Level,
-    pub why: String,
+    pub cause: Cause,
 }
 
 impl Refusal {
@@ -23,23 +25,23 @@ impl Refusal {
         Self {
             status,
             level: Level::Info,
-            why: why.into(),
+            cause: Cause::new(Outcome::BadRequest, why),
         }
     }
 
     /// A failure of the guest or the host: logged as an error.
-    pub fn failed(status: StatusCode, why: impl Into<String>) -> Self {
+    pub fn failed(status: StatusCode, cause: Cause) -> Self {
         Self {
             status,
             level: Level::Error,
-            why: why.into(),
+            cause,
         }
     }
 
     /// The response for the client, with `Retry-After` if it may try again. The reason is logged only.
     pub fn respond(self, exchange: Arc<Exchange>, active: ActiveRequest) -> Response<Download> {
         exchange.set_status(self.status);
-        exchange.report(self.level, self.why);
+        exchange.report(self.level, self.cause);
         let text = Bytes::from(text(self.status));
         let mut response = Response::new(Download::new(Source::Text(Some(text)), None, exchange, active));
         *response.status_mut() = self.status;

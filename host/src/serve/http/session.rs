@@ -5,7 +5,7 @@ use crate::net::{Connection, Peer};
 use crate::serve::handler::Handler;
 use crate::serve::shared::Shared;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 /// One HTTP connection, for its task and its requests.
 pub struct Session {
@@ -14,6 +14,8 @@ pub struct Session {
     pub connection: Arc<Connection>,
     pub peer: Peer,
     pub state: Arc<ConnectionState>,
+    /// The requests that have arrived.
+    pub requests: AtomicU32,
     /// An HTTP/1 answer was aborted: the connection must be reset, so that the client can tell.
     pub must_reset: AtomicBool,
     /// A body stalled for too long (`idle-connection-timeout`).
@@ -21,7 +23,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Wakes the connection's task each time that one more client waits for a slot. Never returns.
+    /// Wakes the connection's task each time that one more client waits for a slot, and when the settings of the
+    /// handler were replaced. Never returns.
     pub async fn clients_wait(&self) {
         let (handler, host) = (&self.handler.slots, &self.host.slots);
         loop {

@@ -13,6 +13,8 @@ fn reach(granted: &[Outbound]) -> Arc<OutboundPolicy> {
         log_limit: LogLimit::new(None),
         history: Arc::default(),
         peer: None,
+        connection: None,
+        request: None,
     }))
 }
 

@@ -342,6 +342,8 @@ fn guest() -> Arc<GuestContext> {
         }),
         log_limit: LogLimit::new(Some(0)),
         peer: None,
+        connection: None,
+        request: None,
     })
 }
 

@@ -1,0 +1,234 @@
+//! The socket of journald: lines that it has no room for wait in a queue, which has a limit.
+//!
+//! journald takes datagrams one by one, and its socket holds some hundreds of them (`net.unix.max_dgram_qlen`). The
+//! host never waits for it for long: lines stay in the queue, and are sent when there is room again. If the queue is
+//! full, the host waits for journald once, for [`PATIENCE`], and then drops what is too much, counts it, and says so.
+
+use super::native::shortened;
+use super::queue::Queue;
+use crate::sync::lock;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect,
+    sendmmsg, sendmsg_addr, socket_with,
+};
+use std::io::IoSlice;
+use std::iter;
+use std::mem;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const PATH: &str = "/run/systemd/journal/socket";
+
+/// The most bytes of lines that wait for journald, some two thousand records.
+const MAX_QUEUED: usize = 1 << 20;
+
+/// How long the host waits for journald when the queue is full.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// How long the host waits at its end until journald has taken all lines.
+const LAST_PATIENCE: Duration = Duration::from_millis(100);
+
+/// The pause between two looks at whether it has.
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+
+/// The most lines that one system call sends.
+const BATCH: usize = 64;
+
+/// The shortest that a line is cut to that is too large for a datagram.
+const SHORTEST: usize = 256;
+
+/// A socket that is connected to journald.
+pub struct Journal {
+    fd: OwnedFd,
+    state: Mutex<State>,
+    /// The queue is not empty.
+    has_unsent: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    queue: Queue,
+    /// At least one line was sent.
+    has_sent: bool,
+    /// Lines that were dropped, and not yet told of.
+    dropped: u64,
+    /// journald has taken nothing during [`PATIENCE`], and nothing since.
+    is_stalled: bool,
+    /// The socket that this one was connected to is gone, and there may be a new one at its path. Connecting again would
+    /// take a system call that the sandbox does not allow, so each line is sent to the path.
+    has_lost: bool,
+}
+
+impl Journal {
+    /// Connects to journald. `None`: there is none.
+    pub fn connect() -> Option<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None).ok()?;
+        connect(&fd, &SocketAddrUnix::new(PATH).ok()?).ok()?;
+        Some(Self {
+            fd,
+            state: Mutex::default(),
+            has_unsent: AtomicBool::new(false),
+        })
+    }
+
+    /// Do lines wait for journald?
+    pub fn has_unsent(&self) -> bool {
+        self.has_unsent.load(Relaxed)
+    }
+
+    /// Sends these lines after those that still wait. `lines` is empty after that, and has the memory of an earlier
+    /// queue.
+    pub fn send(&self, lines: &mut Queue) {
+        let state = &mut *lock(&self.state);
+        match state.queue.is_empty() {
+            true => mem::swap(&mut state.queue, lines),
+            false => state.queue.append(lines),
+        }
+        state.send(&self.fd);
+        if state.queue.size() > MAX_QUEUED {
+            state.make_room(&self.fd);
+        }
+        state.tell_dropped(&self.fd);
+        self.has_unsent.store(!state.queue.is_empty(), Relaxed);
+    }
+
+    /// Waits until journald has received all lines, for [`LAST_PATIENCE`] at most. It finds out which unit a line is of
+    /// only then, by the process that sent it: a line of a process that is gone has no unit.
+    pub fn finish(&self) {
+        let state = &mut *lock(&self.state);
+        if state.queue.is_empty() && !state.has_sent {
+            return;
+        }
+        let deadline = Instant::now() + LAST_PATIENCE;
+        let mut pause = FIRST_PAUSE;
+        let mut is_barrier_sent = false;
+        while Instant::now() < deadline {
+            state.send(&self.fd);
+            state.tell_dropped(&self.fd);
+            if state.queue.is_empty() && !is_barrier_sent {
+                // journald ignores an empty datagram. That it was received means that those before it were not only
+                // received, but logged.
+                is_barrier_sent = state.send_one(&self.fd, &[]).is_ok();
+            }
+            if is_barrier_sent && unreceived(&self.fd) == 0 {
+                return;
+            }
+            sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+impl State {
+    /// Sends lines as long as there is room for them.
+    fn send(&mut self, fd: &OwnedFd) {
+        while !self.queue.is_empty() {
+            let sent = self.send_some(fd);
+            match sent {
+                Ok(sent) => {
+                    self.queue.remove(sent);
+                    (self.is_stalled, self.has_sent) = (false, true);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::MSGSIZE | Errno::NOBUFS) => self.send_shortened(fd),
+                Err(Errno::CONNREFUSED | Errno::NOTCONN | Errno::PIPE | Errno::CONNRESET) if !self.has_lost => {
+                    self.has_lost = true;
+                }
+                // No room; or nothing listens at the path.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Sends the first lines. Returns how many, at least one.
+    fn send_some(&self, fd: &OwnedFd) -> Result<usize, Errno> {
+        let mut lines = self.queue.iter().take(BATCH);
+        match self.queue.count() {
+            2.. if !self.has_lost => send_many(fd, lines),
+            _ => self.send_one(fd, lines.next().unwrap_or_default()).map(|()| 1),
+        }
+    }
+
+    fn send_one(&self, fd: &OwnedFd, line: &[u8]) -> Result<(), Errno> {
+        if !self.has_lost {
+            return rustix::net::send(fd, line, SendFlags::NOSIGNAL).map(drop);
+        }
+        let (mut none, line) = (SendAncillaryBuffer::default(), [IoSlice::new(line)]);
+        let path = SocketAddrUnix::new(PATH)?;
+        sendmsg_addr(fd, &path, &line, &mut none, SendFlags::NOSIGNAL).map(drop)
+    }
+
+    /// Sends as much of the first line as one datagram holds.
+    fn send_shortened(&mut self, fd: &OwnedFd) {
+        if let Some(line) = self.queue.iter().next() {
+            let mut most = line.len() / 2;
+            while most >= SHORTEST && self.send_one(fd, &shortened(line, most)) == Err(Errno::MSGSIZE) {
+                most /= 2;
+            }
+        }
+        self.queue.remove(1);
+    }
+
+    /// Waits for journald, and drops the last lines of a queue that is still too long.
+    fn make_room(&mut self, fd: &OwnedFd) {
+        let deadline = Instant::now() + PATIENCE;
+        let before = self.queue.count();
+        while !self.is_stalled && self.queue.size() > MAX_QUEUED {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let left = Timespec {
+                tv_sec: 0,
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            let _ = poll(&mut [PollFd::new(fd, PollFlags::OUT)], Some(&left));
+            self.send(fd);
+        }
+        self.is_stalled = self.queue.count() == before;
+        self.dropped += self.queue.limit(MAX_QUEUED);
+    }
+
+    /// Logs how many lines were dropped, when there is room for that line.
+    fn tell_dropped(&mut self, fd: &OwnedFd) {
+        if self.dropped == 0 || !self.queue.is_empty() {
+            return;
+        }
+        let dropped = self.dropped;
+        let line = format!(
+            "SYSLOG_IDENTIFIER=wasm-sock\nSYSLOG_FACILITY=3\nPRIORITY=4\nWASM_SOCK_DROPPED={dropped}\n\
+             MESSAGE={dropped} lines of the log were dropped: journald did not take them in time (log less: \
+             `log = \"failures\"`, `log-sample`)\n"
+        );
+        if self.send_one(fd, line.as_bytes()).is_ok() {
+            self.dropped = 0;
+        }
+    }
+}
+
+/// Sends several lines in one system call. Returns how many were sent, at least one.
+fn send_many<'a>(fd: &OwnedFd, lines: impl Iterator<Item = &'a [u8]>) -> Result<usize, Errno> {
+    let lines: Vec<[IoSlice<'_>; 1]> = lines.map(|line| [IoSlice::new(line)]).collect();
+    let mut none: Vec<_> = iter::repeat_with(SendAncillaryBuffer::default)
+        .take(lines.len())
+        .collect();
+    let messages = lines.iter().zip(&mut none);
+    let mut messages: Vec<MMsgHdr<'_>> = messages.map(|(line, none)| MMsgHdr::new(line, none)).collect();
+    // rustix makes the system call; musl's function sends one after the other.
+    sendmmsg(fd, &mut messages, SendFlags::NOSIGNAL)
+}
+
+/// Bytes that were sent and not received; 0 when that is not known.
+fn unreceived(fd: &OwnedFd) -> i32 {
+    let mut bytes = 0;
+    // SAFETY: TIOCOUTQ writes one integer (`SIOCOUTQ`, unix(7)).
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { bytes } else { 0 }
+}
