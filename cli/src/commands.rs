@@ -109,8 +109,7 @@ Examples:
     Run(run::Run),
     /// Make a project that builds to a module
     #[command(after_help = "\
-Templates: stream and datagram in rust, go, c, cpp, zig, assemblyscript; http in
-rust, js, ts, python.
+http is for rust, js, ts and python; the others for all but js, ts and python.
 
 Examples:
   wasm-sock new knock --lang rust

@@ -1,6 +1,6 @@
 //! The host's log as it writes it with `--log-format json`: one object a line.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// A line of the host's log. All but the message depends on what it is about.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -15,6 +15,7 @@ pub struct LogLine {
     pub stream: Option<String>,
     /// How a connection, datagram or request ended.
     pub outcome: Option<String>,
+    #[serde(deserialize_with = "number")]
     pub exit_code: Option<i64>,
     pub bytes_in: u64,
     pub bytes_out: u64,
@@ -42,6 +43,13 @@ pub struct Frame {
     pub offset: Option<u64>,
 }
 
+/// A number, which the host writes as text where it can be negative.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    let text = value.as_str().and_then(|text| text.parse().ok());
+    Ok(text.or_else(|| value.as_i64()))
+}
+
 impl LogLine {
     /// Reads a line. What is no JSON is a message: the last words of a host that cannot start.
     pub fn parse(line: &str) -> Self {
@@ -65,10 +73,11 @@ mod tests {
     #[test]
     fn a_line_of_json_is_read_and_what_is_unknown_is_left_out() {
         let line = LogLine::parse(
-            r#"{"time":1,"message":"hello 127.0.0.1:5: ended: boom","priority":3,"outcome":"trap","cpu_usec":7,
+            r#"{"time":1,"exit_code":"-1","message":"hello 127.0.0.1:5: ended: boom","priority":3,"outcome":"trap","cpu_usec":7,
                "backtrace":[{"function":"parse","index":3,"offset":400},{"index":4}]}"#,
         );
         assert_eq!((line.outcome.as_deref(), line.cpu_usec), (Some("trap"), 7));
+        assert_eq!(line.exit_code, Some(-1));
         assert_eq!(line.backtrace[0].offset, Some(400));
         assert_eq!(line.backtrace[1].function, None);
     }

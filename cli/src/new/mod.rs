@@ -41,11 +41,8 @@ pub enum Language {
 /// What a guest is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
-    /// A conversation: TCP, Unix sockets
     Stream,
-    /// A message and its answer: UDP
     Datagram,
-    /// Requests
     Http,
 }
 

@@ -21,16 +21,16 @@ use std::path::PathBuf;
 /// The arguments of `wasm-sock run`.
 #[derive(Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct Run {
-    /// The module, or the folder of a project, which is built [default: this folder]
+    /// A module, or a project's folder [default: .]
     #[arg(value_name = "FILE|FOLDER")]
     source: Option<PathBuf>,
-    /// As in the configuration, or stdin [default: 127.0.0.1:7000]
+    /// 7000, udp:7, stdin [default: 127.0.0.1:7000]
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<String>,
-    /// Build and swap the module when a source changes
+    /// Build and swap it when a source changes
     #[arg(long)]
     watch: bool,
-    /// What builds it [default: as projects of its kind are]
+    /// What builds it [default: by the project]
     #[arg(long, value_name = "COMMAND")]
     build: Option<String>,
     /// Build for release, as `install` does
@@ -46,12 +46,12 @@ pub struct Run {
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<Variable>,
     /// A folder that it may open
-    #[arg(long, value_name = "HOST:GUEST[:ro|rw]")]
+    #[arg(long, value_name = "HOST:GUEST[:rw]")]
     dir: Vec<Directory>,
     /// Where it may connect to
-    #[arg(long, value_name = "DESTINATION")]
+    #[arg(long, value_name = "DEST")]
     allow_outbound: Vec<String>,
-    /// Any other setting of a handler: memory=1GiB
+    /// Any other setting: memory=1GiB
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Setting>,
 }

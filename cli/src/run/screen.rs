@@ -200,21 +200,14 @@ fn reason(line: &LogLine) -> &str {
     }
 }
 
-/// Without the innermost functions that belong to a language's way to panic, if others follow; not too many.
+/// Without a language's own functions at both ends (how it panics, how it starts `main`), if there are others; not too
+/// many.
 fn shown(mut places: Vec<Place>) -> Vec<Place> {
-    const PANIC: [&str; 8] = [
-        "__rust_start_panic",
-        "rust_panic",
-        "std::panicking::",
-        "std::sys::",
-        "core::panicking::",
-        "rust_begin_unwind",
-        "__rustc::",
-        "panic_abort::",
-    ];
-    let is_panic = |place: &Place| PANIC.iter().any(|name| place.function.starts_with(name));
-    let first = places.iter().position(|place| !is_panic(place)).unwrap_or(0);
-    places.drain(..first);
+    let is_own = |place: &Place| !place.is_standard;
+    if let (Some(first), Some(last)) = (places.iter().position(is_own), places.iter().rposition(is_own)) {
+        places.truncate(last + 1);
+        places.drain(..first);
+    }
     places.truncate(MAX_PLACES);
     places
 }

@@ -16,6 +16,8 @@ pub struct Place {
     pub function: String,
     /// `src/main.rs:12:5`
     pub source: Option<String>,
+    /// It is a part of Rust's standard library.
+    pub is_standard: bool,
 }
 
 /// A core module, alone or in a component.
@@ -26,6 +28,12 @@ struct Module<'a> {
     /// Its debugging sections, by name.
     sections: HashMap<&'a str, &'a [u8]>,
 }
+
+/// Where Rust's standard library was built.
+const RUSTS_SOURCE: &str = "/rustc/";
+
+/// Functions of the C library and of toolchains below a program, which have no lines.
+const RUNTIME: [&str; 6] = ["abort", "_start", "__main_void", "__original_main", "main", "__wasm_call_ctors"];
 
 /// The places of a backtrace, the innermost first. A function that was inlined has a place of its own.
 pub fn places(wasm: &[u8], frames: &[Frame]) -> Vec<Place> {
@@ -43,6 +51,7 @@ fn places_of(modules: &[Module<'_>], frame: &Frame) -> Vec<Place> {
     let name = name.unwrap_or_else(|| format!("function {}", frame.index));
     let Some(mut places) = inlined.filter(|places| !places.is_empty()) else {
         return vec![Place {
+            is_standard: RUNTIME.contains(&&*name),
             function: name,
             source: None,
         }];
@@ -69,6 +78,8 @@ fn inlined(module: &Module<'_>, address: u64) -> Option<Vec<Place>> {
             .function
             .as_ref()
             .and_then(|name| name.demangle().ok().map(|name| name.into_owned()));
+        let file = frame.location.as_ref().and_then(|location| location.file);
+        let is_standard = file.is_some_and(|file| file.starts_with(RUSTS_SOURCE));
         let source = frame.location.and_then(|location| {
             let file = shortened(location.file?);
             Some(match (location.line, location.column) {
@@ -80,6 +91,7 @@ fn inlined(module: &Module<'_>, address: u64) -> Option<Vec<Place>> {
         places.push(Place {
             function: without_hash(function.unwrap_or_default()),
             source,
+            is_standard,
         });
     }
     Some(places)
@@ -98,7 +110,7 @@ fn without_hash(mut name: String) -> String {
 
 /// Relative to this folder; for Rust's standard library, below its `library` folder.
 fn shortened(file: &str) -> &str {
-    if file.starts_with("/rustc/")
+    if file.starts_with(RUSTS_SOURCE)
         && let Some((_, rest)) = file.split_once("/library/")
     {
         return rest;
