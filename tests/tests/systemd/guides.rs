@@ -62,6 +62,7 @@ fn every_command_of_the_guides_works() {
     let elsewhere = tempfile::tempdir().unwrap();
     follow("guests/README.md", elsewhere.path());
     follow("README.md", &checkout());
+    follow("docs/services.md", &checkout());
 }
 
 #[test]
