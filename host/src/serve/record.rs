@@ -138,7 +138,7 @@ impl Record<'_> {
     /// Writes the record: the only place that knows of every end. The handler has counted its beginning
     /// ([`begin`](wasm_sock_stats::HandlerStats::begin)).
     pub fn write(&self, logged: Logged<'_>) {
-        self.handler.guest_exit.add(&self.end);
+        self.handler.guest_exit.add(self.end.outcome, self.end.exit_code);
         self.count();
         match logged {
             Logged::Always => self.log(Suppressed::default()),

@@ -176,12 +176,24 @@ fn a_file_of_the_command_line_is_read_again_or_by_the_next_host_if_it_was_replac
     assert!(address.knock().text().contains("COLOUR=green\n"));
     replace(&world, "elsewhere/own.toml", &(modules + &coloured("blue")));
     host.signal(Signal::HUP);
-    expect_hand_over(
-        &mut host,
-        "own.toml was created or replaced where the running host cannot read",
-    );
+    expect_hand_over(&mut host, "own.toml cannot be read by the running host");
     let _next = start(&world, &arguments);
     assert!(address.knock().text().contains("COLOUR=blue\n"));
+}
+
+#[test]
+fn a_host_that_must_not_read_the_configuration_again_hands_over() {
+    let world = world(Kind::P1);
+    let settings = |colour| format!("[host]\nreload = \"hand-over\"\n{}", coloured(colour));
+    configure(&world, &settings("red"));
+    let address = world.tcp("it");
+    let mut host = start(&world, &[]);
+    assert!(address.knock().text().contains("COLOUR=red\n"));
+    configure(&world, &settings("green"));
+    host.signal(Signal::HUP);
+    expect_hand_over(&mut host, "wasm-sock.toml cannot be read by the running host");
+    let _next = start(&world, &[]);
+    assert!(address.knock().text().contains("COLOUR=green\n"));
 }
 
 #[test]
