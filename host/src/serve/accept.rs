@@ -4,7 +4,7 @@ use super::admission::admit::{AcceptWarnings, BACK_OFF, admit};
 use super::admission::sources::TooMany;
 use super::connection;
 use super::handler::Handler;
-use super::record::{End, Logged, Record};
+use super::record::{End, LogLine, Record};
 use super::shared::Shared;
 use crate::activation::Protocol;
 use crate::event_loop;
@@ -144,5 +144,5 @@ fn reset(handler: &Handler, fd: OwnedFd, from: Option<IpAddr>, TooMany(most): &T
         usage: None,
         http: None,
     };
-    record.write(Logged::Limited(&handler.connection_sources.refusals));
+    record.write(LogLine::Limited(&handler.connection_sources.refusals));
 }

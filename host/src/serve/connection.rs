@@ -5,7 +5,7 @@ use super::admission::admit::Admitted;
 use super::handler::Handler;
 use super::http;
 use super::metrics;
-use super::record::{End, Logged, Unrecorded};
+use super::record::{End, LogLine, Unrecorded};
 use super::shared::Shared;
 use super::stream::{self, ResetOnDrop};
 use crate::activation::Protocol;
@@ -72,7 +72,7 @@ async fn serve(
         _ if is_http && connection.transport() == Transport::Packets => {
             let why = "an HTTP guest cannot answer packets (use ListenStream= in the .socket unit)";
             handler.report_unfit(why).await;
-            unrecorded.write(End::no_module(), Logged::Never);
+            unrecorded.write(End::no_module(), LogLine::None);
         }
         _ if is_http => {
             let peer = unrecorded.carries_requests();
@@ -83,6 +83,6 @@ async fn serve(
             drop(in_flight);
         }
         // The reason was logged, once for all connections.
-        Err(_) => unrecorded.write(End::no_module(), Logged::Never),
+        Err(_) => unrecorded.write(End::no_module(), LogLine::None),
     }
 }

@@ -10,6 +10,7 @@ use crate::module::{Compiled, CurrentProgram, Files, Unavailable};
 use crate::net::Peer;
 use crate::runtime::{Engines, Program};
 use crate::wasi::GuestContext;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
 use wasm_sock_stats::HandlerStats;
@@ -42,6 +43,8 @@ pub struct Handler {
     history: Arc<History>,
     /// Warns of datagrams that are larger than `max-datagram`.
     pub too_large: Arc<RateLimited>,
+    /// The successes that were offered to the log (`log-sample`).
+    successes: AtomicU32,
     /// Does the host itself answer, with the counters of all handlers?
     pub is_metrics: bool,
     /// Its counters.
@@ -71,6 +74,7 @@ impl Handler {
             log: LogLimit::new(limits.max_log),
             history: Arc::default(),
             too_large: Arc::default(),
+            successes: AtomicU32::new(0),
             config: Arc::new(config),
             is_metrics: false,
             stats,
@@ -114,6 +118,7 @@ impl Handler {
             log: self.log.clone(),
             history: self.history.clone(),
             too_large: self.too_large.clone(),
+            successes: AtomicU32::new(0),
             is_metrics,
             stats: self.stats.clone(),
             program: self.program.renewed(files),
@@ -163,6 +168,12 @@ impl Handler {
     /// Does its program answer HTTP requests, as far as is known without loading it?
     pub fn is_known_as_http(&self) -> bool {
         self.program.is_known_as_http()
+    }
+
+    /// Is this success one of those that are logged, one of `log-sample`? The first is.
+    pub fn is_sampled(&self) -> bool {
+        let sample = self.config.logging.sample;
+        sample <= 1 || self.successes.fetch_add(1, Relaxed).is_multiple_of(sample)
     }
 
     /// Logs, once, why its module cannot serve this kind of socket.

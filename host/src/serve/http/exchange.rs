@@ -6,7 +6,7 @@ use crate::journal::{self, Level};
 use crate::lifecycle::InFlight;
 use crate::limits::Meter;
 use crate::runtime::{Bounds, Caller, Cause, GuestEnd};
-use crate::serve::record::{End, Http, Logged, Record, Usage};
+use crate::serve::record::{End, Http, LogLine, Record, Usage};
 use crate::sync::lock;
 use crate::wasi::GuestContext;
 use ::http::{Request, StatusCode};
@@ -190,6 +190,6 @@ impl Drop for Exchange {
             usage: Some(usage),
             http: Some(http),
         };
-        record.write(Logged::Always);
+        record.write(LogLine::Each);
     }
 }
