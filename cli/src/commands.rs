@@ -41,27 +41,25 @@ Examples:
   systemd-socket-activate -l 7777 --fdname=hello wasm-sock host --module a.wasm
   wasm-sock host --print-sandbox")]
     Host {
-        /// Serve every socket with this module, whatever its name
+        /// Serve every socket with this module
         #[arg(long, value_name = "FILE", conflicts_with = "config")]
         module: Option<PathBuf>,
-        /// Serve every socket with this handler, whatever its name
+        /// Serve every socket as this handler
         #[arg(long, value_name = "NAME", conflicts_with = "module")]
         handler: Option<String>,
         /// Read this file, and handlers.d/*.toml beside it [default: /etc/wasm-sock/wasm-sock.toml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Exit after this time without a connection: 30s, 5min; 0 is after the last connection, infinity means never
-        /// [default: 30s]
+        /// Exit after this time without a connection: 5min, 0, infinity [default: 30s]
         #[arg(long, value_name = "TIME")]
         idle_timeout: Option<String>,
-        /// Exit with the exit code of the guest; for connections that were accepted before (Accept=yes, inetd). A trap
-        /// is 134, a limit 124, no module 78
+        /// Exit with the code of the guest (connections only)
         #[arg(long)]
         exit_with_guest: bool,
-        /// Log as text, or one JSON object a line, on standard error [default: to journald, with fields; else text]
+        /// Log lines on standard error [default: to journald]
         #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
         log_format: Option<String>,
-        /// Print what the host would confine itself to, and serve nothing
+        /// Print what the host confines itself to
         #[arg(long)]
         print_sandbox: bool,
     },

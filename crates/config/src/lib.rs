@@ -82,6 +82,17 @@ pub struct HostConfig {
     pub max_memory: Option<u64>,
     /// Serve nothing where the kernel cannot confine the process (Landlock, seccomp).
     pub require_sandbox: bool,
+    pub reload: Reload,
+}
+
+/// How a running host gets new settings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reload {
+    /// It reads the configuration again, as far as what is new in it can be had by a process that has confined itself.
+    #[default]
+    InPlace,
+    /// It ends, and the next one reads the configuration. It gives up the right to read it once it has.
+    HandOver,
 }
 
 impl Default for HostConfig {
@@ -95,6 +106,7 @@ impl Default for HostConfig {
             max_connections: None,
             max_memory: None,
             require_sandbox: false,
+            reload: Reload::default(),
         }
     }
 }

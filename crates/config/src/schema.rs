@@ -44,6 +44,7 @@ const HOST: Keys = &[
     "max-memory",
     "max-connections",
     "require-sandbox",
+    "reload",
 ];
 const DEFAULTS: Keys = &[
     "memory",
@@ -156,6 +157,7 @@ impl Checker<'_> {
                 "max-memory" => self.set(&mut host.max_memory, key, value, value::max_memory),
                 "max-connections" => self.set(&mut host.max_connections, key, value, value::bound),
                 "require-sandbox" => self.set(&mut host.require_sandbox, key, value, value::boolean),
+                "reload" => self.set(&mut host.reload, key, value, value::reload),
                 _ => self.unknown(key, HOST),
             }
         }

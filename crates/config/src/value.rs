@@ -12,7 +12,7 @@ use toml::de::DeValue;
 
 use super::error::quoted;
 use super::quantity::{parse_duration, parse_idle_timeout, parse_size};
-use super::{Access, ForwardedFor, Outbound};
+use super::{Access, ForwardedFor, Outbound, Reload};
 
 pub(super) use service::{
     MAX_ADDRESSES, calendar, interface, listen, logged, mode, process, request_path, unit_path, user,
@@ -244,6 +244,17 @@ pub(super) fn forwarded_for(value: &DeValue<'_>) -> Reading<ForwardedFor> {
         "off" => Ok(ForwardedFor::Off),
         other => Err(format!(
             "cannot be {} (allowed: \"set\", \"trust\", \"off\")",
+            quoted(other)
+        )),
+    }
+}
+
+pub(super) fn reload(value: &DeValue<'_>) -> Reading<Reload> {
+    match string(value)?.as_str() {
+        "in-place" => Ok(Reload::InPlace),
+        "hand-over" => Ok(Reload::HandOver),
+        other => Err(format!(
+            "cannot be {} (allowed: \"in-place\", \"hand-over\")",
             quoted(other)
         )),
     }

@@ -1,7 +1,6 @@
 //! The exit code of the guests, which is the host's with `--exit-with-guest`: then the host serves connections that
 //! another process accepted, one guest for each.
 
-use super::record::End;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use wasm_sock_stats::Outcome;
@@ -20,9 +19,9 @@ const NO_MODULE: u8 = 78;
 pub struct GuestExit(AtomicU8);
 
 impl GuestExit {
-    /// Adds the end of one more guest.
-    pub fn add(&self, end: &End) {
-        let code = code(end);
+    /// Adds the end of one more guest, with its exit code if it ended by itself.
+    pub fn add(&self, outcome: Outcome, exit_code: Option<i32>) {
+        let code = code(outcome, exit_code);
         if code != 0 {
             // It fails when there is one already.
             let _ = self.0.compare_exchange(0, code, Relaxed, Relaxed);
@@ -35,12 +34,12 @@ impl GuestExit {
     }
 }
 
-fn code(end: &End) -> u8 {
-    match end.outcome {
+fn code(outcome: Outcome, exit_code: Option<i32>) -> u8 {
+    match outcome {
         // That the client has left is not the guest's doing.
         Outcome::Ok | Outcome::ClientLeft => 0,
         // Programs may end with any number of 32 bits, processes with 8 (`exit(3)`): what is more is a failure.
-        Outcome::Exit => end.exit_code.map_or(1, |code| u8::try_from(code).unwrap_or(u8::MAX)),
+        Outcome::Exit => exit_code.map_or(1, |code| u8::try_from(code).unwrap_or(u8::MAX)),
         Outcome::Trap => TRAP,
         Outcome::Timeout | Outcome::CpuTime | Outcome::Memory | Outcome::Idle | Outcome::Output => LIMIT,
         Outcome::Refused | Outcome::Drained => LIMIT,
@@ -52,26 +51,21 @@ fn code(end: &End) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::{Cause, GuestEnd};
-
-    fn exit(code: i32) -> End {
-        End::from(&GuestEnd::Exit(code))
-    }
 
     #[test]
     fn the_first_failure_counts_and_is_kept() {
         let sum = GuestExit::default();
-        for code in [0, 3, 0, 4] {
-            sum.add(&exit(code));
-        }
-        sum.add(&End::from(&GuestEnd::Trap(Cause::trap("unreachable"))));
+        sum.add(Outcome::Ok, Some(0));
+        sum.add(Outcome::Exit, Some(3));
+        sum.add(Outcome::Exit, Some(4));
+        sum.add(Outcome::Trap, None);
         assert_eq!(sum.code(), ExitCode::from(3));
     }
 
     #[test]
     fn what_is_no_exit_code_of_a_process_is_a_failure() {
         for number in [-1, 256, i32::MIN] {
-            assert_eq!(code(&exit(number)), 255, "{number}");
+            assert_eq!(code(Outcome::Exit, Some(number)), 255, "{number}");
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::handler::Handler;
 use super::handlers::Handlers;
+use super::host_limits::{limit_memory, most_connections};
 use super::shared::Shared;
-use super::{limit_memory, most_connections};
 use crate::activation::Socket;
 use crate::journal::{self, Level};
 use crate::lifecycle::{self, Request, Signals};

@@ -7,6 +7,7 @@ mod datagram;
 mod exit_code;
 mod handler;
 mod handlers;
+mod host_limits;
 mod http;
 mod life;
 mod metrics;
@@ -21,7 +22,6 @@ use crate::event_loop;
 use crate::journal::{self, Level};
 use crate::libc_overrides::heap;
 use crate::lifecycle::{self, Activity, Signals};
-use crate::limits;
 use crate::runtime::{self, Engines};
 use crate::startup::{Plan, Started};
 use crate::trace::{self, Mark};
@@ -39,6 +39,7 @@ use admission::slots::ConnectionSlots;
 use datagram::DatagramQueue;
 use handler::Handler;
 use handlers::Handlers;
+use host_limits::{limit_memory, most_connections};
 use life::Server;
 use shared::Shared;
 use threads::Threads;
@@ -117,16 +118,6 @@ pub fn serve(started: Started) -> io::Result<Ending> {
         true => Ending::Served(guest_exit.code()),
         false => Ending::TurnedAway,
     })
-}
-
-/// Limits the memory of all guests together (`max-memory`).
-fn limit_memory(settings: &HostConfig) {
-    limits::limit_memory(settings.max_memory.unwrap_or_else(limits::machine_memory));
-}
-
-/// The most connections of all handlers together (`max-connections`).
-fn most_connections(settings: &HostConfig) -> usize {
-    settings.max_connections.map_or(usize::MAX, |most| most as usize)
 }
 
 /// Serves the sockets: those with pending clients first.

@@ -1,42 +1,30 @@
 //! Start-up: receives the sockets that systemd passed (socket activation), reads the configuration, forks the compile
 //! process, and enters the sandbox.
 
+mod needs;
+mod options;
 mod plan;
 mod reload;
+mod report;
 mod stats;
 
 use crate::activation::{self, ActivationError, Passed, Socket, handler_name};
-use crate::config::{Config, ConfigError, ConfigErrors, DROP_INS, Environment};
+use crate::config::{Config, ConfigErrors};
 use crate::journal::{self, Level};
 use crate::lifecycle;
 use crate::module::{Cache, CompileProcess, Compiled, Work};
 use crate::runtime;
-use crate::sandbox::{self, Needs, Use};
+use crate::sandbox::{self, Needs};
 use crate::trace::{self, Mark};
-use crate::wasi;
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use wasm_sock_stats::Table;
 
+pub use options::{Options, environment};
 pub use plan::{METRICS, Plan};
 pub use reload::{Reading, Reload};
 pub use stats::directory as stats_directory;
-
-/// The options of `wasm-sock host` that decide what is served.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// `--module`: the module of every socket, whatever its name.
-    pub module: Option<PathBuf>,
-    /// `--handler`: the handler of every socket, whatever its name.
-    pub handler: Option<String>,
-    /// `--config`: the configuration file, in place of the default ones.
-    pub config: Option<PathBuf>,
-    /// `--idle-timeout`, which overrides the configuration; `Some(None)`: infinity.
-    pub idle_timeout: Option<Option<Duration>>,
-}
 
 /// The result of the start-up, in a process that has confined itself.
 pub struct Started {
@@ -81,11 +69,6 @@ pub fn start(options: Options) -> Result<Started, ActivationError> {
     })
 }
 
-/// The environment that decides where the configuration is searched for.
-pub fn environment() -> Environment<'static> {
-    Environment::current(rustix::process::geteuid().is_root())
-}
-
 /// Reads the configuration: the plan, and what the process needs for it. Mistakes are logged.
 fn prepare(options: &Options, passed: &Passed, cache: Option<&Cache>) -> (Plan, Needs) {
     let names = passed.sockets.iter().map(|socket| handler_name(&socket.name)).collect();
@@ -93,34 +76,17 @@ fn prepare(options: &Options, passed: &Passed, cache: Option<&Cache>) -> (Plan, 
     trace::pass(Mark::Configuration);
     let plan = match config {
         Ok((config, mistakes)) => {
-            report(mistakes);
-            serve(config, options)
+            report::mistakes(mistakes);
+            options.plan(config)
         }
         Err(errors) => {
-            report(errors.0);
+            report::mistakes(errors.0);
             Plan::TurnAway
         }
     };
-    let needs = needs_of_handlers(&plan, &names);
-    (plan, needs_of_host(needs, options, cache))
-}
-
-/// Logs the mistakes in the configuration.
-fn report(mistakes: Vec<ConfigError>) {
-    for line in ConfigErrors(mistakes).to_string().lines() {
-        journal::log(Level::Error, line);
-    }
-}
-
-/// The plan to serve with a configuration, and what the options override.
-fn serve(mut config: Config, options: &Options) -> Plan {
-    if let Some(idle_timeout) = options.idle_timeout {
-        config.host.idle_timeout = idle_timeout;
-    }
-    Plan::Serve {
-        config: Box::new(config),
-        module: options.module.clone(),
-    }
+    let needs = needs::of_handlers(&plan, &names);
+    let needs = needs::of_host(needs, &plan, options, cache);
+    (plan, needs)
 }
 
 /// Forks the compile process, if there may be something to compile. It also makes the cache's copies of artifacts that
@@ -181,7 +147,7 @@ fn confine(plan: Plan, needs: &Needs) -> (Plan, String) {
     let missing = missing.join("; ");
     match &plan {
         Plan::Serve { config, .. } if config.host.require_sandbox => {
-            report_required(&missing);
+            report::required(&missing);
             (Plan::TurnAway, missing)
         }
         _ => {
@@ -189,52 +155,6 @@ fn confine(plan: Plan, needs: &Needs) -> (Plan, String) {
             (plan, missing)
         }
     }
-}
-
-/// Logs that the kernel lacks what `require-sandbox` requires.
-fn report_required(missing: &str) {
-    let message = format_args!("{missing}, and `require-sandbox` is set");
-    journal::log(Level::Error, message);
-}
-
-/// What the handlers of these names need of the process.
-fn needs_of_handlers(plan: &Plan, names: &BTreeSet<&str>) -> Needs {
-    let mut needs = Needs::default();
-    for name in names {
-        if plan.is_metrics(name) {
-            if let Some(directory) = stats::directory() {
-                needs.add_path(&directory, Use::List);
-            }
-            continue;
-        }
-        if let (settings, Ok(files)) = plan.settings(name) {
-            wasi::add_needs(&settings, &mut needs);
-            needs.add_module(&files.cwasm, &files.wasm);
-        }
-    }
-    needs
-}
-
-/// `needs` of the handlers, and what the host itself needs.
-fn needs_of_host(mut needs: Needs, options: &Options, cache: Option<&Cache>) -> Needs {
-    needs.add_resolver();
-    match &options.config {
-        // Not the folder of this file, in which there may be anything: after it was replaced by another file of the
-        // same name, a new host has to read it.
-        Some(file) => {
-            needs.add_configuration(file);
-            needs.add_configuration(&file.with_file_name(DROP_INS));
-        }
-        None => {
-            if let Some(folder) = environment().main_file().as_deref().and_then(Path::parent) {
-                needs.add_configuration(folder);
-            }
-        }
-    }
-    if let Some(cache) = cache {
-        needs.add_cache(cache.directory());
-    }
-    needs
 }
 
 /// What a host with these options needs, for `--print-sandbox`: for the sockets that were passed; without sockets, for
@@ -254,9 +174,14 @@ pub fn needs(options: Options) -> Result<Needs, ConfigErrors> {
         Err(_) if options.module.is_none() => config.handler_names().0,
         _ => BTreeSet::from(["any".to_owned()]),
     };
-    let plan = serve(config, &options);
-    let needs = needs_of_handlers(&plan, &names.iter().map(String::as_str).collect());
-    Ok(needs_of_host(needs, &options, Cache::from_environment().as_ref()))
+    let plan = options.plan(config);
+    let needs = needs::of_handlers(&plan, &names.iter().map(String::as_str).collect());
+    Ok(needs::of_host(
+        needs,
+        &plan,
+        &options,
+        Cache::from_environment().as_ref(),
+    ))
 }
 
 /// The sockets that were passed; else, with `--module` or `--handler`, standard input, if that is a socket (inetd).

@@ -1,6 +1,6 @@
 //! The plan of the host: serve the passed sockets with a configuration, or reset connections because that is invalid.
 
-use crate::config::{Config, HandlerConfig, valid_handler_name};
+use crate::config::{Config, HandlerConfig, Reload, valid_handler_name};
 use crate::module::Files;
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -24,6 +24,11 @@ pub enum Plan {
 }
 
 impl Plan {
+    /// Is a reload for the next host (`reload = "hand-over"`)?
+    pub fn hands_over(&self) -> bool {
+        matches!(self, Self::Serve { config, .. } if config.host.reload == Reload::HandOver)
+    }
+
     /// Is it the socket at which the host itself answers? It has that name, and there is no module for it.
     pub fn is_metrics(&self, name: &str) -> bool {
         let Self::Serve { module: None, .. } = self else {

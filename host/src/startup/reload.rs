@@ -4,7 +4,10 @@
 //! A sandbox is never widened. What it was not entered with, and what the engine was not made with, the next host has:
 //! this one hands over. It accepts no more, drains and exits, and systemd starts the next for the next client.
 
-use super::{Options, Plan, environment, needs_of_handlers, report, report_required, serve};
+use super::needs;
+use super::options::{Options, environment};
+use super::plan::Plan;
+use super::report;
 use crate::config::{Config, ConfigError};
 use crate::journal::{self, Level};
 use crate::sandbox::{self, Needs};
@@ -56,14 +59,14 @@ impl Reload {
         if mistakes.iter().any(is_own) {
             return self.reject(mistakes);
         }
-        report(mistakes);
-        let plan = serve(config, &self.options);
+        report::mistakes(mistakes);
+        let plan = self.options.plan(config);
         if is_without_files(&plan) && is_without_files(former) {
             journal::log(Level::Info, "reload: there is no configuration to read");
             return Reading::Nothing;
         }
         if requires_sandbox(&plan) && !self.missing.is_empty() {
-            report_required(&self.missing);
+            report::required(&self.missing);
             return rejected();
         }
         match self.lacks(former, &plan, names) {
@@ -78,12 +81,10 @@ impl Reload {
     fn reject(&self, mistakes: Vec<ConfigError>) -> Reading {
         if let Some(error) = mistakes.iter().find(|error| is_out_of_reach(error)) {
             let file = error.file.display();
-            hand_over(&format_args!(
-                "{file} was created or replaced where the running host cannot read"
-            ));
+            hand_over(&format_args!("{file} cannot be read by the running host"));
             return Reading::HandOver(None);
         }
-        report(mistakes);
+        report::mistakes(mistakes);
         rejected()
     }
 
@@ -96,7 +97,7 @@ impl Reload {
             return Some("`stack` in [host] is for guests of a new host only".to_owned());
         }
         names.iter().find_map(|name| {
-            let mut needs = needs_of_handlers(plan, &BTreeSet::from([*name]));
+            let mut needs = needs::of_handlers(plan, &BTreeSet::from([*name]));
             needs.add_resolver();
             // The compile process knows the files that it was started with.
             let is_same_module = former.settings(name).1 == plan.settings(name).1;

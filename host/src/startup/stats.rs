@@ -1,6 +1,6 @@
 //! The counters of this host, in `$RUNTIME_DIRECTORY` (`RuntimeDirectory=` of the service, `systemd.exec(5)`).
 
-use super::Plan;
+use super::plan::Plan;
 use crate::activation::{Passed, handler_name};
 use crate::journal::{self, Level};
 use std::collections::BTreeSet;

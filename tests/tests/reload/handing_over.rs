@@ -176,12 +176,49 @@ fn a_file_of_the_command_line_is_read_again_or_by_the_next_host_if_it_was_replac
     assert!(address.knock().text().contains("COLOUR=green\n"));
     replace(&world, "elsewhere/own.toml", &(modules + &coloured("blue")));
     host.signal(Signal::HUP);
-    expect_hand_over(
-        &mut host,
-        "own.toml was created or replaced where the running host cannot read",
-    );
+    expect_hand_over(&mut host, "own.toml cannot be read by the running host");
     let _next = start(&world, &arguments);
     assert!(address.knock().text().contains("COLOUR=blue\n"));
+}
+
+#[test]
+fn folders_that_were_not_there_when_the_host_began_are_read_by_the_next() {
+    let world = world(Kind::P1);
+    world.install("it", "hello");
+    fs::remove_dir_all(world.path("config")).unwrap();
+    let address = world.tcp("it");
+    let mut host = start(&world, &[]);
+    assert!(address.knock().text().starts_with("Hello"));
+    reload(&host);
+    host.log.expect("there is no configuration to read");
+    fs::create_dir(world.path("config")).unwrap();
+    configure(&world, &coloured("green"));
+    host.signal(Signal::HUP);
+    expect_hand_over(&mut host, "wasm-sock.toml cannot be read by the running host");
+    let mut host = start(&world, &[]);
+    assert!(address.knock().text().contains("COLOUR=green\n"));
+    // One beneath a folder that was there.
+    configure(&world, "");
+    fs::create_dir(world.path("config/handlers.d")).unwrap();
+    replace(&world, "config/handlers.d/it.toml", &coloured("blue"));
+    reload(&host);
+    assert!(address.knock().text().contains("COLOUR=blue\n"));
+    host.expect_leave();
+}
+
+#[test]
+fn a_host_that_must_not_read_the_configuration_again_hands_over() {
+    let world = world(Kind::P1);
+    let settings = |colour| format!("[host]\nreload = \"hand-over\"\n{}", coloured(colour));
+    configure(&world, &settings("red"));
+    let address = world.tcp("it");
+    let mut host = start(&world, &[]);
+    assert!(address.knock().text().contains("COLOUR=red\n"));
+    configure(&world, &settings("green"));
+    host.signal(Signal::HUP);
+    expect_hand_over(&mut host, "wasm-sock.toml cannot be read by the running host");
+    let _next = start(&world, &[]);
+    assert!(address.knock().text().contains("COLOUR=green\n"));
 }
 
 #[test]

@@ -22,7 +22,8 @@ const OWN: &str = "module, args, env, dirs, allow-outbound, listen, socket, proc
     schedule-jitter, schedule-persistent, schedule-path, schedule-input";
 
 /// Those of `[host]`.
-const OF_HOST: &str = "idle-timeout, drain-timeout, modules, stack, max-memory, max-connections, require-sandbox";
+const OF_HOST: &str =
+    "idle-timeout, drain-timeout, modules, stack, max-memory, max-connections, require-sandbox, reload";
 
 pub(super) fn errors(text: &str) -> Vec<String> {
     errors_as(Role::Main, text)

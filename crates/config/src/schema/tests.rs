@@ -279,6 +279,7 @@ fn the_defaults_written_out_change_nothing() {
         modules = "/modules"
         stack = "512KiB"
         max-connections = "infinity"
+        reload = "in-place"
 
         [defaults]
         memory = "64MiB"

@@ -329,3 +329,11 @@ fn a_long_value_is_cut_short_in_messages() {
     assert_eq!(quoted(&"ü".repeat(60)), format!("\"{}\"", "ü".repeat(60)));
     assert_eq!(quoted(&"ü".repeat(61)), format!("\"{}\"…", "ü".repeat(60)));
 }
+
+#[test]
+fn a_reload_is_in_place_or_hands_over() {
+    assert_eq!(read("'in-place'", reload), Ok(Reload::InPlace));
+    assert_eq!(read("'hand-over'", reload), Ok(Reload::HandOver));
+    let expected = "cannot be \"never\" (allowed: \"in-place\", \"hand-over\")".to_owned();
+    assert_eq!(read("'never'", reload), Err(expected));
+}
