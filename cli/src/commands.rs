@@ -44,6 +44,9 @@ Examples:
         /// Serve every socket with this module, whatever its name
         #[arg(long, value_name = "FILE", conflicts_with = "config")]
         module: Option<PathBuf>,
+        /// Serve every socket with this handler, whatever its name
+        #[arg(long, value_name = "NAME", conflicts_with = "module")]
+        handler: Option<String>,
         /// Read this file, and handlers.d/*.toml beside it [default: /etc/wasm-sock/wasm-sock.toml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
@@ -54,6 +57,10 @@ Examples:
         /// Log as text, or one JSON object a line, on standard error [default: to journald, with fields; else text]
         #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
         log_format: Option<String>,
+        /// Exit with the exit code of the guest; for connections that were accepted before (Accept=yes, inetd). A trap
+        /// is 134, a limit 124, no module 78
+        #[arg(long)]
+        exit_with_guest: bool,
         /// Print what the host would confine itself to, and serve nothing
         #[arg(long)]
         print_sandbox: bool,

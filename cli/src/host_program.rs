@@ -99,6 +99,16 @@ fn describe<'a, T: DeserializeOwned>(arguments: impl IntoIterator<Item = &'a OsS
     })
 }
 
+/// The command that compiles a module ahead of time.
+///
+/// # Errors
+/// When the host is not found.
+pub fn compile(module: &Path, artifact: &Path) -> Result<Command, CommandError> {
+    let mut command = Command::new(path()?);
+    command.arg("compile").arg(module).arg("-o").arg(artifact);
+    Ok(command)
+}
+
 /// Executes the host with the arguments of this program (`execve(2)`), for verbs that are the host's own.
 ///
 /// # Errors
@@ -115,7 +125,10 @@ fn cannot_run(host: &Path, error: &std::io::Error) -> CommandError {
 
 /// The path of the host: from the environment variable that it sets; else in the directory of this program (`build/`),
 /// or in `PREFIX/bin` if this program is in `PREFIX/lib/wasm-sock`.
-fn path() -> Result<PathBuf, CommandError> {
+///
+/// # Errors
+/// When it is in none of these.
+pub fn path() -> Result<PathBuf, CommandError> {
     if let Some(path) = env::var_os(HOST_PATH_VARIABLE) {
         return Ok(path.into());
     }

@@ -1,6 +1,8 @@
 //! The lifecycle of the process: idle timeout, graceful shutdown (drain), signal handling (`signalfd(2)`), and
 //! notifications to systemd (`sd_notify(3)`: readiness, status, watchdog).
 
+mod sender;
+
 use crate::event_loop;
 use crate::journal::{self, Level};
 use crate::sync::lock;
@@ -15,6 +17,8 @@ use std::{env, io};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, SetOnce};
 use tokio::time::{Instant, sleep, sleep_until};
+
+pub use sender::Sender;
 
 /// The shortest time between two status updates to systemd.
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
@@ -203,10 +207,12 @@ impl Drop for Open {
 /// Signals that start a graceful shutdown; a second one ends the drain.
 const TERMINATING: [c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
 
+/// The signal that has the configuration read again.
+const RELOADING: c_int = libc::SIGHUP;
+
 /// Signals whose default action ends the process (`signal(7)`), and that other programs send for their own
 /// reasons: log rotation, a terminal that closes, a timer left by the program that started the host.
-const IGNORED: [(c_int, &str); 8] = [
-    (libc::SIGHUP, "SIGHUP"),
+const IGNORED: [(c_int, &str); 7] = [
     (libc::SIGUSR1, "SIGUSR1"),
     (libc::SIGUSR2, "SIGUSR2"),
     (libc::SIGIO, "SIGIO"),
@@ -226,7 +232,7 @@ pub fn block_signals() {
         libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
         // A blocked signal stays pending for signalfd even when it is ignored. The compiler inherits this disposition,
         // and not the mask: it must not end when `systemctl kill` sends a signal to all processes of the service.
-        for (signal, _) in IGNORED {
+        for signal in IGNORED.iter().map(|(signal, _)| *signal).chain([RELOADING]) {
             libc::signal(signal, libc::SIG_IGN);
         }
         // A guest that writes beyond LimitFSIZE= gets EFBIG instead of a signal (`setrlimit(2)`).
@@ -234,10 +240,10 @@ pub fn block_signals() {
     }
 }
 
-/// Terminating, ignored and real-time signals.
+/// Terminating, reloading, ignored and real-time signals.
 fn blocked_signals() -> libc::sigset_t {
     let real_time = libc::SIGRTMIN()..=libc::SIGRTMAX();
-    let ignored = IGNORED.iter().map(|(signal, _)| *signal);
+    let ignored = IGNORED.iter().map(|(signal, _)| *signal).chain([RELOADING]);
     // SAFETY: sigemptyset initialises the set; sigaddset changes it.
     // (nix and rustix have sets of signals with names only, not the real-time ones.)
     unsafe {
@@ -248,6 +254,15 @@ fn blocked_signals() -> libc::sigset_t {
         }
         set
     }
+}
+
+/// What a signal asks the host to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// To end: a second one ends the drain.
+    End,
+    /// To read the configuration again.
+    Reload(Sender),
 }
 
 /// Reads the blocked signals, one after the other (`signalfd(2)`).
@@ -271,12 +286,14 @@ impl Signals {
         Ok(Self(event_loop::register(fd)?))
     }
 
-    /// Waits for the next signal that ends the host. Other signals are logged and ignored.
-    pub async fn ending(&self) {
+    /// Waits for the next signal that asks for something. Other signals are logged and ignored.
+    pub async fn next(&self) -> Request {
         loop {
-            let signal = self.next().await;
-            if TERMINATING.contains(&signal) {
-                return;
+            let (signal, sender) = self.read().await;
+            match signal {
+                RELOADING => return Request::Reload(sender),
+                signal if TERMINATING.contains(&signal) => return Request::End,
+                _ => {}
             }
             let name = IGNORED.iter().find(|(ignored, _)| *ignored == signal);
             let name = name.map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).into());
@@ -285,15 +302,16 @@ impl Signals {
         }
     }
 
-    async fn next(&self) -> c_int {
+    async fn read(&self) -> (c_int, Sender) {
         let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
         loop {
             let Ok(mut ready) = self.0.readable().await else {
                 return std::future::pending().await;
             };
             if let Ok(Ok(_)) = ready.try_io(|fd| Ok(rustix::io::read(fd, &mut info)?)) {
-                // Its first field is the signal's number (`signalfd(2)`).
-                return c_int::from_ne_bytes([info[0], info[1], info[2], info[3]]);
+                // Four of its first fields (`signalfd(2)`): ssi_signo, ssi_errno, ssi_code, ssi_pid.
+                let field = |at: usize| c_int::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+                return (field(0), Sender::new(field(8), field(12)));
             }
         }
     }
@@ -323,6 +341,14 @@ pub fn notify(states: &[NotifyState<'_>]) {
     let lines: Vec<String> = states.iter().map(NotifyState::to_string).collect();
     if let Err(error) = manager.send(lines.join("\n").as_bytes()) {
         unreachable(error);
+    }
+}
+
+/// Tells the service manager that the configuration is being read again, until the next [`NotifyState::Ready`]. The time
+/// tells it which reload is meant (`Type=notify-reload`, `sd_notify(3)`).
+pub fn notify_reload() {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        notify(&[NotifyState::Reloading, now]);
     }
 }
 

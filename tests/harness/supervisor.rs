@@ -51,9 +51,14 @@ impl Supervisor {
 
     /// `systemctl stop`, if a host runs. A client that waits will start the next one.
     pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// `systemctl kill`, if a host runs.
+    pub fn signal(&self, signal: Signal) {
         let running = self.shared.running.lock();
         if let Some(pid) = *running.unwrap_or_else(PoisonError::into_inner) {
-            kill_process(pid, Signal::TERM).expect("send a signal");
+            kill_process(pid, signal).expect("send a signal");
         }
     }
 
@@ -94,7 +99,10 @@ fn supervise(launch: &Launch, shared: &Shared) {
         running(None);
         let status = host.exit_status();
         // Before it holds them back, a signal ends it; it has accepted nothing then.
-        let terminated = std::os::unix::process::ExitStatusExt::signal(&status) == Some(15);
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+        let terminated = [Signal::TERM, Signal::HUP]
+            .iter()
+            .any(|ends| signal == Some(ends.as_raw()));
         if !status.success() && !terminated {
             let failure = format!("{status}: {}", host.log.text());
             let failures = shared.failures.lock();

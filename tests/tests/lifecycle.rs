@@ -157,7 +157,6 @@ fn signals_that_mean_nothing_here_are_noted_and_harm_nobody() {
     };
     echoes(&mut client, "before");
     let ignored = [
-        (Signal::HUP, "SIGHUP"),
         (Signal::USR1, "SIGUSR1"),
         (Signal::USR2, "SIGUSR2"),
         (Signal::IO, "SIGIO"),

@@ -42,6 +42,9 @@ pub use quantity::{parse_duration, parse_idle_timeout, parse_size};
 /// that is loaded, the compiler's pipes.
 pub const RESERVED_DESCRIPTORS: usize = 24;
 
+/// The folder beside `wasm-sock.toml` with a file for each handler.
+pub const DROP_INS: &str = "handlers.d";
+
 /// The checked configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::error::quoted;
 use super::schema::{self, Role};
 use super::source::SourceFile;
-use super::{Clash, Config, ConfigError, ConfigErrors, Environment, locate};
+use super::{Clash, Config, ConfigError, ConfigErrors, DROP_INS, Environment, locate};
 
 /// What was read, with handlers that have mistakes.
 struct Read {
@@ -102,7 +102,7 @@ impl Config {
                 Ok(None) => errors.push(ConfigError::missing(&main_file, "see --config")),
                 Err(error) => errors.push(error),
             }
-            let files = drop_ins(&main_file.with_file_name("handlers.d")).unwrap_or_else(|error| {
+            let files = drop_ins(&main_file.with_file_name(DROP_INS)).unwrap_or_else(|error| {
                 errors.push(error);
                 Vec::new()
             });

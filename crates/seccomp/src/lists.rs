@@ -127,6 +127,8 @@ pub const ALWAYS: &[Call] = calls![
     ioctl: [is(1, REQUESTS)],
     // The names of threads.
     prctl: [is(0, &[libc::PR_SET_NAME as u32])],
+    // No signal (0): whether a process is still there.
+    kill: [is(1, &[0])],
     // The limits of this process (0), and of no other one of its user.
     prlimit64: [is(0, &[0])],
 ];

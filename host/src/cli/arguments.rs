@@ -2,7 +2,8 @@
 
 use super::describe::Subject;
 use super::failure::Failure;
-use crate::config::parse_idle_timeout;
+use crate::activation;
+use crate::config::{parse_idle_timeout, valid_handler_name};
 use crate::journal::Format;
 use crate::startup::Options;
 use lexopt::{Arg, Parser, ValueExt};
@@ -32,6 +33,8 @@ pub struct HostOptions {
     pub log_format: Format,
     /// `--print-sandbox`: print what the sandbox would allow, and serve nothing.
     pub print_sandbox: bool,
+    /// `--exit-with-guest`: the exit code is the guest's. Every socket has to be a connection.
+    pub exit_with_guest: bool,
 }
 
 /// Parses the arguments, without the name of the program.
@@ -82,13 +85,20 @@ fn parse_host(mut parser: Parser) -> Result<Action, lexopt::Error> {
                     _ => return Err(format!("--log-format {name:?}: it is text or json").into()),
                 };
             }
+            Arg::Long("handler") => options.startup.handler = Some(handler_name(parser.value()?)?),
+            Arg::Long("exit-with-guest") => options.exit_with_guest = true,
             Arg::Long("print-sandbox") => options.print_sandbox = true,
             Arg::Short('h') | Arg::Long("help") => return Ok(help_of("host")),
             other => return Err(other.unexpected()),
         }
     }
-    if options.startup.module.is_some() && options.startup.config.is_some() {
-        return Err("--module serves every socket with one module and needs no --config: give one of them".into());
+    if options.startup.module.is_some() {
+        let why = match (&options.startup.config, &options.startup.handler) {
+            (Some(_), _) => "needs no --config",
+            (_, Some(_)) => "belongs to no --handler",
+            (None, None) => return Ok(Action::Host(options)),
+        };
+        return Err(format!("--module serves every socket with one module and {why}: give one of them").into());
     }
     Ok(Action::Host(options))
 }
@@ -104,6 +114,15 @@ fn parse_describe(mut parser: Parser) -> Result<Action, lexopt::Error> {
         }
     }
     Ok(Action::Describe(Subject::Handlers { config, names }))
+}
+
+/// The name of a handler, which may be that of its socket's unit (`hello.socket`), as with sockets.
+fn handler_name(text: OsString) -> Result<String, lexopt::Error> {
+    let text = text.string()?;
+    match activation::handler_name(&text) {
+        name if valid_handler_name(name) => Ok(name.to_owned()),
+        _ => Err(format!("--handler {text:?}: not a name that a handler can have (allowed: 1 to 255 printable ASCII characters, no `:` and no `/`)").into()),
+    }
 }
 
 /// An absolute path, so that it holds for other processes and in messages.
@@ -154,10 +173,24 @@ mod tests {
     }
 
     #[test]
+    fn host_takes_the_name_of_a_handler_or_of_its_unit() {
+        for line in ["host --handler hello", "host --handler=wasm-sock@hello.socket"] {
+            let Ok(Action::Host(options)) = parse(line) else {
+                panic!("{line}")
+            };
+            assert_eq!(options.startup.handler.as_deref(), Some("hello"), "{line}");
+        }
+    }
+
+    #[test]
     fn what_is_not_understood_is_named() {
         assert!(parse("host --modul x").unwrap_err().contains("--modul"));
         assert!(parse("host --idle-timeout soon").unwrap_err().contains("\"soon\""));
-        assert!(parse("host --module a --config b").unwrap_err().contains("one of them"));
+        for other in ["--config b", "--handler b"] {
+            let error = parse(&format!("host --module a {other}")).unwrap_err();
+            assert!(error.contains("one of them"), "{error}");
+        }
+        assert!(parse("host --handler a/b").unwrap_err().contains("\"a/b\""));
         assert!(parse("describe --modul a").unwrap_err().contains("--modul"));
     }
 

@@ -18,16 +18,17 @@ use std::process::ExitCode;
 /// Runs the command that the arguments name. Returns its exit code.
 pub fn main() -> ExitCode {
     trace::start();
+    let done = |()| ExitCode::SUCCESS;
     let result = arguments::parse(env::args_os().skip(1)).and_then(|verb| match verb {
         Action::Host(options) => host::run(options),
-        Action::Compile(arguments) => compile::run(&arguments),
-        Action::Describe(subject) => describe::run(subject),
-        Action::HandOver(arguments) => hand_over::run(&arguments),
-        Action::Version => print(concat!("wasm-sock ", env!("CARGO_PKG_VERSION"), "\n")),
+        Action::Compile(arguments) => compile::run(&arguments).map(done),
+        Action::Describe(subject) => describe::run(subject).map(done),
+        Action::HandOver(arguments) => hand_over::run(&arguments).map(done),
+        Action::Version => print(concat!("wasm-sock ", env!("CARGO_PKG_VERSION"), "\n")).map(done),
     });
     journal::finish();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("wasm-sock: {failure}");
             failure.exit_code()

@@ -2,28 +2,37 @@
 
 use crate::journal::Window;
 use crate::sync::lock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+/// More than any limit.
+const UNLIMITED: u64 = u64::MAX;
+
 /// The rate limit of log lines of the guests of one handler.
 pub struct LogLimit {
-    /// Lines in a [`Window`]; `None`: no limit.
-    most: Option<u32>,
+    /// Lines in a [`Window`]; [`UNLIMITED`]: any number.
+    most: AtomicU64,
     window: Mutex<Window>,
 }
 
 impl LogLimit {
     pub fn new(most: Option<u32>) -> Arc<Self> {
         Arc::new(Self {
-            most,
+            most: AtomicU64::new(most.map_or(UNLIMITED, u64::from)),
             window: Mutex::default(),
         })
+    }
+
+    /// Changes the limit, also for guests that run.
+    pub fn limit(&self, most: Option<u32>) {
+        self.most.store(most.map_or(UNLIMITED, u64::from), Relaxed);
     }
 
     /// May a guest whose own window is `own` log one more line? A single guest may use half of the limit, so that the
     /// others can still log.
     pub fn allows(&self, own: &mut Window, now: Instant) -> bool {
-        let Some(most) = self.most else {
+        let Ok(most) = u32::try_from(self.most.load(Relaxed)) else {
             return true;
         };
         own.take(most.div_ceil(2), now) && lock(&self.window).take(most, now)

@@ -23,6 +23,7 @@ use crate::runtime::{Code, Engines, Program};
 use crate::sync::lock;
 use crate::trace::{self, Mark};
 use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{self, Arc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,6 +54,8 @@ pub struct CurrentProgram {
     loaded: Mutex<Loaded>,
     /// The program, and until when its files are not checked.
     seen: sync::Mutex<Option<(Instant, Arc<Program>)>>,
+    /// A module that could not be loaded is tried again at once, and the reason is logged again.
+    report_again: AtomicBool,
 }
 
 /// The handler has no program to run; the reason was logged.
@@ -75,7 +78,40 @@ impl CurrentProgram {
             files,
             loaded: Mutex::default(),
             seen: sync::Mutex::default(),
+            report_again: AtomicBool::new(false),
         }
+    }
+
+    /// The program of the same handler with other settings, from these files. The module is not loaded again if it is
+    /// the same; instances of the former settings are not used.
+    pub fn renewed(&self, files: Result<Files, String>) -> Self {
+        let renewed = Self::new(self.handler.clone(), files);
+        // While it is being loaded, it is loaded once more: the compiled module is in the cache then.
+        let Some(kept) = self.loaded.try_lock().ok().filter(|_| self.is_of(&renewed.files)) else {
+            return renewed;
+        };
+        let Some(Ok(program)) = &kept.outcome else {
+            return renewed;
+        };
+        let loaded = Loaded {
+            stamp: kept.stamp,
+            outcome: Some(Ok(Program::renewed(program))),
+            reported: String::new(),
+        };
+        Self {
+            loaded: Mutex::new(loaded),
+            ..renewed
+        }
+    }
+
+    /// Is it loaded from these files?
+    pub fn is_of(&self, files: &Result<Files, String>) -> bool {
+        self.files == *files
+    }
+
+    /// Has the module tried again at the next connection, if it could not be loaded, and the reason logged again.
+    pub fn report_again(&self) {
+        self.report_again.store(true, Relaxed);
     }
 
     /// The program for a new connection: loaded the first time, and again when its file was replaced. Open
@@ -100,7 +136,9 @@ impl CurrentProgram {
         if kept.stamp == Some(stamp) {
             match &kept.outcome {
                 Some(Ok(program)) => return Ok(self.keep_for(STAT_CACHE_TTL, program.clone())),
-                Some(Err(failed)) if failed.elapsed() < RETRY => return Err(Unavailable),
+                Some(Err(failed)) if failed.elapsed() < RETRY && !self.report_again.load(Relaxed) => {
+                    return Err(Unavailable);
+                }
                 _ => {}
             }
         }
@@ -157,7 +195,7 @@ impl CurrentProgram {
     }
 
     fn unavailable(&self, kept: &mut Loaded, why: &str) -> Unavailable {
-        if kept.reported != why {
+        if self.report_again.swap(false, Relaxed) || kept.reported != why {
             journal::log_handler(Level::Error, &self.handler, why);
             kept.reported = why.to_owned();
         }

@@ -15,7 +15,7 @@ use wasmtime::Engine;
 pub struct Program {
     guest: Arc<Linked>,
     /// The artifact that it was loaded from.
-    artifact: File,
+    artifact: Arc<File>,
     /// Memory that an instance takes.
     pub cost: InstanceCost,
     /// Identifies the program within this process.
@@ -64,9 +64,24 @@ impl Program {
         static LINKED: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
             guest: Arc::new(Linked::link(code)?),
-            artifact,
+            artifact: Arc::new(artifact),
             cost: code.cost,
             number: LINKED.fetch_add(1, Relaxed),
+            succession: Succession::default(),
+        })
+    }
+
+    /// The same program, for new settings: its instances are not shared with requests of the former ones.
+    pub fn renewed(program: &Arc<Self>) -> Arc<Self> {
+        let Linked::Service(service) = &*program.guest else {
+            // Each of its instances serves one client.
+            return program.clone();
+        };
+        Arc::new(Self {
+            guest: Arc::new(Linked::Service(service.renewed())),
+            artifact: program.artifact.clone(),
+            cost: program.cost,
+            number: program.number,
             succession: Succession::default(),
         })
     }

@@ -1,10 +1,11 @@
 //! What the host needs for its handlers, from which the sandbox is made: paths, ports, name resolution, the compiler.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::io::ErrorKind;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The access that is needed to a path and everything beneath it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +16,16 @@ pub enum Use {
     List,
     /// Reading, listing and changing.
     Write,
+}
+
+impl Display for Use {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::List => "read and list",
+            Self::Write => "read, list and write",
+        })
+    }
 }
 
 /// What the process may do beyond serving the sockets it has.
@@ -46,6 +57,11 @@ impl Needs {
     /// Adds read access to the cache, which the compile process writes.
     pub fn add_cache(&mut self, directory: &Path) {
         self.grant(directory, Use::Read);
+    }
+
+    /// Adds what is read again on a reload: a folder, in which files are replaced by others of the same name, or a file.
+    pub fn add_configuration(&mut self, path: &Path) {
+        self.grant(path, Use::Read);
     }
 
     /// Adds a directory that a guest may open.
@@ -81,6 +97,36 @@ impl Needs {
                 self.file(Path::new(file));
             }
         }
+    }
+
+    /// What a process with `more` needs that one with these has not, in words; `None`: nothing.
+    pub fn lacks(&self, more: &Self) -> Option<String> {
+        let path = more.paths.iter().find(|(path, access)| !self.has(path, **access));
+        if let Some((path, access)) = path {
+            return Some(format!("to {access} {}", path.display()));
+        }
+        if more.any_port && !self.any_port {
+            return Some("to connect to any TCP port".to_owned());
+        }
+        let port = more
+            .ports
+            .iter()
+            .find(|port| !self.any_port && !self.ports.contains(port));
+        if let Some(port) = port {
+            return Some(format!("to connect to TCP port {port}"));
+        }
+        if more.names && !self.names {
+            return Some("to resolve names".to_owned());
+        }
+        (more.compiles && !self.compiles).then(|| "to compile its module".to_owned())
+    }
+
+    /// Is there this access to a path, or to a folder above it? By name: a path with `..` may lead anywhere, and what
+    /// is a link is found out when it is followed.
+    fn has(&self, path: &Path, access: Use) -> bool {
+        let climbs = path.components().any(|part| part == Component::ParentDir);
+        let granted = |path| self.paths.get(path).is_some_and(|granted: &Use| *granted >= access);
+        granted(path) || (!climbs && path.ancestors().any(granted))
     }
 
     /// Adds a file that may be replaced by another one of the same name. Returns whether it exists.

@@ -45,7 +45,7 @@ impl Listener {
 
     /// Accepts and serves connections, at most `max-connections` of the handler at a time. More clients stay pending
     /// in the kernel's queue, as do all that connect after this future was dropped. Does not return.
-    pub async fn accept_all(self, shared: Arc<Shared>, handler: Arc<Handler>) {
+    pub async fn accept_all(self, shared: Arc<Shared>, mut handler: Arc<Handler>) {
         let mut warnings = AcceptWarnings::default();
         let mut is_first = true;
         loop {
@@ -54,6 +54,8 @@ impl Listener {
             let Some(mut admitted) = admit(&shared, &handler, &mut warnings, pending).await else {
                 return;
             };
+            // The settings may have been replaced while there was no client.
+            Handler::update(&mut handler);
             match self.try_accept() {
                 Ok((fd, remote)) => {
                     let from = remote.map(|remote| remote.ip());

@@ -47,6 +47,7 @@ pub struct DatagramQueue {
 
 /// A datagram that is to be served, with its connection slot.
 struct QueuedDatagram {
+    handler: Arc<Handler>,
     received: Received,
     peer: Peer,
     admitted: Admitted,
@@ -68,7 +69,7 @@ impl DatagramQueue {
 
     /// Receives datagrams and serves them, at most `max-connections` of the handler at a time. More of them stay in the
     /// socket's receive buffer, as do all that arrive after this future was dropped. Does not return.
-    pub async fn receive_all(self, shared: Arc<Shared>, handler: Arc<Handler>) {
+    pub async fn receive_all(self, shared: Arc<Shared>, mut handler: Arc<Handler>) {
         let queue = Arc::new(self);
         let mut warnings = AcceptWarnings::default();
         let mut buffer = vec![0; handler.config.limits.max_datagram as usize];
@@ -80,18 +81,22 @@ impl DatagramQueue {
             let Some(admitted) = admit(&shared, &handler, &mut warnings, at_once).await else {
                 return;
             };
+            if handler.is_replaced() {
+                Handler::update(&mut handler);
+                buffer.resize(handler.config.limits.max_datagram as usize, 0);
+            }
             // There is no `await` until the batch is served: if this future is dropped, no datagram is lost.
             let received = queue.receive_batch(&shared, &handler, admitted, &mut buffer);
             let size = queue.batch().len();
             if size > MAX_UNSHARED_BATCH {
                 if !is_assisted {
                     is_assisted = true;
-                    let assist = || queue.clone().assist(shared.clone(), handler.clone());
+                    let assist = || queue.clone().assist(shared.clone());
                     shared.threads.spawn_in_others(assist);
                 }
                 queue.batch_ready.notify_waiters();
             }
-            queue.serve_batch(&shared, &handler);
+            queue.serve_batch(&shared);
             match received {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -114,7 +119,7 @@ impl DatagramQueue {
     fn receive_batch(
         &self,
         shared: &Arc<Shared>,
-        handler: &Handler,
+        handler: &Arc<Handler>,
         first: Admitted,
         buffer: &mut [u8],
     ) -> io::Result<()> {
@@ -140,6 +145,7 @@ impl DatagramQueue {
             }
             let in_flight = shared.activity.begin();
             self.batch().push_back(QueuedDatagram {
+                handler: handler.clone(),
                 received,
                 peer,
                 admitted,
@@ -150,13 +156,14 @@ impl DatagramQueue {
     }
 
     /// Serves the datagrams of the batch, together with the other threads.
-    fn serve_batch(self: &Arc<Self>, shared: &Arc<Shared>, handler: &Arc<Handler>) {
+    fn serve_batch(self: &Arc<Self>, shared: &Arc<Shared>) {
         // A closure, so that the lock is released before a guest runs.
         let next = || self.batch().pop_front();
         while let Some(datagram) = next() {
-            let (queue, shared, handler) = (self.clone(), shared.clone(), handler.clone());
+            let (queue, shared) = (self.clone(), shared.clone());
             let mut serve = Box::pin(async move {
-                queue.serve(&shared, &handler, datagram.received, datagram.peer).await;
+                let handler = &datagram.handler;
+                queue.serve(&shared, handler, datagram.received, datagram.peer).await;
                 drop((datagram.admitted, datagram.in_flight));
             });
             // Most guests answer at once, and need no task of their own.
@@ -167,10 +174,10 @@ impl DatagramQueue {
     }
 
     /// The task of another thread: serves datagrams of batches that are shared.
-    async fn assist(self: Arc<Self>, shared: Arc<Shared>, handler: Arc<Handler>) {
+    async fn assist(self: Arc<Self>, shared: Arc<Shared>) {
         loop {
             let batch_ready = self.batch_ready.notified();
-            self.serve_batch(&shared, &handler);
+            self.serve_batch(&shared);
             batch_ready.await;
         }
     }

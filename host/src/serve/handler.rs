@@ -1,6 +1,6 @@
 //! The run-time state of a handler: its settings, its program, and the limits that its connections share.
 
-use super::admission::slots::ConnectionSlots;
+use super::admission::slots::{self, ConnectionSlots};
 use super::admission::sources::Sources;
 use crate::config::HandlerConfig;
 use crate::journal::{ConnectionId, RateLimited};
@@ -9,19 +9,24 @@ use crate::module::{Compiled, CurrentProgram, Files, Unavailable};
 use crate::net::Peer;
 use crate::runtime::{Engines, Program};
 use crate::wasi::GuestContext;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
 use wasm_sock_stats::HandlerStats;
 
 /// A handler that serves sockets: a name with its settings and its program.
+///
+/// A reload that changes its settings makes another one, its [successor](Self::successor): new clients are that one's,
+/// and connections keep the one that they began with. What limits all connections together is the same for both.
 pub struct Handler {
     pub name: Arc<str>,
     pub config: Arc<HandlerConfig>,
+    /// The handler of the same name with newer settings.
+    successor: OnceLock<Arc<Handler>>,
     /// One slot for each connection that it may have (`max-connections`).
-    pub slots: ConnectionSlots,
+    pub slots: Arc<ConnectionSlots>,
     /// Warns of clients that wait because all slots are taken.
-    pub waits: RateLimited,
+    pub waits: Arc<RateLimited>,
     /// One permit for each concurrent HTTP request, also `max-connections` of them: an HTTP/2 connection may have
     /// several requests.
     pub request_permits: Arc<Semaphore>,
@@ -34,9 +39,9 @@ pub struct Handler {
     /// The CPU usage of earlier guests, for preemption.
     history: Arc<History>,
     /// Warns of datagrams that are larger than `max-datagram`.
-    pub too_large: RateLimited,
+    pub too_large: Arc<RateLimited>,
     /// The successes that were offered to the log (`log-sample`).
-    successes: AtomicU32,
+    successes: Arc<AtomicU32>,
     /// Does the host itself answer, with the counters of all handlers?
     pub is_metrics: bool,
     /// Its counters.
@@ -50,20 +55,80 @@ impl Handler {
         let (name, limits): (Arc<str>, _) = (name.into(), config.limits);
         let sources = || Sources::new(limits.max_connections_per_source, limits.max_connections);
         Self {
-            slots: ConnectionSlots::new(limits.max_connections as usize),
-            waits: RateLimited::default(),
+            successor: OnceLock::new(),
+            slots: Arc::new(ConnectionSlots::new(limits.max_connections as usize)),
+            waits: Arc::default(),
             request_permits: Arc::new(Semaphore::new(limits.max_connections as usize)),
             connection_sources: sources(),
             request_sources: sources(),
             log: LogLimit::new(limits.max_log),
             history: Arc::default(),
-            too_large: RateLimited::default(),
-            successes: AtomicU32::new(0),
+            too_large: Arc::default(),
+            successes: Arc::default(),
             config: Arc::new(config),
             is_metrics: false,
             stats,
             program: CurrentProgram::new(name.clone(), files),
             name,
+        }
+    }
+
+    /// Replaces the settings for new clients. Returns the handler with the new ones; `None`: they are the same.
+    ///
+    /// The limits of all connections together change at once. HTTP connections are asked to close: their clients come
+    /// back.
+    pub fn replace(&self, config: HandlerConfig, files: Result<Files, String>) -> Option<Arc<Self>> {
+        // A problem with the module is logged again, also if it is the same.
+        self.program.report_again();
+        // Where the settings are written is none of them.
+        let location = self.config.location.clone();
+        if (HandlerConfig {
+            location,
+            ..config.clone()
+        }) == *self.config
+            && self.program.is_of(&files)
+        {
+            return None;
+        }
+        let (former, limits) = (self.config.limits.max_connections as usize, config.limits);
+        let (all, of_source) = (limits.max_connections, limits.max_connections_per_source);
+        self.slots.resize(all as usize);
+        slots::resize(&self.request_permits, former, all as usize);
+        self.connection_sources.limit(of_source, all);
+        self.request_sources.limit(of_source, all);
+        self.log.limit(limits.max_log);
+        let successor = Arc::new(Self {
+            name: self.name.clone(),
+            config: Arc::new(config),
+            successor: OnceLock::new(),
+            slots: self.slots.clone(),
+            waits: self.waits.clone(),
+            request_permits: self.request_permits.clone(),
+            connection_sources: self.connection_sources.clone(),
+            request_sources: self.request_sources.clone(),
+            log: self.log.clone(),
+            history: self.history.clone(),
+            too_large: self.too_large.clone(),
+            successes: self.successes.clone(),
+            is_metrics: self.is_metrics,
+            stats: self.stats.clone(),
+            program: self.program.renewed(files),
+        });
+        // An error means that it has one already, which the caller has in its place.
+        let _ = self.successor.set(successor.clone());
+        self.slots.wake();
+        Some(successor)
+    }
+
+    /// Was it replaced, so that it serves no new clients?
+    pub fn is_replaced(&self) -> bool {
+        self.successor.get().is_some()
+    }
+
+    /// Puts the handler with the newest settings in the place of `handler`. Takes one atomic load if that is it.
+    pub fn update(handler: &mut Arc<Self>) {
+        while let Some(successor) = handler.successor.get().cloned() {
+            *handler = successor;
         }
     }
 

@@ -3,45 +3,53 @@
 use super::handler::Handler;
 use crate::activation::{Socket, handler_name};
 use crate::startup::Plan;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use wasm_sock_stats::Table;
 
 /// The handlers of the sockets that were passed.
-pub struct Handlers<'a> {
-    plan: &'a Plan,
-    stats: Option<&'a Table>,
+#[derive(Default)]
+pub struct Handlers {
     by_name: HashMap<String, Arc<Handler>>,
 }
 
-impl<'a> Handlers<'a> {
-    /// Handlers with the settings of `plan`; none exists yet.
-    pub fn new(plan: &'a Plan, stats: Option<&'a Table>) -> Self {
-        Self {
-            plan,
-            stats,
-            by_name: HashMap::new(),
-        }
-    }
-
+impl Handlers {
     /// The number of handlers that have a socket.
     pub fn count(&self) -> usize {
         self.by_name.len()
     }
 
-    /// The handler of a socket, by the socket's name. Every socket has one; whether the handler has a module is found
-    /// out when a client connects.
-    pub fn of(&mut self, socket: &Socket) -> Arc<Handler> {
+    /// Their names.
+    pub fn names(&self) -> BTreeSet<&str> {
+        self.by_name.keys().map(String::as_str).collect()
+    }
+
+    /// The handler of a socket, by the socket's name, with the settings of `plan`. Every socket has one; whether the
+    /// handler has a module is found out when a client connects.
+    pub fn of(&mut self, socket: &Socket, plan: &Plan, stats: Option<&Table>) -> Arc<Handler> {
         let name = handler_name(&socket.name);
         if let Some(handler) = self.by_name.get(name) {
             return handler.clone();
         }
-        let (settings, files) = self.plan.settings(name);
-        let stats = self.stats.map(|table| table.handler(name)).unwrap_or_default();
+        let (settings, files) = plan.settings(name);
+        let stats = stats.map(|table| table.handler(name)).unwrap_or_default();
         let mut handler = Handler::new(name.to_owned(), settings.into_owned(), files, stats);
-        handler.is_metrics = self.plan.is_metrics(name);
+        handler.is_metrics = plan.is_metrics(name);
         let handler = Arc::new(handler);
         self.by_name.insert(name.to_owned(), handler.clone());
         handler
+    }
+
+    /// Gives all handlers the settings of `plan` (reload). Returns the names of those whose settings have changed.
+    pub fn replace(&mut self, plan: &Plan) -> BTreeSet<&str> {
+        let mut replaced = BTreeSet::new();
+        for (name, handler) in &mut self.by_name {
+            let (settings, files) = plan.settings(name);
+            if let Some(successor) = handler.replace(settings.into_owned(), files) {
+                *handler = successor;
+                replaced.insert(name.as_str());
+            }
+        }
+        replaced
     }
 }

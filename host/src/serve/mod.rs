@@ -1,12 +1,14 @@
-//! The server: accept loops, per-connection tasks, shutdown.
+//! The server: accept loops, per-connection tasks, reload, shutdown.
 
 mod accept;
 mod admission;
 mod connection;
 mod datagram;
+mod exit_code;
 mod handler;
 mod handlers;
 mod http;
+mod life;
 mod metrics;
 mod record;
 mod shared;
@@ -20,27 +22,25 @@ use crate::journal::{self, Level};
 use crate::libc_overrides::heap;
 use crate::lifecycle::{self, Activity, Signals};
 use crate::limits;
-use crate::module::{Compiled, FileStamp};
 use crate::runtime::{self, Engines};
-use crate::sandbox;
-use crate::startup::Plan;
+use crate::startup::{Plan, Started};
 use crate::trace::{self, Mark};
 use rustix::process::{Resource, getrlimit};
 use sd_notify::NotifyState;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
-use std::{future, io};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
-use wasm_sock_stats::Table;
 
 use accept::Listener;
 use admission::slots::ConnectionSlots;
 use datagram::DatagramQueue;
+use exit_code::GuestExit;
 use handler::Handler;
 use handlers::Handlers;
+use life::Server;
 use shared::Shared;
 use threads::Threads;
 
@@ -48,15 +48,26 @@ use threads::Threads;
 /// pages, which costs 2 µs.
 const MAX_EVENTS: usize = 128;
 
-/// How long connections are reset before the host exits and systemd starts one that reads the configuration again; also
-/// how often configuration files with mistakes are checked for changes.
-const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// How serving has ended.
+pub enum Ending {
+    /// With the exit code of the guests ([`GuestExit`]).
+    Served(ExitCode),
+    /// Nothing could be served: connections were reset.
+    TurnedAway,
+}
 
-/// Serves the sockets until the host is idle or gets a signal, then drains.
+/// Serves the sockets until the host is idle, gets a signal, or hands over; then drains.
 ///
 /// # Errors
 /// When the process cannot serve at all (no event loop, no engine).
-pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled, stats: Option<Table>) -> io::Result<()> {
+pub fn serve(started: Started) -> io::Result<Ending> {
+    let Started {
+        passed,
+        plan,
+        compiled,
+        reload,
+        stats,
+    } = started;
     heap::keep_blocks();
     journal::buffer();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -65,14 +76,14 @@ pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled, stats: Option<Tabl
         // Before it waits, so that the log is up to date while the host is idle.
         .on_thread_park(journal::flush)
         .build()?;
-    let settings = match plan {
+    let settings = match &plan {
         Plan::Serve { config, .. } => &config.host,
         Plan::TurnAway => &HostConfig::default(),
     };
     let limit = getrlimit(Resource::Nofile)
         .current
         .map_or(usize::MAX, |limit| limit as usize);
-    limits::limit_memory(settings.max_memory.unwrap_or_else(limits::machine_memory));
+    limit_memory(settings);
     let taken = passed.sockets.len() + RESERVED_DESCRIPTORS;
     let descriptors = limit.saturating_sub(taken).clamp(1, Semaphore::MAX_PERMITS);
     let shared = Arc::new(Shared {
@@ -81,12 +92,19 @@ pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled, stats: Option<Tabl
         activity: Activity::new(),
         stats,
         threads: Threads::default(),
-        slots: ConnectionSlots::new(settings.max_connections.map_or(usize::MAX, |most| most as usize)),
+        slots: ConnectionSlots::new(most_connections(settings)),
         descriptors: Arc::new(Semaphore::new(descriptors)),
         descriptor_limit: descriptors,
+        guest_exit: GuestExit::default(),
     });
     trace::pass(Mark::Engine);
-    let served = runtime.block_on(run(&shared, passed, plan));
+    let server = Server {
+        shared: shared.clone(),
+        plan,
+        handlers: Handlers::default(),
+        reload,
+    };
+    let ending = runtime.block_on(run(server, passed));
     // What is left are guests that did not end within the drain timeout, and threads that wait for a file system.
     runtime::stop_turns();
     shared.threads.stop();
@@ -95,43 +113,55 @@ pub fn serve(passed: Passed, plan: &Plan, compiled: Compiled, stats: Option<Tabl
         stats.leave();
     }
     journal::flush();
-    served
+    ending
+}
+
+/// Limits the memory of all guests together (`max-memory`).
+fn limit_memory(settings: &HostConfig) {
+    limits::limit_memory(settings.max_memory.unwrap_or_else(limits::machine_memory));
+}
+
+/// The most connections of all handlers together (`max-connections`).
+fn most_connections(settings: &HostConfig) -> usize {
+    settings.max_connections.map_or(usize::MAX, |most| most as usize)
 }
 
 /// Serves the sockets: those with pending clients first.
-async fn run(shared: &Arc<Shared>, passed: Passed, plan: &Plan) -> io::Result<()> {
-    let mut handlers = Handlers::new(plan, shared.stats.as_ref());
+async fn run(mut server: Server, passed: Passed) -> io::Result<Ending> {
     let mut listening = JoinSet::new();
     // Pending clients are served first; registering a thousand other sockets would delay them.
     let (first, later): (Vec<_>, Vec<_>) = passed.sockets.into_iter().partition(|socket| socket.ready);
-    count_activations(&mut handlers, &first);
+    count_activations(&mut server, &first);
     for socket in first {
-        listen(shared, &mut handlers, &mut listening, socket);
+        listen(&mut server, &mut listening, socket);
     }
     tokio::task::yield_now().await;
     // Signals that arrived meanwhile are blocked, and so still pending.
     let signals = Signals::new()?;
     for socket in later {
-        listen(shared, &mut handlers, &mut listening, socket);
+        listen(&mut server, &mut listening, socket);
     }
     for (name, error) in passed.not_open {
         report_unserved(&name, error);
     }
     lifecycle::notify(&[NotifyState::Ready]);
     let mut reports = JoinSet::new();
-    reports.spawn(lifecycle::report_status(shared.activity.clone(), handlers.count()));
+    let shared = &server.shared;
+    reports.spawn(lifecycle::report_status(
+        shared.activity.clone(),
+        server.handlers.count(),
+    ));
     reports.spawn(lifecycle::answer_watchdog());
     reports.spawn(journal::retry());
     reports.spawn(give_back(shared.clone()));
-    until_done(shared, &signals, listening, plan).await;
-    Ok(())
+    Ok(server.until_done(&signals, listening).await)
 }
 
 /// Counts the start for the handlers whose clients it is for.
-fn count_activations(handlers: &mut Handlers<'_>, ready: &[Socket]) {
+fn count_activations(server: &mut Server, ready: &[Socket]) {
     let mut woken: Vec<Arc<Handler>> = Vec::new();
     for socket in ready {
-        let handler = handlers.of(socket);
+        let handler = server.handler_of(socket);
         if !woken.iter().any(|known| Arc::ptr_eq(known, &handler)) {
             handler.stats.activated();
             woken.push(handler);
@@ -148,86 +178,9 @@ async fn give_back(shared: Arc<Shared>) {
     }
 }
 
-/// Serves until there is a reason to exit (idle timeout, signal, changed files); then drains.
-async fn until_done(shared: &Shared, signals: &Signals, mut listening: JoinSet<()>, plan: &Plan) {
-    let idle = async {
-        match plan {
-            Plan::TurnAway => sleep(RECHECK_INTERVAL).await,
-            Plan::Serve { config, .. } => match config.host.idle_timeout {
-                Some(timeout) => shared.activity.idle(timeout).await,
-                None => future::pending().await,
-            },
-        }
-    };
-    // Not at once: a cause that persists would make systemd start the host again and again.
-    let earliest = Instant::now() + RECHECK_INTERVAL;
-    let outdated = async {
-        sandbox::outdated().await;
-        sleep_until(earliest).await;
-    };
-    let nothing_left = async {
-        match listening.is_empty() {
-            // All sockets were connections that the caller accepted (Accept=yes, inetd): exit after the last of them.
-            true => shared.activity.quiet().await,
-            false => future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        () = signals.ending() => {}
-        () = idle => {}
-        () = nothing_left => {}
-        () = outdated => {}
-        () = mistakes_changed(plan) => {}
-    }
-    lifecycle::notify(&[NotifyState::Stopping]);
-    listening.abort_all();
-    shared.activity.close();
-    drain(shared, signals, plan).await;
-}
-
-/// Waits until one of the configuration files with mistakes has changed.
-async fn mistakes_changed(plan: &Plan) {
-    let stamps = || -> Vec<_> {
-        let Plan::Serve { config, .. } = plan else {
-            return Vec::new();
-        };
-        let files = config.mistaken().into_iter();
-        files.map(|file| FileStamp::at(file).ok().flatten()).collect()
-    };
-    let before = stamps();
-    if before.is_empty() {
-        return future::pending().await;
-    }
-    while stamps() == before {
-        sleep(RECHECK_INTERVAL).await;
-    }
-}
-
-/// Waits until no connection is left, for `drain-timeout` or a second signal at most; what is left then is reset.
-async fn drain(shared: &Shared, signals: &Signals, plan: &Plan) {
-    let drain_timeout = match plan {
-        Plan::Serve { config, .. } => config.host.drain_timeout,
-        Plan::TurnAway => Duration::ZERO,
-    };
-    tokio::select! {
-        biased;
-        () = shared.activity.quiet() => return,
-        () = signals.ending() => {}
-        () = sleep(drain_timeout) => {}
-    }
-    shared.activity.give_up();
-    let left = shared.activity.in_flight();
-    if left > 0 {
-        let message =
-            format_args!("connections still in flight are reset, after the drain timeout or a second signal: {left}");
-        journal::log(Level::Warning, message);
-    }
-}
-
 /// Starts serving one socket. If it cannot be served, that is logged, and the others are not affected.
-fn listen(shared: &Arc<Shared>, handlers: &mut Handlers<'_>, listening: &mut JoinSet<()>, socket: Socket) {
-    let handler = handlers.of(&socket);
+fn listen(server: &mut Server, listening: &mut JoinSet<()>, socket: Socket) {
+    let handler = server.handler_of(&socket);
     let (name, fd) = (socket.name, socket.fd);
     let kind = match activation::kind(&fd) {
         Ok(kind) => kind,
@@ -237,7 +190,7 @@ fn listen(shared: &Arc<Shared>, handlers: &mut Handlers<'_>, listening: &mut Joi
             return;
         }
     };
-    let shared = shared.clone();
+    let shared = server.shared.clone();
     let served = match kind {
         Kind::Listener(protocol) => Listener::new(fd, protocol).map(|listener| {
             listening.spawn(listener.accept_all(shared, handler));

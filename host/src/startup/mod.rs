@@ -2,10 +2,11 @@
 //! process, and enters the sandbox.
 
 mod plan;
+mod reload;
 mod stats;
 
 use crate::activation::{self, ActivationError, Passed, Socket, handler_name};
-use crate::config::{Config, ConfigErrors, Environment};
+use crate::config::{Config, ConfigError, ConfigErrors, DROP_INS, Environment};
 use crate::journal::{self, Level};
 use crate::lifecycle;
 use crate::module::{Cache, CompileProcess, Compiled, Work};
@@ -15,12 +16,13 @@ use crate::trace::{self, Mark};
 use crate::wasi;
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use wasm_sock_stats::Table;
 
 pub use plan::{METRICS, Plan};
+pub use reload::{Reading, Reload};
 pub use stats::directory as stats_directory;
 
 /// The options of `wasm-sock host` that decide what is served.
@@ -28,6 +30,8 @@ pub use stats::directory as stats_directory;
 pub struct Options {
     /// `--module`: the module of every socket, whatever its name.
     pub module: Option<PathBuf>,
+    /// `--handler`: the handler of every socket, whatever its name.
+    pub handler: Option<String>,
     /// `--config`: the configuration file, in place of the default ones.
     pub config: Option<PathBuf>,
     /// `--idle-timeout`, which overrides the configuration; `Some(None)`: infinity.
@@ -41,6 +45,7 @@ pub struct Started {
     pub compiled: Compiled,
     /// The counters of this process. `None`: nothing is counted.
     pub stats: Option<Table>,
+    pub reload: Reload,
 }
 
 /// Starts the host: sockets, configuration, compile process, sandbox. Mistakes in the configuration are logged. If
@@ -50,24 +55,29 @@ pub struct Started {
 /// When no sockets were passed, or their environment variables are invalid (`sd_listen_fds(3)`).
 pub fn start(options: Options) -> Result<Started, ActivationError> {
     lifecycle::block_signals();
-    let passed = sockets(&options)?;
+    let mut passed = sockets(&options)?;
+    if let Some(handler) = &options.handler {
+        for socket in &mut passed.sockets {
+            socket.name.clone_from(handler);
+        }
+    }
     trace::pass(Mark::Sockets);
     let cache = Cache::from_environment();
-    let (plan, needs) = prepare(options, &passed, cache.as_ref());
+    let (plan, needs) = prepare(&options, &passed, cache.as_ref());
     if let Some(cache) = &cache {
         // An error is ignored here: it occurs again, and is logged, when something is stored there.
         let _ = cache.make();
     }
     let compile_process = compile_process(&plan, &needs, &passed, cache.as_ref());
     let stats = stats::open(&passed, &plan);
-    let plan = confine(plan, &needs);
+    let (plan, missing) = confine(plan, &needs);
     trace::pass(Mark::Sandbox);
-    let compiled = Compiled { cache, compile_process };
     Ok(Started {
         passed,
         plan,
-        compiled,
+        compiled: Compiled { cache, compile_process },
         stats,
+        reload: Reload::new(options, needs, missing),
     })
 }
 
@@ -77,35 +87,40 @@ pub fn environment() -> Environment<'static> {
 }
 
 /// Reads the configuration: the plan, and what the process needs for it. Mistakes are logged.
-fn prepare(options: Options, passed: &Passed, cache: Option<&Cache>) -> (Plan, Needs) {
+fn prepare(options: &Options, passed: &Passed, cache: Option<&Cache>) -> (Plan, Needs) {
     let names = passed.sockets.iter().map(|socket| handler_name(&socket.name)).collect();
     let config = Config::load_for(&names, options.config.as_deref(), &environment());
     trace::pass(Mark::Configuration);
-    let report = |errors: ConfigErrors| {
-        for line in errors.to_string().lines() {
-            journal::log(Level::Error, line);
-        }
-    };
     let plan = match config {
-        Ok((mut config, mistakes)) => {
-            if !mistakes.is_empty() {
-                report(ConfigErrors(mistakes));
-            }
-            if let Some(idle_timeout) = options.idle_timeout {
-                config.host.idle_timeout = idle_timeout;
-            }
-            Plan::Serve {
-                config: Box::new(config),
-                module: options.module,
-            }
+        Ok((config, mistakes)) => {
+            report(mistakes);
+            serve(config, options)
         }
         Err(errors) => {
-            report(errors);
+            report(errors.0);
             Plan::TurnAway
         }
     };
     let needs = needs_of_handlers(&plan, &names);
-    (plan, needs_of_host(needs, cache))
+    (plan, needs_of_host(needs, options, cache))
+}
+
+/// Logs the mistakes in the configuration.
+fn report(mistakes: Vec<ConfigError>) {
+    for line in ConfigErrors(mistakes).to_string().lines() {
+        journal::log(Level::Error, line);
+    }
+}
+
+/// The plan to serve with a configuration, and what the options override.
+fn serve(mut config: Config, options: &Options) -> Plan {
+    if let Some(idle_timeout) = options.idle_timeout {
+        config.host.idle_timeout = idle_timeout;
+    }
+    Plan::Serve {
+        config: Box::new(config),
+        module: options.module.clone(),
+    }
 }
 
 /// Forks the compile process, if there may be something to compile. It also makes the cache's copies of artifacts that
@@ -153,28 +168,33 @@ fn compile_process(
 }
 
 /// Enters the sandbox: gives up all that the plan does not need. If the kernel lacks a part of the sandbox and
-/// `require-sandbox` is set, nothing is served.
-fn confine(plan: Plan, needs: &Needs) -> Plan {
+/// `require-sandbox` is set, nothing is served. Also returns what the kernel lacks; empty: nothing.
+fn confine(plan: Plan, needs: &Needs) -> (Plan, String) {
     lifecycle::reach_manager();
     runtime::open_pagemap();
     let missing = sandbox::enter(needs);
     #[cfg(debug_assertions)]
     sandbox::attempt::from_environment();
     if missing.is_empty() {
-        return plan;
+        return (plan, String::new());
     }
     let missing = missing.join("; ");
     match &plan {
         Plan::Serve { config, .. } if config.host.require_sandbox => {
-            let message = format_args!("{missing}, and `require-sandbox` is set");
-            journal::log(Level::Error, message);
-            Plan::TurnAway
+            report_required(&missing);
+            (Plan::TurnAway, missing)
         }
         _ => {
-            journal::log(Level::Info, missing);
-            plan
+            journal::log(Level::Info, &missing);
+            (plan, missing)
         }
     }
+}
+
+/// Logs that the kernel lacks what `require-sandbox` requires.
+fn report_required(missing: &str) {
+    let message = format_args!("{missing}, and `require-sandbox` is set");
+    journal::log(Level::Error, message);
 }
 
 /// What the handlers of these names need of the process.
@@ -196,8 +216,21 @@ fn needs_of_handlers(plan: &Plan, names: &BTreeSet<&str>) -> Needs {
 }
 
 /// `needs` of the handlers, and what the host itself needs.
-fn needs_of_host(mut needs: Needs, cache: Option<&Cache>) -> Needs {
+fn needs_of_host(mut needs: Needs, options: &Options, cache: Option<&Cache>) -> Needs {
     needs.add_resolver();
+    match &options.config {
+        // Not the folder of this file, in which there may be anything: after it was replaced by another file of the
+        // same name, a new host has to read it.
+        Some(file) => {
+            needs.add_configuration(file);
+            needs.add_configuration(&file.with_file_name(DROP_INS));
+        }
+        None => {
+            if let Some(folder) = environment().main_file().as_deref().and_then(Path::parent) {
+                needs.add_configuration(folder);
+            }
+        }
+    }
     if let Some(cache) = cache {
         needs.add_cache(cache.directory());
     }
@@ -213,6 +246,7 @@ pub fn needs(options: Options) -> Result<Needs, ConfigErrors> {
     let passed = activation::sockets().map(|passed| passed.sockets);
     let config = Config::load(options.config.as_deref(), &environment())?;
     let names = match &passed {
+        _ if options.handler.is_some() => options.handler.iter().cloned().collect(),
         Ok(sockets) => sockets
             .iter()
             .map(|socket| handler_name(&socket.name).to_owned())
@@ -220,23 +254,20 @@ pub fn needs(options: Options) -> Result<Needs, ConfigErrors> {
         Err(_) if options.module.is_none() => config.handler_names().0,
         _ => BTreeSet::from(["any".to_owned()]),
     };
-    let plan = Plan::Serve {
-        config: Box::new(config),
-        module: options.module,
-    };
+    let plan = serve(config, &options);
     let needs = needs_of_handlers(&plan, &names.iter().map(String::as_str).collect());
-    Ok(needs_of_host(needs, Cache::from_environment().as_ref()))
+    Ok(needs_of_host(needs, &options, Cache::from_environment().as_ref()))
 }
 
-/// The sockets that were passed; else, with `--module`, standard input, if that is a socket (inetd).
+/// The sockets that were passed; else, with `--module` or `--handler`, standard input, if that is a socket (inetd).
 fn sockets(options: &Options) -> Result<Passed, ActivationError> {
     let error = match activation::sockets() {
         Ok(passed) => return Ok(passed),
         Err(error @ (ActivationError::NoSockets | ActivationError::ZeroSockets)) => error,
         Err(error) => return Err(error),
     };
-    let module = options.module.as_ref();
-    match module.and_then(|_| activation::standard_input()) {
+    let is_told = options.module.is_some() || options.handler.is_some();
+    match is_told.then(activation::standard_input).flatten() {
         Some((passed, stderr_was_it)) => {
             if stderr_was_it {
                 journal::use_syslog();

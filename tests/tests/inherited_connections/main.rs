@@ -1,6 +1,7 @@
 //! Connections that another process accepted, each with a host of its own: systemd with `Accept=yes`,
 //! inetd and its like with the connection as standard input.
 
+mod exit_code;
 mod programs;
 mod sockets;
 

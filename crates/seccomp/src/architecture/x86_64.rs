@@ -77,6 +77,7 @@ calls! {
     SYS_gettimeofday = 96,
     SYS_getuid = 102,
     SYS_ioctl = 16,
+    SYS_kill = 62,
     SYS_link = 86,
     SYS_linkat = 265,
     SYS_lseek = 8,

@@ -74,6 +74,14 @@ impl Service {
         })
     }
 
+    /// The same guest, with instances of its own.
+    pub fn renewed(&self) -> Arc<Self> {
+        Arc::new(Self {
+            guest: self.guest.clone(),
+            queues: Mutex::default(),
+        })
+    }
+
     pub fn engine(&self) -> &Engine {
         self.guest.pre.engine()
     }

@@ -114,3 +114,49 @@ fn a_module_in_the_root_directory_does_not_grant_all_that_there_is() {
     let (_dir, needs) = needs(&[], "module = \"/no-such-module.wasm\"");
     assert!(!needs.paths.contains_key(Path::new("/")), "{needs:?}");
 }
+
+#[test]
+fn what_is_narrower_is_there_already() {
+    let mut wide = Needs::default();
+    wide.add_path(Path::new("/srv/data"), Use::Write);
+    wide.add_ports(80..=443);
+    wide.add_names();
+    let mut narrow = Needs::default();
+    narrow.add_path(Path::new("/srv/data"), Use::List);
+    narrow.add_path(Path::new("/srv/data/a/b"), Use::Write);
+    narrow.add_ports(81..=82);
+    assert_eq!(wide.lacks(&narrow), None);
+    assert_eq!(narrow.lacks(&narrow), None);
+    assert_eq!(narrow.lacks(&Needs::default()), None);
+}
+
+#[test]
+fn what_is_wider_is_named() {
+    let lacks = |add: fn(&mut Needs)| {
+        let mut granted = Needs::default();
+        granted.add_path(Path::new("/srv/data"), Use::List);
+        granted.add_ports(80..=80);
+        let mut needs = granted.clone();
+        add(&mut needs);
+        granted.lacks(&needs).expect("it is more")
+    };
+    let text = lacks(|needs| needs.add_path(Path::new("/srv/data"), Use::Write));
+    assert_eq!(text, "to read, list and write /srv/data");
+    let text = lacks(|needs| needs.add_path(Path::new("/srv/database"), Use::List));
+    assert_eq!(text, "to read and list /srv/database");
+    let text = lacks(|needs| needs.add_path(Path::new("/srv/data/../other"), Use::List));
+    assert_eq!(text, "to read and list /srv/data/../other");
+    assert_eq!(lacks(|needs| needs.add_ports(443..=443)), "to connect to TCP port 443");
+    assert_eq!(lacks(|needs| needs.add_ports(1..=9999)), "to connect to any TCP port");
+    assert_eq!(lacks(|needs| needs.names = true), "to resolve names");
+    assert_eq!(lacks(|needs| needs.compiles = true), "to compile its module");
+}
+
+#[test]
+fn any_port_is_every_port() {
+    let mut any = Needs::default();
+    any.add_ports(1..=u16::MAX);
+    let mut some = Needs::default();
+    some.add_ports(8080..=8081);
+    assert_eq!(any.lacks(&some), None);
+}

@@ -6,6 +6,7 @@ use crate::sync::lock;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The connections of one handler, counted by source (`max-connections-per-source`).
@@ -13,13 +14,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// A source is an IPv4 address, or an IPv6 network (/64, which is what one customer gets). This machine (127.0.0.1,
 /// ::1, Unix sockets) is not limited: there the client is usually a reverse proxy, which serves many.
 pub struct Sources {
-    /// `None`: nothing is counted.
-    most: Option<u32>,
+    /// [`UNLIMITED`]: nothing is counted.
+    most: AtomicU32,
     /// The number of connections of each source; no more entries than the handler has connections.
     open: Mutex<HashMap<IpAddr, u32>>,
     /// Warns of connections that were refused.
     pub refusals: RateLimited,
 }
+
+/// No limit: more than any `max-connections-per-source` that is below `max-connections`.
+const UNLIMITED: u32 = u32::MAX;
 
 /// A connection that is counted for its source until this is dropped.
 pub struct Counted(Option<(Arc<Sources>, IpAddr)>);
@@ -31,11 +35,24 @@ pub struct TooMany(pub u32);
 impl Sources {
     /// At most `most` connections for each source, of the `all` that the handler may have.
     pub fn new(most: Option<u32>, all: u32) -> Arc<Self> {
-        Arc::new(Self {
-            most: most.filter(|most| *most < all),
+        let sources = Self {
+            most: AtomicU32::new(UNLIMITED),
             open: Mutex::default(),
             refusals: RateLimited::default(),
-        })
+        };
+        sources.limit(most, all);
+        Arc::new(sources)
+    }
+
+    /// Changes the limit to `most` connections for each source, of the `all` that the handler may have. Connections
+    /// that began while there was none are not counted.
+    pub fn limit(&self, most: Option<u32>, all: u32) {
+        let most = most.filter(|most| *most < all);
+        self.most.store(most.unwrap_or(UNLIMITED), Relaxed);
+    }
+
+    fn most(&self) -> Option<u32> {
+        Some(self.most.load(Relaxed)).filter(|most| *most != UNLIMITED)
     }
 
     /// Counts one more connection from `address`. One without an address is not limited.
@@ -43,7 +60,7 @@ impl Sources {
     /// # Errors
     /// [`TooMany`], when the source has reached its limit.
     pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Counted, TooMany> {
-        let (Some(most), Some(source)) = (self.most, address.and_then(source)) else {
+        let (Some(most), Some(source)) = (self.most(), address.and_then(source)) else {
             return Ok(Counted(None));
         };
         let mut open = self.open();
@@ -57,7 +74,7 @@ impl Sources {
 
     /// How many connections the source of `address` may have; `None`: it is not limited.
     pub fn most_of(&self, address: Option<IpAddr>) -> Option<u32> {
-        self.most.filter(|_| address.and_then(source).is_some())
+        self.most().filter(|_| address.and_then(source).is_some())
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
@@ -127,6 +144,21 @@ mod tests {
             let both = (sources.admit(address), sources.admit(address));
             assert!(both.0.is_ok() && both.1.is_ok(), "{address:?}");
         }
+    }
+
+    #[test]
+    fn a_limit_that_changes_holds_for_what_was_counted_before() {
+        let sources = Sources::new(Some(3), 9);
+        let admit = || sources.admit(ip("192.0.2.1"));
+        let open = [admit(), admit()];
+        sources.limit(Some(2), 9);
+        assert_eq!(admit().err(), Some(TooMany(2)));
+        sources.limit(None, 9);
+        let uncounted = admit();
+        drop(open);
+        sources.limit(Some(1), 9);
+        assert!(admit().is_ok() && uncounted.is_ok());
+        assert!(sources.open().is_empty());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! How an HTTP connection ends: graceful shutdown, and what a deadline that has passed leads to.
 //!
 //! ```text
-//!            host drains, idle connection evicted,
+//!            host drains, settings replaced,
+//!            idle connection evicted,
 //!            keep-alive over                           no head in transit
 //! ┌──────┐ ─────────────────────────────► ┌───────────┐ ──────────────► ┌───────┐ last answer sent,
 //! │ open │                                │ requested │                 │ begun │ or CLOSE_TIMEOUT over ──► closed

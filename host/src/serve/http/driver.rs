@@ -5,7 +5,8 @@
 //! when to close. That is done here, in one task with hyper, in this order each time that the task is polled:
 //!
 //! 1. hyper is polled; when it is done, so is the connection;
-//! 2. a shutdown is requested when the host drains, or when the connection is idle and a client waits for its slot;
+//! 2. a shutdown is requested when the host drains, when the handler's settings were replaced, or when the connection is
+//!    idle and a client waits for its slot;
 //! 3. a requested shutdown begins as soon as possible ([`Shutdown`]);
 //! 4. if the client has left while its request is answered, the connection ends;
 //! 5. if the deadline has passed ([`super::deadlines`]), the connection ends or shuts down; else the task waits for it.
@@ -46,10 +47,10 @@ pub async fn run(session: &Arc<Session>) -> Close {
             }
             let (phase, since) = state.phase();
             if watch.shutdown.requested_at().is_none() {
-                // Only wakes the task; whether a client still waits is checked below.
+                // Only wakes the task; whether a client still waits, or what else has changed, is checked below.
                 let _ = clients_wait.as_mut().poll(context);
                 let gives_way = phase == Phase::Idle && session.is_client_waiting();
-                if gives_way || host_drains.as_mut().poll(context).is_ready() {
+                if gives_way || session.handler.is_replaced() || host_drains.as_mut().poll(context).is_ready() {
                     watch.shutdown.request(Instant::now());
                 }
             }

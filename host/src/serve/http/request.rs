@@ -11,6 +11,7 @@ use super::upload::{Upload, drain_unread};
 use crate::journal::Level;
 use crate::runtime::{Cause, GuestEnd, Unanswered};
 use crate::serve::admission::sources::TooMany;
+use crate::serve::exit_code;
 use ::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap};
 use ::http::response::Parts;
 use ::http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -49,7 +50,8 @@ pub async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Result
     let is_last = version < Version::HTTP_2 && !drain_unread(&exchange, answered.is_ok(), expects_continue).await;
     let mut response = respond(answered, is_head, exchange, active);
     // hyper's own shutdown would say so only in the next answer: it may write this head before the driver runs again.
-    if is_last || (session.host.activity.is_closing() && version < Version::HTTP_2) {
+    let ends_politely = || session.host.activity.is_closing() || session.handler.is_replaced();
+    if is_last || (version < Version::HTTP_2 && ends_politely()) {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
@@ -97,6 +99,7 @@ async fn ask_guest(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answ
     head::complete(&mut parts, handler.config.http.forwarded_for, peer.address())?;
     // Looked up again for each request: see `serve::connection`.
     let Ok(program) = handler.program(&host.engines, Some(&host.compiled)).await else {
+        host.guest_exit.add(exit_code::NO_MODULE);
         let why = "the handler has no module that can be used (see above)";
         let cause = Cause::new(Outcome::NoModule, why);
         return Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, cause));

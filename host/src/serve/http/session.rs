@@ -23,7 +23,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Wakes the connection's task each time that one more client waits for a slot. Never returns.
+    /// Wakes the connection's task each time that one more client waits for a slot, and when the settings of the
+    /// handler were replaced. Never returns.
     pub async fn clients_wait(&self) {
         let (handler, host) = (&self.handler.slots, &self.host.slots);
         loop {

@@ -1,0 +1,126 @@
+//! Files that are there after a power failure, or not at all (`fsync(2)`, `rename(2)`).
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+/// Makes a folder and those above it, as far as they are missing. Returns those that are new, each after those above it.
+///
+/// # Errors
+/// Those of `mkdir(2)`.
+pub fn make_folder(path: &Path, mode: u32) -> io::Result<Vec<PathBuf>> {
+    if path.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut made = match path.parent() {
+        Some(parent) => make_folder(parent, 0o755)?,
+        None => Vec::new(),
+    };
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(made),
+        created => created?,
+    }
+    // The umask must not hide it from the service.
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    made.push(path.to_owned());
+    Ok(made)
+}
+
+/// Writes a file that may not exist yet. It is on the disk when this returns; its name is after [`sync_folder`].
+///
+/// # Errors
+/// Those of the file system.
+pub fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(content)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.sync_all()
+}
+
+/// Writes a file so that other processes, and the next boot, see all of it or nothing.
+///
+/// # Errors
+/// Those of the file system.
+pub fn write_whole(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let unfinished = beside(path);
+    remove_if_there(&unfinished)?;
+    write_new(&unfinished, content, mode)?;
+    rename(&unfinished, path)
+}
+
+/// Renames a file, also to another file system: by way of [`beside`], so that the new name never has half a file.
+///
+/// # Errors
+/// Those of the file system.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+            let near = beside(to);
+            copy(from, &near)?;
+            fs::rename(&near, to)?;
+            fs::remove_file(from)?;
+        }
+        renamed => renamed?,
+    }
+    sync_folder(to.parent().unwrap_or(to))
+}
+
+/// Keeps a file under a second name: by a link, or by a copy where that is impossible.
+///
+/// # Errors
+/// Those of the file system.
+pub fn keep(file: &Path, copy_at: &Path) -> io::Result<()> {
+    // A symbolic link is kept as what it points to: rename(2) replaces the link.
+    if !file.is_symlink() && fs::hard_link(file, copy_at).is_ok() {
+        return Ok(());
+    }
+    copy(file, copy_at)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    remove_if_there(to)?;
+    fs::copy(from, to)?;
+    let copy = File::open(to)?;
+    let metadata = fs::metadata(from)?;
+    // Only root can give a file away; a user's files are the user's.
+    let _ = fchown(&copy, Some(metadata.uid()), Some(metadata.gid()));
+    copy.sync_all()
+}
+
+/// The name of a file that becomes `path`. It is hidden, so it is no module and no configuration yet.
+pub fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.install"))
+}
+
+/// Writes the names in a folder to the disk.
+///
+/// # Errors
+/// Those of `fsync(2)`.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Removes a file that may be missing; returns whether it was there.
+///
+/// # Errors
+/// Those of `unlink(2)`.
+pub fn remove_if_there(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a folder and all that is in it, if it is there.
+///
+/// # Errors
+/// Those of the file system.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
