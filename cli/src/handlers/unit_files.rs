@@ -4,7 +4,7 @@
 use crate::scope::Scope;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use wasm_sock_activation::handler_name;
 
@@ -20,8 +20,18 @@ pub struct SocketFile {
 /// The socket units of wasm-sock in the directories of units. Drop-ins are not read.
 pub fn socket_files(scope: Scope) -> Vec<SocketFile> {
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
-    for directory in scope.unit_directories() {
-        let Ok(entries) = fs::read_dir(&directory) else {
+    let directories = scope.unit_directories();
+    let mut services: BTreeMap<String, bool> = BTreeMap::new();
+    let mut is_ours = |service: &str| {
+        let known = services.get(service).copied();
+        known.unwrap_or_else(|| {
+            let is_ours = starts_host(service, &directories);
+            services.insert(service.to_owned(), is_ours);
+            is_ours
+        })
+    };
+    for directory in &directories {
+        let Ok(entries) = fs::read_dir(directory) else {
             continue;
         };
         for entry in entries.flatten() {
@@ -30,21 +40,43 @@ pub fn socket_files(scope: Scope) -> Vec<SocketFile> {
             };
             // A unit in a directory that comes first wins.
             if name.ends_with(".socket") && seen.insert(name.clone()) {
-                found.extend(read(&directory.join(&name), &name));
+                found.extend(read(&directory.join(&name), &name, &mut is_ours));
             }
         }
     }
     found
 }
 
-fn read(path: &Path, unit: &str) -> Option<SocketFile> {
-    // Most are of others, and a template has no sockets.
+fn read(path: &Path, unit: &str, is_ours: impl FnOnce(&str) -> bool) -> Option<SocketFile> {
+    // A template has no sockets.
     let text = fs::read_to_string(path).ok().filter(|_| !unit.contains("@."))?;
-    parse(&text, unit)
+    parse(&text, unit, is_ours)
+}
+
+/// Is it a shipped service, or a unit in one of these directories that starts a host?
+fn starts_host(service: &str, directories: &[PathBuf]) -> bool {
+    if service == "wasm-sock.service" || service.starts_with("wasm-sock@") {
+        return true;
+    }
+    let template = service
+        .split_once('@')
+        .map(|(template, _)| format!("{template}@.service"));
+    let names = [Some(service.to_owned()), template];
+    let mut paths = names
+        .iter()
+        .flatten()
+        .flat_map(|name| directories.iter().map(move |folder| folder.join(name)));
+    let starts_host = |text: String| {
+        text.lines()
+            .any(|line| line.starts_with("ExecStart=") && line.contains("wasm-sock host"))
+    };
+    paths
+        .find_map(|path| fs::read_to_string(path).ok())
+        .is_some_and(starts_host)
 }
 
 /// Reads a unit file (`systemd.syntax(7)`), if its service is one of ours.
-fn parse(text: &str, unit: &str) -> Option<SocketFile> {
+fn parse(text: &str, unit: &str, is_ours: impl FnOnce(&str) -> bool) -> Option<SocketFile> {
     let stem = unit.strip_suffix(".socket")?;
     let (mut service, mut name, mut is_accepting) = (None, None, false);
     let mut addresses = Vec::new();
@@ -69,10 +101,12 @@ fn parse(text: &str, unit: &str) -> Option<SocketFile> {
         }
     }
     let template = stem.split_once('@').map_or(stem, |(template, _)| template);
-    let is_ours = match &service {
-        Some(service) => service.starts_with("wasm-sock.") || service.starts_with("wasm-sock@"),
-        None => template == "wasm-sock" || is_accepting && template.starts_with("wasm-sock-"),
+    // `systemd.socket(5)`: without `Service=`, the service has the name of the socket.
+    let default = || match is_accepting {
+        true => format!("{template}@.service"),
+        false => format!("{stem}.service"),
     };
+    let is_ours = !addresses.is_empty() && is_ours(&service.unwrap_or_else(default));
     let instance = stem.split_once('@').map_or("", |(_, instance)| instance);
     let expand = |text: String| text.replace("%i", instance).replace("%I", instance).replace("%%", "%");
     let handler = match name {
@@ -81,7 +115,7 @@ fn parse(text: &str, unit: &str) -> Option<SocketFile> {
         None if is_accepting => template.strip_prefix("wasm-sock-").unwrap_or(template).to_owned(),
         None => handler_name(unit).to_owned(),
     };
-    (is_ours && !addresses.is_empty()).then(|| SocketFile {
+    is_ours.then(|| SocketFile {
         unit: unit.to_owned(),
         handler,
         addresses: addresses.into_iter().map(expand).collect(),
@@ -140,7 +174,7 @@ mod tests {
     use super::*;
 
     fn found(unit: &str, text: &str) -> Option<(String, Vec<String>)> {
-        parse(text, unit).map(|file| (file.handler, file.addresses))
+        parse(text, unit, |service| starts_host(service, &[])).map(|file| (file.handler, file.addresses))
     }
 
     #[test]
@@ -172,5 +206,22 @@ mod tests {
             None
         );
         assert_eq!(found("wasm-sock@a.socket", ""), None);
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(
+            directory.path().join("x@.service"),
+            "[Service]\nExecStart=/opt/bin/wasm-sock host --config x\n",
+        )
+        .unwrap();
+        fs::write(
+            directory.path().join("y.service"),
+            "[Service]\nExecStart=/opt/bin/other\n",
+        )
+        .unwrap();
+        let directories = [directory.path().to_owned()];
+        let services = ["x@1.service", "y.service", "no-such.service"];
+        assert_eq!(
+            services.map(|service| starts_host(service, &directories)),
+            [true, false, false]
+        );
     }
 }

@@ -158,6 +158,11 @@ fn read_file(directory: &OwnedFd, name: &str) -> Vec<HandlerSnapshot> {
         };
         let generations = before.generations();
         let lives = before.lives(&file);
+        if !lives.contains(&true) && before.is_settled() {
+            // Most are asleep: there is nothing that a process could be about to change the meaning of.
+            contents = Some((before, lives));
+            break;
+        }
         let Some(after) = Contents::read(&file) else {
             return Vec::new();
         };
@@ -231,6 +236,19 @@ impl Contents {
             self.pid(process) != 0 && is_locked().unwrap_or(false)
         };
         (0..self.geometry.processes).map(is_alive).collect()
+    }
+
+    /// Is nothing in flight that has not been counted as killed?
+    fn is_settled(&self) -> bool {
+        (0..self.geometry.processes).all(|process| {
+            (0..self.geometry.handlers).all(|handler| {
+                let cell = self.geometry.cell(process, handler);
+                let ended: [u64; Outcome::ALL.len()] = self.numbers(cell + offset_of!(Cell, ended));
+                let ended = ended.iter().fold(0, |sum: u64, count| sum.wrapping_add(*count));
+                let left = self.started(process, handler).wrapping_sub(ended);
+                left == self.number(cell + offset_of!(Cell, killed))
+            })
+        })
     }
 
     /// The counters of a handler; `None`: it has none, or no proper name.

@@ -316,3 +316,38 @@ fn readers_believe_nothing() {
     fs::set_permissions(&huge, hidden).unwrap();
     assert_eq!(read(root.path()).len(), 1);
 }
+
+/// What opening a table, looking a handler up, and counting cost. Run it with `--release -- --ignored --nocapture`.
+#[test]
+#[ignore = "it measures"]
+fn cost() {
+    let root = directory();
+    drop(serve_one(root.path(), "hello"));
+    let time = |what: &str, rounds: u32, work: &mut dyn FnMut()| {
+        let start = std::time::Instant::now();
+        (0..rounds).for_each(|_| work());
+        println!("{what}: {:?}", start.elapsed() / rounds);
+    };
+    let mut tables = Vec::new();
+    time("open and look up", 15, &mut || {
+        let table = Table::open(root.path(), ["hello"]).unwrap();
+        table.handler("hello").begin();
+        tables.push(table);
+    });
+    time("open, look up and close", 1_000, &mut || {
+        let table = Table::open(root.path(), ["hello"]).unwrap();
+        table.handler("hello").begin();
+        table.leave();
+    });
+    let handler = tables[0].handler("hello");
+    time("begin and end", 1_000_000, &mut || {
+        handler.begin();
+        handler.end(&ended(Outcome::Ok));
+    });
+    for number in 0..1_000 {
+        drop(serve_one(root.path(), &format!("handler-{number}")));
+    }
+    time("read a thousand files", 20, &mut || {
+        assert_eq!(read_all(root.path()).unwrap().len(), 1_001)
+    });
+}

@@ -44,7 +44,7 @@ pub struct Handler {
     /// Warns of datagrams that are larger than `max-datagram`.
     pub too_large: Arc<RateLimited>,
     /// The successes that were offered to the log (`log-sample`).
-    successes: AtomicU32,
+    successes: Arc<AtomicU32>,
     /// Does the host itself answer, with the counters of all handlers?
     pub is_metrics: bool,
     /// Its counters.
@@ -74,7 +74,7 @@ impl Handler {
             log: LogLimit::new(limits.max_log),
             history: Arc::default(),
             too_large: Arc::default(),
-            successes: AtomicU32::new(0),
+            successes: Arc::default(),
             config: Arc::new(config),
             is_metrics: false,
             stats,
@@ -118,7 +118,7 @@ impl Handler {
             log: self.log.clone(),
             history: self.history.clone(),
             too_large: self.too_large.clone(),
-            successes: AtomicU32::new(0),
+            successes: self.successes.clone(),
             is_metrics,
             stats: self.stats.clone(),
             program: self.program.renewed(files),
