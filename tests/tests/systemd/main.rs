@@ -7,6 +7,7 @@ mod guides;
 mod hardened;
 mod installation;
 mod journal_and_notify;
+mod journal_fields;
 mod socket_types;
 mod stopping;
 
