@@ -65,6 +65,15 @@ pub fn systemctl<S: AsRef<OsStr>>(arguments: &[S]) -> String {
     output(Command::new("systemctl").args(arguments))
 }
 
+/// Waits until journald has written all that it was sent. A test restarts it meanwhile.
+#[track_caller]
+pub fn sync_journal() {
+    eventually("journald has written its lines", || {
+        let sync = Command::new("journalctl").arg("--sync").output();
+        sync.is_ok_and(|output| output.status.success())
+    });
+}
+
 /// A property of a unit (`systemctl show`).
 #[track_caller]
 pub fn property(unit: &str, name: &str) -> String {
@@ -224,7 +233,7 @@ impl Service {
     }
 
     fn journal_with(&self, more: &[&str]) -> Vec<String> {
-        output(Command::new("journalctl").arg("--sync"));
+        sync_journal();
         let mut command = Command::new("journalctl");
         command
             .args(["-q", "-o", "cat", "-t", "wasm-sock", "-u", &self.unit])

@@ -116,9 +116,9 @@ pub fn flush() {
     // Other threads add lines while these are written.
     let mut lines = std::mem::take(&mut *buffered_lines());
     match sink() {
-        Sink::Journal(journal) if !lines.is_empty() || journal.has_unsent() => {
+        Sink::Journal(journal) if !lines.is_empty() || journal.unsent() > 0 => {
             journal.send(&mut lines);
-            if journal.has_unsent() {
+            if journal.unsent() > 0 {
                 UNSENT.notify_one();
             }
         }
@@ -144,8 +144,8 @@ fn buffered_lines() -> MutexGuard<'static, Queue> {
 /// Notified when journald had no room for all lines.
 static UNSENT: Notify = Notify::const_new();
 
-/// The pause before lines that journald had no room for are sent again, and the longest one, if it still has none.
-const RETRY: Duration = Duration::from_millis(2);
+/// The pause before lines that journald had no room for are sent again, and the longest one, if it has taken none.
+const RETRY: Duration = Duration::from_millis(1);
 const LONGEST_RETRY: Duration = Duration::from_millis(100);
 
 /// Sends the lines that journald had no room for, as soon as it has. Returns only where lines do not go to journald.
@@ -156,10 +156,17 @@ pub async fn retry() {
     loop {
         UNSENT.notified().await;
         let mut pause = RETRY;
-        while journal.has_unsent() {
+        loop {
+            let before = journal.unsent();
+            if before == 0 {
+                break;
+            }
             sleep(pause).await;
             flush();
-            pause = (pause * 2).min(LONGEST_RETRY);
+            pause = match journal.unsent() < before {
+                true => RETRY,
+                false => (pause * 2).min(LONGEST_RETRY),
+            };
         }
     }
 }

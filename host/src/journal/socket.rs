@@ -18,7 +18,7 @@ use std::iter;
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -46,8 +46,8 @@ const SHORTEST: usize = 256;
 /// A socket that is connected to journald.
 pub struct Journal {
     state: Mutex<State>,
-    /// The queue is not empty.
-    has_unsent: AtomicBool,
+    /// How many lines the queue has.
+    unsent: AtomicUsize,
 }
 
 struct State {
@@ -88,13 +88,13 @@ impl Journal {
                 is_stalled: false,
                 has_lost: false,
             }),
-            has_unsent: AtomicBool::new(false),
+            unsent: AtomicUsize::new(0),
         })
     }
 
-    /// Do lines wait for journald?
-    pub fn has_unsent(&self) -> bool {
-        self.has_unsent.load(Relaxed)
+    /// How many lines wait for journald.
+    pub fn unsent(&self) -> usize {
+        self.unsent.load(Relaxed)
     }
 
     /// Sends these lines after those that still wait. `lines` is empty after that, and has the memory of an earlier
@@ -110,7 +110,7 @@ impl Journal {
             state.make_room();
         }
         state.tell_dropped();
-        self.has_unsent.store(!state.queue.is_empty(), Relaxed);
+        self.unsent.store(state.queue.count(), Relaxed);
     }
 
     /// Waits until journald has received all lines, for [`LAST_PATIENCE`] at most. It finds out which unit a line is of
@@ -289,12 +289,12 @@ mod tests {
         // More than a socket holds (net.unix.max_dgram_qlen, and the send buffer).
         let all = || (0..5000).map(|number| format!("line {number}"));
         journal.send(&mut lines(all()));
-        assert!(journal.has_unsent());
+        assert!(journal.unsent() > 0);
         for line in all() {
             journal.send(&mut Queue::new());
             assert_eq!(receive(&socket), line);
         }
-        assert!(!journal.has_unsent());
+        assert_eq!(journal.unsent(), 0);
     }
 
     #[test]
@@ -332,7 +332,7 @@ mod tests {
         drop(socket);
         fs::remove_file(&path).unwrap();
         journal.send(&mut lines(["first".to_owned(), "second".to_owned()]));
-        assert!(journal.has_unsent());
+        assert!(journal.unsent() > 0);
         let socket = bind(&path);
         journal.send(&mut lines(["third".to_owned()]));
         assert_eq!(

@@ -237,7 +237,8 @@ impl Fields for Record<'_> {
         let microseconds = |time: Duration| (time.as_nanos() as u64 + 500) / 1000;
         to.text(field::OUTCOME, &self.end.outcome.as_str());
         if let Some(code) = self.end.exit_code {
-            to.text(field::EXIT_CODE, &code);
+            // WASI has no negative ones.
+            to.number(field::EXIT_CODE, u64::from(code.unsigned_abs()));
         }
         if let Some(usage) = &self.usage {
             to.number(field::BYTES_IN, usage.bytes_in);

@@ -75,9 +75,7 @@ impl GuestContext {
             let standard = peer.environment().into_iter();
             variables.extend(standard.map(|(name, value)| (name.to_owned(), value)));
         }
-        if let Some(connection) = self.connection {
-            variables.push(("WASM_SOCK_CONNECTION".to_owned(), connection.to_string()));
-        }
+
         variables.extend(self.config.env.iter().cloned());
         variables
     }

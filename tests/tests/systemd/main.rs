@@ -15,6 +15,7 @@ mod list_and_status;
 mod metrics;
 mod reload;
 mod schedules;
+mod journal_fields;
 mod socket_types;
 mod stopping;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use harness::systemctl::{MODULES, Service, Socket, install, install_guest, output, systemctl};
+use harness::systemctl::{MODULES, Service, Socket, install, install_guest, output, sync_journal, systemctl};
 use harness::{Address, Destination, End, eventually};
 use rustix::net::SocketAddrUnix;
 
@@ -53,7 +53,7 @@ fn accepting(name: &str, part: &str, lines: &str) -> Service {
 
 /// The lines of all instances that have this identifier in the journal.
 fn journal_of_instances(name: &str) -> String {
-    output(std::process::Command::new("journalctl").arg("--sync"));
+    sync_journal();
     let unit = format!("{name}@*.service");
     let journal = ["-q", "-o", "cat", "-t", "wasm-sock", "-u", &unit];
     output(std::process::Command::new("journalctl").args(journal))
