@@ -136,6 +136,24 @@ fn a_reload_of_systemd_survives_hostile_files() {
     systemctl(&["daemon-reload"]);
 }
 
+/// The box has no kernel's log of its own, so a file plays its part.
+#[test]
+fn a_mistake_is_in_the_kernels_log_after_a_reload() {
+    install();
+    let log = Path::new("/dev/kmsg");
+    assert!(!log.exists(), "the box has the machine's log");
+    fs::write(log, "").unwrap();
+    let _handler = Handler::new("gmistaken", "listen = '0'");
+    systemctl(&["daemon-reload"]);
+    let said = fs::read_to_string(log).unwrap();
+    fs::remove_file(log).unwrap();
+    let mistake = said.lines().find(|line| line.contains("gmistaken.toml")).expect(&said);
+    assert!(mistake.starts_with("<27>wasm-sock-generator["), "{mistake}");
+    let end = "]: /etc/wasm-sock/handlers.d/gmistaken.toml:2:10: listen: cannot be \"0\": \"0\" is no port \
+               (allowed: 1 to 65535)";
+    assert!(mistake.ends_with(end), "{mistake}");
+}
+
 #[test]
 fn of_two_handlers_of_one_address_the_first_by_name_has_it_and_both_are_named() {
     let configuration = Configuration::new();
