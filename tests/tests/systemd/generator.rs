@@ -205,7 +205,7 @@ fn wrong_arguments_are_told_and_nothing_is_written() {
     }
 }
 
-/// SPECIFICATION.md: at most 50 ms for 1,000 handlers. CPU time, because other tests run beside this one.
+/// It holds up each boot and each `daemon-reload`. CPU time, because other tests run beside this one.
 #[test]
 fn a_thousand_handlers_take_fifty_milliseconds() {
     let configuration = Configuration::new();
