@@ -3,12 +3,14 @@
 
 mod capacity;
 mod listening;
+mod open_sockets;
 mod schedules;
 mod units;
 
 use crate::host_program::{self, HandlerDescription};
 use crate::{CommandError, print};
 use capacity::ServiceHandlers;
+use open_sockets::OpenSockets;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt::Write as _;
@@ -25,7 +27,7 @@ use wasm_sock_config::{Access, Config, Environment, HandlerConfig, Http, Limits,
 pub fn run(file: Option<&Path>) -> Result<(), CommandError> {
     let environment = Environment::current(rustix::process::geteuid().is_root());
     let config = Config::load(file, &environment).map_err(CommandError::Configuration)?;
-    let units = socket_units();
+    let units = socket_units(&listening::expected(&config));
     let mut problems = Vec::new();
     let (mut names, unreadable) = config.handler_names();
     if let Some(error) = unreadable {
@@ -45,7 +47,8 @@ pub fn run(file: Option<&Path>) -> Result<(), CommandError> {
     let is_default = file.is_none() && env::var_os("CONFIGURATION_DIRECTORY").is_none();
     let mut missing = Vec::new();
     if is_default && has_manager() {
-        missing = listening::warnings(&config, &units);
+        let open = OpenSockets::now();
+        missing = listening::warnings(&config, &units, |listen| open.has(listen));
     }
     problems.extend(listening::problems(&config));
     problems.extend(schedules::problems(&config));

@@ -2,7 +2,7 @@
 
 use super::units::SocketUnit;
 use std::collections::{BTreeMap, BTreeSet};
-use wasm_sock_config::Config;
+use wasm_sock_config::{Config, Listen};
 use wasm_sock_units::{check_name, sockets};
 
 /// Handlers whose names no unit can have.
@@ -16,15 +16,23 @@ pub fn problems(config: &Config) -> Vec<String> {
         .collect()
 }
 
-/// What systemd does not do yet, or any more, of what the configuration says. `loaded` are the units it knows.
-pub fn warnings(config: &Config, loaded: &[SocketUnit]) -> Vec<String> {
+/// The socket units that there should be.
+pub fn expected(config: &Config) -> Vec<String> {
+    let enabled = config.handlers.iter().filter(|(_, handler)| handler.enabled);
+    let units = enabled.flat_map(|(name, handler)| sockets(name, handler));
+    units.map(|(unit, _)| unit).collect()
+}
+
+/// What systemd does not do yet, or any more, of what the configuration says. `loaded` are the units it knows,
+/// and `is_open` tells whether there is a socket at an address.
+pub fn warnings(config: &Config, loaded: &[SocketUnit], is_open: impl Fn(&Listen) -> bool) -> Vec<String> {
     let known: BTreeMap<&str, &SocketUnit> = loaded.iter().map(|unit| (unit.name.as_str(), unit)).collect();
     let mut warnings = Vec::new();
     let mut expected = BTreeSet::new();
     for (name, handler) in config.handlers.iter().filter(|(_, handler)| handler.enabled) {
         for (unit, listen) in sockets(name, handler) {
             match known.get(unit.as_str()) {
-                Some(found) => warnings.extend(warning(found, &listen.to_string())),
+                Some(found) => warnings.extend(warning(found, &listen.to_string(), is_open(listen))),
                 None => warnings.push(format!(
                     "{unit}: systemd does not know it yet, and nothing listens at {listen} (systemctl daemon-reload; \
                      systemctl start '{unit}')"
@@ -50,7 +58,7 @@ pub fn warnings(config: &Config, loaded: &[SocketUnit]) -> Vec<String> {
     warnings
 }
 
-fn warning(unit: &SocketUnit, address: &str) -> Option<String> {
+fn warning(unit: &SocketUnit, address: &str, is_open: bool) -> Option<String> {
     let SocketUnit { name, file, .. } = unit;
     if !unit.is_generated() && !file.is_empty() {
         return Some(format!(
@@ -62,6 +70,12 @@ fn warning(unit: &SocketUnit, address: &str) -> Option<String> {
         return Some(format!(
             "{name}: its file has changed since systemd read it (systemctl daemon-reload; if its own address has \
              changed: systemctl restart '{name}')"
+        ));
+    }
+    // A unit that was gone for a while, because of a mistake in its file, has lost its socket.
+    if unit.is_active && !is_open {
+        return Some(format!(
+            "{name}: systemd has closed its socket at {address} when the unit changed (systemctl restart '{name}')"
         ));
     }
     if !unit.is_active {
@@ -106,15 +120,15 @@ mod tests {
         let config =
             config("[handler.a]\nlisten = ['7000', '7001']\n[handler.off]\nlisten = '7002'\nenabled = false");
         let second = unit("wasm-sock@a:7001.socket", GENERATED);
-        assert_eq!(warnings(&config, &[unit(FIRST, GENERATED), second]), [""; 0]);
+        assert_eq!(warnings(&config, &[unit(FIRST, GENERATED), second], |_| true), [""; 0]);
     }
 
     #[test]
     fn each_way_in_which_systemd_differs_is_told_with_what_to_do() {
         let config = config("[handler.a]\nlisten = '7000'");
-        let told = |unit: SocketUnit| warnings(&config, &[unit]).concat();
+        let told = |unit: SocketUnit| warnings(&config, &[unit], |_| true).concat();
         assert_eq!(
-            warnings(&config, &[]),
+            warnings(&config, &[], |_| false),
             [
                 "wasm-sock@a.socket: systemd does not know it yet, and nothing listens at 7000 (systemctl daemon-reload; \
               systemctl start 'wasm-sock@a.socket')"
@@ -130,6 +144,13 @@ mod tests {
             ..unit(FIRST, GENERATED)
         };
         assert!(told(outdated).contains("has changed since systemd read it (systemctl daemon-reload;"));
+        assert_eq!(
+            warnings(&config, &[unit(FIRST, GENERATED)], |_| false),
+            [
+                "wasm-sock@a.socket: systemd has closed its socket at 7000 when the unit changed (systemctl restart \
+              'wasm-sock@a.socket')"
+            ]
+        );
         let stopped = SocketUnit {
             is_active: false,
             ..unit(FIRST, GENERATED)
@@ -146,7 +167,7 @@ mod tests {
         let left = unit("wasm-sock@a:7001.socket", GENERATED);
         let written = unit("mine.socket", "/etc/systemd/system");
         assert_eq!(
-            warnings(&config, &[unit(FIRST, GENERATED), left, written]),
+            warnings(&config, &[unit(FIRST, GENERATED), left, written], |_| true),
             [
                 "wasm-sock@a:7001.socket: the configuration of a has no such address any more \
               (systemctl stop 'wasm-sock@a:7001.socket'; systemctl daemon-reload)"

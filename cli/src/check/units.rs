@@ -26,12 +26,23 @@ pub struct SocketUnit {
     pub has_trigger_limit: bool,
 }
 
-/// The wasm-sock socket units that are loaded: those of the system for root, else the user's own. Empty if no service
-/// manager answers.
-pub fn socket_units() -> Vec<SocketUnit> {
+/// The wasm-sock socket units that are loaded, and those of these names: those of the system for root, else the user's
+/// own. Empty if no service manager answers.
+pub fn socket_units(names: &[String]) -> Vec<SocketUnit> {
     let properties = "--property=Id,FileDescriptorName,Triggers,Listen,TriggerLimitIntervalUSec,TriggerLimitBurst,\
         FragmentPath,NeedDaemonReload,ActiveState";
-    parse(&show(&[properties, "*.socket"]))
+    let mut units = parse(&show(&[properties, "*.socket"]));
+    let is_loaded = |name: &&str| units.iter().any(|unit| unit.name == *name);
+    // A pattern matches loaded units only; a name makes systemd load a unit that nothing has needed so far.
+    let others: Vec<&str> = names
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !is_loaded(name))
+        .collect();
+    if !others.is_empty() {
+        units.extend(parse(&show(&[&[properties, "--"], others.as_slice()].concat())));
+    }
+    units
 }
 
 impl SocketUnit {

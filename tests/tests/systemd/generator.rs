@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use harness::handlers::{HANDLERS, Handler};
-use harness::systemctl::{install, output, property, systemctl};
+use harness::systemctl::{install, property, systemctl};
 use harness::{Address, generator};
 use tempfile::TempDir;
 
@@ -242,49 +242,4 @@ fn a_thousand_handlers_take_fifty_milliseconds() {
     let fastest = times.min().unwrap();
     eprintln!("1,000 handlers: {fastest:?} of CPU time");
     assert!(fastest <= Duration::from_millis(50), "{fastest:?}");
-}
-
-#[test]
-fn a_user_has_handlers_of_their_own() {
-    install();
-    output(Command::new("useradd").args(["-m", "gina"]));
-    let user = output(Command::new("id").args(["-u", "gina"]));
-    let user = user.trim();
-    systemctl(&["start", &format!("user@{user}.service")]);
-    let as_gina = |arguments: &[&str]| {
-        let mut command = Command::new("setpriv");
-        let identity = [&format!("--reuid={user}"), &format!("--regid={user}"), "--init-groups"];
-        command.args(identity).args(arguments).env_clear();
-        command.env("PATH", "/usr/bin:/bin").env("HOME", "/home/gina");
-        output(command.env("XDG_RUNTIME_DIR", format!("/run/user/{user}")))
-    };
-    let (modules, handlers) = (
-        "/home/gina/.local/state/wasm-sock/modules",
-        "/home/gina/.config/wasm-sock/handlers.d",
-    );
-    as_gina(&["mkdir", "-p", modules, handlers]);
-    let guest = harness::wasm(harness::Kind::P1, "echo");
-    let module = format!("{modules}/mine.wasm");
-    fs::copy(guest, &module).unwrap();
-    let file = format!("{handlers}/mine.toml");
-    let configure = |lines: &str| {
-        fs::write(format!("{file}.new"), format!("[handler.mine]\n{lines}")).unwrap();
-        fs::rename(format!("{file}.new"), &file).unwrap();
-        as_gina(&["systemctl", "--user", "daemon-reload"]);
-    };
-    let echoes = |port: u16| {
-        Address::Tcp(([127, 0, 0, 1], port).into())
-            .ask("x\n")
-            .expect_whole("x\n")
-    };
-    configure("listen = '24110'");
-    as_gina(&["systemctl", "--user", "start", "wasm-sock@mine.socket"]);
-    echoes(24_110);
-    // Its service runs: a second address is added to it.
-    let active = ["systemctl", "--user", "is-active", "wasm-sock@mine.service"];
-    assert_eq!(as_gina(&active), "active\n");
-    configure("listen = ['24110', '24111']");
-    as_gina(&["systemctl", "--user", "start", "wasm-sock@mine:24111.socket"]);
-    echoes(24_111);
-    echoes(24_110);
 }
