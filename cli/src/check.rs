@@ -2,18 +2,23 @@
 //! as tables.
 
 mod capacity;
+mod listening;
+mod open_sockets;
+mod schedules;
 mod units;
 
 use crate::host_program::{self, HandlerDescription};
 use crate::{CommandError, print};
 use capacity::ServiceHandlers;
+use open_sockets::OpenSockets;
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
-use units::{ServiceLimits, SocketUnit, obstacle, service_limits, socket_units};
-use wasm_sock_config::{Access, Config, Environment, HandlerConfig, Http, Limits};
+use units::{ServiceLimits, SocketUnit, has_manager, obstacle, service_limits, socket_units};
+use wasm_sock_config::{Access, Config, Environment, HandlerConfig, Http, Limits, Logged, Logging};
 
 /// Prints the summary, the tables and the warnings. `file` is the configuration, in place of the default ones.
 ///
@@ -22,7 +27,7 @@ use wasm_sock_config::{Access, Config, Environment, HandlerConfig, Http, Limits}
 pub fn run(file: Option<&Path>) -> Result<(), CommandError> {
     let environment = Environment::current(rustix::process::geteuid().is_root());
     let config = Config::load(file, &environment).map_err(CommandError::Configuration)?;
-    let units = socket_units();
+    let units = socket_units(&listening::expected(&config));
     let mut problems = Vec::new();
     let (mut names, unreadable) = config.handler_names();
     if let Some(error) = unreadable {
@@ -39,6 +44,14 @@ pub fn run(file: Option<&Path>) -> Result<(), CommandError> {
             speak_http.insert(handler.name.as_str());
         }
     }
+    let is_default = file.is_none() && env::var_os("CONFIGURATION_DIRECTORY").is_none();
+    let mut missing = Vec::new();
+    if is_default && has_manager() {
+        let open = OpenSockets::now();
+        missing = listening::warnings(&config, &units, |listen| open.has(listen));
+    }
+    problems.extend(listening::problems(&config));
+    problems.extend(schedules::problems(&config));
     print(&summary(&config, &names))?;
     if !names.is_empty() {
         print(&table(&rows))?;
@@ -47,7 +60,12 @@ pub fn run(file: Option<&Path>) -> Result<(), CommandError> {
         print("\n")?;
         print(&table(&sockets(&units, &speak_http, &mut problems)))?;
     }
-    for warning in warnings(&config, &names, &units) {
+    let timers = schedules::rows(&config);
+    if timers.len() > 1 {
+        print("\n")?;
+        print(&table(&timers))?;
+    }
+    for warning in warnings(&config, &names, &units).into_iter().chain(missing) {
         print(&format!("\nwarning: {warning}\n"))?;
     }
     match problems.len() {
@@ -166,6 +184,7 @@ fn row(handler: &HandlerDescription, settings: &HandlerConfig, problems: &mut Ve
     if handler.is_http {
         limits.push_str(&http_limits(&settings.http));
     }
+    limits.push_str(&logged(settings.logging));
     [name.clone(), kind, handler.module.clone(), limits, granted(settings)]
 }
 
@@ -201,6 +220,17 @@ fn http_limits(http: &Http) -> String {
         time(http.head_timeout),
         size(http.max_body)
     )
+}
+
+/// Which connections are logged, if not all.
+fn logged(logging: Logging) -> String {
+    let which = match logging.which {
+        Logged::All if logging.sample == 1 => return String::new(),
+        Logged::All => "all failures",
+        Logged::Failures => return ", logs failures".to_owned(),
+        Logged::None => return ", logs no connection".to_owned(),
+    };
+    format!(", logs {which} and 1 of {} others", logging.sample)
 }
 
 /// The capabilities of a handler's guests: directories, outbound connections, environment variables.

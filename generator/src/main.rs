@@ -35,8 +35,10 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let scope = Scope::find(Path::new(program), &|name| env::var_os(name));
-    let mut report = Report::open(!scope.is_user && env::var_os("SYSTEMD_SCOPE").is_some());
-    generate(&scope, Path::new(normal), &mut report);
+    let normal = Path::new(normal);
+    // A person names another folder, and reads standard error.
+    let mut report = Report::open(!scope.is_user && normal.starts_with("/run/systemd"));
+    generate(&scope, normal, &mut report);
     report.finish();
     ExitCode::SUCCESS
 }

@@ -3,6 +3,7 @@
 
 use std::process::Command;
 use wasm_sock_activation::handler_name;
+use wasm_sock_units::unescape;
 
 /// A socket unit that starts a wasm-sock service.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -15,15 +16,45 @@ pub struct SocketUnit {
     pub service: String,
     /// Its sockets: each an address, and the type as `systemctl` calls it (`Stream`, `Datagram`, …).
     pub listens: Vec<(String, String)>,
+    /// The file that it is read from; empty: it is gone, or there is none.
+    pub file: String,
+    /// Has the file, or what it was made of, changed since systemd read it?
+    pub is_outdated: bool,
+    /// Does it listen?
+    pub is_active: bool,
     /// Does systemd close the socket when it starts its service too often (`TriggerLimitBurst=`, `systemd.socket(5)`)?
     pub has_trigger_limit: bool,
 }
 
-/// The wasm-sock socket units that are loaded: those of the system for root, else the user's own. Empty if no service
-/// manager answers.
-pub fn socket_units() -> Vec<SocketUnit> {
-    let properties = "--property=Id,FileDescriptorName,Triggers,Listen,TriggerLimitIntervalUSec,TriggerLimitBurst";
-    parse(&show(&[properties, "*.socket"]))
+/// The wasm-sock socket units that are loaded, and those of these names: those of the system for root, else the user's
+/// own. Empty if no service manager answers.
+pub fn socket_units(names: &[String]) -> Vec<SocketUnit> {
+    let properties = "--property=Id,FileDescriptorName,Triggers,Listen,TriggerLimitIntervalUSec,TriggerLimitBurst,\
+        FragmentPath,NeedDaemonReload,ActiveState";
+    let mut units = parse(&show(&[properties, "*.socket"]));
+    let is_loaded = |name: &&str| units.iter().any(|unit| unit.name == *name);
+    // A pattern matches loaded units only; a name makes systemd load a unit that nothing has needed so far.
+    let others: Vec<&str> = names
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !is_loaded(name))
+        .collect();
+    if !others.is_empty() {
+        units.extend(parse(&show(&[&[properties, "--"], others.as_slice()].concat())));
+    }
+    units
+}
+
+impl SocketUnit {
+    /// Was it made by a generator, and not written by people?
+    pub fn is_generated(&self) -> bool {
+        self.file.contains("/systemd/generator/")
+    }
+}
+
+/// Does a service manager answer: the system's for root, else the user's own?
+pub fn has_manager() -> bool {
+    !show(&["--property=Version"]).trim().is_empty()
 }
 
 /// The resource limits of a service; `None`: no limit, or not known.
@@ -75,6 +106,9 @@ fn parse(text: &str) -> Vec<SocketUnit> {
             match line.split_once('=') {
                 Some(("Id", name)) => unit.name = name.to_owned(),
                 Some(("FileDescriptorName", name)) => handler_name(name).clone_into(&mut unit.handler),
+                Some(("FragmentPath", file)) => file.clone_into(&mut unit.file),
+                Some(("NeedDaemonReload", value)) => unit.is_outdated = value == "yes",
+                Some(("ActiveState", value)) => unit.is_active = value == "active",
                 Some(("Triggers", service)) => {
                     is_wasm_sock = service == "wasm-sock.service" || service.starts_with("wasm-sock@");
                     service.clone_into(&mut unit.service);
@@ -90,11 +124,26 @@ fn parse(text: &str) -> Vec<SocketUnit> {
             }
         }
         unit.has_trigger_limit = interval != "0" && burst != "0";
+        // `process = "connection"`: a service is there while a connection is.
+        if unit.is_generated()
+            && let Some(handler) = accepting_handler(&unit.name)
+        {
+            is_wasm_sock = true;
+            unit.handler = handler;
+            unit.service = format!("{}@.service", unit.name.strip_suffix(".socket").unwrap_or_default());
+        }
         if is_wasm_sock {
             units.push(unit);
         }
     }
     units
+}
+
+/// The handler of a generated unit whose connections systemd accepts: `wasm-sock-NAME.socket`.
+fn accepting_handler(unit: &str) -> Option<String> {
+    let name = unit.strip_prefix("wasm-sock-")?.strip_suffix(".socket")?;
+    // What follows the colon is an address.
+    unescape(name.split(':').next()?)
 }
 
 /// Why a guest cannot serve a socket of this type, if it cannot.
@@ -130,6 +179,7 @@ mod tests {
                 service: "wasm-sock.service".into(),
                 listens: vec![listen("192.0.2.53:53", "Datagram"), listen("192.0.2.53:53", "Stream")],
                 has_trigger_limit: false,
+                ..SocketUnit::default()
             },
             SocketUnit {
                 name: "wasm-sock@hello.socket".into(),
@@ -137,9 +187,24 @@ mod tests {
                 service: "wasm-sock@hello.service".into(),
                 listens: vec![listen("[::]:7000", "Stream")],
                 has_trigger_limit: true,
+                ..SocketUnit::default()
             },
         ];
         assert_eq!(parse(text), expected);
+    }
+
+    #[test]
+    fn a_generated_unit_that_accepts_leads_to_its_handler() {
+        let text = "Id=wasm-sock-a\\x20b:7001.socket\nFileDescriptorName=connection\nListen=[::]:7001 (Stream)\n\
+            FragmentPath=/run/systemd/generator/wasm-sock-a\\x20b:7001.socket\nNeedDaemonReload=yes\n\
+            ActiveState=active\n\nId=wasm-sock-other.socket\nFragmentPath=/etc/systemd/system/wasm-sock-other.socket\n";
+        let units = parse(text);
+        assert_eq!(units.len(), 1);
+        assert_eq!(
+            (units[0].handler.as_str(), units[0].is_outdated, units[0].is_active),
+            ("a b", true, true)
+        );
+        assert_eq!(units[0].service, "wasm-sock-a\\x20b:7001@.service");
     }
 
     #[test]

@@ -130,23 +130,21 @@ impl<'a> Checker<'a> {
         list
     }
 
-    /// As [`Checker::list`], with the place of each; one alone needs no brackets.
+    /// As [`Checker::list`], with the place of each element, also of those with an error; one alone needs no brackets.
     pub(super) fn one_or_more<'v, 'i, T>(
         &mut self,
         key: &Key<'_>,
         value: &'v Value<'i>,
         read: impl Fn(&DeValue<'_>) -> Reading<T>,
-    ) -> Vec<(&'v Value<'i>, T)> {
+    ) -> Vec<(&'v Value<'i>, Option<T>)> {
         let elements: &[Value<'i>] = match value.get_ref() {
             DeValue::Array(array) => array,
             _ => std::slice::from_ref(value),
         };
         let mut list = Vec::new();
         for element in elements {
-            match read(element.get_ref()) {
-                Ok(read) => list.push((element, read)),
-                Err(message) => self.wrong(key, element, &message),
-            }
+            let read = read(element.get_ref()).map_err(|message| self.wrong(key, element, &message));
+            list.push((element, read.ok()));
         }
         list
     }

@@ -34,8 +34,8 @@ pub struct HandlerConfig {
     pub enabled: bool,
     /// When it runs without a client.
     pub schedule: Schedule,
-    /// Whether a mistake leaves open which units it has: one in `listen`, `socket`, `process`, `enabled` or the
-    /// schedule, or one of syntax that may hide these.
+    /// Whether a mistake leaves open which units it has: one in the first address, in `socket`, `process` or `enabled`,
+    /// or one of syntax that may hide these.
     pub has_unit_mistake: bool,
     /// Where the handler is configured, for messages. `None`: nowhere, it runs with the defaults.
     pub location: Option<Location>,
@@ -162,6 +162,8 @@ pub struct Schedule {
     pub path: String,
     /// The absolute path of the guest's standard input. `None`: it is empty.
     pub input: Option<PathBuf>,
+    /// Whether a mistake is in it. Then there is no timer.
+    pub has_mistake: bool,
 }
 
 impl Default for Schedule {
@@ -172,6 +174,7 @@ impl Default for Schedule {
             persistent: true,
             path: "/".to_owned(),
             input: None,
+            has_mistake: false,
         }
     }
 }

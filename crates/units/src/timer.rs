@@ -11,7 +11,7 @@ use crate::{Installation, Unit, exec_name, head, timer_name, value, word};
 /// systemd starts a service that runs already no second time, so runs do not overlap.
 pub(crate) fn units(handler: &str, config: &HandlerConfig, installation: Installation<'_>) -> Vec<Unit> {
     let schedule = &config.schedule;
-    if schedule.calendar.is_empty() {
+    if schedule.calendar.is_empty() || schedule.has_mistake {
         return Vec::new();
     }
     let service = exec_name(handler);

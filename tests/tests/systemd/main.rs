@@ -4,6 +4,7 @@
 mod activation;
 mod failures;
 mod generated;
+mod generated_for_users;
 mod generator;
 mod guides;
 mod handover;

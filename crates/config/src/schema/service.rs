@@ -3,10 +3,12 @@
 #[cfg(test)]
 mod tests;
 
+use std::mem;
+
 use super::super::checker::{Checker, Key, Value};
 use super::super::error::quoted;
 use super::super::handler::{HandlerConfig, Logging, Process, Schedule, SocketOptions};
-use super::super::listen::clashing;
+use super::super::listen::{Listen, clashing};
 use super::super::value;
 use super::SOCKET;
 
@@ -15,28 +17,33 @@ impl Checker<'_> {
     pub(super) fn service(&mut self, key: &Key<'_>, value: &Value<'_>, handler: &mut HandlerConfig) -> bool {
         let before = self.mistakes();
         match key.get_ref().as_ref() {
-            "listen" => self.listen(key, value, handler),
+            "listen" => {
+                self.listen(key, value, handler);
+                return true;
+            }
             "socket" => self.socket(key, value, &mut handler.socket),
             "process" => self.set(&mut handler.process, key, value, value::process),
             "enabled" => self.set(&mut handler.enabled, key, value, value::boolean),
-            _ if self.schedule(key, value, &mut handler.schedule) => {}
+            _ if self.schedule(key, value, &mut handler.schedule) => {
+                handler.schedule.has_mistake |= self.mistakes() > before;
+                return true;
+            }
             _ => return false,
         }
         handler.has_unit_mistake |= self.mistakes() > before;
         true
     }
 
+    /// A wrong address does not take the other ones their sockets; but units are named after the first.
     fn listen(&mut self, key: &Key<'_>, value: &Value<'_>, handler: &mut HandlerConfig) {
-        for (value, address) in self.one_or_more(key, value, value::listen) {
-            if handler.listen.len() == value::MAX_ADDRESSES {
-                let message = format!(
-                    "more than {} addresses (give some to another handler)",
-                    value::MAX_ADDRESSES
-                );
+        for (index, (value, address)) in self.one_or_more(key, value, value::listen).into_iter().enumerate() {
+            if index == value::MAX_ADDRESSES {
+                let message = format!("more than {index} addresses (give some to another handler)");
                 self.wrong(key, value, &message);
                 return;
             }
-            handler.listen.push(address);
+            handler.has_unit_mistake |= index == 0 && address.is_none();
+            handler.listen.extend(address);
         }
     }
 
@@ -44,7 +51,7 @@ impl Checker<'_> {
         match key.get_ref().as_ref() {
             "schedule" => {
                 let events = self.one_or_more(key, value, value::calendar);
-                schedule.calendar = events.into_iter().map(|(_, event)| event).collect();
+                schedule.calendar = events.into_iter().filter_map(|(_, event)| event).collect();
             }
             "schedule-jitter" => self.set(&mut schedule.jitter, key, value, value::duration),
             "schedule-persistent" => self.set(&mut schedule.persistent, key, value, value::boolean),
@@ -87,18 +94,22 @@ impl Checker<'_> {
         let Some(table) = table.get_ref().as_table() else {
             return;
         };
-        let before = self.mistakes();
         if let Some((key, value)) = table.get_key_value("listen") {
-            for (index, address) in handler.listen.iter().enumerate() {
-                let earlier = handler.listen[..index].iter();
-                let mut same = earlier.filter(|earlier| clashing((handler, earlier), (handler, address)));
-                if let Some(earlier) = same.next() {
-                    let (address, earlier) = (quoted(&address.to_string()), quoted(&earlier.to_string()));
-                    let message = format!("{address} is taken by {earlier} already (remove one)");
-                    self.wrong(key, value, &message);
-                }
+            let mut addresses: Vec<Listen> = Vec::new();
+            for address in mem::take(&mut handler.listen) {
+                let earlier = addresses.iter();
+                let mut same = earlier.filter(|earlier| clashing((handler, earlier), (handler, &address)));
+                let Some(earlier) = same.next() else {
+                    addresses.push(address);
+                    continue;
+                };
+                let (address, earlier) = (quoted(&address.to_string()), quoted(&earlier.to_string()));
+                let message = format!("{address} is taken by {earlier} already (remove one)");
+                self.wrong(key, value, &message);
             }
+            handler.listen = addresses;
         }
+        let before = self.mistakes();
         if let Some((key, value)) = table.get_key_value("process")
             && handler.process == Process::Connection
             && let Some(datagrams) = handler.listen.iter().find(|address| address.is_datagram())

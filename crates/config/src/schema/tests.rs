@@ -197,6 +197,7 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
             persistent: false,
             path: "/tick?now".into(),
             input: Some("/srv/hello/input".into()),
+            has_mistake: false,
         },
         has_unit_mistake: false,
         location: Some(source(ALL_KEYS).location(10)),

@@ -140,6 +140,33 @@ fn a_mistake_elsewhere_leaves_a_handler_its_units() {
 }
 
 #[test]
+fn a_wrong_address_leaves_the_others_and_a_wrong_schedule_leaves_no_timer() {
+    let read = |lines: &str| {
+        let mut config = fresh();
+        let text = format!("[handler.a]\n{lines}");
+        assert!(
+            !check(&source(&text), Role::DropIn("a"), &mut config).is_empty(),
+            "{lines}"
+        );
+        config.handlers.remove("a").expect("the handler")
+    };
+    for lines in [
+        "listen = ['80', '0', '[::1]:81', 7]",
+        "listen = ['80', '[::1]:81', '127.0.0.1:80']",
+    ] {
+        let handler = read(lines);
+        let addresses: Vec<String> = handler.listen.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (addresses.join(" ").as_str(), handler.has_unit_mistake),
+            ("80 [::1]:81", false),
+            "{lines}"
+        );
+    }
+    let handler = read("listen = '80'\nschedule = 'daily'\nschedule-path = 'tick'");
+    assert!(!handler.has_unit_mistake && handler.schedule.has_mistake);
+}
+
+#[test]
 fn a_mistake_that_may_concern_units_leaves_none() {
     let listen = "listen = 'unix:/run/x'";
     for units in [
@@ -151,6 +178,7 @@ fn a_mistake_that_may_concern_units_leaves_none() {
         "enabled = 'false'",
         "process = 'shard'",
         "listen = '80'",
+        "listen = ['0', '80']",
         "memory = \"\"\"64\nsocket = { mode = '0600' }",
         "[handler.a.socket",
     ] {
