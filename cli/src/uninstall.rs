@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use wasm_sock_config::Config;
 
 const EXAMPLES: &str = "\
-Its sockets close, connections that are open finish, and the files that `install`
-wrote go. Settings that people have changed since are kept as NAME.toml.old.
+Its sockets close, open connections finish, and the files that `install` wrote
+go. Settings that people have changed since are kept as NAME.toml.old.
 
 Examples:
   wasm-sock uninstall hello

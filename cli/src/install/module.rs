@@ -6,8 +6,9 @@ use crate::installation::durable;
 use crate::installation::interrupt::Interrupts;
 use crate::installation::program;
 use crate::project::{Profile, Project};
-use std::fs;
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The first bytes of a `.wasm`, and of a `.cwasm` (an ELF file).
@@ -105,6 +106,12 @@ pub fn prepare(
     durable::write_new(&folder.join(format!("{name}.{form}")), &bytes, 0o644).map_err(failed)?;
     if form == "wasm" {
         compile(&new_wasm, &new_cwasm, source, interrupts)?;
+        // The compiler leaves that to its caller, and the file's mode to the umask.
+        let artifact = File::open(&new_cwasm).map_err(failed)?;
+        artifact
+            .set_permissions(Permissions::from_mode(0o644))
+            .map_err(failed)?;
+        artifact.sync_all().map_err(failed)?;
     }
     let description = describe(&new_cwasm, &source.name())?;
     let wasm_file = match form {

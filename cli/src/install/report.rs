@@ -239,3 +239,52 @@ fn indented(text: &str) -> String {
     });
     lines.collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_fit_the_screen_and_excerpts_stay_whole() {
+        let problems = [
+            "listen 7000: nginx (process 12) has this address (end it, or choose another address)",
+            "/etc/wasm-sock/handlers.d/hello.toml:6:10: memory: cannot be 1 bytes\n  6 | memory = 1\n    |          ^",
+        ];
+        let text = failed("hello", problems.map(str::to_owned)).to_string();
+        let expected = "\
+cannot install hello: 2 problems:
+  listen 7000: nginx (process 12) has this address (end it, or choose another
+    address)
+  /etc/wasm-sock/handlers.d/hello.toml:6:10: memory: cannot be 1 bytes
+      6 | memory = 1
+        |          ^
+Nothing was changed.";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_command_that_tries_it_suits_the_socket() {
+        let of = |address: &str, is_http| how_to_try(&Listen::parse(address).unwrap(), is_http);
+        for (address, is_http, command) in [
+            ("7000", false, "nc -N 127.0.0.1 7000"),
+            ("[::]:7000", false, "nc -N ::1 7000"),
+            ("7000", true, "curl http://127.0.0.1:7000/"),
+            ("[::1]:7000", true, "curl http://[::1]:7000/"),
+            ("udp:192.0.2.1:53", false, "nc -u 192.0.2.1 53"),
+            ("unix:/run/a b", false, "nc -NU '/run/a b'"),
+            ("unix:/run/a", true, "curl --unix-socket /run/a http://localhost/"),
+            ("packets:/run/a", false, "socat - UNIX-CONNECT:/run/a,type=5"),
+            ("unix:@a", false, "socat - ABSTRACT-CONNECT:a"),
+            ("vsock::7000", false, "socat - VSOCK-CONNECT:1:7000"),
+        ] {
+            assert_eq!(of(address, is_http), command);
+        }
+    }
+
+    #[test]
+    fn words_for_a_shell_are_quoted() {
+        assert_eq!(quoted("wasm-sock@hello.service"), "wasm-sock@hello.service");
+        assert_eq!(quoted(r"wasm-sock@a\x2db.service"), r"'wasm-sock@a\x2db.service'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}
