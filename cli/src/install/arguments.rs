@@ -16,7 +16,7 @@ Examples:
 #[derive(Debug, Default, PartialEq, Eq, clap::Args)]
 #[command(after_help = AFTER)]
 pub struct Install {
-    /// The module; - for standard input; or a project, which is built
+    /// The module, - (standard input), or a project
     #[arg(value_name = "FILE|-|FOLDER")]
     pub source: PathBuf,
     /// Name of the handler [default: the file's]
@@ -25,9 +25,8 @@ pub struct Install {
     /// * Where it listens: 7000, udp:53, unix:/run/x
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Vec<String>,
-    /// What serves it: its own process, one for all
-    /// handlers, or one for each connection
-    #[arg(long, value_name = "own|shared|connection", value_enum, hide_possible_values = true)]
+    /// What serves it: own, shared, or connection
+    #[arg(long, value_enum, hide_possible_values = true)]
     pub process: Option<ProcessName>,
     /// * Argument of the guest
     #[arg(long, allow_hyphen_values = true)]
@@ -39,7 +38,7 @@ pub struct Install {
     #[arg(long, value_name = "HOST:GUEST[:rw]")]
     pub dir: Vec<Directory>,
     /// * Where the guest may connect to
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "DEST")]
     pub allow_outbound: Vec<String>,
     /// * When it runs without a client: daily
     #[arg(long, value_name = "CALENDAR")]
@@ -47,7 +46,7 @@ pub struct Install {
     /// * Any setting of its file: memory=128MiB
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<Setting>,
-    /// One of your own services, not of the system's
+    /// A service of yours, not of the system's
     #[arg(long)]
     pub user: bool,
     /// Do not connect to it to prove that it works

@@ -19,8 +19,8 @@ const ELF: &[u8] = b"\x7fELF";
 #[derive(Debug)]
 pub enum Source {
     File(PathBuf),
-    /// `-`
-    StandardInput,
+    /// `-`: its content.
+    StandardInput(Vec<u8>),
 }
 
 impl Source {
@@ -31,7 +31,9 @@ impl Source {
     /// When the project cannot be built.
     pub fn find(path: &Path) -> Result<(Self, Option<String>), CommandError> {
         if path.as_os_str() == "-" {
-            return Ok((Self::StandardInput, None));
+            let mut bytes = Vec::new();
+            io::stdin().read_to_end(&mut bytes)?;
+            return Ok((Self::StandardInput(bytes), None));
         }
         if path.is_dir() {
             let project = Project::find(path, None)?;
@@ -45,11 +47,7 @@ impl Source {
     fn read(&self) -> io::Result<Vec<u8>> {
         match self {
             Self::File(path) => fs::read(path),
-            Self::StandardInput => {
-                let mut bytes = Vec::new();
-                io::stdin().read_to_end(&mut bytes)?;
-                Ok(bytes)
-            }
+            Self::StandardInput(bytes) => Ok(bytes.clone()),
         }
     }
 
@@ -57,7 +55,7 @@ impl Source {
     pub fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
-            Self::StandardInput => "standard input".to_owned(),
+            Self::StandardInput(_) => "standard input".to_owned(),
         }
     }
 }

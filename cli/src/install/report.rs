@@ -14,6 +14,9 @@ use wasm_sock_config::{Listen, ListenAddress, ListenKind};
 /// Columns of a terminal.
 const WIDTH: usize = 80;
 
+/// Characters of a guest's answer that are shown.
+const EXCERPT: usize = 40;
+
 /// The error with all problems.
 pub fn failed(name: &str, problems: impl IntoIterator<Item = String>) -> CommandError {
     let problems: Vec<String> = problems.into_iter().collect();
@@ -91,7 +94,8 @@ pub fn installed(plan: &Plan, name: &str, proof: &Proof, scope: &Scope) -> Strin
         "settings",
         &handler_file::path(&scope.places, name).display().to_string(),
     );
-    row("remove it", &format!("wasm-sock uninstall {user}{}", quoted(name)));
+    let end = if name.starts_with('-') { "-- " } else { "" };
+    row("remove it", &format!("wasm-sock uninstall {user}{end}{}", quoted(name)));
     text.push_str(&lingering(scope));
     text
 }
@@ -105,12 +109,10 @@ fn answer(proof: &Proof) -> String {
     let excerpt = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         let line = text.lines().next().unwrap_or_default();
-        let line: String = line
-            .chars()
-            .take(40)
-            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-            .collect();
-        format!("{line:?}")
+        let printable = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        let shown: String = line.chars().take(EXCERPT).map(printable).collect();
+        let more = if line.chars().count() > EXCERPT { "…" } else { "" };
+        format!("\"{shown}{more}\"")
     };
     match proof {
         Proof::Skipped(skip) => skip.reason().to_owned(),

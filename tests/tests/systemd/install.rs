@@ -311,3 +311,27 @@ fn an_uninstall_of_what_is_not_there_names_what_is() {
     assert!(said.contains("people made it, not `install`"), "{said}");
     fs::remove_file("/etc/wasm-sock/handlers.d/by-hand.toml").unwrap();
 }
+
+#[test]
+fn a_project_is_built_and_standard_input_is_read() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path().join("assembled");
+    fs::create_dir(&project).unwrap();
+    fs::write(
+        project.join("Makefile"),
+        "assembled.wasm: source\n\tcp source assembled.wasm\n",
+    )
+    .unwrap();
+    fs::copy(wasm(Kind::P1, "hello"), project.join("source")).unwrap();
+    let said = succeeds(&["install", &project.display().to_string(), "--listen", "23060"]);
+    assert!(said.contains("assembled is installed: "), "{said}");
+    assert!(ask(23_060, "").unwrap().contains("knock on assembled"));
+
+    let input = fs::File::open(wasm(Kind::P2, "daytime")).unwrap();
+    let mut update = wasm_sock(&["install", "-", "--name", "assembled"]);
+    let said = output(update.stdin(input));
+    assert!(said.starts_with("assembled is updated: "), "{said}");
+    assert!(ask(23_060, "").unwrap().ends_with("\r\n"));
+    succeeds(&["uninstall", "assembled", "--purge"]);
+}
