@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use wasm_sock_config::Config;
 
 const EXAMPLES: &str = "\
-Its sockets close, connections that are open finish, and the files that `install`
-wrote go. Settings that people have changed since are kept as NAME.toml.old.
+Its sockets close, open connections finish, and the files that `install` wrote
+go. Settings that people have changed since are kept as NAME.toml.old.
 
 Examples:
   wasm-sock uninstall hello
@@ -37,7 +37,8 @@ pub struct Uninstall {
 /// When it was not installed by `install`; or what could not be removed: the next command tries again.
 pub fn run(arguments: &Uninstall) -> Result<(), CommandError> {
     let failed = |why: String| CommandError::Failed(format!("cannot uninstall {}: {why}", arguments.name));
-    let interrupts = Interrupts::catch()?;
+    let interrupts = Interrupts::default();
+    interrupts.catch()?;
     let scope = Scope::new(arguments.user, false, &interrupts).map_err(CommandError::Failed)?;
     let store =
         Store::open(&scope.places, &scope.systemd, &interrupts, &install::say).map_err(CommandError::Failed)?;

@@ -4,9 +4,9 @@ use super::settings::{Directory, Setting, Variable};
 use clap::ValueEnum;
 use std::path::PathBuf;
 
-const EXAMPLES: &str = "\
-Given again, it updates: the module is replaced, and of the settings those that
-are given. Connections that are open finish on the former guest.
+const AFTER: &str = "\
+* may be given several times. Given again, `install` updates: the module, and of
+the settings those that are given; open connections finish on the former guest.
 
 Examples:
   wasm-sock install hello.wasm --listen 7000
@@ -14,51 +14,51 @@ Examples:
 
 /// The arguments of `wasm-sock install`.
 #[derive(Debug, Default, PartialEq, Eq, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = AFTER)]
 pub struct Install {
-    /// The module, - for standard input, or the folder of a project, which is built
+    /// The module, - (standard input), or a project
     #[arg(value_name = "FILE|-|FOLDER")]
     pub source: PathBuf,
-    /// The handler's name [default: the file's]
+    /// Name of the handler [default: the file's]
     #[arg(long)]
     pub name: Option<String>,
-    /// Where it listens: 7000, [::1]:7000, udp:53, unix:/run/x …; may be repeated
+    /// * Where it listens: 7000, udp:53, unix:/run/x
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Vec<String>,
-    /// Which process serves it: its own, one for all handlers, one a connection
-    #[arg(long, value_enum)]
+    /// What serves it: own, shared, or connection
+    #[arg(long, value_enum, hide_possible_values = true)]
     pub process: Option<ProcessName>,
-    /// An argument of the guest; may be repeated
-    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    /// * Argument of the guest
+    #[arg(long, allow_hyphen_values = true)]
     pub arg: Vec<String>,
-    /// A variable of the guest's environment; may be repeated
+    /// * Variable of the guest's environment
     #[arg(long, value_name = "NAME=VALUE")]
     pub env: Vec<Variable>,
-    /// A folder that the guest may open, and its name for the guest; may be repeated
-    #[arg(long, value_name = "HOST:GUEST[:ro|rw]")]
+    /// * Folder that the guest may open
+    #[arg(long, value_name = "HOST:GUEST[:rw]")]
     pub dir: Vec<Directory>,
-    /// Where the guest may connect to; may be repeated
-    #[arg(long, value_name = "DESTINATION")]
+    /// * Where the guest may connect to
+    #[arg(long, value_name = "DEST")]
     pub allow_outbound: Vec<String>,
-    /// When it runs without a client (systemd.time(7)); may be repeated
+    /// * When it runs without a client: daily
     #[arg(long, value_name = "CALENDAR")]
     pub schedule: Vec<String>,
-    /// Any other setting, as in its file: memory=128MiB; may be repeated
+    /// * Any setting of its file: memory=128MiB
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<Setting>,
-    /// For your own services, not the system's
+    /// A service of yours, not of the system's
     #[arg(long)]
     pub user: bool,
-    /// Do not connect to it at the end
+    /// Do not connect to it to prove that it works
     #[arg(long)]
     pub no_knock: bool,
-    /// Do not start its sockets: they start at the next boot
+    /// Do not start it before the next boot
     #[arg(long)]
     pub no_start: bool,
     /// Print what would be done, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Also change files that people wrote
+    /// Change also files that people wrote
     #[arg(long)]
     pub yes: bool,
     /// Be the process that watches over another (`installation::guard`)

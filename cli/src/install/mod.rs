@@ -32,19 +32,24 @@ pub fn run(arguments: &Install) -> Result<(), CommandError> {
     if arguments.guard {
         return guard::watch(arguments.user);
     }
-    let interrupts = Interrupts::catch()?;
+    let interrupts = Interrupts::default();
     let scope = Scope::new(arguments.user, arguments.dry_run, &interrupts).map_err(CommandError::Failed)?;
     let (source, file_name) = Source::find(&arguments.source)?;
     let name = name(arguments, file_name).map_err(CommandError::Failed)?;
     if arguments.dry_run {
         return dry_run(arguments, &name, &source, &scope);
     }
+    // Until here, nothing was changed: Ctrl-C ended the build, or the wait for standard input.
+    interrupts.catch()?;
     let store = Store::open(&scope.places, &scope.systemd, &interrupts, &say).map_err(CommandError::Failed)?;
     // Dropped before the store, which has the lock.
     let _guard = Guard::post(arguments.user);
     match install(arguments, &name, &source, &scope, &store) {
         Ok((plan, proof)) => print(&report::installed(&plan, &name, &proof, &scope)),
         Err(problems) => {
+            // A program that was interrupted, too, has only failed.
+            let interrupted = interrupts.check().err().map(|why| vec![why]);
+            let problems = interrupted.unwrap_or(problems);
             // Of a change that began, nothing is left; this is for new files.
             interrupts.ignore();
             let left = store.take_back(&scope.systemd).err();

@@ -6,8 +6,9 @@ use crate::installation::durable;
 use crate::installation::interrupt::Interrupts;
 use crate::installation::program;
 use crate::project::{Profile, Project};
-use std::fs;
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The first bytes of a `.wasm`, and of a `.cwasm` (an ELF file).
@@ -18,8 +19,8 @@ const ELF: &[u8] = b"\x7fELF";
 #[derive(Debug)]
 pub enum Source {
     File(PathBuf),
-    /// `-`
-    StandardInput,
+    /// `-`: its content.
+    StandardInput(Vec<u8>),
 }
 
 impl Source {
@@ -30,7 +31,9 @@ impl Source {
     /// When the project cannot be built.
     pub fn find(path: &Path) -> Result<(Self, Option<String>), CommandError> {
         if path.as_os_str() == "-" {
-            return Ok((Self::StandardInput, None));
+            let mut bytes = Vec::new();
+            io::stdin().read_to_end(&mut bytes)?;
+            return Ok((Self::StandardInput(bytes), None));
         }
         if path.is_dir() {
             let project = Project::find(path, None)?;
@@ -44,11 +47,7 @@ impl Source {
     fn read(&self) -> io::Result<Vec<u8>> {
         match self {
             Self::File(path) => fs::read(path),
-            Self::StandardInput => {
-                let mut bytes = Vec::new();
-                io::stdin().read_to_end(&mut bytes)?;
-                Ok(bytes)
-            }
+            Self::StandardInput(bytes) => Ok(bytes.clone()),
         }
     }
 
@@ -56,7 +55,7 @@ impl Source {
     pub fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
-            Self::StandardInput => "standard input".to_owned(),
+            Self::StandardInput(_) => "standard input".to_owned(),
         }
     }
 }
@@ -105,6 +104,12 @@ pub fn prepare(
     durable::write_new(&folder.join(format!("{name}.{form}")), &bytes, 0o644).map_err(failed)?;
     if form == "wasm" {
         compile(&new_wasm, &new_cwasm, source, interrupts)?;
+        // The compiler leaves that to its caller, and the file's mode to the umask.
+        let artifact = File::open(&new_cwasm).map_err(failed)?;
+        artifact
+            .set_permissions(Permissions::from_mode(0o644))
+            .map_err(failed)?;
+        artifact.sync_all().map_err(failed)?;
     }
     let description = describe(&new_cwasm, &source.name())?;
     let wasm_file = match form {

@@ -14,6 +14,9 @@ use wasm_sock_config::{Listen, ListenAddress, ListenKind};
 /// Columns of a terminal.
 const WIDTH: usize = 80;
 
+/// Characters of a guest's answer that are shown.
+const EXCERPT: usize = 40;
+
 /// The error with all problems.
 pub fn failed(name: &str, problems: impl IntoIterator<Item = String>) -> CommandError {
     let problems: Vec<String> = problems.into_iter().collect();
@@ -91,7 +94,8 @@ pub fn installed(plan: &Plan, name: &str, proof: &Proof, scope: &Scope) -> Strin
         "settings",
         &handler_file::path(&scope.places, name).display().to_string(),
     );
-    row("remove it", &format!("wasm-sock uninstall {user}{}", quoted(name)));
+    let end = if name.starts_with('-') { "-- " } else { "" };
+    row("remove it", &format!("wasm-sock uninstall {user}{end}{}", quoted(name)));
     text.push_str(&lingering(scope));
     text
 }
@@ -105,12 +109,10 @@ fn answer(proof: &Proof) -> String {
     let excerpt = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         let line = text.lines().next().unwrap_or_default();
-        let line: String = line
-            .chars()
-            .take(40)
-            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-            .collect();
-        format!("{line:?}")
+        let printable = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        let shown: String = line.chars().take(EXCERPT).map(printable).collect();
+        let more = if line.chars().count() > EXCERPT { "…" } else { "" };
+        format!("\"{shown}{more}\"")
     };
     match proof {
         Proof::Skipped(skip) => skip.reason().to_owned(),
@@ -238,4 +240,53 @@ fn indented(text: &str) -> String {
         }
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_fit_the_screen_and_excerpts_stay_whole() {
+        let problems = [
+            "listen 7000: nginx (process 12) has this address (end it, or choose another address)",
+            "/etc/wasm-sock/handlers.d/hello.toml:6:10: memory: cannot be 1 bytes\n  6 | memory = 1\n    |          ^",
+        ];
+        let text = failed("hello", problems.map(str::to_owned)).to_string();
+        let expected = "\
+cannot install hello: 2 problems:
+  listen 7000: nginx (process 12) has this address (end it, or choose another
+    address)
+  /etc/wasm-sock/handlers.d/hello.toml:6:10: memory: cannot be 1 bytes
+      6 | memory = 1
+        |          ^
+Nothing was changed.";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_command_that_tries_it_suits_the_socket() {
+        let of = |address: &str, is_http| how_to_try(&Listen::parse(address).unwrap(), is_http);
+        for (address, is_http, command) in [
+            ("7000", false, "nc -N 127.0.0.1 7000"),
+            ("[::]:7000", false, "nc -N ::1 7000"),
+            ("7000", true, "curl http://127.0.0.1:7000/"),
+            ("[::1]:7000", true, "curl http://[::1]:7000/"),
+            ("udp:192.0.2.1:53", false, "nc -u 192.0.2.1 53"),
+            ("unix:/run/a b", false, "nc -NU '/run/a b'"),
+            ("unix:/run/a", true, "curl --unix-socket /run/a http://localhost/"),
+            ("packets:/run/a", false, "socat - UNIX-CONNECT:/run/a,type=5"),
+            ("unix:@a", false, "socat - ABSTRACT-CONNECT:a"),
+            ("vsock::7000", false, "socat - VSOCK-CONNECT:1:7000"),
+        ] {
+            assert_eq!(of(address, is_http), command);
+        }
+    }
+
+    #[test]
+    fn words_for_a_shell_are_quoted() {
+        assert_eq!(quoted("wasm-sock@hello.service"), "wasm-sock@hello.service");
+        assert_eq!(quoted(r"wasm-sock@a\x2db.service"), r"'wasm-sock@a\x2db.service'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
 }

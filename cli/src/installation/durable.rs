@@ -124,3 +124,35 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
         removed => removed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_moves_to_another_file_system_with_its_rights() {
+        let here = tempfile::tempdir().unwrap();
+        let Ok(there) = tempfile::tempdir_in("/dev/shm") else {
+            return;
+        };
+        let (from, to) = (here.path().join("from"), there.path().join("to"));
+        write_new(&from, b"content", 0o640).unwrap();
+        rename(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"content");
+        assert_eq!(fs::metadata(&to).unwrap().mode() & 0o777, 0o640);
+        assert!(!from.exists());
+        assert_eq!(fs::read_dir(there.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_kept_as_it_is_when_another_takes_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let [path, kept, new] = ["path", "kept", "new"].map(|name| dir.path().join(name));
+        write_new(&path, b"former", 0o644).unwrap();
+        keep(&path, &kept).unwrap();
+        write_new(&new, b"new", 0o644).unwrap();
+        rename(&new, &path).unwrap();
+        assert_eq!(fs::read(&kept).unwrap(), b"former");
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+}

@@ -56,7 +56,8 @@ impl Drop for Guard {
 /// What failed then.
 pub fn watch(user: bool) -> Result<(), CommandError> {
     // What ends the command, such as the end of its terminal, does not end this process.
-    let interrupts = Interrupts::catch()?;
+    let interrupts = Interrupts::default();
+    interrupts.catch()?;
     interrupts.ignore();
     // It fails only where it is unnecessary.
     let _ = setsid();

