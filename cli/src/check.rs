@@ -204,7 +204,7 @@ fn http_limits(http: &Http) -> String {
 }
 
 /// The capabilities of a handler's guests: directories, outbound connections, environment variables.
-fn granted(settings: &HandlerConfig) -> String {
+pub fn granted(settings: &HandlerConfig) -> String {
     let mut grants = Vec::new();
     for dir in &settings.dirs {
         let access = match dir.access {

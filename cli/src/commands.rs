@@ -54,13 +54,13 @@ Examples:
         /// [default: 30s]
         #[arg(long, value_name = "TIME")]
         idle_timeout: Option<String>,
-        /// Log as text, or one JSON object a line, on standard error [default: to journald, with fields; else text]
-        #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
-        log_format: Option<String>,
         /// Exit with the exit code of the guest; for connections that were accepted before (Accept=yes, inetd). A trap
         /// is 134, a limit 124, no module 78
         #[arg(long)]
         exit_with_guest: bool,
+        /// Log as text, or one JSON object a line, on standard error [default: to journald, with fields; else text]
+        #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
+        log_format: Option<String>,
         /// Print what the host would confine itself to, and serve nothing
         #[arg(long)]
         print_sandbox: bool,
@@ -120,10 +120,25 @@ Examples:
     /// Remove a service that was installed
     Uninstall(uninstall::Uninstall),
     /// Print the handlers: addresses, state, counters
+    #[command(after_help = "\
+NOW: connections and requests that are served; LAST: when a client came last;
+MEM: memory of the service; CPU: CPU time of all guests so far.
+
+Examples:
+  wasm-sock list
+  wasm-sock list --json | jq 'select(.failed > 0)'")]
     List(list::List),
-    /// Print the state of a handler
+    /// Print all there is to tell of a handler
+    #[command(after_help = "\
+Examples:
+  wasm-sock status hello
+  wasm-sock status hello --json | jq .outcomes")]
     Status(status::Status),
     /// Print the log of a handler
+    #[command(after_help = "\
+Examples:
+  wasm-sock logs hello -f
+  wasm-sock logs hello --failed --since today")]
     Logs(logs::Logs),
     /// Run a handler once, without a client
     #[command(after_help = "\
@@ -133,9 +148,22 @@ Examples:
   echo Ada | wasm-sock exec hello
   wasm-sock exec ./app.wasm --path /door")]
     Exec(exec::Exec),
-    /// Print the counters of all handlers as OpenMetrics
+    /// Print the counters of all handlers for Prometheus
+    #[command(after_help = "\
+Examples:
+  wasm-sock metrics
+  wasm-sock metrics --textfile /var/lib/prometheus/node-exporter/wasm-sock.prom")]
     Metrics(metrics::Metrics),
     /// Have a running host read its configuration again
+    #[command(after_help = "\
+The configuration is checked first: with a mistake in it, nothing changes, and
+the exit code is 78. New connections get the new settings. What a running host
+cannot get any more, such as another folder, the next host gets: the running one
+ends its connections, and no client is lost.
+
+Examples:
+  wasm-sock reload
+  wasm-sock reload hello")]
     Reload(reload::Reload),
     /// Execute the host with the sockets that this process was started with
     #[command(hide = true)]

@@ -5,9 +5,11 @@
 
 mod activate;
 mod check;
+mod columns;
 mod commands;
 mod completions;
 mod exec;
+mod handlers;
 mod host_program;
 mod inspect;
 mod install;
@@ -21,6 +23,7 @@ mod new;
 mod project;
 mod reload;
 mod run;
+mod scope;
 mod status;
 mod uninstall;
 

@@ -85,7 +85,12 @@ fn cli() -> PathBuf {
 /// As [`wasm_sock`].
 pub fn generator() -> PathBuf {
     static IS_STALE: OnceLock<Option<String>> = OnceLock::new();
-    current("wasm-sock-generator", &IS_STALE, &["generator", "crates", "units"], "compile")
+    current(
+        "wasm-sock-generator",
+        &IS_STALE,
+        &["generator", "crates", "units"],
+        "compile",
+    )
 }
 
 /// A program that is no older than the source below `folders`; `goal` is what make calls it.

@@ -7,6 +7,7 @@
 mod artifacts;
 mod client;
 pub mod frames;
+pub mod handlers;
 mod host;
 mod http;
 mod http2;
@@ -20,7 +21,7 @@ mod supervisor;
 pub mod systemctl;
 mod world;
 
-pub use artifacts::{ALL, BOTH, Kind, compiler, second_version, unpacked, wasm, wasm_sock};
+pub use artifacts::{ALL, BOTH, Kind, compiler, generator, second_version, unpacked, wasm, wasm_sock};
 pub use client::{Address, Answer, Client, End};
 pub use host::Host;
 pub use http::{HTTP, Http, Response, curl, web_host};

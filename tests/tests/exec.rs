@@ -27,7 +27,10 @@ fn output(mut command: Command) -> (i32, String, String) {
 }
 
 fn piped(mut command: Command) -> Child {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command.spawn().expect("run wasm-sock exec")
 }
 
@@ -39,14 +42,20 @@ fn the_guest_gets_the_input_and_its_output_and_exit_code_are_the_commands() {
         let input = world.path("run/input");
         fs::write(&input, "from a file").unwrap();
         let file = input.to_str().unwrap();
-        assert_eq!(output(exec(&world, &["echo", "--input", file])), (0, "from a file".into(), "".into()));
+        assert_eq!(
+            output(exec(&world, &["echo", "--input", file])),
+            (0, "from a file".into(), "".into())
+        );
         let mut command = exec(&world, &["echo"]);
         command.stdin(File::open(&input).unwrap());
         assert_eq!(output(command), (0, "from a file".into(), "".into()));
         assert_eq!(output(exec(&world, &["echo"])), (0, "".into(), "".into()));
         let to = world.path("run/output");
         let to = to.to_str().unwrap();
-        assert_eq!(output(exec(&world, &["echo", "--input", file, "--output", to])), (0, "".into(), "".into()));
+        assert_eq!(
+            output(exec(&world, &["echo", "--input", file, "--output", to])),
+            (0, "".into(), "".into())
+        );
         assert_eq!(fs::read_to_string(to).unwrap(), "from a file");
     }
 }
@@ -74,7 +83,10 @@ fn limits_and_grants_are_those_of_the_configuration() {
     assert!(stderr.contains("cpu-time"), "{stderr}");
     world.actor("env", "env", "env = { COLOUR = \"blue\" }");
     let (_, stdout, _) = output(exec(&world, &["env"]));
-    assert!(stdout.contains("COLOUR=blue") && stdout.contains("WASM_SOCK_NAME=env"), "{stdout}");
+    assert!(
+        stdout.contains("COLOUR=blue") && stdout.contains("WASM_SOCK_NAME=env"),
+        "{stdout}"
+    );
 }
 
 #[test]
@@ -132,7 +144,9 @@ fn an_interrupted_command_leaves_no_host_behind() {
         let hosts = hosts();
         kill_process(Pid::from_child(&child), signal).unwrap();
         child.wait().unwrap();
-        eventually("the host is gone", || hosts.iter().all(|host| test_kill_process(*host).is_err()));
+        eventually("the host is gone", || {
+            hosts.iter().all(|host| test_kill_process(*host).is_err())
+        });
     }
 }
 
@@ -140,21 +154,33 @@ fn an_interrupted_command_leaves_no_host_behind() {
 fn children(pid: u32) -> Vec<Pid> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+    text.split_whitespace()
+        .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+        .collect()
 }
 
 fn is_running_guest(host: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", host.as_raw_nonzero())).unwrap_or_default();
     // Time in user mode, in hundredths of a second (proc(5)): it computes.
-    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-    fields.get(11).and_then(|ticks| ticks.parse().ok()).is_some_and(|ticks: u64| ticks > 2)
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .map_or("", |(_, rest)| rest)
+        .split_whitespace()
+        .collect();
+    fields
+        .get(11)
+        .and_then(|ticks| ticks.parse().ok())
+        .is_some_and(|ticks: u64| ticks > 2)
 }
 
 #[test]
 fn an_http_handler_gets_a_request_and_its_status_is_the_exit_code() {
     let world = World::new(Kind::P2);
     world.install("web", "http-hello");
-    assert_eq!(output(exec(&world, &["web"])), (0, "Hello, stranger!\n".into(), "".into()));
+    assert_eq!(
+        output(exec(&world, &["web"])),
+        (0, "Hello, stranger!\n".into(), "".into())
+    );
     let (code, stdout, _) = output(exec(&world, &["web", "--path", "/?name=Ada"]));
     assert_eq!((code, stdout.as_str()), (0, "Hello, Ada!\n"));
     let (code, stdout, stderr) = output(exec(&world, &["web", "--path", "/door"]));
@@ -194,6 +220,9 @@ fn what_cannot_run_is_told() {
         world.echo("echo");
         let (ended, _, stderr) = output(exec(&world, arguments));
         assert_eq!(ended, code, "{arguments:?}: {stderr}");
-        assert!(stderr.contains(words) && stderr.starts_with("wasm-sock: "), "{arguments:?}: {stderr}");
+        assert!(
+            stderr.contains(words) && stderr.starts_with("wasm-sock: "),
+            "{arguments:?}: {stderr}"
+        );
     }
 }

@@ -20,7 +20,10 @@ fn root() -> PathBuf {
 
 /// A folder for projects.
 fn folder() -> TempDir {
-    tempfile::Builder::new().prefix("wasm-sock-new-").tempdir().expect("make a folder")
+    tempfile::Builder::new()
+        .prefix("wasm-sock-new-")
+        .tempdir()
+        .expect("make a folder")
 }
 
 fn new(folder: &Path, arguments: &[&str]) -> Output {
@@ -35,7 +38,10 @@ fn command(folder: &Path, program: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     command.current_dir(folder).env("PATH", format!("{build}:{path}"));
     // As a user has it: not the flags of the make that runs the tests.
-    command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env_remove("CARGO_TARGET_DIR");
+    command
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .env_remove("CARGO_TARGET_DIR");
     command.stdin(Stdio::null());
     command
 }
@@ -45,7 +51,11 @@ fn succeed(mut command: Command) {
     let output = command.output().expect("run a command");
     let said = String::from_utf8_lossy(&output.stderr);
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{command:?}: {}\n{said}\n{printed}", output.status);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{said}\n{printed}",
+        output.status
+    );
 }
 
 /// A project is made, tested by itself, run, and answers `ask`.
@@ -53,14 +63,19 @@ fn make_test_and_run(language: &str, kind: &str, prepare: impl FnOnce(&Path), as
     let folder = folder();
     let made = new(folder.path(), &["knock", "--lang", language, "--kind", kind]);
     let said = String::from_utf8_lossy(&made.stdout);
-    assert!(made.status.success() && said.contains("cd knock"), "{language}: {said}{}", String::from_utf8_lossy(&made.stderr));
+    assert!(
+        made.status.success() && said.contains("cd knock"),
+        "{language}: {said}{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
     let project = folder.path().join("knock");
     prepare(&project);
     match language {
         "rust" => {
             let mut test = command(&project, "cargo");
             // The dependencies are built once for all tests.
-            test.args(["test", "--quiet", "--locked", "--target-dir"]).arg(root().join("target/guests"));
+            test.args(["test", "--quiet", "--locked", "--target-dir"])
+                .arg(root().join("target/guests"));
             succeed(test);
         }
         _ => {
@@ -74,15 +89,26 @@ fn make_test_and_run(language: &str, kind: &str, prepare: impl FnOnce(&Path), as
 
 /// Runs the project at a free port, which is passed on.
 fn serve(project: &Path, kind: &str, ask: impl FnOnce(u16)) {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let listen = match kind {
         "datagram" => format!("udp:127.0.0.1:{port}"),
         _ => format!("127.0.0.1:{port}"),
     };
     let mut run = command(project, wasm_sock().to_str().unwrap());
-    run.args(["run", "--listen", &listen]).env("CARGO_TARGET_DIR", root().join("target/guests"));
-    let mut child = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run wasm-sock run");
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    run.args(["run", "--listen", &listen])
+        .env("CARGO_TARGET_DIR", root().join("target/guests"));
+    let mut child = run
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("run wasm-sock run");
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
     let is_served = lines.any(|line| line.contains("listening at"));
     if is_served {
         ask(port);
@@ -123,9 +149,15 @@ fn lend(tools: &Path, to: &Path, marks: &[&str]) {
     symlink(tools, to).expect("lend tools");
     // Older than the tools: make has nothing to install.
     for mark in marks {
-        let mark = to.ancestors().find_map(|folder| Some(folder.join(mark)).filter(|path| path.is_file()));
-        let file = File::options().write(true).open(mark.expect("a list of the tools")).unwrap();
-        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
+        let mark = to
+            .ancestors()
+            .find_map(|folder| Some(folder.join(mark)).filter(|path| path.is_file()));
+        let file = File::options()
+            .write(true)
+            .open(mark.expect("a list of the tools"))
+            .unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000))
+            .unwrap();
     }
 }
 
@@ -196,18 +228,32 @@ fn cpp_and_zig() {
 
 #[test]
 fn assemblyscript() {
-    let Some(tools) = node_modules("guests/hello-assemblyscript") else { return };
+    let Some(tools) = node_modules("guests/hello-assemblyscript") else {
+        return;
+    };
     let lend = |project: &Path| lend(&tools, &project.join("node_modules"), &PACKAGES);
     make_test_and_run("assemblyscript", "stream", lend, greets);
 }
 
 #[test]
 fn js_and_ts() {
-    let Some(tools) = node_modules("build/node") else { return };
+    let Some(tools) = node_modules("build/node") else {
+        return;
+    };
     let get = answers_http("GET /door HTTP/1.0\r\nhost: x\r\n\r\n", "\"/door\"");
-    make_test_and_run("js", "http", |project| lend(&tools, &project.join("node_modules"), &PACKAGES), get);
+    make_test_and_run(
+        "js",
+        "http",
+        |project| lend(&tools, &project.join("node_modules"), &PACKAGES),
+        get,
+    );
     let get = answers_http("GET / HTTP/1.0\r\nhost: x\r\n\r\n", "Post an order.");
-    make_test_and_run("ts", "http", |project| lend(&tools, &project.join("node_modules"), &PACKAGES), get);
+    make_test_and_run(
+        "ts",
+        "http",
+        |project| lend(&tools, &project.join("node_modules"), &PACKAGES),
+        get,
+    );
 }
 
 #[test]
@@ -226,23 +272,42 @@ fn what_cannot_be_made_is_refused_and_leaves_nothing() {
         (&["taken", "--lang", "rust"][..], 1, "taken: it exists already"),
         (&["Knock", "--lang", "rust"], 1, "is no name of a project"),
         (&["test", "--lang", "rust"], 1, "as in my-test"),
-        (&["knock", "--lang", "go", "--kind", "http"], 1, "--kind http goes with rust, js, ts, python"),
-        (&["knock", "--lang", "python"], 1, "--kind stream goes with rust, go, c, cpp, zig, assemblyscript"),
+        (
+            &["knock", "--lang", "go", "--kind", "http"],
+            1,
+            "--kind http goes with rust, js, ts, python",
+        ),
+        (
+            &["knock", "--lang", "python"],
+            1,
+            "--kind stream goes with rust, go, c, cpp, zig, assemblyscript",
+        ),
         (&["knock", "--lang", "cobol"], 2, "possible values: rust, go, c, cpp"),
         (&["knock"], 2, "--lang"),
     ] {
         let output = new(folder.path(), arguments);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-        assert!(said.starts_with("wasm-sock: ") && said.contains(words), "{arguments:?}: {said}");
+        assert!(
+            said.starts_with("wasm-sock: ") && said.contains(words),
+            "{arguments:?}: {said}"
+        );
     }
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but what was there");
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "nothing but what was there"
+    );
 }
 
 #[test]
 fn a_missing_tool_is_named_with_where_it_comes_from() {
     let folder = folder();
-    for (language, words) in [("rust", "https://rustup.rs"), ("c", "apt-get install clang"), ("js", "https://nodejs.org")] {
+    for (language, words) in [
+        ("rust", "https://rustup.rs"),
+        ("c", "apt-get install clang"),
+        ("js", "https://nodejs.org"),
+    ] {
         let mut command = command(folder.path(), wasm_sock().to_str().unwrap());
         let kind = if language == "js" { "http" } else { "stream" };
         command.args(["new", &format!("in-{language}"), "--lang", language, "--kind", kind]);

@@ -24,7 +24,10 @@ impl Run {
     fn start(folder: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(wasm_sock());
         command.arg("run").args(arguments).current_dir(folder);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("run wasm-sock run");
         let said = Arc::new(Mutex::new(String::new()));
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -56,7 +59,9 @@ impl Run {
     fn children(&self) -> Vec<Pid> {
         let pid = self.child.id();
         let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        text.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+        text.split_whitespace()
+            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+            .collect()
     }
 }
 
@@ -97,7 +102,10 @@ fn path(path: &Path) -> &str {
 #[test]
 fn every_kind_of_socket_is_served_and_shown() {
     let world = World::new(Kind::P1);
-    let (tcp, udp) = (free_port(), UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    let (tcp, udp) = (
+        free_port(),
+        UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(),
+    );
     let (stream, datagrams) = (world.path("run/s"), world.path("run/d"));
     let listen = [
         format!("127.0.0.1:{tcp}"),
@@ -106,7 +114,11 @@ fn every_kind_of_socket_is_served_and_shown() {
         format!("datagrams:{}", datagrams.display()),
     ];
     let mut arguments = vec![path(&wasm(Kind::P1, "echo")).to_owned()];
-    arguments.extend(listen.iter().flat_map(|address| ["--listen".to_owned(), address.clone()]));
+    arguments.extend(
+        listen
+            .iter()
+            .flat_map(|address| ["--listen".to_owned(), address.clone()]),
+    );
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut run = Run::start(&world.path("run"), &arguments);
     run.expect("listening at");
@@ -160,11 +172,24 @@ fn settings_of_the_command_line_are_the_guests() {
     let port = free_port();
     let actor = wasm(Kind::P1, "actor");
     let listen = port.to_string();
-    let arguments = [path(&actor), "--listen", &listen, "--name", "me", "--arg", "env", "--env", "COLOUR=blue"];
+    let arguments = [
+        path(&actor),
+        "--listen",
+        &listen,
+        "--name",
+        "me",
+        "--arg",
+        "env",
+        "--env",
+        "COLOUR=blue",
+    ];
     let run = Run::start(&world.path("run"), &arguments);
     run.expect("listening at");
     let answer = ask(port, "");
-    assert!(answer.contains("COLOUR=blue") && answer.contains("WASM_SOCK_NAME=me"), "{answer}");
+    assert!(
+        answer.contains("COLOUR=blue") && answer.contains("WASM_SOCK_NAME=me"),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -172,7 +197,10 @@ fn standard_input_is_one_connection() {
     let world = World::new(Kind::P1);
     let mut command = Command::new(wasm_sock());
     command.args(["run", path(&wasm(Kind::P1, "echo")), "--listen", "stdin"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"hello").unwrap();
     let output = child.wait_with_output().unwrap();
@@ -198,7 +226,9 @@ fn an_end_leaves_nothing_behind_not_even_when_run_is_killed() {
         assert!(!hosts.is_empty());
         kill_process(Pid::from_child(&run.child), signal).unwrap();
         run.child.wait().unwrap();
-        eventually("no host is left", || hosts.iter().all(|host| test_kill_process(*host).is_err()));
+        eventually("no host is left", || {
+            hosts.iter().all(|host| test_kill_process(*host).is_err())
+        });
     }
 }
 
@@ -211,7 +241,11 @@ fn what_is_wrong_is_told_with_what_to_do() {
     let used = format!("127.0.0.1:{}", other.local_addr().unwrap().port());
     fs::write(world.path("run/bad.wasm"), "no module").unwrap();
     for (arguments, code, words) in [
-        (vec!["nothing.wasm"], 1, "no such file (give a .wasm, or the folder of a project)"),
+        (
+            vec!["nothing.wasm"],
+            1,
+            "no such file (give a .wasm, or the folder of a project)",
+        ),
         (vec!["."], 1, "no Cargo.toml, go.mod"),
         (vec!["bad.wasm"], 1, "not a WebAssembly module"),
         (vec![path(&echo), "--listen", &used], 1, "Address in use"),
@@ -220,12 +254,23 @@ fn what_is_wrong_is_told_with_what_to_do() {
         (vec![path(&echo), "--env", "A"], 2, "it has no \"=\""),
         (vec![path(&echo), "--dir", "/x"], 2, "it needs two paths"),
         (vec![path(&echo), "--listen", "stdin", "--watch"], 1, "one connection"),
-        (vec![".", "--build", "exit 3"], 1, "the build failed (see above): `exit 3`"),
+        (
+            vec![".", "--build", "exit 3"],
+            1,
+            "the build failed (see above): `exit 3`",
+        ),
     ] {
-        let output = harness::run_in(&world.path("run"), &[&["run"][..], &arguments].concat(), &[("PATH", Path::new("/usr/bin:/bin"))]);
+        let output = harness::run_in(
+            &world.path("run"),
+            &[&["run"][..], &arguments].concat(),
+            &[("PATH", Path::new("/usr/bin:/bin"))],
+        );
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-        assert!(said.to_lowercase().contains(&words.to_lowercase()), "{words:?} is not in: {said}");
+        assert!(
+            said.to_lowercase().contains(&words.to_lowercase()),
+            "{words:?} is not in: {said}"
+        );
     }
 }
 
@@ -306,7 +351,12 @@ fn no_client_is_lost_while_builds_succeed_and_fail() {
             })
         })
         .collect();
-    for (version, answer) in [("two", "edition 1\n"), ("none", "edition 1\n"), ("one", "version 1\n"), ("two", "edition 1\n")] {
+    for (version, answer) in [
+        ("two", "edition 1\n"),
+        ("none", "edition 1\n"),
+        ("one", "version 1\n"),
+        ("two", "edition 1\n"),
+    ] {
         save(&folder, version);
         eventually("the new guest answers", || ask(port, "") == answer);
         let before = answers.load(Relaxed);

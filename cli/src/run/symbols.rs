@@ -33,7 +33,14 @@ struct Module<'a> {
 const RUSTS_SOURCE: &str = "/rustc/";
 
 /// Functions of the C library and of toolchains below a program, which have no lines.
-const RUNTIME: [&str; 6] = ["abort", "_start", "__main_void", "__original_main", "main", "__wasm_call_ctors"];
+const RUNTIME: [&str; 6] = [
+    "abort",
+    "_start",
+    "__main_void",
+    "__original_main",
+    "main",
+    "__wasm_call_ctors",
+];
 
 /// The places of a backtrace, the innermost first. A function that was inlined has a place of its own.
 pub fn places(wasm: &[u8], frames: &[Frame]) -> Vec<Place> {

@@ -18,6 +18,8 @@ pub(crate) fn unit(
         config,
         installation,
     );
+    // Starts are what people ask for; clients cause none.
+    text += "StartLimitIntervalSec=0\n";
     text += &dependencies(handler, config.process, name, all);
     text += "\n[Socket]\n";
     text += &format!("{}={}\n", listen.directive(), value(&listen.systemd_address()));

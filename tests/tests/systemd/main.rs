@@ -3,10 +3,18 @@
 
 mod activation;
 mod failures;
+mod generated;
+mod generator;
 mod guides;
+mod handover;
 mod hardened;
+mod install;
 mod installation;
 mod journal_and_notify;
+mod list_and_status;
+mod metrics;
+mod reload;
+mod schedules;
 mod socket_types;
 mod stopping;
 
@@ -15,4 +23,11 @@ static PORTS: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 fn ports() -> std::sync::MutexGuard<'static, ()> {
     PORTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// `wasm-sock.service` is one for all handlers that share it: one test at a time.
+static SHARED: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+fn shared() -> std::sync::MutexGuard<'static, ()> {
+    SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
