@@ -236,7 +236,7 @@ fn an_end_leaves_nothing_behind_not_even_when_run_is_killed() {
 fn what_is_wrong_is_told_with_what_to_do() {
     let world = World::new(Kind::P1);
     let echo = wasm(Kind::P1, "echo");
-    
+
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let used = format!("127.0.0.1:{}", other.local_addr().unwrap().port());
     fs::write(world.path("run/bad.wasm"), "no module").unwrap();
