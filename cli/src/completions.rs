@@ -1,7 +1,7 @@
 //! `wasm-sock completions`: makes a shell complete commands, options, and the names of handlers. `wasm-sock man`: the
 //! man pages. Both come from the one definition of the command line.
 //!
-//! The script of a shell runs this program with `$COMPLETE` set, and so knows the handlers of the moment.
+//! The script of a shell runs this program with `$WASM_SOCK_COMPLETE` set, and so knows the handlers of the moment.
 
 use crate::commands::CommandLine;
 use crate::{CommandError, print};
@@ -39,7 +39,7 @@ pub struct Man {
 const NAME: &str = "wasm-sock";
 
 /// The variable in which a shell asks for completions.
-const VARIABLE: &str = "COMPLETE";
+const VARIABLE: &str = "WASM_SOCK_COMPLETE";
 
 /// Prints the script of a shell.
 ///

@@ -14,7 +14,7 @@ use wasm_sock_stats::DIRECTORY;
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Reload {
     /// The handlers whose services are reloaded [default: all that run]
-    #[arg(value_name = "NAME", conflicts_with_all = ["pid", "handlers"])]
+    #[arg(value_name = "NAME", conflicts_with_all = ["pid", "handlers"], add = crate::completions::handlers())]
     names: Vec<String>,
     /// Reload this host (for ExecReload=)
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(2..))]

@@ -19,7 +19,7 @@ use wasm_sock_stats::BOUNDS;
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Status {
     /// The handler
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::completions::handlers())]
     name: String,
     /// Print it as JSON
     #[arg(long)]

@@ -22,6 +22,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Uninstall {
     /// The handler's name
+    #[arg(add = crate::completions::handlers())]
     pub name: String,
     /// Also remove its state, its counters, and settings that people have changed
     #[arg(long)]

@@ -103,7 +103,7 @@ struct Running {
 
 impl Running {
     fn start(subject: &Subject, connection: UnixStream) -> Result<Self, CommandError> {
-        let under_journal = env::var_os("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal();
+        let under_journal = is_under_journal();
         let mut arguments = subject.host_arguments();
         arguments.push("--exit-with-guest".to_owned());
         if !under_journal {
@@ -134,6 +134,14 @@ impl Running {
             (0, code) | (code, _) => Err(CommandError::Reported(code)),
         }
     }
+}
+
+/// Is standard error the journal's? `$JOURNAL_STREAM` names its device and inode (systemd.exec(5)).
+fn is_under_journal() -> bool {
+    let (Some(stream), Ok(stat)) = (env::var_os("JOURNAL_STREAM"), rustix::fs::fstat(io::stderr())) else {
+        return false;
+    };
+    stream.to_str() == Some(&format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 /// As a shell has it: 128 and the number of the signal.

@@ -16,7 +16,7 @@ use wasm_sock_stats::Outcome;
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Logs {
     /// The handler
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::completions::handlers())]
     name: String,
     /// Go on, and print what is logged from now on
     #[arg(short, long)]

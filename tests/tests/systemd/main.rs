@@ -2,6 +2,7 @@
 //! `make systemd` runs these.
 
 mod activation;
+mod exec;
 mod failures;
 mod generated;
 mod generated_for_users;
