@@ -63,6 +63,7 @@ fn every_command_of_the_guides_works() {
     follow("guests/README.md", elsewhere.path());
     follow("README.md", &checkout());
     follow("docs/services.md", &checkout());
+    follow("docs/observing.md", &checkout());
 }
 
 #[test]
