@@ -2,7 +2,6 @@
 //! bytes.
 
 use super::admission::admit::Admitted;
-use super::exit_code;
 use super::handler::Handler;
 use super::http;
 use super::metrics;
@@ -67,15 +66,11 @@ async fn serve(
     let program = handler.program(&shared.engines, Some(&shared.compiled)).await;
     let is_http = match &program {
         Ok(program) => program.is_http(),
-        Err(_) => {
-            shared.guest_exit.add(exit_code::NO_MODULE);
-            http::speaks_http(connection).await
-        }
+        Err(_) => http::speaks_http(connection).await,
     };
     match program {
         _ if is_http && connection.transport() == Transport::Packets => {
             let why = "an HTTP guest cannot answer packets (use ListenStream= in the .socket unit)";
-            shared.guest_exit.add(exit_code::NO_MODULE);
             handler.report_unfit(why).await;
             unrecorded.write(End::no_module(), LogLine::None);
         }

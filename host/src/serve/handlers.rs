@@ -1,5 +1,6 @@
 //! Maps sockets to handlers by name (`FileDescriptorName=`).
 
+use super::exit_code::GuestExit;
 use super::handler::Handler;
 use crate::activation::{Socket, handler_name};
 use crate::startup::Plan;
@@ -11,6 +12,8 @@ use wasm_sock_stats::Table;
 #[derive(Default)]
 pub struct Handlers {
     by_name: HashMap<String, Arc<Handler>>,
+    /// The exit code of their guests, for `--exit-with-guest`.
+    pub guest_exit: Arc<GuestExit>,
 }
 
 impl Handlers {
@@ -24,7 +27,7 @@ impl Handlers {
         self.by_name.keys().map(String::as_str).collect()
     }
 
-    /// The handler of a socket, by the socket's name, with the settings of `plan`. Every socket has one; whether the
+    /// The handler of a socket, by the socket's name, with the settings of `plan` and the counters in `stats`. Every socket has one; whether the
     /// handler has a module is found out when a client connects.
     pub fn of(&mut self, socket: &Socket, plan: &Plan, stats: Option<&Table>) -> Arc<Handler> {
         let name = handler_name(&socket.name);
@@ -33,7 +36,8 @@ impl Handlers {
         }
         let (settings, files) = plan.settings(name);
         let stats = stats.map(|table| table.handler(name)).unwrap_or_default();
-        let mut handler = Handler::new(name.to_owned(), settings.into_owned(), files, stats);
+        let (settings, exit) = (settings.into_owned(), self.guest_exit.clone());
+        let mut handler = Handler::new(name.to_owned(), settings, files, stats, exit);
         handler.is_metrics = plan.is_metrics(name);
         let handler = Arc::new(handler);
         self.by_name.insert(name.to_owned(), handler.clone());
@@ -45,7 +49,7 @@ impl Handlers {
         let mut replaced = BTreeSet::new();
         for (name, handler) in &mut self.by_name {
             let (settings, files) = plan.settings(name);
-            if let Some(successor) = handler.replace(settings.into_owned(), files) {
+            if let Some(successor) = handler.replace(settings.into_owned(), files, plan.is_metrics(name)) {
                 *handler = successor;
                 replaced.insert(name.as_str());
             }

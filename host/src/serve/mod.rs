@@ -37,7 +37,6 @@ use tokio::task::JoinSet;
 use accept::Listener;
 use admission::slots::ConnectionSlots;
 use datagram::DatagramQueue;
-use exit_code::GuestExit;
 use handler::Handler;
 use handlers::Handlers;
 use life::Server;
@@ -50,7 +49,7 @@ const MAX_EVENTS: usize = 128;
 
 /// How serving has ended.
 pub enum Ending {
-    /// With the exit code of the guests ([`GuestExit`]).
+    /// With the exit code of the guests ([`exit_code::GuestExit`]).
     Served(ExitCode),
     /// Nothing could be served: connections were reset.
     TurnedAway,
@@ -95,16 +94,17 @@ pub fn serve(started: Started) -> io::Result<Ending> {
         slots: ConnectionSlots::new(most_connections(settings)),
         descriptors: Arc::new(Semaphore::new(descriptors)),
         descriptor_limit: descriptors,
-        guest_exit: GuestExit::default(),
     });
     trace::pass(Mark::Engine);
+    let handlers = Handlers::default();
+    let guest_exit = handlers.guest_exit.clone();
     let server = Server {
         shared: shared.clone(),
         plan,
-        handlers: Handlers::default(),
+        handlers,
         reload,
     };
-    let ending = runtime.block_on(run(server, passed));
+    let has_served = runtime.block_on(run(server, passed));
     // What is left are guests that did not end within the drain timeout, and threads that wait for a file system.
     runtime::stop_turns();
     shared.threads.stop();
@@ -113,7 +113,10 @@ pub fn serve(started: Started) -> io::Result<Ending> {
         stats.leave();
     }
     journal::flush();
-    ending
+    Ok(match has_served? {
+        true => Ending::Served(guest_exit.code()),
+        false => Ending::TurnedAway,
+    })
 }
 
 /// Limits the memory of all guests together (`max-memory`).
@@ -127,7 +130,7 @@ fn most_connections(settings: &HostConfig) -> usize {
 }
 
 /// Serves the sockets: those with pending clients first.
-async fn run(mut server: Server, passed: Passed) -> io::Result<Ending> {
+async fn run(mut server: Server, passed: Passed) -> io::Result<bool> {
     let mut listening = JoinSet::new();
     // Pending clients are served first; registering a thousand other sockets would delay them.
     let (first, later): (Vec<_>, Vec<_>) = passed.sockets.into_iter().partition(|socket| socket.ready);

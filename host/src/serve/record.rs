@@ -140,6 +140,7 @@ impl Record<'_> {
     /// Writes the record: the only place that knows of every end. The handler has counted its beginning
     /// ([`begin`](wasm_sock_stats::HandlerStats::begin)).
     pub fn write(&self, logged: LogLine<'_>) {
+        self.handler.guest_exit.add(&self.end);
         self.count();
         if !self.is_wanted() {
             return;

@@ -1,7 +1,6 @@
 //! The state that all connections of the process share: engines, limits, threads.
 
 use super::admission::slots::ConnectionSlots;
-use super::exit_code::GuestExit;
 use super::threads::Threads;
 use crate::lifecycle::Activity;
 use crate::module::Compiled;
@@ -26,6 +25,4 @@ pub struct Shared {
     pub descriptors: Arc<Semaphore>,
     /// How many of these permits there are.
     pub descriptor_limit: usize,
-    /// The exit code of the guests, for `--exit-with-guest`.
-    pub guest_exit: GuestExit,
 }

@@ -54,9 +54,6 @@ pub async fn serve(
             within(&limits, Box::pin(guest), connection).await
         }
     };
-    if let StreamOutcome::Guest(end) = &outcome {
-        host.guest_exit.add_end(end);
-    }
     let end = match &outcome {
         StreamOutcome::Guest(end) => end.into(),
         StreamOutcome::Vanished => End::client_left(),

@@ -43,9 +43,9 @@ pub struct Started {
     pub passed: Passed,
     pub plan: Plan,
     pub compiled: Compiled,
+    pub reload: Reload,
     /// The counters of this process. `None`: nothing is counted.
     pub stats: Option<Table>,
-    pub reload: Reload,
 }
 
 /// Starts the host: sockets, configuration, compile process, sandbox. Mistakes in the configuration are logged. If
@@ -76,8 +76,8 @@ pub fn start(options: Options) -> Result<Started, ActivationError> {
         passed,
         plan,
         compiled: Compiled { cache, compile_process },
-        stats,
         reload: Reload::new(options, needs, missing),
+        stats,
     })
 }
 
