@@ -179,9 +179,9 @@ mod tests {
             has_colors: false,
         };
         let expected = "\
-HANDLER        ADDRESSES       STATE     NOW  SERVED  FAILED  LAST  MEM    CPU
-a-handler-wi…  7000 [::1]:70…  awake 2h    3    123k       6    5s    -  12.3s
-hello          -               asleep      0       0       0     -    -      0
+HANDLER          ADDRESSES       STATE     NOW  SERVED  FAILED  LAST  MEM    CPU
+a-handler-with…  7000 [::1]:70…  awake 2h    3    123k       6    5s    -  12.3s
+hello            -               asleep      0       0       0     -    -      0
 ";
         assert_eq!(text(&handlers(), NOW, screen), expected);
     }

@@ -65,7 +65,9 @@ impl Entry {
             Some((host, _)) if host.starts_with('[') => host.trim_start_matches('[').trim_end_matches(']'),
             _ => &*peer,
         };
-        peer == address || host == bare
+        // A Unix client: `uid 1000 pid 4242`.
+        let is_begun = || peer.strip_prefix(address).is_some_and(|rest| rest.starts_with(' '));
+        peer == address || host == bare || is_begun()
     }
 
     /// Microseconds since 1970.
@@ -195,7 +197,7 @@ mod tests {
             ("192.0.2.7:4711", "192.0.2.7:4711"),
             ("[2001:db8::1]:80", "2001:db8::1"),
             ("[2001:db8::1]:80", "[2001:db8::1]"),
-            ("uid 1000", "uid 1000"),
+            ("uid 1000 pid 4242", "uid 1000"),
         ] {
             assert!(from(peer, address), "{peer} {address}");
         }

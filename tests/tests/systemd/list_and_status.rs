@@ -146,12 +146,28 @@ fn a_socket_that_systemd_has_closed_is_off() {
 fn handlers_of_a_service_that_has_no_room_for_counters_are_served_all_the_same() {
     let options = options("uncounted", &[("uncounted", "version")], "1s");
     let service = Service::of_template("uncounted", &options);
-    service.drop_in("full", "[Service]\nEnvironment=RUNTIME_DIRECTORY=/proc/no-such-place\n");
     let socket = service.listen("wasm-sock@uncounted.socket", "");
-    socket.address.connect().answer().expect_whole("version 1\n");
-    let warnings = service.journal_at(4);
-    let is_told = |line: &String| line.starts_with("nothing is counted: /proc/no-such-place/stats/uncounted: ");
-    assert!(warnings.iter().any(is_told), "{warnings:#?}");
+    let full = "/run/wasm-sock-full";
+    fs::create_dir(full).unwrap();
+    output(Command::new("mount").args(["-t", "tmpfs", "-o", "size=4k,mode=777", "tmpfs", full]));
+    fs::write(format!("{full}/file"), [1; 4096]).unwrap();
+    for (place, why) in [
+        ("/proc/no-such-place", "No such file or directory"),
+        ("/sys", "Read-only file system"),
+        (full, "No space left on device"),
+    ] {
+        service.drop_in("place", &format!("[Service]\nEnvironment=RUNTIME_DIRECTORY={place}\n"));
+        socket.address.connect().answer().expect_whole("version 1\n");
+        eventually(&format!("a warning told of {place}"), || {
+            let warnings = service.journal_at(4);
+            let begin = format!("nothing is counted: {place}/stats");
+            warnings
+                .iter()
+                .any(|line| line.starts_with(&begin) && line.contains(why))
+        });
+        service.wait_until_asleep();
+    }
+    service.assert_never_failed();
 }
 
 #[test]
