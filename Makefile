@@ -15,7 +15,7 @@ GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests
 COMPONENTS := guests/http-hello guests/webhook \
   tests/actors/actor3 tests/actors/http-actor tests/actors/http-actor3
 # Guests with unit tests, which run natively.
-TESTED_GUESTS := guests/daytime guests/gopher guests/dns guests/webhook
+TESTED_GUESTS := guests/hello guests/echo guests/http-hello guests/daytime guests/gopher guests/dns guests/webhook
 
 UNITS := wasm-sock.service wasm-sock@.service wasm-sock-exec@.service wasm-sock-handover.service \
   wasm-sock-handover@.service
@@ -101,15 +101,11 @@ endef
 guests:
 	$(foreach guest,$(GUESTS),$(call build_guest,$(guest)))
 	$(foreach guest,$(COMPONENTS),$(call build_component,$(guest)))
-	$(MAKE) --no-print-directory -C guests/hello-c
-	@install -C -D -m 644 -t build/guests/p1 guests/hello-c/hello-c.wasm
+	$(MAKE) --no-print-directory -C guests/hello-c OUT=$(CURDIR)/build/guests/p1
 
-# Guests that need toolchains from PyPI and npm.
-LANGUAGE_GUESTS := guests/hello-go guests/hello-zig guests/hello-cpp guests/hello-assemblyscript \
-  guests/http-javascript guests/http-typescript guests/http-python tests/actors/http-echo tests/actors/languages
-
+# Guests that need toolchains from PyPI and npm, which are installed once for all that need the same.
 python-guest:
-	$(MAKE) --no-print-directory -C guests/http-python
+	$(call make_guest,http-python,p2,venv/http-python)
 
 # Node.js from PyPI if the machine has none, or an old one, as Debian 12 has.
 NODE := $(if $(shell node --version 2>/dev/null | grep -E '^v(2[0-9]|[3-9][0-9])[.]'),,build/venv/node)
@@ -119,13 +115,24 @@ build/venv/node/ready: tools/node.txt
 	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
 	@touch $@
 
+MAKE_WITH_NODE = $(if $(NODE),PATH="$(CURDIR)/$(NODE)/bin:$$PATH") $(MAKE) --no-print-directory
+
+# The example, the folder of its module below build/guests, that of its tools below build, and more variables.
 define make_guest
-	$(if $(NODE),PATH="$(CURDIR)/$(NODE)/bin:$$PATH") $(MAKE) --no-print-directory -C $(1)
+	$(MAKE_WITH_NODE) -C guests/$(1) OUT=$(CURDIR)/build/guests/$(2) $(if $(3),TOOLS=$(CURDIR)/build/$(3)) $(4)
 
 endef
 
 language-guests: $(addsuffix /ready,$(NODE)) ## build the examples whose toolchains are not in Debian
-	$(foreach guest,$(LANGUAGE_GUESTS),$(call make_guest,$(guest)))
+	$(call make_guest,hello-go,p1,venv/go,GO=$(CURDIR)/build/venv/go/bin/go)
+	$(call make_guest,hello-zig,p1,venv/zig)
+	$(call make_guest,hello-cpp,p1,venv/zig)
+	$(call make_guest,sum-cpp,p1,venv/zig)
+	$(call make_guest,hello-assemblyscript,p1)
+	$(call make_guest,http-javascript,p2,node)
+	$(call make_guest,http-typescript,p2,node)
+	$(call make_guest,http-python,p2,venv/http-python)
+	$(foreach actor,http-echo languages,$(MAKE_WITH_NODE) -C tests/actors/$(actor) && ) true
 
 setup: ## install what building and the examples need (apt, rustup)
 	@tools/setup
@@ -337,7 +344,6 @@ uninstall: ## remove what `make install` installed; modules and configuration st
 
 clean: ## remove everything that was built
 	rm -rf build target guests/hello-assemblyscript/node_modules
-	$(MAKE) --no-print-directory -C guests/hello-c clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20

@@ -234,7 +234,7 @@ fn logged(logging: Logging) -> String {
 }
 
 /// The capabilities of a handler's guests: directories, outbound connections, environment variables.
-fn granted(settings: &HandlerConfig) -> String {
+pub fn granted(settings: &HandlerConfig) -> String {
     let mut grants = Vec::new();
     for dir in &settings.dirs {
         let access = match dir.access {

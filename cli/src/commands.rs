@@ -3,7 +3,7 @@
 //! `host` and `compile` are here for their help only; the host program parses and runs them itself.
 
 use crate::{CommandError, print};
-use crate::{completions, exec, install, list, logs, metrics, new, reload, run, status, uninstall};
+use crate::{activate, completions, exec, install, list, logs, metrics, new, reload, run, status, uninstall};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
@@ -25,7 +25,7 @@ Examples:
 #[derive(Parser)]
 #[command(name = "wasm-sock", bin_name = "wasm-sock", version, about = ABOUT, after_help = AFTER)]
 #[command(arg_required_else_help = true, disable_help_subcommand = true, max_term_width = 80)]
-struct CommandLine {
+pub struct CommandLine {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -54,13 +54,13 @@ Examples:
         /// [default: 30s]
         #[arg(long, value_name = "TIME")]
         idle_timeout: Option<String>,
-        /// Log as text, or one JSON object a line, on standard error [default: to journald, with fields; else text]
-        #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
-        log_format: Option<String>,
         /// Exit with the exit code of the guest; for connections that were accepted before (Accept=yes, inetd). A trap
         /// is 134, a limit 124, no module 78
         #[arg(long)]
         exit_with_guest: bool,
+        /// Log as text, or one JSON object a line, on standard error [default: to journald, with fields; else text]
+        #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
+        log_format: Option<String>,
         /// Print what the host would confine itself to, and serve nothing
         #[arg(long)]
         print_sandbox: bool,
@@ -101,28 +101,82 @@ Examples:
         #[arg(short, long, value_name = "FILE.cwasm")]
         output: Option<PathBuf>,
     },
-    /// Serve a module without systemd, for the one who writes it
+    /// Serve a module without systemd and show what it does, while you write it
+    #[command(after_help = "\
+Examples:
+  wasm-sock run hello.wasm --listen 7000 --listen udp:7000
+  wasm-sock run --watch")]
     Run(run::Run),
     /// Make a project that builds to a module
+    #[command(after_help = "\
+http is for rust, js, ts and python; the others for all but js, ts and python.
+
+Examples:
+  wasm-sock new knock --lang rust
+  wasm-sock new door --lang python --kind http")]
     New(new::New),
     /// Make a module a service
     Install(install::Install),
     /// Remove a service that was installed
     Uninstall(uninstall::Uninstall),
     /// Print the handlers: addresses, state, counters
+    #[command(after_help = "\
+NOW: connections and requests that are served; LAST: when a client came last;
+MEM: memory of the service; CPU: CPU time of all guests so far.
+
+Examples:
+  wasm-sock list
+  wasm-sock list --json | jq 'select(.failed > 0)'")]
     List(list::List),
-    /// Print the state of a handler
+    /// Print all there is to tell of a handler
+    #[command(after_help = "\
+Examples:
+  wasm-sock status hello
+  wasm-sock status hello --json | jq .outcomes")]
     Status(status::Status),
     /// Print the log of a handler
+    #[command(after_help = "\
+Examples:
+  wasm-sock logs hello -f
+  wasm-sock logs hello --failed --since today")]
     Logs(logs::Logs),
     /// Run a handler once, without a client
+    #[command(after_help = "\
+The exit code is the guest's; for HTTP 1 if the status is 400 or more.
+
+Examples:
+  echo Ada | wasm-sock exec hello
+  wasm-sock exec ./app.wasm --path /door")]
     Exec(exec::Exec),
-    /// Print the counters of all handlers as OpenMetrics
+    /// Print the counters of all handlers for Prometheus
+    #[command(after_help = "\
+Examples:
+  wasm-sock metrics
+  wasm-sock metrics --textfile /var/lib/prometheus/node-exporter/wasm-sock.prom")]
     Metrics(metrics::Metrics),
     /// Have a running host read its configuration again
+    #[command(after_help = "\
+The configuration is checked first: with a mistake in it, nothing changes, and
+the exit code is 78. New connections get the new settings. What a running host
+cannot get any more, such as another folder, the next host gets: the running one
+ends its connections, and no client is lost.
+
+Examples:
+  wasm-sock reload
+  wasm-sock reload hello")]
     Reload(reload::Reload),
-    /// Print the completions of a shell
+    /// Execute the host with the sockets that this process was started with
+    #[command(hide = true)]
+    Activate(activate::Activate),
+    /// Print what makes a shell complete commands and names of handlers
+    #[command(after_help = "\
+Examples:
+  wasm-sock completions bash > /etc/bash_completion.d/wasm-sock
+  wasm-sock completions fish > ~/.config/fish/completions/wasm-sock.fish")]
     Completions(completions::Completions),
+    /// Write the man pages
+    #[command(hide = true)]
+    Man(completions::Man),
     /// Print the version
     Version,
     /// Print this, or the help of a command

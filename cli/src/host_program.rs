@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -55,7 +55,7 @@ pub struct HandlerDescription {
 /// # Errors
 /// When the host cannot be run, or fails. What is wrong with the module is a part of its description.
 pub fn describe_module(module: &Path) -> Result<ModuleDescription, CommandError> {
-    let mut descriptions = describe([OsStr::new("--module"), module.as_os_str()])?;
+    let mut descriptions = describe([OsStr::new("--module"), module.as_os_str()], Vec::new())?;
     descriptions
         .pop()
         .ok_or_else(|| CommandError::Failed("the host described nothing".to_owned()))
@@ -69,19 +69,34 @@ pub fn describe_handlers(
     file: Option<&Path>,
     names: &BTreeSet<String>,
 ) -> Result<Vec<HandlerDescription>, CommandError> {
+    describe_handlers_in(file, names, Vec::new())
+}
+
+/// As [`describe_handlers`], with these environment variables.
+///
+/// # Errors
+/// As [`describe_handlers`].
+pub fn describe_handlers_in(
+    file: Option<&Path>,
+    names: &BTreeSet<String>,
+    environment: Vec<(&str, OsString)>,
+) -> Result<Vec<HandlerDescription>, CommandError> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
     let config = file.iter().flat_map(|file| [OsStr::new("--config"), file.as_os_str()]);
     let names = names.iter().map(OsStr::new);
-    describe(config.chain([OsStr::new("--")]).chain(names))
+    describe(config.chain([OsStr::new("--")]).chain(names), environment)
 }
 
 /// Runs `wasm-sock describe`, which prints a line of JSON for each description, and warnings to standard error.
-fn describe<'a, T: DeserializeOwned>(arguments: impl IntoIterator<Item = &'a OsStr>) -> Result<Vec<T>, CommandError> {
+fn describe<'a, T: DeserializeOwned>(
+    arguments: impl IntoIterator<Item = &'a OsStr>,
+    environment: Vec<(&str, OsString)>,
+) -> Result<Vec<T>, CommandError> {
     let host = path()?;
     let mut command = Command::new(&host);
-    command.arg("describe").args(arguments);
+    command.arg("describe").args(arguments).envs(environment);
     command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().map_err(|error| cannot_run(&host, &error))?;
     if !output.status.success() {
@@ -119,7 +134,8 @@ pub fn hand_back() -> Result<(), CommandError> {
     Err(cannot_run(&host, &error))
 }
 
-fn cannot_run(host: &Path, error: &std::io::Error) -> CommandError {
+/// The error when the host cannot be run.
+pub fn cannot_run(host: &Path, error: &std::io::Error) -> CommandError {
     CommandError::Failed(format!("cannot run {}: {error}", host.display()))
 }
 
@@ -127,7 +143,7 @@ fn cannot_run(host: &Path, error: &std::io::Error) -> CommandError {
 /// or in `PREFIX/bin` if this program is in `PREFIX/lib/wasm-sock`.
 ///
 /// # Errors
-/// When it is in none of these.
+/// When it is in none of these places.
 pub fn path() -> Result<PathBuf, CommandError> {
     if let Some(path) = env::var_os(HOST_PATH_VARIABLE) {
         return Ok(path.into());

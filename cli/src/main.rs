@@ -3,21 +3,27 @@
 //! The host has to be small, because systemd starts it for a connection; this program need not be. It runs the host for
 //! what only the WebAssembly engine can tell ([`host_program`]).
 
+mod activate;
 mod check;
+mod columns;
 mod commands;
 mod completions;
 mod exec;
+mod handlers;
 mod host_program;
 mod inspect;
 mod install;
 mod installation;
 mod list;
+mod log_line;
 mod logs;
 mod metrics;
+mod module_kind;
 mod new;
 mod project;
 mod reload;
 mod run;
+mod scope;
 mod status;
 mod uninstall;
 
@@ -60,6 +66,7 @@ impl From<io::Error> for CommandError {
 }
 
 fn main() -> ExitCode {
+    completions::answer();
     let result = match commands::parse(std::env::args_os()) {
         Ok(verb) => run(verb),
         Err(error) => return commands::report(&error),
@@ -92,7 +99,9 @@ fn run(verb: Verb) -> Result<(), CommandError> {
         Verb::Exec(arguments) => exec::run(&arguments),
         Verb::Metrics(arguments) => metrics::run(&arguments),
         Verb::Reload(arguments) => reload::run(&arguments),
+        Verb::Activate(arguments) => activate::run(&arguments),
         Verb::Completions(arguments) => completions::run(&arguments),
+        Verb::Man(arguments) => completions::man(&arguments),
         Verb::Host { .. } | Verb::Compile { .. } => host_program::hand_back(),
         Verb::Version => print(concat!("wasm-sock ", env!("CARGO_PKG_VERSION"), "\n")),
         Verb::Help { command } => commands::help(command),

@@ -83,6 +83,14 @@ impl Project {
     pub fn build(&self, profile: Profile) -> Result<PathBuf, CommandError> {
         build::run(self, profile)
     }
+
+    /// Builds it, when it is known where the module is.
+    ///
+    /// # Errors
+    /// As [`Project::build`].
+    pub fn build_only(&self, profile: Profile) -> Result<(), CommandError> {
+        build::execute(self, profile).map(drop)
+    }
 }
 
 /// The names that `make` looks for, the first of them first.

@@ -1,5 +1,6 @@
 //! `wasm-sock uninstall`: removes a service that `install` made, and just that.
 
+use crate::installation::guard::Guard;
 use crate::installation::interrupt::Interrupts;
 use crate::installation::removal;
 use crate::installation::scope::Scope;
@@ -45,6 +46,7 @@ pub fn run(arguments: &Uninstall) -> Result<(), CommandError> {
         return Err(failed(unknown(name, &scope, &store)));
     }
     interrupts.check().map_err(&failed)?;
+    let _guard = Guard::post(arguments.user);
     store.begin_removal(name, arguments.purge).map_err(&failed)?;
     let stays = removal::finish(&store, name, arguments.purge, &scope.systemd);
     let stays = stays.map_err(|why| failed(format!("{why} (run it again to finish it)")))?;
@@ -61,7 +63,7 @@ fn unknown(name: &str, scope: &Scope, store: &Store) -> String {
     let files = files_by_hand(name, scope, &config.host.modules);
     if !files.is_empty() {
         return format!(
-            "`install` did not make it: people did (to remove it, stop wasm-sock@{name}.socket and remove{})",
+            "people made it, not `install`\n(to remove it: systemctl stop its sockets, and remove{})",
             files
                 .iter()
                 .map(|file| format!("\n  {}", file.display()))

@@ -40,7 +40,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let Some((input, output)) = arguments().map_err(|e| Failure::Usage(e.to_string()))? else {
+    let Some(Arguments {
+        input,
+        output,
+        address_map,
+    }) = arguments().map_err(|e| Failure::Usage(e.to_string()))?
+    else {
         println!("{USAGE}");
         return Ok(());
     };
@@ -52,7 +57,7 @@ fn run() -> Result<(), Failure> {
         }
     };
     let wasm = read(&input).map_err(|e| failed(&input, &e))?;
-    let artifact = progress::shown(&input, wasm.len(), || compile(&wasm));
+    let artifact = progress::shown(&input, wasm.len(), || compile(&wasm, address_map));
     let artifact = artifact.map_err(|e| failed(&input, &e))?;
     if output.as_os_str() == "-" {
         return io::stdout()
@@ -72,9 +77,18 @@ fn read(input: &Path) -> io::Result<Vec<u8>> {
     Ok(wasm)
 }
 
-/// The module to compile and where the artifact goes (`-` is standard output); nothing
-/// when help was asked for.
-fn arguments() -> Result<Option<(PathBuf, PathBuf)>, lexopt::Error> {
+struct Arguments {
+    /// The module to compile; `-` is standard input.
+    input: PathBuf,
+    /// Where the artifact goes; `-` is standard output.
+    output: PathBuf,
+    /// `--address-map`: the artifact tells where in the module a trap was, and is twice as large. For `wasm-sock run`.
+    address_map: bool,
+}
+
+/// The arguments; `None` when help was asked for.
+fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
+    let mut address_map = false;
     let mut input: Option<OsString> = None;
     let mut output: Option<OsString> = None;
     let mut parser = lexopt::Parser::from_env();
@@ -82,6 +96,7 @@ fn arguments() -> Result<Option<(PathBuf, PathBuf)>, lexopt::Error> {
         match arg {
             Arg::Short('h') | Arg::Long("help") => return Ok(None),
             Arg::Short('o') | Arg::Long("output") => output = Some(parser.value()?),
+            Arg::Long("address-map") => address_map = true,
             Arg::Value(file) if input.is_none() => input = Some(file),
             other => return Err(other.unexpected()),
         }
@@ -95,10 +110,14 @@ fn arguments() -> Result<Option<(PathBuf, PathBuf)>, lexopt::Error> {
     if output == input && output.as_os_str() != "-" {
         return Err("the module is already a .cwasm; give the .wasm it was made from".into());
     }
-    Ok(Some((input, output)))
+    Ok(Some(Arguments {
+        input,
+        output,
+        address_map,
+    }))
 }
 
-fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {
+fn compile(wasm: &[u8], address_map: bool) -> Result<Vec<u8>, String> {
     /// The eight bytes a component begins with; a core module has the version 1 and layer 0.
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
     if !wasm.starts_with(b"\0asm") {
@@ -114,7 +133,7 @@ fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {
         if !is_component && support.concurrency {
             continue;
         }
-        match engine(support).and_then(|engine| artifact(&engine, wasm, is_component)) {
+        match engine(support, address_map).and_then(|engine| artifact(&engine, wasm, is_component)) {
             Ok(artifact) => return Ok(artifact),
             Err(error) => why = format!("cannot compile: {error:#}"),
         }
@@ -132,8 +151,10 @@ fn artifact(engine: &Engine, wasm: &[u8], is_component: bool) -> wasmtime::Resul
     Ok(artifact)
 }
 
-fn engine(support: Support) -> wasmtime::Result<Engine> {
+fn engine(support: Support, address_map: bool) -> wasmtime::Result<Engine> {
     let mut config = wasm_sock_engine::config(support);
+    // A host runs artifacts with it and without it.
+    config.generate_address_map(address_map);
     config.target(wasm_sock_engine::target())?;
     Engine::new(&config)
 }

@@ -1,4 +1,4 @@
-// Greets each client by its address, then closes the connection: ../hello in C++, without exceptions.
+// Greets each client by its address, then closes the connection. Built without exceptions.
 //
 // GREETING in the environment replaces the word, the argument --shout prints capitals.
 

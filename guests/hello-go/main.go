@@ -1,4 +1,4 @@
-// Greets each client by its address and asks for a name: ../hello in Go, with a conversation.
+// Greets each client by its address and asks for a name: a conversation.
 //
 // GREETING in the environment replaces the word, the argument --shout prints capitals.
 package main

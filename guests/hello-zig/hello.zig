@@ -1,4 +1,4 @@
-//! Greets each client by its address, then closes the connection: ../hello in Zig.
+//! Greets each client by its address, then closes the connection.
 //!
 //! GREETING in the environment replaces the word, the argument --shout prints capitals.
 

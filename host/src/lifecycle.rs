@@ -29,8 +29,11 @@ pub struct Activity {
     /// Connections that may be idle (HTTP keep-alive). They do not keep the host from exiting, but are closed before.
     open: AtomicUsize,
     served: AtomicU64,
-    /// When the last connection or request in flight ended, or when the host started.
-    idle_since: Mutex<Instant>,
+    /// When the last connection or request in flight ended, or when the host started; `None`: long ago, because the
+    /// host has only answered what is no activity.
+    idle_since: Mutex<Option<Instant>>,
+    /// `idle_since` has become `None`.
+    expired: Notify,
     /// A counter has changed: for the status that systemd shows.
     changed: Notify,
     /// `in_flight` or `open` has become 0.
@@ -42,7 +45,11 @@ pub struct Activity {
 }
 
 /// A connection or a request in flight. The host does not exit for being idle until this is dropped.
-pub struct InFlight(Arc<Activity>);
+pub struct InFlight {
+    activity: Arc<Activity>,
+    /// Does the host stay for the idle timeout after it has ended?
+    is_activity: bool,
+}
 
 /// An open connection that may be idle. The drain waits until this is dropped; the idle timeout does not.
 pub struct Open(Arc<Activity>);
@@ -54,7 +61,8 @@ impl Activity {
             in_flight: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             served: AtomicU64::new(0),
-            idle_since: Mutex::new(Instant::now()),
+            idle_since: Mutex::new(Some(Instant::now())),
+            expired: Notify::new(),
             changed: Notify::new(),
             quiet: Notify::new(),
             closing: SetOnce::new(),
@@ -64,9 +72,22 @@ impl Activity {
 
     /// Counts a connection that was accepted, or a request that has arrived, until the result is dropped.
     pub fn begin(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Relaxed);
         self.changed.notify_one();
-        InFlight(self.clone())
+        self.in_flight_as(true)
+    }
+
+    /// The same for what the host does not stay awake for: when it has ended, the host is idle for as long as before.
+    /// If the host has done nothing else since it started, it exits.
+    pub fn begin_unnoticed(self: &Arc<Self>) -> InFlight {
+        self.in_flight_as(false)
+    }
+
+    fn in_flight_as(self: &Arc<Self>, is_activity: bool) -> InFlight {
+        self.in_flight.fetch_add(1, Relaxed);
+        InFlight {
+            activity: self.clone(),
+            is_activity,
+        }
     }
 
     /// Counts an open connection that may be idle at times, until the result is dropped.
@@ -138,23 +159,36 @@ impl Activity {
     pub async fn idle(&self, timeout: Duration) {
         loop {
             self.until(|activity| activity.in_flight() == 0).await;
-            let since = *lock(&self.idle_since);
-            let Some(deadline) = since.checked_add(timeout) else {
-                return std::future::pending().await;
+            let Some(since) = *lock(&self.idle_since) else {
+                return;
             };
-            if deadline <= Instant::now() {
+            let deadline = async {
+                match since.checked_add(timeout) {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            if since.elapsed() >= timeout {
                 return;
             }
-            sleep_until(deadline).await;
+            tokio::select! {
+                () = deadline => {}
+                () = self.expired.notified() => {}
+            }
         }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let activity = &self.0;
-        activity.served.fetch_add(1, Relaxed);
-        *lock(&activity.idle_since) = Instant::now();
+        let activity = &self.activity;
+        if self.is_activity {
+            activity.served.fetch_add(1, Relaxed);
+            *lock(&activity.idle_since) = Some(Instant::now());
+        } else if activity.served() == 0 {
+            *lock(&activity.idle_since) = None;
+            activity.expired.notify_one();
+        }
         if activity.in_flight.fetch_sub(1, Relaxed) == 1 {
             activity.quiet.notify_waiters();
         }

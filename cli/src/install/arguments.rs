@@ -61,6 +61,9 @@ pub struct Install {
     /// Also change files that people wrote
     #[arg(long)]
     pub yes: bool,
+    /// Be the process that watches over another (`installation::guard`)
+    #[arg(long, hide = true)]
+    pub guard: bool,
 }
 
 /// `process`

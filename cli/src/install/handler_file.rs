@@ -82,25 +82,33 @@ pub fn strange(request: &Request<'_>, modules: &Path, module: Option<&Module>) -
     strange
 }
 
-/// Writes the new settings with the rights of the former ones. New ones can be read by all, unless they have
-/// variables, which may be secrets: then by the service's user.
+/// Writes the new settings with the rights of the `former` file. New settings can be read by all; with variables, which
+/// may be secrets, by the service's user: also when an update adds the first of them.
 ///
 /// # Errors
 /// Those of the file system.
-pub fn stage(staged: &Path, file: &Path, text: &str, config: &HandlerConfig, scope: &Scope) -> Result<(), String> {
+pub fn stage(
+    staged: &Path,
+    file: &Path,
+    text: &str,
+    config: &HandlerConfig,
+    former: Option<&HandlerConfig>,
+    scope: &Scope,
+) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{}: {error}", staged.display());
-    if let Ok(former) = fs::metadata(file) {
-        durable::write_new(staged, text.as_bytes(), former.mode() & 0o7777).map_err(failed)?;
-        return chown(staged, Some(former.uid()), Some(former.gid())).map_err(failed);
-    }
-    let has_secrets = !config.env.is_empty();
-    let mode = match (has_secrets, scope.systemd.user) {
-        (false, _) => 0o644,
-        (true, true) => 0o600,
-        (true, false) => 0o640,
+    let rights = fs::metadata(file).ok();
+    let gets_secrets = !config.env.is_empty() && former.is_none_or(|former| former.env.is_empty());
+    let mode = match (&rights, gets_secrets, scope.systemd.user) {
+        (Some(former), false, _) => former.mode() & 0o7777,
+        (None, false, _) => 0o644,
+        (_, true, true) => 0o600,
+        (_, true, false) => 0o640,
     };
     durable::write_new(staged, text.as_bytes(), mode).map_err(failed)?;
-    if mode == 0o640 && rustix::process::geteuid().is_root() {
+    if let Some(former) = &rights {
+        chown(staged, Some(former.uid()), Some(former.gid())).map_err(failed)?;
+    }
+    if gets_secrets && !scope.systemd.user && rustix::process::geteuid().is_root() {
         let user = known::user_of(&scope.systemd, "wasm-sock.service")?.unwrap_or_default();
         let user = folders::User::find(&user.user, &user.group, "", &scope.systemd.interrupts)?;
         chown(staged, None, Some(user.group())).map_err(failed)?;

@@ -14,6 +14,7 @@ mod units;
 
 pub use arguments::Install;
 
+use crate::installation::guard::{self, Guard};
 use crate::installation::interrupt::Interrupts;
 use crate::installation::record::Record;
 use crate::installation::scope::Scope;
@@ -28,6 +29,9 @@ use wasm_sock_config::valid_handler_name;
 /// # Errors
 /// All problems that are found before anything is changed; or what failed later, when everything is as before.
 pub fn run(arguments: &Install) -> Result<(), CommandError> {
+    if arguments.guard {
+        return guard::watch(arguments.user);
+    }
     let interrupts = Interrupts::catch()?;
     let scope = Scope::new(arguments.user, arguments.dry_run, &interrupts).map_err(CommandError::Failed)?;
     let (source, file_name) = Source::find(&arguments.source)?;
@@ -36,6 +40,8 @@ pub fn run(arguments: &Install) -> Result<(), CommandError> {
         return dry_run(arguments, &name, &source, &scope);
     }
     let store = Store::open(&scope.places, &scope.systemd, &interrupts, &say).map_err(CommandError::Failed)?;
+    // Dropped before the store, which has the lock.
+    let _guard = Guard::post(arguments.user);
     match install(arguments, &name, &source, &scope, &store) {
         Ok((plan, proof)) => print(&report::installed(&plan, &name, &proof, &scope)),
         Err(problems) => {

@@ -135,7 +135,7 @@ fn assemble(
     change.files = module.files;
     if let Some(text) = &new_settings {
         let staged = request.folder.join("settings.toml");
-        handler_file::stage(&staged, &file, text, &config, scope)?;
+        handler_file::stage(&staged, &file, text, &config, former, scope)?;
         change.files.push((file.clone(), Some(staged)));
     }
     change.folders = change

@@ -178,6 +178,13 @@ fn set(table: &mut dyn TableLike, key: &str, mut value: Value) {
             *former = value;
         }
         _ => {
+            // Between braces, the space behind the last value would be before a comma.
+            if let Some((_, Item::Value(last))) = table.iter_mut().last()
+                && let Some(suffix) = last.decor().suffix().and_then(|suffix| suffix.as_str())
+                && suffix.trim().is_empty()
+            {
+                last.decor_mut().set_suffix("");
+            }
             table.insert(key, Item::Value(value));
         }
     }

@@ -10,10 +10,13 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a lock that another process holds is tried again.
 const RETRY: Duration = Duration::from_millis(50);
+
+/// How long a wait is not worth a message.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// A lock (`flock(2)`) on a file that only its owner may open. When dropped, the file is removed, and its folder if
 /// that is empty.
@@ -33,7 +36,7 @@ impl Lock {
     pub fn wait_for(path: &Path, interrupts: &Interrupts, say: &dyn Fn(&str)) -> Result<Self, String> {
         let failed = |error: io::Error| format!("{}: {error}", path.display());
         let folder = path.parent().unwrap_or(path);
-        let (mut has_said, mut made) = (false, Vec::new());
+        let (started, mut has_said, mut made) = (Instant::now(), false, Vec::new());
         let mut progress = Progress::new("waiting for another install or uninstall");
         loop {
             let mut options = File::options();
@@ -64,7 +67,7 @@ impl Lock {
                 Err(rustix::io::Errno::WOULDBLOCK) => {}
                 Err(error) => return Err(failed(error.into())),
             }
-            if !has_said {
+            if !has_said && started.elapsed() > QUIET {
                 say("another install or uninstall is running: waiting for its end");
                 has_said = true;
             }

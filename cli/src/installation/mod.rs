@@ -13,12 +13,13 @@
 //!   removing/NAME.json    the same, while `uninstall` removes it
 //! ```
 //!
-//! A command that is killed leaves `pending/` or `removing/`; the next one takes back the first, and finishes the
-//! second ([`store::Store::open`]).
+//! A command that is killed leaves `pending/` or `removing/`. A process that watches over it takes back the first, and
+//! finishes the second ([`guard`]); the next command does, if that is killed, too ([`store::Store::open`]).
 
 pub mod cache;
 pub mod change;
 pub mod durable;
+pub mod guard;
 pub mod interrupt;
 pub mod lock;
 pub mod program;

@@ -1,6 +1,7 @@
 //! The removal of a handler that was installed. Once begun it is finished, and not taken back.
 
 use super::record::{Installed, Record, digest};
+use super::scope::Places;
 use super::store::Store;
 use super::systemd::Manager;
 use super::{cache, durable};
@@ -21,6 +22,7 @@ pub fn finish(store: &Store, handler: &str, is_purge: bool, manager: &dyn Manage
     // First its sockets, or a client would start the service again.
     manager.stop(&record.units)?;
     manager.stop(&record.services)?;
+    manager.clean(&record.units);
     cache::forget(&store.places.cache, &record.files);
     let mut stays = Vec::new();
     for file in &record.files {
@@ -89,7 +91,17 @@ fn purge(store: &Store, handler: &str, state: &Path) -> Result<(), String> {
     if has_state(state, handler) {
         durable::remove_tree(state).map_err(|error| format!("{}: {error}", state.display()))?;
     }
-    let counters = store.places.runtime.join("stats").join(handler);
-    durable::remove_if_there(&counters).map_err(|error| format!("{}: {error}", counters.display()))?;
-    Ok(())
+    forget_counters(&store.places, handler)
+}
+
+/// Removes the counters that the hosts of a handler have left.
+///
+/// # Errors
+/// Those of the file system.
+pub fn forget_counters(places: &Places, handler: &str) -> Result<(), String> {
+    let counters = places.runtime.join("stats").join(handler);
+    let removed = durable::remove_if_there(&counters);
+    removed
+        .map(|_| ())
+        .map_err(|error| format!("{}: {error}", counters.display()))
 }

@@ -134,6 +134,9 @@ impl Store {
             undo.take_back(manager)?;
             let gone: Vec<Installed> = record.files.iter().filter(|file| !file.is_there()).cloned().collect();
             cache::forget(&self.places.cache, &gone);
+            if self.record(&undo.handler)?.is_none() {
+                removal::forget_counters(&self.places, &undo.handler)?;
+            }
             // From here on there is nothing to take back: see `undo`.
             durable::remove_if_there(&pending.join(UNDO)).map_err(failed)?;
         }
@@ -224,6 +227,7 @@ fn file_of(folder: &Path, handler: &str) -> PathBuf {
 impl Undo {
     fn take_back(&self, manager: &dyn Manager) -> Result<(), String> {
         manager.stop(&self.started)?;
+        manager.clean(&self.started);
         let sockets_changed = !self.started.is_empty() || !self.stopped.is_empty();
         if sockets_changed {
             // They have the sockets, too.
@@ -238,6 +242,10 @@ impl Undo {
             let _ = fs::remove_dir(folder);
         }
         manager.daemon_reload()?;
+        // A systemctl that outlived the command that was killed may have started one in the meantime. Now it cannot:
+        // the unit is gone.
+        let gone = self.started.iter().filter(|unit| !self.stopped.contains(unit));
+        manager.stop(&gone.cloned().collect::<Vec<_>>())?;
         manager.start(&self.stopped)?;
         if !sockets_changed {
             for service in manager.active(&self.services)? {

@@ -20,6 +20,8 @@ pub trait Manager {
     fn reload(&self, service: &str) -> Result<(), String>;
     /// Those of the units that are active, or become or cease to be so.
     fn active(&self, units: &[String]) -> Result<BTreeSet<String>, String>;
+    /// Removes what systemd keeps of timers that are stopped: when they ran last (`Persistent=`, `systemd.timer(5)`).
+    fn clean(&self, units: &[String]);
     /// Forgets that units have failed.
     fn reset_failed(&self, units: &[String]);
 }
@@ -41,7 +43,7 @@ impl Systemd {
         if self.user {
             command.arg("--user");
         }
-        command.args(["--no-pager", "--no-ask-password", "--quiet", verb]);
+        command.args(["--no-pager", "--no-ask-password", verb]);
         command
     }
 
@@ -150,6 +152,15 @@ impl Manager for Systemd {
             !matches!(state.as_deref(), None | Some("inactive" | "failed"))
         });
         Ok(active.filter_map(|unit| value(unit, "Id")).collect())
+    }
+
+    fn clean(&self, units: &[String]) {
+        for unit in units.iter().filter(|unit| unit.ends_with(".timer")) {
+            let mut command = self.systemctl("clean");
+            command.args(["--what=state", "--", unit]);
+            // It fails when the timer is not loaded, and then keeps nothing.
+            let _ = program::run(&mut command, "", &self.interrupts);
+        }
     }
 
     fn reset_failed(&self, units: &[String]) {

@@ -88,6 +88,20 @@ fn go_module(project: &Project) -> PathBuf {
 /// Builds `project`. Returns the module.
 pub(super) fn run(project: &Project, profile: Profile) -> Result<PathBuf, CommandError> {
     let began = SystemTime::now();
+    let artifacts = execute(project, profile)?;
+    match &project.builder {
+        Builder::Cargo => one_of(project, artifacts),
+        Builder::Go => Ok(project.folder.join(go_module(project))),
+        _ => match search::modules(&project.folder, began) {
+            Found::One(module) => Ok(module),
+            Found::Several(modules) => one_of(project, modules),
+            Found::None => one_of(project, Vec::new()),
+        },
+    }
+}
+
+/// Runs the build. Returns the modules that cargo says it built.
+pub(super) fn execute(project: &Project, profile: Profile) -> Result<Vec<PathBuf>, CommandError> {
     let mut command = command(project, profile);
     command.stdin(Stdio::null());
     // The result of `wasm-sock` goes to standard output, not what a compiler says.
@@ -104,19 +118,11 @@ pub(super) fn run(project: &Project, profile: Profile) -> Result<PathBuf, Comman
     let status = child.wait()?;
     if !status.success() {
         return Err(CommandError::Failed(format!(
-            "the build failed: `{}`: {status} (see above)",
+            "the build failed (see above): `{}`: {status}",
             project.command_line(profile)
         )));
     }
-    match &project.builder {
-        Builder::Cargo => one_of(project, artifacts),
-        Builder::Go => Ok(project.folder.join(go_module(project))),
-        _ => match search::modules(&project.folder, began) {
-            Found::One(module) => Ok(module),
-            Found::Several(modules) => one_of(project, modules),
-            Found::None => one_of(project, Vec::new()),
-        },
-    }
+    Ok(artifacts)
 }
 
 fn one_of(project: &Project, mut modules: Vec<PathBuf>) -> Result<PathBuf, CommandError> {

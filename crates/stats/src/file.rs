@@ -119,7 +119,11 @@ fn is_of(mapping: &Mapping, name: &str) -> bool {
     name == SHARED || first == 0 || first == key(name.as_bytes())
 }
 
-fn make_directory(directory: &Path) -> io::Result<()> {
+/// Makes the directory of the counters, which everyone may read, if it is not there.
+///
+/// # Errors
+/// Those of `mkdir(2)` and `chmod(2)`.
+pub fn make_directory(directory: &Path) -> io::Result<()> {
     match mkdir(directory, DIRECTORY_MODE) {
         Ok(()) => {
             let made = open(directory, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;

@@ -25,11 +25,12 @@ mod read;
 mod render;
 mod table;
 
+pub use file::make_directory;
 pub use histogram::{BOUNDS, Histogram};
 pub use outcome::Outcome;
 pub use read::{HandlerSnapshot, HostSnapshot, OTHERS, read_all};
 pub use render::{Format, render};
-pub use table::{Ended, HandlerStats, Table, TableError};
+pub use table::{Ended, HandlerStats, Table, TableError, now};
 
 /// The directory of the counters, in a directory of run-time files (`$RUNTIME_DIRECTORY`).
 pub const DIRECTORY: &str = "stats";

@@ -79,9 +79,15 @@ impl Table {
         reloads.store(count << 1 | u64::from(!is_applied), Release);
     }
 
-    /// Gives the place back. Called last, when nothing is in flight any more: what is, counts as killed.
+    /// Gives the place back. Called last: what is still in flight is reset by the exit, and counts as drained.
     pub fn leave(&self) {
-        settle(&self.mapping, self.process);
+        for handler in 0..self.mapping.geometry.handlers {
+            let cell = self.mapping.cell(self.process, handler);
+            let left = left(cell).wrapping_sub(cell.killed.load(Relaxed));
+            if left > 0 {
+                cell.ended[Outcome::Drained as usize].fetch_add(left, Relaxed);
+            }
+        }
         self.mapping.process(self.process).pid.store(0, Release);
     }
 }
@@ -119,15 +125,18 @@ fn move_in(mapping: &Mapping, process: usize) {
 fn settle(mapping: &Mapping, process: usize) {
     for handler in 0..mapping.geometry.handlers {
         let cell = mapping.cell(process, handler);
-        let ended = cell
-            .ended
-            .iter()
-            .fold(0, |sum: u64, count| sum.wrapping_add(count.load(Relaxed)));
-        let killed = cell.started.load(Relaxed).wrapping_sub(ended);
+        let killed = left(cell);
         if killed != cell.killed.load(Relaxed) {
             cell.killed.store(killed, Relaxed);
         }
     }
+}
+
+/// What has begun and not ended.
+fn left(cell: &Cell) -> u64 {
+    let ended = cell.ended.iter();
+    let ended = ended.fold(0, |sum: u64, count| sum.wrapping_add(count.load(Relaxed)));
+    cell.started.load(Relaxed).wrapping_sub(ended)
 }
 
 /// Finds the block of a name, or takes one for it.
@@ -184,8 +193,8 @@ pub struct Ended {
     pub outcome: Outcome,
     pub bytes_in: u64,
     pub bytes_out: u64,
-    /// From the acceptance to the end.
-    pub duration: Duration,
+    /// From the acceptance to the end; `None`: no guest was asked.
+    pub duration: Option<Duration>,
     /// From the acceptance to the first byte of the answer; `None`: there was none.
     pub first_byte: Option<Duration>,
     /// CPU time of the guest.
@@ -212,6 +221,13 @@ impl HandlerStats {
         }
     }
 
+    /// Takes back a [beginning](Self::begin): it was a connection whose requests are counted.
+    pub fn take_back(&self) {
+        if let Some(place) = &self.0 {
+            place.cell().started.fetch_sub(1, Relaxed);
+        }
+    }
+
     /// Counts as ended what has [begun](Self::begin).
     pub fn end(&self, ended: &Ended) {
         let Some(place) = &self.0 else {
@@ -224,7 +240,9 @@ impl HandlerStats {
         if ended.memory_peak > counters.memory_peak.load(Relaxed) {
             counters.memory_peak.fetch_max(ended.memory_peak, Relaxed);
         }
-        add(&counters.duration, ended.duration);
+        if let Some(time) = ended.duration {
+            add(&counters.duration, time);
+        }
         if let Some(time) = ended.first_byte {
             add(&counters.first_byte, time);
         }

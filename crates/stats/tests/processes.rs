@@ -85,7 +85,7 @@ fn served() -> Ended {
         outcome: Outcome::Ok,
         bytes_in: 1,
         bytes_out: 1,
-        duration: Duration::from_micros(1),
+        duration: Some(Duration::from_micros(1)),
         first_byte: None,
         cpu: Duration::ZERO,
         memory_peak: 0,

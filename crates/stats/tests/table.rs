@@ -17,7 +17,7 @@ fn ended(outcome: Outcome) -> Ended {
         outcome,
         bytes_in: 10,
         bytes_out: 200,
-        duration: Duration::from_micros(300),
+        duration: Some(Duration::from_micros(300)),
         first_byte: Some(Duration::from_micros(200)),
         cpu: Duration::from_nanos(1_500),
         memory_peak: 65_536,
@@ -106,9 +106,18 @@ fn counters_outlive_their_process_and_the_next_one_takes_its_place() {
 fn a_host_that_leaves_in_order_leaves_nothing_behind() {
     let root = directory();
     let table = serve_one(root.path(), "hello");
+    (0..3).for_each(|_| table.handler("hello").begin());
+    table.handler("hello").take_back();
     table.leave();
     let hello = &read(root.path())["hello"];
     assert_eq!((hello.hosts.len(), hello.in_flight, hello.killed), (0, 0, 0));
+    assert_eq!(
+        (
+            hello.ended[Outcome::Ok as usize],
+            hello.ended[Outcome::Drained as usize]
+        ),
+        (1, 2)
+    );
 }
 
 #[test]

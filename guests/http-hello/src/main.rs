@@ -42,3 +42,19 @@ fn name_in(query: &str) -> String {
     let name = fields.find(|(key, value)| key == "name" && !value.is_empty());
     name.map_or("stranger".into(), |(_, value)| value.into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::name_in;
+
+    #[test]
+    fn the_name_is_decoded() {
+        assert_eq!(name_in("a=b&name=Ada+Lovelace%21"), "Ada Lovelace!");
+    }
+
+    #[test]
+    fn a_client_without_a_name_is_a_stranger() {
+        assert_eq!(name_in(""), "stranger");
+        assert_eq!(name_in("name="), "stranger");
+    }
+}

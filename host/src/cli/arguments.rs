@@ -77,6 +77,8 @@ fn parse_host(mut parser: Parser) -> Result<Action, lexopt::Error> {
                 let parsed = parse_idle_timeout(&text);
                 options.startup.idle_timeout = Some(parsed.map_err(|why| format!("--idle-timeout {text:?}: {why}"))?);
             }
+            Arg::Long("handler") => options.startup.handler = Some(handler_name(parser.value()?)?),
+            Arg::Long("exit-with-guest") => options.exit_with_guest = true,
             Arg::Long("log-format") => {
                 let name = parser.value()?;
                 options.log_format = match name.to_str() {
@@ -85,8 +87,6 @@ fn parse_host(mut parser: Parser) -> Result<Action, lexopt::Error> {
                     _ => return Err(format!("--log-format {name:?}: it is text or json").into()),
                 };
             }
-            Arg::Long("handler") => options.startup.handler = Some(handler_name(parser.value()?)?),
-            Arg::Long("exit-with-guest") => options.exit_with_guest = true,
             Arg::Long("print-sandbox") => options.print_sandbox = true,
             Arg::Short('h') | Arg::Long("help") => return Ok(help_of("host")),
             other => return Err(other.unexpected()),
@@ -158,6 +158,16 @@ mod tests {
     }
 
     #[test]
+    fn host_takes_the_name_of_a_handler_or_of_its_unit() {
+        for line in ["host --handler hello", "host --handler=wasm-sock@hello.socket"] {
+            let Ok(Action::Host(options)) = parse(line) else {
+                panic!("{line}")
+            };
+            assert_eq!(options.startup.handler.as_deref(), Some("hello"), "{line}");
+        }
+    }
+
+    #[test]
     fn the_log_has_a_format_by_its_name() {
         for (line, format) in [
             ("host", Format::Automatic),
@@ -170,16 +180,6 @@ mod tests {
             assert_eq!(options.log_format, format, "{line}");
         }
         assert!(parse("host --log-format xml").unwrap_err().contains("text or json"));
-    }
-
-    #[test]
-    fn host_takes_the_name_of_a_handler_or_of_its_unit() {
-        for line in ["host --handler hello", "host --handler=wasm-sock@hello.socket"] {
-            let Ok(Action::Host(options)) = parse(line) else {
-                panic!("{line}")
-            };
-            assert_eq!(options.startup.handler.as_deref(), Some("hello"), "{line}");
-        }
     }
 
     #[test]

@@ -167,6 +167,7 @@ pub mod field {
         METHOD "method";
         PATH "path";
         STATUS "status";
+        SAMPLE "sample";
         BACKTRACE "backtrace";
     }
 }

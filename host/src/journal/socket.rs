@@ -45,14 +45,14 @@ const SHORTEST: usize = 256;
 
 /// A socket that is connected to journald.
 pub struct Journal {
-    fd: OwnedFd,
     state: Mutex<State>,
     /// The queue is not empty.
     has_unsent: AtomicBool,
 }
 
-#[derive(Default)]
 struct State {
+    fd: OwnedFd,
+    path: SocketAddrUnix,
     queue: Queue,
     /// At least one line was sent.
     has_sent: bool,
@@ -66,14 +66,28 @@ struct State {
 }
 
 impl Journal {
-    /// Connects to journald. `None`: there is none.
-    pub fn connect() -> Option<Self> {
+    /// Connects to journald.
+    ///
+    /// # Errors
+    /// Those of `socket(2)` and `connect(2)`: there is none, for example.
+    pub fn connect() -> Result<Self, Errno> {
+        Self::connect_to(SocketAddrUnix::new(PATH)?)
+    }
+
+    fn connect_to(path: SocketAddrUnix) -> Result<Self, Errno> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let fd = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None).ok()?;
-        connect(&fd, &SocketAddrUnix::new(PATH).ok()?).ok()?;
-        Some(Self {
-            fd,
-            state: Mutex::default(),
+        let fd = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+        connect(&fd, &path)?;
+        Ok(Self {
+            state: Mutex::new(State {
+                fd,
+                path,
+                queue: Queue::new(),
+                has_sent: false,
+                dropped: 0,
+                is_stalled: false,
+                has_lost: false,
+            }),
             has_unsent: AtomicBool::new(false),
         })
     }
@@ -91,11 +105,11 @@ impl Journal {
             true => mem::swap(&mut state.queue, lines),
             false => state.queue.append(lines),
         }
-        state.send(&self.fd);
+        state.send();
         if state.queue.size() > MAX_QUEUED {
-            state.make_room(&self.fd);
+            state.make_room();
         }
-        state.tell_dropped(&self.fd);
+        state.tell_dropped();
         self.has_unsent.store(!state.queue.is_empty(), Relaxed);
     }
 
@@ -110,14 +124,14 @@ impl Journal {
         let mut pause = FIRST_PAUSE;
         let mut is_barrier_sent = false;
         while Instant::now() < deadline {
-            state.send(&self.fd);
-            state.tell_dropped(&self.fd);
+            state.send();
+            state.tell_dropped();
             if state.queue.is_empty() && !is_barrier_sent {
                 // journald ignores an empty datagram. That it was received means that those before it were not only
                 // received, but logged.
-                is_barrier_sent = state.send_one(&self.fd, &[]).is_ok();
+                is_barrier_sent = state.send_one(&[]).is_ok();
             }
-            if is_barrier_sent && unreceived(&self.fd) == 0 {
+            if is_barrier_sent && unreceived(&state.fd) == 0 {
                 return;
             }
             sleep(pause);
@@ -128,16 +142,16 @@ impl Journal {
 
 impl State {
     /// Sends lines as long as there is room for them.
-    fn send(&mut self, fd: &OwnedFd) {
+    fn send(&mut self) {
         while !self.queue.is_empty() {
-            let sent = self.send_some(fd);
+            let sent = self.send_some();
             match sent {
                 Ok(sent) => {
                     self.queue.remove(sent);
                     (self.is_stalled, self.has_sent) = (false, true);
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::MSGSIZE | Errno::NOBUFS) => self.send_shortened(fd),
+                Err(Errno::MSGSIZE | Errno::NOBUFS) => self.send_shortened(),
                 Err(Errno::CONNREFUSED | Errno::NOTCONN | Errno::PIPE | Errno::CONNRESET) if !self.has_lost => {
                     self.has_lost = true;
                 }
@@ -148,28 +162,27 @@ impl State {
     }
 
     /// Sends the first lines. Returns how many, at least one.
-    fn send_some(&self, fd: &OwnedFd) -> Result<usize, Errno> {
+    fn send_some(&self) -> Result<usize, Errno> {
         let mut lines = self.queue.iter().take(BATCH);
         match self.queue.count() {
-            2.. if !self.has_lost => send_many(fd, lines),
-            _ => self.send_one(fd, lines.next().unwrap_or_default()).map(|()| 1),
+            2.. if !self.has_lost => send_many(&self.fd, lines),
+            _ => self.send_one(lines.next().unwrap_or_default()).map(|()| 1),
         }
     }
 
-    fn send_one(&self, fd: &OwnedFd, line: &[u8]) -> Result<(), Errno> {
+    fn send_one(&self, line: &[u8]) -> Result<(), Errno> {
         if !self.has_lost {
-            return rustix::net::send(fd, line, SendFlags::NOSIGNAL).map(drop);
+            return rustix::net::send(&self.fd, line, SendFlags::NOSIGNAL).map(drop);
         }
         let (mut none, line) = (SendAncillaryBuffer::default(), [IoSlice::new(line)]);
-        let path = SocketAddrUnix::new(PATH)?;
-        sendmsg_addr(fd, &path, &line, &mut none, SendFlags::NOSIGNAL).map(drop)
+        sendmsg_addr(&self.fd, &self.path, &line, &mut none, SendFlags::NOSIGNAL).map(drop)
     }
 
     /// Sends as much of the first line as one datagram holds.
-    fn send_shortened(&mut self, fd: &OwnedFd) {
+    fn send_shortened(&mut self) {
         if let Some(line) = self.queue.iter().next() {
             let mut most = line.len() / 2;
-            while most >= SHORTEST && self.send_one(fd, &shortened(line, most)) == Err(Errno::MSGSIZE) {
+            while most >= SHORTEST && self.send_one(&shortened(line, most)) == Err(Errno::MSGSIZE) {
                 most /= 2;
             }
         }
@@ -177,7 +190,7 @@ impl State {
     }
 
     /// Waits for journald, and drops the last lines of a queue that is still too long.
-    fn make_room(&mut self, fd: &OwnedFd) {
+    fn make_room(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         let before = self.queue.count();
         while !self.is_stalled && self.queue.size() > MAX_QUEUED {
@@ -189,15 +202,15 @@ impl State {
                 tv_sec: 0,
                 tv_nsec: left.subsec_nanos().into(),
             };
-            let _ = poll(&mut [PollFd::new(fd, PollFlags::OUT)], Some(&left));
-            self.send(fd);
+            let _ = poll(&mut [PollFd::new(&self.fd, PollFlags::OUT)], Some(&left));
+            self.send();
         }
         self.is_stalled = self.queue.count() == before;
         self.dropped += self.queue.limit(MAX_QUEUED);
     }
 
     /// Logs how many lines were dropped, when there is room for that line.
-    fn tell_dropped(&mut self, fd: &OwnedFd) {
+    fn tell_dropped(&mut self) {
         if self.dropped == 0 || !self.queue.is_empty() {
             return;
         }
@@ -207,7 +220,7 @@ impl State {
              MESSAGE={dropped} lines of the log were dropped: journald did not take them in time (log less: \
              `log = \"failures\"`, `log-sample`)\n"
         );
-        if self.send_one(fd, line.as_bytes()).is_ok() {
+        if self.send_one(line.as_bytes()).is_ok() {
             self.dropped = 0;
         }
     }
@@ -231,4 +244,132 @@ fn unreceived(fd: &OwnedFd) -> i32 {
     // SAFETY: TIOCOUTQ writes one integer (`SIOCOUTQ`, unix(7)).
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if result == 0 { bytes } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+    use std::path::{Path, PathBuf};
+    use std::{fs, thread};
+    use tempfile::TempDir;
+
+    /// A journal whose socket is this one.
+    fn journal() -> (TempDir, PathBuf, UnixDatagram, Journal) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let socket = bind(&path);
+        let journal = Journal::connect_to(SocketAddrUnix::new(&path).unwrap()).unwrap();
+        (folder, path, socket, journal)
+    }
+
+    fn bind(path: &Path) -> UnixDatagram {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket
+    }
+
+    fn receive(socket: &UnixDatagram) -> String {
+        let mut line = vec![0; 1 << 18];
+        let size = socket.recv(&mut line).expect("a datagram within ten seconds");
+        String::from_utf8(line[..size].to_vec()).unwrap()
+    }
+
+    fn lines(lines: impl IntoIterator<Item = String>) -> Queue {
+        let mut queue = Queue::new();
+        lines
+            .into_iter()
+            .for_each(|line| queue.push(|to| to.extend_from_slice(line.as_bytes())));
+        queue
+    }
+
+    #[test]
+    fn lines_that_have_no_room_wait_and_keep_their_order() {
+        let (_folder, _, socket, journal) = journal();
+        // More than a socket holds (net.unix.max_dgram_qlen, and the send buffer).
+        let all = || (0..5000).map(|number| format!("line {number}"));
+        journal.send(&mut lines(all()));
+        assert!(journal.has_unsent());
+        for line in all() {
+            journal.send(&mut Queue::new());
+            assert_eq!(receive(&socket), line);
+        }
+        assert!(!journal.has_unsent());
+    }
+
+    #[test]
+    fn a_journal_that_takes_nothing_holds_up_the_host_once_and_learns_what_it_has_missed() {
+        let (_folder, _, socket, journal) = journal();
+        let line = "x".repeat(4096);
+        let began = Instant::now();
+        for _ in 0..50 {
+            journal.send(&mut lines(vec![line.clone(); 16]));
+        }
+        let took = began.elapsed();
+        assert!(took < PATIENCE * 10, "it took {took:?}");
+        let mut received = 0;
+        let told = loop {
+            journal.send(&mut Queue::new());
+            match receive(&socket) {
+                text if text == line => received += 1,
+                text => break text,
+            }
+        };
+        let dropped = 50 * 16 - received;
+        assert!(
+            dropped > 0 && received > MAX_QUEUED / line.len(),
+            "{received} were received"
+        );
+        assert!(
+            told.contains(&format!("MESSAGE={dropped} lines of the log were dropped")),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_new_socket_at_the_path_gets_what_the_old_one_cannot() {
+        let (_folder, path, socket, journal) = journal();
+        drop(socket);
+        fs::remove_file(&path).unwrap();
+        journal.send(&mut lines(["first".to_owned(), "second".to_owned()]));
+        assert!(journal.has_unsent());
+        let socket = bind(&path);
+        journal.send(&mut lines(["third".to_owned()]));
+        assert_eq!(
+            [receive(&socket), receive(&socket), receive(&socket)],
+            ["first", "second", "third"]
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_larger_than_a_datagram_is_cut() {
+        let (_folder, _, socket, journal) = journal();
+        let long = format!("PRIORITY=6\nMESSAGE={}\n", "m".repeat(1 << 19));
+        journal.send(&mut lines([long, "next".to_owned()]));
+        let line = receive(&socket);
+        assert!(
+            line.starts_with("PRIORITY=6\nMESSAGE=mm") && line.ends_with("m\n"),
+            "{}",
+            line.len()
+        );
+        assert_eq!(receive(&socket), "next");
+    }
+
+    #[test]
+    fn the_end_waits_until_all_was_received_and_for_a_bounded_time() {
+        let (_folder, _, socket, journal) = journal();
+        journal.send(&mut lines(["last".to_owned()]));
+        let began = Instant::now();
+        journal.finish();
+        let took = began.elapsed();
+        assert!((LAST_PATIENCE..LAST_PATIENCE * 5).contains(&took), "it took {took:?}");
+        assert_eq!(receive(&socket), "last");
+        assert_eq!(receive(&socket), "");
+
+        journal.send(&mut lines(["last".to_owned()]));
+        let reader = thread::spawn(move || [receive(&socket), receive(&socket)]);
+        journal.finish();
+        assert_eq!(unreceived(&journal.state.lock().unwrap().fd), 0);
+        assert_eq!(reader.join().unwrap(), ["last", ""]);
+    }
 }

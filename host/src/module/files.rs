@@ -55,6 +55,11 @@ impl Files {
         }
     }
 
+    /// Is one of them there?
+    pub fn are_there(&self) -> bool {
+        self.wasm.exists() || self.cwasm.exists()
+    }
+
     /// The files that `path` names: either form, or a file with a name of its own.
     pub fn at(path: &Path) -> Self {
         match path.extension().and_then(|extension| extension.to_str()) {

@@ -4,7 +4,7 @@ use super::admission::admit::{AcceptWarnings, BACK_OFF, admit};
 use super::admission::sources::TooMany;
 use super::connection;
 use super::handler::Handler;
-use super::record::{End, Logged, Record};
+use super::record::{End, LogLine, Record};
 use super::shared::Shared;
 use crate::activation::Protocol;
 use crate::event_loop;
@@ -132,6 +132,7 @@ impl Listener {
 
 /// Resets a connection of a source that has too many (`max-connections-per-source`).
 fn reset(handler: &Handler, fd: OwnedFd, from: Option<IpAddr>, TooMany(most): &TooMany) {
+    handler.stats.begin();
     // It fails only when the client has left.
     let _ = sockopt::set_socket_linger(fd, Some(Duration::ZERO));
     let what = format!("reset: it has {most} connections (raise `max-connections-per-source` if it may have more)");
@@ -143,5 +144,5 @@ fn reset(handler: &Handler, fd: OwnedFd, from: Option<IpAddr>, TooMany(most): &T
         usage: None,
         http: None,
     };
-    record.write(Logged::Limited(&handler.connection_sources.refusals));
+    record.write(LogLine::Limited(&handler.connection_sources.refusals));
 }

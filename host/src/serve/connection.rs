@@ -2,10 +2,10 @@
 //! bytes.
 
 use super::admission::admit::Admitted;
-use super::exit_code;
 use super::handler::Handler;
 use super::http;
-use super::record::{End, Logged, Unrecorded};
+use super::metrics;
+use super::record::{End, LogLine, Unrecorded};
 use super::shared::Shared;
 use super::stream::{self, ResetOnDrop};
 use crate::activation::Protocol;
@@ -27,7 +27,10 @@ pub fn spawn(
     admitted: Option<Admitted>,
 ) {
     trace::pass(Mark::Accept);
-    let in_flight = shared.activity.begin();
+    let in_flight = match handler.is_metrics {
+        true => shared.activity.begin_unnoticed(),
+        false => shared.activity.begin(),
+    };
     let fd = Arc::new(fd);
     let peer = Peer::of(&fd, protocol, remote);
     let transport = match protocol {
@@ -53,6 +56,9 @@ async fn serve(
     in_flight: InFlight,
 ) {
     let guard = ResetOnDrop::new(connection);
+    if handler.is_metrics {
+        return metrics::serve(connection, guard).await;
+    }
     let unrecorded = Unrecorded::new(handler, connection, peer);
     // Here the program decides how the connection is served. An HTTP connection gets it again for each request, the
     // first one included: that may arrive long after the client connected, and a module that was replaced meanwhile
@@ -60,17 +66,13 @@ async fn serve(
     let program = handler.program(&shared.engines, Some(&shared.compiled)).await;
     let is_http = match &program {
         Ok(program) => program.is_http(),
-        Err(_) => {
-            shared.guest_exit.add(exit_code::NO_MODULE);
-            http::speaks_http(connection).await
-        }
+        Err(_) => http::speaks_http(connection).await,
     };
     match program {
         _ if is_http && connection.transport() == Transport::Packets => {
             let why = "an HTTP guest cannot answer packets (use ListenStream= in the .socket unit)";
-            shared.guest_exit.add(exit_code::NO_MODULE);
             handler.report_unfit(why).await;
-            unrecorded.write(End::no_module(), Logged::Never);
+            unrecorded.write(End::no_module(), LogLine::None);
         }
         _ if is_http => {
             let peer = unrecorded.carries_requests();
@@ -81,6 +83,6 @@ async fn serve(
             drop(in_flight);
         }
         // The reason was logged, once for all connections.
-        Err(_) => unrecorded.write(End::no_module(), Logged::Never),
+        Err(_) => unrecorded.write(End::no_module(), LogLine::None),
     }
 }

@@ -6,7 +6,7 @@ mod socket;
 use super::admission::admit::{AcceptWarnings, Admitted, BACK_OFF, admit, try_admit};
 use super::admission::sources::TooMany;
 use super::handler::Handler;
-use super::record::{End, Logged, Record, Usage};
+use super::record::{End, LogLine, Record, Usage};
 use super::shared::Shared;
 use crate::journal::{ConnectionId, Level};
 use crate::lifecycle::InFlight;
@@ -129,6 +129,7 @@ impl DatagramQueue {
                 return Ok(());
             };
             let received = self.socket.try_receive(buffer)?;
+            handler.stats.begin();
             let peer = self.socket.peer(&received.sender);
             match handler.connection_sources.admit(peer.address()) {
                 Ok(counted) => admitted.counted = Some(counted),
@@ -137,7 +138,7 @@ impl DatagramQueue {
                         "dropped: it has {most} datagrams that are being answered (raise `max-connections-per-source` if it may have more)"
                     );
                     let end = End::new(Outcome::Refused, Level::Warning, what);
-                    let logged = Logged::Limited(&handler.connection_sources.refusals);
+                    let logged = LogLine::Limited(&handler.connection_sources.refusals);
                     record(handler, &peer, end, None).write(logged);
                     continue;
                 }
@@ -192,10 +193,10 @@ impl DatagramQueue {
             let most = handler.config.limits.max_datagram;
             let what = format!("dropped: it has more than {most} bytes (raise `max-datagram` if it may)");
             let end = End::new(Outcome::BadRequest, Level::Warning, what);
-            return record(handler, &peer, end, None).write(Logged::Limited(&handler.too_large));
+            return record(handler, &peer, end, None).write(LogLine::Limited(&handler.too_large));
         }
         // Otherwise the reason is logged, once for all datagrams.
-        let unserved = || record(handler, &peer, End::no_module(), None).write(Logged::Never);
+        let unserved = || record(handler, &peer, End::no_module(), None).write(LogLine::None);
         let Ok(program) = handler.program(&shared.engines, Some(&shared.compiled)).await else {
             return unserved();
         };
@@ -224,7 +225,7 @@ impl DatagramQueue {
             connection: Some(connection),
             ..record(handler, &peer, end, Some(usage))
         };
-        record.write(Logged::Always);
+        record.write(LogLine::Each);
     }
 
     /// Sends the answer of a guest that has exited. Returns how the datagram ended, and how many bytes were sent.

@@ -2,6 +2,7 @@
 
 use super::admission::slots::{self, ConnectionSlots};
 use super::admission::sources::Sources;
+use super::exit_code::GuestExit;
 use crate::config::HandlerConfig;
 use crate::journal::{ConnectionId, RateLimited};
 use crate::limits::{History, LogLimit};
@@ -9,8 +10,10 @@ use crate::module::{Compiled, CurrentProgram, Files, Unavailable};
 use crate::net::Peer;
 use crate::runtime::{Engines, Program};
 use crate::wasi::GuestContext;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
+use wasm_sock_stats::HandlerStats;
 
 /// A handler that serves sockets: a name with its settings and its program.
 ///
@@ -21,6 +24,8 @@ pub struct Handler {
     pub config: Arc<HandlerConfig>,
     /// The handler of the same name with newer settings.
     successor: OnceLock<Arc<Handler>>,
+    /// The exit code of the guests of all handlers, for `--exit-with-guest`.
+    pub guest_exit: Arc<GuestExit>,
     /// One slot for each connection that it may have (`max-connections`).
     pub slots: Arc<ConnectionSlots>,
     /// Warns of clients that wait because all slots are taken.
@@ -38,16 +43,29 @@ pub struct Handler {
     history: Arc<History>,
     /// Warns of datagrams that are larger than `max-datagram`.
     pub too_large: Arc<RateLimited>,
+    /// The successes that were offered to the log (`log-sample`).
+    successes: AtomicU32,
+    /// Does the host itself answer, with the counters of all handlers?
+    pub is_metrics: bool,
+    /// Its counters.
+    pub stats: HandlerStats,
     program: CurrentProgram,
 }
 
 impl Handler {
     /// `files` is where its module is loaded from, or why there is none.
-    pub fn new(name: String, config: HandlerConfig, files: Result<Files, String>) -> Self {
+    pub fn new(
+        name: String,
+        config: HandlerConfig,
+        files: Result<Files, String>,
+        stats: HandlerStats,
+        guest_exit: Arc<GuestExit>,
+    ) -> Self {
         let (name, limits): (Arc<str>, _) = (name.into(), config.limits);
         let sources = || Sources::new(limits.max_connections_per_source, limits.max_connections);
         Self {
             successor: OnceLock::new(),
+            guest_exit,
             slots: Arc::new(ConnectionSlots::new(limits.max_connections as usize)),
             waits: Arc::default(),
             request_permits: Arc::new(Semaphore::new(limits.max_connections as usize)),
@@ -56,7 +74,10 @@ impl Handler {
             log: LogLimit::new(limits.max_log),
             history: Arc::default(),
             too_large: Arc::default(),
+            successes: AtomicU32::new(0),
             config: Arc::new(config),
+            is_metrics: false,
+            stats,
             program: CurrentProgram::new(name.clone(), files),
             name,
         }
@@ -66,17 +87,15 @@ impl Handler {
     ///
     /// The limits of all connections together change at once. HTTP connections are asked to close: their clients come
     /// back.
-    pub fn replace(&self, config: HandlerConfig, files: Result<Files, String>) -> Option<Arc<Self>> {
+    pub fn replace(
+        &self,
+        config: HandlerConfig,
+        files: Result<Files, String>,
+        is_metrics: bool,
+    ) -> Option<Arc<Self>> {
         // A problem with the module is logged again, also if it is the same.
         self.program.report_again();
-        // Where the settings are written is none of them.
-        let location = self.config.location.clone();
-        if (HandlerConfig {
-            location,
-            ..config.clone()
-        }) == *self.config
-            && self.program.is_of(&files)
-        {
+        if self.is_metrics == is_metrics && self.program.is_of(&files) && is_same(&self.config, &config) {
             return None;
         }
         let (former, limits) = (self.config.limits.max_connections as usize, config.limits);
@@ -90,6 +109,7 @@ impl Handler {
             name: self.name.clone(),
             config: Arc::new(config),
             successor: OnceLock::new(),
+            guest_exit: self.guest_exit.clone(),
             slots: self.slots.clone(),
             waits: self.waits.clone(),
             request_permits: self.request_permits.clone(),
@@ -98,6 +118,9 @@ impl Handler {
             log: self.log.clone(),
             history: self.history.clone(),
             too_large: self.too_large.clone(),
+            successes: AtomicU32::new(0),
+            is_metrics,
+            stats: self.stats.clone(),
             program: self.program.renewed(files),
         });
         // An error means that it has one already, which the caller has in its place.
@@ -126,6 +149,7 @@ impl Handler {
             config: self.config.clone(),
             log_limit: self.log.clone(),
             history: self.history.clone(),
+            stats: self.stats.clone(),
             peer,
             connection,
             request,
@@ -146,8 +170,30 @@ impl Handler {
         self.program.is_known_as_http()
     }
 
+    /// Is this success one of those that are logged, one of `log-sample`? The first is.
+    pub fn is_sampled(&self) -> bool {
+        let sample = self.config.logging.sample;
+        sample <= 1 || self.successes.fetch_add(1, Relaxed).is_multiple_of(sample)
+    }
+
     /// Logs, once, why its module cannot serve this kind of socket.
     pub async fn report_unfit(&self, why: &str) {
         self.program.report_unfit(why).await;
     }
+}
+
+/// Are these the same for connections? Where the settings are written, and what is systemd's of them, does not matter.
+fn is_same(one: &HandlerConfig, other: &HandlerConfig) -> bool {
+    let one = one.clone();
+    let other = HandlerConfig {
+        listen: one.listen.clone(),
+        socket: one.socket.clone(),
+        process: one.process,
+        enabled: one.enabled,
+        schedule: one.schedule.clone(),
+        has_unit_mistake: one.has_unit_mistake,
+        location: one.location.clone(),
+        ..other.clone()
+    };
+    one == other
 }

@@ -1,15 +1,19 @@
 //! Maps sockets to handlers by name (`FileDescriptorName=`).
 
+use super::exit_code::GuestExit;
 use super::handler::Handler;
 use crate::activation::{Socket, handler_name};
 use crate::startup::Plan;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use wasm_sock_stats::Table;
 
 /// The handlers of the sockets that were passed.
 #[derive(Default)]
 pub struct Handlers {
     by_name: HashMap<String, Arc<Handler>>,
+    /// The exit code of their guests, for `--exit-with-guest`.
+    pub guest_exit: Arc<GuestExit>,
 }
 
 impl Handlers {
@@ -23,15 +27,19 @@ impl Handlers {
         self.by_name.keys().map(String::as_str).collect()
     }
 
-    /// The handler of a socket, by the socket's name, with the settings of `plan`. Every socket has one; whether the
+    /// The handler of a socket, by the socket's name, with the settings of `plan` and the counters in `stats`. Every socket has one; whether the
     /// handler has a module is found out when a client connects.
-    pub fn of(&mut self, socket: &Socket, plan: &Plan) -> Arc<Handler> {
+    pub fn of(&mut self, socket: &Socket, plan: &Plan, stats: Option<&Table>) -> Arc<Handler> {
         let name = handler_name(&socket.name);
         if let Some(handler) = self.by_name.get(name) {
             return handler.clone();
         }
         let (settings, files) = plan.settings(name);
-        let handler = Arc::new(Handler::new(name.to_owned(), settings.into_owned(), files));
+        let stats = stats.map(|table| table.handler(name)).unwrap_or_default();
+        let (settings, exit) = (settings.into_owned(), self.guest_exit.clone());
+        let mut handler = Handler::new(name.to_owned(), settings, files, stats, exit);
+        handler.is_metrics = plan.is_metrics(name);
+        let handler = Arc::new(handler);
         self.by_name.insert(name.to_owned(), handler.clone());
         handler
     }
@@ -41,7 +49,7 @@ impl Handlers {
         let mut replaced = BTreeSet::new();
         for (name, handler) in &mut self.by_name {
             let (settings, files) = plan.settings(name);
-            if let Some(successor) = handler.replace(settings.into_owned(), files) {
+            if let Some(successor) = handler.replace(settings.into_owned(), files, plan.is_metrics(name)) {
                 *handler = successor;
                 replaced.insert(name.as_str());
             }

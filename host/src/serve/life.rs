@@ -1,9 +1,10 @@
 //! The life of the server once its sockets are open: reloads, and the reasons to end; then the drain.
 
-use super::exit_code;
+use super::handler::Handler;
 use super::handlers::Handlers;
 use super::shared::Shared;
-use super::{Ending, limit_memory, most_connections};
+use super::{limit_memory, most_connections};
+use crate::activation::Socket;
 use crate::journal::{self, Level};
 use crate::lifecycle::{self, Request, Signals};
 use crate::module::FileStamp;
@@ -31,8 +32,8 @@ pub struct Server {
 
 impl Server {
     /// Serves until there is a reason to exit (idle timeout, signal, changed files, a reload that this process cannot
-    /// apply); then drains.
-    pub async fn until_done(mut self, signals: &Signals, mut listening: JoinSet<()>) -> Ending {
+    /// apply); then drains. Returns `false` if nothing could be served, and nothing has changed about that.
+    pub async fn until_done(mut self, signals: &Signals, mut listening: JoinSet<()>) -> bool {
         // Not at once: a cause that persists would make systemd start the host again and again.
         let earliest = Instant::now() + RECHECK_INTERVAL;
         let mut outdated = pin!(async {
@@ -71,10 +72,12 @@ impl Server {
         }
         lifecycle::notify(&[NotifyState::Stopping]);
         self.drain(signals).await;
-        match self.plan {
-            Plan::TurnAway if hands_over.is_none() => Ending::TurnedAway,
-            _ => Ending::Served(self.shared.guest_exit.code()),
-        }
+        hands_over.is_some() || matches!(self.plan, Plan::Serve { .. })
+    }
+
+    /// The handler of a socket.
+    pub fn handler_of(&mut self, socket: &Socket) -> Arc<Handler> {
+        self.handlers.of(socket, &self.plan, self.shared.stats.as_ref())
     }
 
     /// Waits until nothing was in flight for `idle-timeout`.
@@ -94,11 +97,16 @@ impl Server {
         lifecycle::notify_reload();
         let reading = self.reload.read(&self.plan, &self.handlers.names());
         let stays = !matches!(reading, Reading::HandOver(_));
+        let is_rejected = matches!(reading, Reading::Rejected);
         match reading {
             Reading::Nothing | Reading::Rejected | Reading::HandOver(None) => {}
             Reading::Apply(plan) => self.apply(plan),
             // Its `drain-timeout` is for the connections of today.
             Reading::HandOver(Some(plan)) => self.plan = plan,
+        }
+        // `wasm-sock reload` waits for that.
+        if let Some(stats) = &self.shared.stats {
+            stats.set_reload(!is_rejected);
         }
         lifecycle::notify(&[NotifyState::Ready]);
         stays
@@ -138,7 +146,6 @@ impl Server {
         shared.activity.give_up();
         let left = shared.activity.in_flight();
         if left > 0 {
-            shared.guest_exit.add(exit_code::LIMIT);
             let message = format_args!(
                 "connections still in flight are reset, after the drain timeout or a second signal: {left}"
             );

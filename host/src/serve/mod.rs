@@ -9,6 +9,7 @@ mod handler;
 mod handlers;
 mod http;
 mod life;
+mod metrics;
 mod record;
 mod shared;
 mod stream;
@@ -36,7 +37,7 @@ use tokio::task::JoinSet;
 use accept::Listener;
 use admission::slots::ConnectionSlots;
 use datagram::DatagramQueue;
-use exit_code::GuestExit;
+use handler::Handler;
 use handlers::Handlers;
 use life::Server;
 use shared::Shared;
@@ -48,7 +49,7 @@ const MAX_EVENTS: usize = 128;
 
 /// How serving has ended.
 pub enum Ending {
-    /// With the exit code of the guests ([`GuestExit`]).
+    /// With the exit code of the guests ([`exit_code::GuestExit`]).
     Served(ExitCode),
     /// Nothing could be served: connections were reset.
     TurnedAway,
@@ -64,6 +65,7 @@ pub fn serve(started: Started) -> io::Result<Ending> {
         plan,
         compiled,
         reload,
+        stats,
     } = started;
     heap::keep_blocks();
     journal::buffer();
@@ -87,26 +89,34 @@ pub fn serve(started: Started) -> io::Result<Ending> {
         engines: Engines::new(settings.stack).map_err(io::Error::other)?,
         compiled,
         activity: Activity::new(),
+        stats,
         threads: Threads::default(),
         slots: ConnectionSlots::new(most_connections(settings)),
         descriptors: Arc::new(Semaphore::new(descriptors)),
         descriptor_limit: descriptors,
-        guest_exit: GuestExit::default(),
     });
     trace::pass(Mark::Engine);
+    let handlers = Handlers::default();
+    let guest_exit = handlers.guest_exit.clone();
     let server = Server {
         shared: shared.clone(),
         plan,
-        handlers: Handlers::default(),
+        handlers,
         reload,
     };
-    let ending = runtime.block_on(run(server, passed));
+    let has_served = runtime.block_on(run(server, passed));
     // What is left are guests that did not end within the drain timeout, and threads that wait for a file system.
     runtime::stop_turns();
     shared.threads.stop();
     runtime.shutdown_background();
+    if let Some(stats) = &shared.stats {
+        stats.leave();
+    }
     journal::flush();
-    ending
+    Ok(match has_served? {
+        true => Ending::Served(guest_exit.code()),
+        false => Ending::TurnedAway,
+    })
 }
 
 /// Limits the memory of all guests together (`max-memory`).
@@ -120,10 +130,11 @@ fn most_connections(settings: &HostConfig) -> usize {
 }
 
 /// Serves the sockets: those with pending clients first.
-async fn run(mut server: Server, passed: Passed) -> io::Result<Ending> {
+async fn run(mut server: Server, passed: Passed) -> io::Result<bool> {
     let mut listening = JoinSet::new();
     // Pending clients are served first; registering a thousand other sockets would delay them.
     let (first, later): (Vec<_>, Vec<_>) = passed.sockets.into_iter().partition(|socket| socket.ready);
+    count_activations(&mut server, &first);
     for socket in first {
         listen(&mut server, &mut listening, socket);
     }
@@ -149,6 +160,18 @@ async fn run(mut server: Server, passed: Passed) -> io::Result<Ending> {
     Ok(server.until_done(&signals, listening).await)
 }
 
+/// Counts the start for the handlers whose clients it is for.
+fn count_activations(server: &mut Server, ready: &[Socket]) {
+    let mut woken: Vec<Arc<Handler>> = Vec::new();
+    for socket in ready {
+        let handler = server.handler_of(socket);
+        if !woken.iter().any(|known| Arc::ptr_eq(known, &handler)) {
+            handler.stats.activated();
+            woken.push(handler);
+        }
+    }
+}
+
 /// Returns unused memory of pools and heap to the kernel, each time after many connections have ended.
 async fn give_back(shared: Arc<Shared>) {
     loop {
@@ -160,7 +183,7 @@ async fn give_back(shared: Arc<Shared>) {
 
 /// Starts serving one socket. If it cannot be served, that is logged, and the others are not affected.
 fn listen(server: &mut Server, listening: &mut JoinSet<()>, socket: Socket) {
-    let handler = server.handlers.of(&socket, &server.plan);
+    let handler = server.handler_of(&socket);
     let (name, fd) = (socket.name, socket.fd);
     let kind = match activation::kind(&fd) {
         Ok(kind) => kind,

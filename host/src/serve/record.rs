@@ -3,6 +3,7 @@
 //! All of them go through [`Record::write`], also those that no guest has served: refused, or without a module.
 
 use super::handler::Handler;
+use crate::config::Logged;
 use crate::journal::{
     self, About, ConnectionId, FieldWriter, Fields, Frame, Level, Line, RateLimited, ShortDuration, Suppressed, field,
 };
@@ -14,7 +15,7 @@ use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use wasm_sock_stats::Outcome;
+use wasm_sock_stats::{Ended, Outcome};
 
 /// How a connection, a datagram or a request ended, and what it used.
 pub struct Record<'a> {
@@ -66,12 +67,13 @@ pub struct Http<'a> {
 }
 
 /// Whether a record has a line in the log.
-pub enum Logged<'a> {
-    Always,
+pub enum LogLine<'a> {
+    /// Each has one, as far as the handler's `log` and `log-sample` say.
+    Each,
     /// What may happen very often.
     Limited(&'a RateLimited),
     /// It is only counted.
-    Never,
+    None,
 }
 
 impl End {
@@ -135,17 +137,48 @@ impl Usage {
 }
 
 impl Record<'_> {
-    /// Writes the record: the only place that knows of every end.
-    pub fn write(&self, logged: Logged<'_>) {
+    /// Writes the record: the only place that knows of every end. The handler has counted its beginning
+    /// ([`begin`](wasm_sock_stats::HandlerStats::begin)).
+    pub fn write(&self, logged: LogLine<'_>) {
+        self.handler.guest_exit.add(&self.end);
+        self.count();
+        if !self.is_wanted() {
+            return;
+        }
         match logged {
-            Logged::Always => self.log(Suppressed::default()),
-            Logged::Limited(limit) => {
+            LogLine::Each => self.log(Suppressed::default()),
+            LogLine::Limited(limit) => {
                 if let Some(suppressed) = limit.take() {
                     self.log(suppressed);
                 }
             }
-            Logged::Never => {}
+            LogLine::None => {}
         }
+    }
+
+    /// Do `log` and `log-sample` want it in the log? Failures are what is logged with a level above information.
+    fn is_wanted(&self) -> bool {
+        let is_failure = self.end.level != Level::Info;
+        match self.handler.config.logging.which {
+            Logged::None => false,
+            _ if is_failure => true,
+            Logged::Failures => false,
+            Logged::All => self.handler.is_sampled(),
+        }
+    }
+
+    fn count(&self) {
+        let usage = self.usage.as_ref();
+        self.handler.stats.end(&Ended {
+            outcome: self.end.outcome,
+            bytes_in: usage.map_or(0, |usage| usage.bytes_in),
+            bytes_out: usage.map_or(0, |usage| usage.bytes_out),
+            duration: usage.map(|usage| usage.duration),
+            first_byte: usage.and_then(|usage| usage.first_byte),
+            cpu: usage.and_then(|usage| usage.cpu).unwrap_or_default(),
+            memory_peak: usage.and_then(|usage| usage.memory_peak).unwrap_or_default(),
+            status: self.http.as_ref().and_then(|http| http.status),
+        });
     }
 
     fn log(&self, suppressed: Suppressed) {
@@ -227,6 +260,10 @@ impl Fields for Record<'_> {
                 to.number(field::STATUS, status.into());
             }
         }
+        let sample = self.handler.config.logging.sample;
+        if sample > 1 && self.end.level == Level::Info {
+            to.number(field::SAMPLE, sample.into());
+        }
         if !self.end.backtrace.is_empty() {
             to.frames(field::BACKTRACE, &self.end.backtrace);
         }
@@ -244,7 +281,9 @@ pub struct Unrecorded<'a> {
 }
 
 impl<'a> Unrecorded<'a> {
+    /// Counts the connection as begun.
     pub fn new(handler: &'a Handler, connection: &'a Connection, peer: Peer) -> Self {
+        handler.stats.begin();
         Self {
             handler,
             connection,
@@ -256,16 +295,17 @@ impl<'a> Unrecorded<'a> {
 
     /// It carries requests, which have records of their own.
     pub fn carries_requests(mut self) -> Peer {
+        self.handler.stats.take_back();
         self.is_recorded = true;
         self.peer.clone()
     }
 
     /// It has ended.
-    pub fn write(mut self, end: End, logged: Logged<'_>) {
+    pub fn write(mut self, end: End, logged: LogLine<'_>) {
         self.record(end, logged);
     }
 
-    fn record(&mut self, end: End, logged: Logged<'_>) {
+    fn record(&mut self, end: End, logged: LogLine<'_>) {
         self.is_recorded = true;
         let connection = self.connection;
         let usage = Usage {
@@ -290,7 +330,7 @@ impl<'a> Unrecorded<'a> {
 impl Drop for Unrecorded<'_> {
     fn drop(&mut self) {
         if !self.is_recorded {
-            self.record(End::drained(), Logged::Always);
+            self.record(End::drained(), LogLine::Each);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The state that all connections of the process share: engines, limits, threads.
 
 use super::admission::slots::ConnectionSlots;
-use super::exit_code::GuestExit;
 use super::threads::Threads;
 use crate::lifecycle::Activity;
 use crate::module::Compiled;
 use crate::runtime::Engines;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use wasm_sock_stats::Table;
 
 /// The state that all connections of the process share.
 pub struct Shared {
@@ -15,6 +15,8 @@ pub struct Shared {
     /// The cache of compiled modules, and the compile process.
     pub compiled: Compiled,
     pub activity: Arc<Activity>,
+    /// The counters of this process. `None`: nothing is counted.
+    pub stats: Option<Table>,
     pub threads: Threads,
     /// One slot for each connection that all handlers together may have (`max-connections` in `[host]`).
     pub slots: ConnectionSlots,
@@ -23,6 +25,4 @@ pub struct Shared {
     pub descriptors: Arc<Semaphore>,
     /// How many of these permits there are.
     pub descriptor_limit: usize,
-    /// The exit code of the guests, for `--exit-with-guest`.
-    pub guest_exit: GuestExit,
 }

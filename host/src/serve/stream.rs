@@ -2,7 +2,7 @@
 //! connection is closed, with a lingering close; when it traps or is ended, the connection is reset.
 
 use super::handler::Handler;
-use super::record::{End, Logged, Unrecorded};
+use super::record::{End, LogLine, Unrecorded};
 use super::shared::Shared;
 use crate::config::Limits;
 use crate::limits::Meter;
@@ -54,14 +54,11 @@ pub async fn serve(
             within(&limits, Box::pin(guest), connection).await
         }
     };
-    if let StreamOutcome::Guest(end) = &outcome {
-        host.guest_exit.add_end(end);
-    }
     let end = match &outcome {
         StreamOutcome::Guest(end) => end.into(),
         StreamOutcome::Vanished => End::client_left(),
     };
-    unrecorded.write(end, Logged::Always);
+    unrecorded.write(end, LogLine::Each);
     if let StreamOutcome::Guest(GuestEnd::Exit(_)) = outcome {
         guard.disarm();
         linger(connection).await;

@@ -3,6 +3,7 @@
 
 mod plan;
 mod reload;
+mod stats;
 
 use crate::activation::{self, ActivationError, Passed, Socket, handler_name};
 use crate::config::{Config, ConfigError, ConfigErrors, DROP_INS, Environment};
@@ -10,7 +11,7 @@ use crate::journal::{self, Level};
 use crate::lifecycle;
 use crate::module::{Cache, CompileProcess, Compiled, Work};
 use crate::runtime;
-use crate::sandbox::{self, Needs};
+use crate::sandbox::{self, Needs, Use};
 use crate::trace::{self, Mark};
 use crate::wasi;
 use std::collections::BTreeSet;
@@ -18,9 +19,11 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use wasm_sock_stats::Table;
 
-pub use plan::Plan;
+pub use plan::{METRICS, Plan};
 pub use reload::{Reading, Reload};
+pub use stats::directory as stats_directory;
 
 /// The options of `wasm-sock host` that decide what is served.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub struct Started {
     pub plan: Plan,
     pub compiled: Compiled,
     pub reload: Reload,
+    /// The counters of this process. `None`: nothing is counted.
+    pub stats: Option<Table>,
 }
 
 /// Starts the host: sockets, configuration, compile process, sandbox. Mistakes in the configuration are logged. If
@@ -64,6 +69,7 @@ pub fn start(options: Options) -> Result<Started, ActivationError> {
         let _ = cache.make();
     }
     let compile_process = compile_process(&plan, &needs, &passed, cache.as_ref());
+    let stats = stats::open(&passed, &plan);
     let (plan, missing) = confine(plan, &needs);
     trace::pass(Mark::Sandbox);
     Ok(Started {
@@ -71,6 +77,7 @@ pub fn start(options: Options) -> Result<Started, ActivationError> {
         plan,
         compiled: Compiled { cache, compile_process },
         reload: Reload::new(options, needs, missing),
+        stats,
     })
 }
 
@@ -194,6 +201,12 @@ fn report_required(missing: &str) {
 fn needs_of_handlers(plan: &Plan, names: &BTreeSet<&str>) -> Needs {
     let mut needs = Needs::default();
     for name in names {
+        if plan.is_metrics(name) {
+            if let Some(directory) = stats::directory() {
+                needs.add_path(&directory, Use::List);
+            }
+            continue;
+        }
         if let (settings, Ok(files)) = plan.settings(name) {
             wasi::add_needs(&settings, &mut needs);
             needs.add_module(&files.cwasm, &files.wasm);

@@ -5,6 +5,9 @@ use crate::module::Files;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
+/// The name of the socket at which the host itself answers, with the counters of all handlers.
+pub const METRICS: &str = "metrics";
+
 /// What the host does with connections.
 pub enum Plan {
     /// Serve them.
@@ -21,6 +24,20 @@ pub enum Plan {
 }
 
 impl Plan {
+    /// Is it the socket at which the host itself answers? It has that name, and there is no module for it.
+    pub fn is_metrics(&self, name: &str) -> bool {
+        let Self::Serve { module: None, .. } = self else {
+            return false;
+        };
+        if name != METRICS {
+            return false;
+        }
+        match self.settings(name) {
+            (settings, Ok(files)) => settings.module.is_none() && !files.are_there(),
+            (_, Err(_)) => false,
+        }
+    }
+
     /// The settings of a handler, and the files of its module, or why it has none.
     pub fn settings(&self, name: &str) -> (Cow<'_, HandlerConfig>, Result<Files, String>) {
         let Plan::Serve { config, module } = self else {

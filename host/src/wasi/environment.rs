@@ -7,6 +7,7 @@ use crate::limits::{History, LogLimit};
 use crate::net::Peer;
 use std::fmt::Display;
 use std::sync::Arc;
+use wasm_sock_stats::HandlerStats;
 
 /// The handler and the client of a guest. Arguments and variables are formatted when the guest asks for them: most
 /// guests never do.
@@ -19,6 +20,8 @@ pub struct GuestContext {
     pub log_limit: Arc<LogLimit>,
     /// Whether guests of the handler have recently blocked their thread.
     pub history: Arc<History>,
+    /// Counts log lines that are dropped.
+    pub stats: HandlerStats,
     /// The client; `None` when the instance serves several.
     pub peer: Option<Peer>,
     /// The connection, or the datagram; `None` when the instance serves several.

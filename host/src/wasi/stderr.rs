@@ -78,6 +78,7 @@ impl LineLogger {
         }
         if !self.guest.log_limit.allows(&mut state.window, now) {
             state.dropped += 1;
+            self.guest.stats.dropped_lines(1);
             return;
         }
         self.report_dropped(&mut state.dropped);

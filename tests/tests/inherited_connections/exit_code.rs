@@ -82,6 +82,19 @@ fn a_trap_has_an_exit_code_of_its_own(kind: Kind) {
     }
 }
 
+each_kind! { BOTH: every_limit_has_the_exit_code_of_timeout }
+fn every_limit_has_the_exit_code_of_timeout(kind: Kind) {
+    for (part, limit) in [
+        ("sleep", "timeout = \"50ms\""),
+        ("sleep", "idle-connection-timeout = \"50ms\""),
+        ("spin", "cpu-time = \"50ms\""),
+        ("allocate-trap", "memory = \"8MiB\""),
+        ("big 1000", "max-output = 100"),
+    ] {
+        assert_eq!(exit_code(kind, WAYS[0], part, limit), Some(124), "{part} with {limit}");
+    }
+}
+
 #[test]
 fn a_module_that_is_missing_has_the_exit_code_of_a_bad_configuration() {
     for way in WAYS {

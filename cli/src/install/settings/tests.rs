@@ -55,7 +55,7 @@ fn an_update_changes_what_is_given_and_keeps_comments_and_order() {
         host = \"/srv/old\" # moved in May\n\
         guest = \"/data\"\n";
     let arguments = Install {
-        env: vec!["B=3".parse().unwrap()],
+        env: vec!["B=3".parse().unwrap(), "C=4".parse().unwrap()],
         dir: vec!["/srv/new:/data".parse().unwrap(), "/srv/more:/more:ro".parse().unwrap()],
         ..arguments(&["7002", "7001"])
     };
@@ -63,7 +63,7 @@ fn an_update_changes_what_is_given_and_keeps_comments_and_order() {
         [handler.hello] # ours\n\
         memory = \"1MiB\"   # it is small\n\
         listen = [\"7001\", \"7002\"]  # two\n\
-        env = { A = \"1\", B = \"3\" }\n\
+        env = { A = \"1\", B = \"3\", C = \"4\" }\n\
         \n\
         [[handler.hello.dirs]]\n\
         host = \"/srv/new\" # moved in May\n\

@@ -67,6 +67,8 @@ impl Manager for Pretended {
         Ok(units.iter().filter(|unit| active.contains(*unit)).cloned().collect())
     }
 
+    fn clean(&self, _: &[String]) {}
+
     fn reset_failed(&self, _: &[String]) {}
 }
 

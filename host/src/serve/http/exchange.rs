@@ -6,7 +6,7 @@ use crate::journal::{self, Level};
 use crate::lifecycle::InFlight;
 use crate::limits::Meter;
 use crate::runtime::{Bounds, Caller, Cause, GuestEnd};
-use crate::serve::record::{End, Http, Logged, Record, Usage};
+use crate::serve::record::{End, Http, LogLine, Record, Usage};
 use crate::sync::lock;
 use crate::wasi::GuestContext;
 use ::http::{Request, StatusCode};
@@ -67,6 +67,7 @@ impl Exchange {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Arc<Self> {
         let in_flight = session.host.activity.begin();
+        session.handler.stats.begin();
         let mut target = String::with_capacity(64);
         journal::write_some(&mut target, request.method(), MAX_METHOD);
         let path = target.len();
@@ -189,6 +190,6 @@ impl Drop for Exchange {
             usage: Some(usage),
             http: Some(http),
         };
-        record.write(Logged::Always);
+        record.write(LogLine::Each);
     }
 }

@@ -11,7 +11,6 @@ use super::upload::{Upload, drain_unread};
 use crate::journal::Level;
 use crate::runtime::{Cause, GuestEnd, Unanswered};
 use crate::serve::admission::sources::TooMany;
-use crate::serve::exit_code;
 use ::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap};
 use ::http::response::Parts;
 use ::http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -99,7 +98,6 @@ async fn ask_guest(exchange: &Arc<Exchange>, request: Request<Incoming>) -> Answ
     head::complete(&mut parts, handler.config.http.forwarded_for, peer.address())?;
     // Looked up again for each request: see `serve::connection`.
     let Ok(program) = handler.program(&host.engines, Some(&host.compiled)).await else {
-        host.guest_exit.add(exit_code::NO_MODULE);
         let why = "the handler has no module that can be used (see above)";
         let cause = Cause::new(Outcome::NoModule, why);
         return Err(Refusal::failed(StatusCode::SERVICE_UNAVAILABLE, cause));

@@ -11,6 +11,7 @@ fn reach(granted: &[Outbound]) -> Arc<OutboundPolicy> {
         handler: "handler".into(),
         config: Arc::new(config),
         log_limit: LogLimit::new(None),
+        stats: Default::default(),
         history: Arc::default(),
         peer: None,
         connection: None,

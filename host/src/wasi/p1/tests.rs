@@ -334,6 +334,7 @@ fn thunks(folder: &Path) -> (Engines, Module) {
 fn guest() -> Arc<GuestContext> {
     Arc::new(GuestContext {
         handler: "tested".into(),
+        stats: Default::default(),
         history: Arc::default(),
         config: Arc::new(HandlerConfig {
             args: vec!["one".into(), "".into(), "drei\u{e4}".into()],

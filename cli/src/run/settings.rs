@@ -1,0 +1,190 @@
+//! The configuration that `run` writes for its host: the settings of one handler.
+
+use super::Run;
+use crate::CommandError;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use toml::{Table, Value};
+use wasm_sock_config::{Config, Environment};
+
+/// `--env NAME=VALUE`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    name: String,
+    value: String,
+}
+
+/// `--dir HOST:GUEST[:ro|rw]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory {
+    host: String,
+    guest: String,
+    access: &'static str,
+}
+
+/// `--set KEY=VALUE`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    /// `host.stack` is of the process.
+    key: String,
+    value: Value,
+}
+
+// Not derived, because numbers with a fraction are compared; those that are given are equal to themselves.
+impl Eq for Setting {}
+
+impl FromStr for Variable {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').ok_or("it has no \"=\" (as in GREETING=hello)")?;
+        Ok(Self {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        })
+    }
+}
+
+impl FromStr for Directory {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (paths, access) = match text.rsplit_once(':') {
+            Some((paths, "ro")) => (paths, "read-only"),
+            Some((paths, "rw")) => (paths, "read-write"),
+            _ => (text, "read-only"),
+        };
+        let (host, guest) = paths
+            .rsplit_once(':')
+            .filter(|(host, guest)| !host.is_empty() && !guest.is_empty())
+            .ok_or("it needs two paths: of this machine, and the guest's name for it (as in /srv/hello:/data)")?;
+        let host = std::path::absolute(host).map_err(|error| error.to_string())?;
+        Ok(Self {
+            host: host.to_str().ok_or("it is not UTF-8")?.to_owned(),
+            guest: guest.to_owned(),
+            access,
+        })
+    }
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) = text.split_once('=').ok_or("it has no \"=\" (as in memory=128MiB)")?;
+        let value = value.trim();
+        Ok(Self {
+            key: key.trim().to_owned(),
+            // What is no value of TOML is text: `memory=128MiB` needs no quotes within quotes.
+            value: Value::from_str(value).unwrap_or_else(|_| Value::from(value)),
+        })
+    }
+}
+
+/// How long connections may go on after Ctrl-C.
+const DRAIN: &str = "2s";
+
+/// Writes the configuration for `handler`, whose module is `artifact`, into `folder`. Returns its path.
+///
+/// # Errors
+/// When a setting is not valid.
+pub fn write(run: &Run, handler: &str, artifact: &Path, folder: &Path) -> Result<PathBuf, CommandError> {
+    let path = folder.join("wasm-sock.toml");
+    fs::write(&path, text(run, handler, artifact)?)?;
+    let environment = Environment {
+        user_manager: true,
+        variable: &|_| None,
+    };
+    match Config::load(Some(&path), &environment) {
+        Ok(_) => Ok(path),
+        Err(errors) => Err(CommandError::Configuration(errors)),
+    }
+}
+
+fn text(run: &Run, handler: &str, artifact: &Path) -> Result<String, CommandError> {
+    let mut host = Table::new();
+    host.insert("idle-timeout".to_owned(), "infinity".into());
+    host.insert("drain-timeout".to_owned(), DRAIN.into());
+    let mut table = Table::new();
+    table.insert("module".to_owned(), artifact.to_string_lossy().into_owned().into());
+    for (key, list) in [("args", &run.arg), ("allow-outbound", &run.allow_outbound)] {
+        if !list.is_empty() {
+            table.insert(key.to_owned(), list.clone().into());
+        }
+    }
+    if !run.env.is_empty() {
+        let variables = run.env.iter().cloned();
+        let variables: Table = variables
+            .map(|variable| (variable.name, variable.value.into()))
+            .collect();
+        table.insert("env".to_owned(), variables.into());
+    }
+    if !run.dir.is_empty() {
+        table.insert("dirs".to_owned(), run.dir.iter().map(grant).collect::<Vec<_>>().into());
+    }
+    for Setting { key, value } in &run.set {
+        match key.strip_prefix("host.") {
+            Some(key) => host.insert(key.to_owned(), value.clone()),
+            None => table.insert(key.clone(), value.clone()),
+        };
+    }
+    let handlers = Table::from_iter([(handler.to_owned(), Value::from(table))]);
+    let config = Table::from_iter([
+        ("host".to_owned(), Value::from(host)),
+        ("handler".to_owned(), handlers.into()),
+    ]);
+    toml::to_string(&config).map_err(|error| CommandError::Failed(error.to_string()))
+}
+
+fn grant(directory: &Directory) -> Value {
+    let Directory { host, guest, access } = directory;
+    let fields = [("host", host.as_str()), ("guest", guest), ("access", access)];
+    Table::from_iter(fields.map(|(key, value)| (key.to_owned(), value.into()))).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configured(run: &Run) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(run, "a.b", Path::new("/m/a.cwasm"), folder.path()).map_err(|error| error.to_string())?;
+        let environment = Environment {
+            user_manager: true,
+            variable: &|_| None,
+        };
+        Ok(Config::load(Some(&path), &environment).unwrap())
+    }
+
+    #[test]
+    fn what_is_given_becomes_settings_of_the_handler() {
+        let run = Run {
+            arg: vec!["--shout".to_owned()],
+            env: vec!["A=b=c".parse().unwrap()],
+            dir: vec!["/srv/a:/data:rw".parse().unwrap()],
+            set: vec!["memory=128MiB".parse().unwrap(), "host.stack=1MiB".parse().unwrap()],
+            ..Run::default()
+        };
+        let config = configured(&run).unwrap();
+        let handler = config.handler("a.b");
+        assert_eq!(handler.module.as_deref(), Some(Path::new("/m/a.cwasm")));
+        assert_eq!(handler.args, ["--shout"]);
+        assert_eq!(handler.env, [("A".to_owned(), "b=c".to_owned())]);
+        assert_eq!(handler.dirs[0].guest, "/data");
+        assert_eq!((handler.limits.memory, config.host.stack), (128 << 20, 1 << 20));
+    }
+
+    #[test]
+    fn a_setting_that_is_not_valid_is_named() {
+        let run = Run {
+            set: vec!["memori=1".parse().unwrap()],
+            ..Run::default()
+        };
+        let why = configured(&run).unwrap_err();
+        assert!(
+            why.contains("memori") && why.contains("did you mean \"memory\""),
+            "{why}"
+        );
+    }
+}
