@@ -41,10 +41,10 @@ Examples:
   systemd-socket-activate -l 7777 --fdname=hello wasm-sock host --module a.wasm
   wasm-sock host --print-sandbox")]
     Host {
-        /// Serve every socket with this module, whatever its name
+        /// Serve every socket with this module
         #[arg(long, value_name = "FILE", conflicts_with = "config")]
         module: Option<PathBuf>,
-        /// Serve every socket with this handler, whatever its name
+        /// Serve every socket with this handler
         #[arg(long, value_name = "NAME", conflicts_with = "module")]
         handler: Option<String>,
         /// Read this file, and handlers.d/*.toml beside it [default: /etc/wasm-sock/wasm-sock.toml]
@@ -54,11 +54,10 @@ Examples:
         /// [default: 30s]
         #[arg(long, value_name = "TIME")]
         idle_timeout: Option<String>,
-        /// Exit with the exit code of the guest; for connections that were accepted before (Accept=yes, inetd). A trap
-        /// is 134, a limit 124, no module 78
+        /// End with the guest's exit code (Accept=yes, inetd)
         #[arg(long)]
         exit_with_guest: bool,
-        /// Log as text, or one JSON object a line, on standard error [default: to journald, with fields; else text]
+        /// Of the log, on standard error [default: to journald, or text]
         #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
         log_format: Option<String>,
         /// Print what the host would confine itself to, and serve nothing
@@ -78,7 +77,7 @@ Examples:
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Print what a module is, what it imports, and which settings it needs
+    /// Print what a module is, what it imports, and what that needs
     #[command(after_help = "\
 Examples:
   wasm-sock inspect hello.wasm
@@ -101,7 +100,7 @@ Examples:
         #[arg(short, long, value_name = "FILE.cwasm")]
         output: Option<PathBuf>,
     },
-    /// Serve a module without systemd and show what it does, while you write it
+    /// Serve a module without systemd, and show what it does
     #[command(after_help = "\
 Examples:
   wasm-sock run hello.wasm --listen 7000 --listen udp:7000
