@@ -44,22 +44,23 @@ Examples:
         /// Serve every socket with this module
         #[arg(long, value_name = "FILE", conflicts_with = "config")]
         module: Option<PathBuf>,
-        /// Serve every socket as this handler
+        /// Serve every socket with this handler
         #[arg(long, value_name = "NAME", conflicts_with = "module")]
         handler: Option<String>,
         /// Read this file, and handlers.d/*.toml beside it [default: /etc/wasm-sock/wasm-sock.toml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Exit after this time without a connection: 5min, 0, infinity [default: 30s]
+        /// Exit after this time without a connection: 30s, 5min; 0 is after the last connection, infinity means never
+        /// [default: 30s]
         #[arg(long, value_name = "TIME")]
         idle_timeout: Option<String>,
-        /// Exit with the code of the guest (connections only)
+        /// End with the guest's exit code (Accept=yes, inetd)
         #[arg(long)]
         exit_with_guest: bool,
-        /// Log lines on standard error [default: to journald]
+        /// Of the log, on standard error [default: to journald, or text]
         #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
         log_format: Option<String>,
-        /// Print what the host confines itself to
+        /// Print what the host would confine itself to, and serve nothing
         #[arg(long)]
         print_sandbox: bool,
     },
@@ -76,7 +77,7 @@ Examples:
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Print what a module is, what it imports, and which settings it needs
+    /// Print what a module is, what it imports, and what that needs
     #[command(after_help = "\
 Examples:
   wasm-sock inspect hello.wasm
@@ -99,7 +100,7 @@ Examples:
         #[arg(short, long, value_name = "FILE.cwasm")]
         output: Option<PathBuf>,
     },
-    /// Serve a module without systemd and show what it does, while you write it
+    /// Serve a module without systemd, and show what it does
     #[command(after_help = "\
 Examples:
   wasm-sock run hello.wasm --listen 7000 --listen udp:7000

@@ -60,12 +60,23 @@ sandboxed guest and exits when idle.
 Usage: wasm-sock <COMMAND>
 
 Commands:
-  host     Serve the sockets that systemd passed (systemd starts this)
-  check    Validate configuration, modules, directories and socket units
-  inspect  Print what a module is, what it imports, and which settings it needs
-  compile  Compile a module ahead of time: make the .cwasm that `host` loads
-  version  Print the version
-  help     Print this, or the help of a command
+  host         Serve the sockets that systemd passed (systemd starts this)
+  check        Validate configuration, modules, directories and socket units
+  inspect      Print what a module is, what it imports, and what that needs
+  compile      Compile a module ahead of time: make the .cwasm that `host` loads
+  run          Serve a module without systemd, and show what it does
+  new          Make a project that builds to a module
+  install      Make a module a service
+  uninstall    Remove a service that was installed
+  list         Print the handlers: addresses, state, counters
+  status       Print all there is to tell of a handler
+  logs         Print the log of a handler
+  exec         Run a handler once, without a client
+  metrics      Print the counters of all handlers for Prometheus
+  reload       Have a running host read its configuration again
+  completions  Print what makes a shell complete commands and names of handlers
+  version      Print the version
+  help         Print this, or the help of a command
 
 Options:
   -h, --help     Print help
@@ -104,6 +115,13 @@ fn the_help_of_each_verb_fits_a_screen_and_has_two_examples() {
                 "--print-sandbox",
             ][..],
         ),
+        ("run", &["--watch", "--listen <ADDRESS>", "[default: 127.0.0.1:7000]"]),
+        ("new", &["<NAME>", "assemblyscript", "datagram", "[default: stream]"]),
+        (
+            "exec",
+            &["<NAME|FILE>", "--input <FILE>", "The exit code is the guest's"],
+        ),
+        ("completions", &["bash, zsh, fish"]),
         ("check", &["--config <FILE>", "handlers.d/*.toml", "Nothing is served"]),
         ("inspect", &["<FILE>", ".cwasm"]),
         (
@@ -126,7 +144,7 @@ fn the_help_of_each_verb_fits_a_screen_and_has_two_examples() {
             examples.lines().count() == 2 && examples.lines().all(is_example),
             "{said}"
         );
-        assert!(HELP.contains(&format!("\n  {verb:7}  {}\n", lines[0])), "{said}");
+        assert!(HELP.contains(&format!("\n  {verb:11}  {}\n", lines[0])), "{said}");
         for word in words.iter().copied().chain([&*format!("Usage: wasm-sock {verb}")]) {
             assert!(said.contains(word), "{word:?} is not in: {said}");
         }

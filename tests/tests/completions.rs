@@ -86,8 +86,11 @@ fn bash_completes_commands_options_and_handlers() {
     );
     assert_eq!(bash(&world, &["wasm-sock", "exec", "g"]), ["gopher", "greeter"]);
     assert_eq!(bash(&world, &["wasm-sock", "exec", "gr"]), ["greeter"]);
-    let hidden = bash(&world, &["wasm-sock", "acti"]);
-    assert_eq!(hidden.concat(), "", "the hidden verb");
+    let all = bash(&world, &["wasm-sock", ""]);
+    assert!(
+        all.iter().any(|name| name == "install") && !all.iter().any(|name| name == "activate"),
+        "{all:?}"
+    );
 }
 
 #[test]
