@@ -2,7 +2,8 @@
 
 From connect to the first byte: each service is started cold, in alternation with the others: a static C program in
 a unit with nothing in it, and in the shipped unit; the host in both, and with units/hardened.conf. Median and
-p10 in milliseconds. And what a socket costs that sleeps, of a thousand. Exits with 1 if a promise of
+p10 in milliseconds. And what a socket costs that sleeps, of a thousand; how long the generator and `wasm-sock list`
+take for a thousand handlers, and `wasm-sock install` beyond systemd's own reload. Exits with 1 if a promise of
 SPECIFICATION.md is broken.
 """
 
@@ -12,11 +13,14 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 SYSTEM = Path("/etc/systemd/system")
+HANDLERS = Path("/etc/wasm-sock/handlers.d")
 MODULES = Path("/var/lib/wasm-sock/modules")
+GENERATOR = "/usr/lib/systemd/system-generators/wasm-sock-generator"
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 30
 HOST = "/usr/bin/wasm-sock host --idle-timeout 0"
 IDLE_SOCKETS = 1000
@@ -46,6 +50,8 @@ def main():
     measured = {
         "shipped unit, from connect to the first byte": medians[SHIPPED] / medians[SHIPPED_C],
         "memory of an idle socket": idle,
+        "install, to the answered knock, beyond a reload of systemd": install(),
+        **thousand_handlers(),
     }
     sys.exit(0 if keeps(measured) else 1)
 
@@ -94,6 +100,45 @@ def idle_socket():
         (SYSTEM / name).unlink()
     run("systemctl", "daemon-reload")
     return own + kernel
+
+
+def milliseconds(*command):
+    began = time.perf_counter()
+    run(*command)
+    return (time.perf_counter() - began) * 1000
+
+
+def install():
+    """Seconds of `install` of a compiled module, in turn with what systemd's reload takes of them."""
+    compiled = "/tmp/bench-install.cwasm"
+    run("build/wasm-sock", "compile", "build/guests/p2/hello.wasm", "-o", compiled)
+    beyond = []
+    for _ in range(10):
+        reload = milliseconds("systemctl", "daemon-reload")
+        took = milliseconds("wasm-sock", "install", compiled, "--name", "bench-install", "--listen", "127.0.0.1:18999")
+        beyond.append((took - reload) / 1000)
+        run("wasm-sock", "uninstall", "bench-install")
+    return statistics.median(beyond)
+
+
+def thousand_handlers():
+    """Milliseconds that the generator and `list` take for a thousand handlers that sleep."""
+    HANDLERS.mkdir(parents=True, exist_ok=True)
+    for number in range(1000):
+        text = f'[handler.sleeper{number}]\nlisten = "127.0.0.1:{21000 + number}"\nmemory = "16MiB"\n'
+        (HANDLERS / f"sleeper{number}.toml").write_text(text)
+    generated = []
+    for _ in range(20):
+        # As systemd's: a tmpfs.
+        with tempfile.TemporaryDirectory(dir="/run") as folder:
+            generated.append(milliseconds(GENERATOR, folder, folder, folder))
+    run("systemctl", "daemon-reload")
+    run("systemctl", "start", *[f"wasm-sock@sleeper{number}.socket" for number in range(1000)])
+    listed = [milliseconds("wasm-sock", "list") for _ in range(20)]
+    return {
+        "generator, 1,000 handlers": statistics.median(generated),
+        "list, 1,000 handlers": statistics.median(listed),
+    }
 
 
 def cold_starts():
