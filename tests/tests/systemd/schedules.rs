@@ -61,6 +61,23 @@ fn a_run_gets_the_handlers_name_its_path_and_its_input() {
 }
 
 #[test]
+fn a_run_reads_its_input_and_what_the_guest_prints_is_in_the_journal() {
+    let input = "/srv/srun-input";
+    fs::write(input, "a line that comes back\n").unwrap();
+    let _handler = Handler::new("srun", &format!("schedule = 'daily'\nschedule-input = '{input}'"));
+    systemctl(&["daemon-reload"]);
+    let unit = "wasm-sock-exec@srun.service";
+    systemctl(&["start", unit]);
+    assert_eq!(property(unit, "Result"), "success");
+    output(Command::new("journalctl").arg("--sync"));
+    let journal = output(Command::new("journalctl").args(["-q", "-o", "cat", "-u", unit]));
+    assert!(
+        journal.lines().any(|line| line == "a line that comes back"),
+        "{journal}"
+    );
+}
+
+#[test]
 fn a_run_that_was_missed_is_made_up_for() {
     each_run("smissed", "/usr/bin/touch /run/smissed-ran");
     let _handler = Handler::new("smissed", "schedule = 'daily'");
