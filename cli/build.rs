@@ -25,7 +25,7 @@ const MADE: [&str; 5] = ["__pycache__", "build", "node_modules", "target", "venv
 
 fn main() {
     let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests");
-    let mut table = String::from("pub const EXAMPLES: &[(&str, &[(&str, &[u8])])] = &[\n");
+    let mut table = String::from("pub const EXAMPLES: &[(&str, &[File])] = &[\n");
     for example in EXAMPLES {
         let folder = guests.join(example);
         let mut files = Vec::new();

@@ -113,7 +113,7 @@ fn builder_of(folder: &Path) -> Result<Builder, String> {
     let is_for_wasm = |name: &&str| fs::read_to_string(folder.join(name)).is_ok_and(|text| text.contains("wasm"));
     match (found.as_slice(), makefile) {
         // Cargo needs no more than the target. The others need what the Makefile knows.
-        (found, Some(name)) if is_for_wasm(&name) && !matches!(found, [(_, Builder::Cargo)]) => Ok(Builder::Make),
+        (found, Some(name)) if is_for_wasm(name) && !matches!(found, [(_, Builder::Cargo)]) => Ok(Builder::Make),
         ([], Some(_)) => Ok(Builder::Make),
         ([(_, builder)], _) => Ok(builder.clone()),
         ([], None) => Err(nothing_found(&has)),

@@ -126,7 +126,7 @@ fn build_after_changes(
         let began = to.send(Event::Begins(change));
         let made = source.make(artifact);
         is_building.store(false, Relaxed);
-        if began.and_then(|()| to.send(Event::Made(made))).is_err() {
+        if began.is_err() || to.send(Event::Made(made)).is_err() {
             return;
         }
     }

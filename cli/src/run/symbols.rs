@@ -140,7 +140,7 @@ fn modules(wasm: &[u8]) -> Vec<Module<'_>> {
             Payload::End(_) => done.extend(open.pop()),
             Payload::CodeSectionStart { range, .. } => {
                 if let Some(module) = open.last_mut() {
-                    module.code = usize::try_from(range.start).unwrap_or(0)..usize::try_from(range.end).unwrap_or(0);
+                    module.code = range;
                 }
             }
             Payload::CustomSection(section) if section.name().starts_with(".debug_") => {

@@ -206,7 +206,7 @@ fn walk(folder: &Path) -> impl Iterator<Item = DirEntry> {
         let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
         let is_skipped = is_folder && entry.depth() > 0 && SKIPPED.iter().any(|name| entry.file_name() == *name);
         // Python's environments have any name, and are known by a file.
-        !is_skipped && !(is_folder && entry.path().join("pyvenv.cfg").exists())
+        !(is_skipped || is_folder && entry.path().join("pyvenv.cfg").exists())
     });
     walk.build().filter_map(Result::ok)
 }
