@@ -1,4 +1,4 @@
-//! The native protocol of journald: one datagram for each line, with fields
+//! The native protocol of journald: entries with fields
 //! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
 
 use super::line::{Field, FieldWriter, Frame, Line, field};
@@ -9,7 +9,7 @@ use std::str;
 /// Fields that do not change. The facility is `daemon`, which systemd gives lines on standard error, too.
 const CONSTANT: &[u8] = b"SYSLOG_IDENTIFIER=wasm-sock\nSYSLOG_FACILITY=3\nPRIORITY=";
 
-/// Appends the datagram of a line; `message` is its message with what it is about, on one line.
+/// Appends the entry of a line, with the empty line that ends it; `message` is its message with what it is about, on one line.
 pub fn encode(to: &mut Vec<u8>, line: &Line<'_>, message: &str) {
     to.extend_from_slice(CONSTANT);
     to.push(b'0' + line.level as u8);
@@ -31,6 +31,8 @@ pub fn encode(to: &mut Vec<u8>, line: &Line<'_>, message: &str) {
         writer.number(field::REQUEST, request.into());
     }
     line.fields.write(&mut writer);
+    // Ends the entry: another may follow in the same datagram.
+    to.push(b'\n');
 }
 
 struct Writer<'a>(&'a mut Vec<u8>);
@@ -151,6 +153,7 @@ mod tests {
         };
         let mut datagram = Vec::new();
         encode(&mut datagram, &line, message);
+        assert_eq!(datagram.pop(), Some(b'\n'), "the end of the entry");
         datagram
     }
 

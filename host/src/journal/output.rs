@@ -35,6 +35,7 @@ pub enum Format {
     Json,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Sink {
     Journal(Journal),
     Text,
