@@ -13,11 +13,11 @@ mod hardened;
 mod install;
 mod installation;
 mod journal_and_notify;
+mod journal_fields;
 mod list_and_status;
 mod metrics;
 mod reload;
 mod schedules;
-mod journal_fields;
 mod socket_types;
 mod stopping;
 
