@@ -86,16 +86,10 @@ pub fn prepare(
     let bytes = source.read().map_err(|error| format!("{}: {error}", source.name()))?;
     let at = |folder: &Path, form: &str| folder.join(format!("{name}.{form}"));
     let (wasm, cwasm) = (at(modules, "wasm"), at(modules, "cwasm"));
-    let form = match &bytes {
-        bytes if bytes.starts_with(WASM) => "wasm",
-        bytes if bytes.starts_with(ELF) => "cwasm",
-        _ => {
-            return Err(format!(
-                "{}: not a WebAssembly module (it does not begin with \"\\0asm\")",
-                source.name()
-            ));
-        }
-    };
+    let form = form(&bytes).ok_or_else(|| {
+        let source = source.name();
+        format!("{source}: not a WebAssembly module (it does not begin with \"\\0asm\")")
+    })?;
     if let Some(module) = installed(form, &bytes, &wasm, &cwasm)? {
         return Ok(module);
     }
@@ -106,9 +100,8 @@ pub fn prepare(
         compile(&new_wasm, &new_cwasm, source, interrupts)?;
         // The compiler leaves that to its caller, and the file's mode to the umask.
         let artifact = File::open(&new_cwasm).map_err(failed)?;
-        artifact
-            .set_permissions(Permissions::from_mode(0o644))
-            .map_err(failed)?;
+        let readable = Permissions::from_mode(0o644);
+        artifact.set_permissions(readable).map_err(failed)?;
         artifact.sync_all().map_err(failed)?;
     }
     let description = describe(&new_cwasm, &source.name())?;
@@ -119,6 +112,15 @@ pub fn prepare(
     };
     let files = [(cwasm, Some(new_cwasm))].into_iter().chain(wasm_file).collect();
     Ok(Module::of(files, description))
+}
+
+/// The form of a module, by its first bytes: the extension of its file.
+fn form(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        bytes if bytes.starts_with(WASM) => Some("wasm"),
+        bytes if bytes.starts_with(ELF) => Some("cwasm"),
+        _ => None,
+    }
 }
 
 impl Module {

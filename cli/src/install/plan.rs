@@ -11,6 +11,7 @@ use crate::installation::change::Change;
 use crate::installation::record::{Installed, Record};
 use crate::installation::scope::Scope;
 use crate::installation::systemd::Manager;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use wasm_sock_config::{Config, HandlerConfig, Listen, Process};
@@ -53,37 +54,24 @@ pub struct Plan {
 /// # Errors
 /// All problems.
 pub fn plan(request: &Request<'_>) -> Result<Plan, Vec<String>> {
-    let mut problems = Vec::new();
     let Request {
         name, scope, arguments, ..
     } = *request;
-    if !known::has_generator(scope.systemd.user) {
-        problems.push(
-            "the generator of units is not installed: systemd would not see the service (install all of wasm-sock: \
-             `make install`)"
-                .to_owned(),
-        );
-    }
+    let mut problems: Vec<String> = missing_generator(scope).into_iter().collect();
     let before = scope.with_environment(|environment| Config::load_for_units(None, environment).0);
     let modules = before.host.modules.clone();
-
-    let module = module::prepare(
-        request.source,
-        name,
-        &modules,
-        request.folder,
-        &scope.systemd.interrupts,
-    );
+    let interrupts = &scope.systemd.interrupts;
+    let module = module::prepare(request.source, name, &modules, request.folder, interrupts);
     let module = module.map_err(|why| problems.push(why)).ok();
     problems.extend(handler_file::strange(request, &modules, module.as_ref()));
     let file = handler_file::path(&scope.places, name);
     let former_text = fs::read_to_string(&file).ok();
-    let text = settings::changed(former_text.as_deref(), name, arguments);
-    let text = text
-        .map_err(|why| problems.push(format!("{}: {why}", file.display())))
-        .ok();
-    let Some(text) = text else {
-        return Err(problems);
+    let text = match settings::changed(former_text.as_deref(), name, arguments) {
+        Ok(text) => text,
+        Err(why) => {
+            problems.push(format!("{}: {why}", file.display()));
+            return Err(problems);
+        }
     };
     let (config, mistakes) = handler_file::read(request, &text, &file).map_err(|why| vec![why])?;
     problems.extend(mistakes);
@@ -105,6 +93,12 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Vec<String>> {
     }
 }
 
+fn missing_generator(scope: &Scope) -> Option<String> {
+    let why = "the generator of units is not installed: systemd would not see the service (install all of wasm-sock: \
+               `make install`)";
+    (!known::has_generator(scope.systemd.user)).then(|| why.to_owned())
+}
+
 /// The change itself.
 fn assemble(
     request: &Request<'_>,
@@ -120,31 +114,19 @@ fn assemble(
     let services = units::services(name, &config);
     let mut change = unit_change(before, arguments.no_start);
     let former = before.config.handlers.get(name);
-    let active = |services: &[String]| -> Result<Vec<String>, String> {
-        Ok(scope.systemd.active(services)?.into_iter().collect())
-    };
-    if !change.stop.is_empty() {
-        change.restart = active(&former.map_or_else(Vec::new, |former| units::services(name, former)))?;
-    } else if new_settings.is_some()
-        && config.process != Process::Connection
-        && !change.start.iter().any(|unit| unit.ends_with(".socket"))
-    {
-        // A new socket has the service handed over: it is started again.
-        change.reload = active(&services)?;
-    }
+    tell_services(&mut change, request, before, &config, new_settings.is_some())?;
     change.files = module.files;
     if let Some(text) = &new_settings {
         let staged = request.folder.join("settings.toml");
         handler_file::stage(&staged, &file, text, &config, former, scope)?;
         change.files.push((file.clone(), Some(staged)));
     }
-    change.folders = change
+    let folders: BTreeSet<PathBuf> = change
         .files
         .iter()
         .flat_map(|(path, _)| missing_folders(path))
         .collect();
-    change.folders.sort();
-    change.folders.dedup();
+    change.folders = folders.into_iter().collect();
     change.record = record(request, before, &change, &services)?;
     let door = match () {
         () if arguments.no_knock => Err(Skip::Unwanted),
@@ -162,6 +144,30 @@ fn assemble(
         door,
         config,
     })
+}
+
+/// Which running services are stopped or reloaded.
+fn tell_services(
+    change: &mut Change,
+    request: &Request<'_>,
+    before: &Before,
+    config: &HandlerConfig,
+    has_new_settings: bool,
+) -> Result<(), String> {
+    let active = |services: &[String]| -> Result<Vec<String>, String> {
+        Ok(request.scope.systemd.active(services)?.into_iter().collect())
+    };
+    if !change.stop.is_empty() {
+        let former = before.config.handlers.get(request.name);
+        change.restart = active(&former.map_or_else(Vec::new, |former| units::services(request.name, former)))?;
+        return Ok(());
+    }
+    // A new socket has the service handed over: it is started again.
+    let is_handed_over = change.start.iter().any(|unit| unit.ends_with(".socket"));
+    if has_new_settings && config.process != Process::Connection && !is_handed_over {
+        change.reload = active(&units::services(request.name, config))?;
+    }
+    Ok(())
 }
 
 /// Which units are stopped and started.

@@ -187,6 +187,41 @@ fn lingering(scope: &Scope) -> String {
 /// What would be done.
 pub fn planned(plan: &Plan, name: &str, source: &Source, scope: &Scope) -> String {
     let mut text = format!("{name} would be installed: {}\n", kind(plan));
+    text.push_str(&planned_files(plan, source));
+    if !plan.units.is_empty() {
+        text.push_str("\nsystemd's generator makes of it\n");
+    }
+    for unit in &plan.units {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "\n  {}\n{}", unit.name, indented(&indented(&unit.text)));
+    }
+    let systemctl = if scope.systemd.user {
+        "systemctl --user"
+    } else {
+        "systemctl"
+    };
+    let _ = writeln!(text, "\nrun\n  {systemctl} daemon-reload");
+    for (verb, units) in [
+        ("stop", &plan.change.stop),
+        ("stop", &plan.change.restart),
+        ("start", &plan.change.start),
+        ("reload", &plan.change.reload),
+    ] {
+        for unit in units {
+            let _ = writeln!(text, "  {systemctl} {verb} {}", quoted(unit));
+        }
+    }
+    match &plan.door {
+        Ok(listen) => drop(writeln!(text, "\nconnect to {listen} once")),
+        Err(skip) => drop(writeln!(text, "\n{}", skip.reason())),
+    }
+    text.push_str("\nNothing was changed (--dry-run).\n");
+    text
+}
+
+/// The files that would be written, the handler's settings with their content.
+fn planned_files(plan: &Plan, source: &Source) -> String {
+    let mut text = String::new();
     let change = &plan.change;
     for (path, new) in &change.files {
         let path_shown = path.display();
@@ -201,33 +236,6 @@ pub fn planned(plan: &Plan, name: &str, source: &Source, scope: &Scope) -> Strin
             }
         };
     }
-    if !plan.units.is_empty() {
-        text.push_str("\nsystemd's generator makes of it\n");
-    }
-    for unit in &plan.units {
-        let _ = writeln!(text, "\n  {}\n{}", unit.name, indented(&indented(&unit.text)));
-    }
-    let systemctl = if scope.systemd.user {
-        "systemctl --user"
-    } else {
-        "systemctl"
-    };
-    let _ = writeln!(text, "\nrun\n  {systemctl} daemon-reload");
-    for (verb, units) in [
-        ("stop", &change.stop),
-        ("stop", &change.restart),
-        ("start", &change.start),
-        ("reload", &change.reload),
-    ] {
-        for unit in units {
-            let _ = writeln!(text, "  {systemctl} {verb} {}", quoted(unit));
-        }
-    }
-    match &plan.door {
-        Ok(listen) => drop(writeln!(text, "\nconnect to {listen} once")),
-        Err(skip) => drop(writeln!(text, "\n{}", skip.reason())),
-    }
-    text.push_str("\nNothing was changed (--dry-run).\n");
     text
 }
 

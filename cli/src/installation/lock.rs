@@ -138,7 +138,7 @@ mod tests {
     fn the_one_that_waits_is_told_why() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("install/lock");
-        let first = Lock::wait_for(&path, &Interrupts::default(), &|_| panic!("nobody else is there")).unwrap();
+        let first = Lock::wait_for(&path, &Interrupts::default(), &|_| panic!("the lock is free")).unwrap();
         let (said, told) = mpsc::channel();
         let second = thread::spawn(move || {
             Lock::wait_for(&path, &Interrupts::default(), &|text| {
