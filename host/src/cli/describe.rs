@@ -69,6 +69,12 @@ fn module(engines: &Engines, path: &Path) -> String {
 fn handler(name: &str, config: &Config, engines: &Engines, runtime: &Runtime) -> String {
     let settings = config.handler(name);
     let files = Files::of(name, &settings, &config.host.modules);
+    if name == startup::METRICS && settings.module.is_none() && !files.are_there() {
+        let name = quoted(name);
+        return format!(
+            "{{\"handler\":{name},\"module\":\"-\",\"kind\":\"metrics (the host answers)\",\"http\":true}}\n"
+        );
+    }
     let path = match files.stamp().prefers_cwasm() {
         true => files.cwasm.clone(),
         false => files.wasm.clone(),

@@ -86,6 +86,24 @@ fn only_the_host_that_answers_may_read_the_counters() {
     assert!(!printed("other").contains(directory), "{}", printed("other"));
 }
 
+#[test]
+fn check_has_nothing_against_a_socket_that_the_host_answers_itself() {
+    install();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("wasm-sock.toml");
+    fs::write(&config, "[handler.metrics]\nlisten = \"127.0.0.1:9171\"\n").unwrap();
+    let mut describe = Command::new("/usr/bin/wasm-sock");
+    describe
+        .args(["describe", "--config"])
+        .arg(&config)
+        .args(["--", "metrics"]);
+    let described = output(&mut describe);
+    assert!(
+        described.contains("\"kind\":\"metrics (the host answers)\""),
+        "{described}"
+    );
+}
+
 /// Checks text as Prometheus would read it.
 fn check(text: &str) {
     let Some(promtool) = program("promtool") else {
