@@ -109,11 +109,12 @@ impl Template {
         let files = examples.map(|(_, files)| *files).unwrap_or_default();
         let renamed = files.iter().map(|(path, content)| {
             let path = self.renamed(path, name);
-            // It names packages of the toolchain only.
+            // It names packages of the toolchain, and the project once.
             let is_lock = path == "package-lock.json";
             let content = match std::str::from_utf8(content) {
-                Ok(text) if !is_lock => self.renamed(text, name).into_bytes(),
-                _ => content.to_vec(),
+                Ok(text) if is_lock => renamed_lock(text, name).into_bytes(),
+                Ok(text) => self.renamed(text, name).into_bytes(),
+                Err(_) => content.to_vec(),
             };
             (path.into(), content)
         });
@@ -137,6 +138,15 @@ impl Template {
         }
         text
     }
+}
+
+/// npm's lock file, with the project's name in its second line.
+fn renamed_lock(text: &str, name: &str) -> String {
+    let renamed = text.lines().map(|line| match line.starts_with("  \"name\": ") {
+        true => format!("  \"name\": {name:?},\n"),
+        false => format!("{line}\n"),
+    });
+    renamed.collect()
 }
 
 #[cfg(test)]
