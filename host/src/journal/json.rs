@@ -1,6 +1,7 @@
 //! Lines of JSON, one object each, for programs that read the host's standard error (`--log-format json`).
 
-use super::line::{Field, FieldWriter, Frame, Line, field};
+use super::field;
+use super::line::{Field, FieldWriter, Frame, Line};
 use super::text::printable;
 use std::fmt::{self, Display, Write as _};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -3,13 +3,14 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`line`] | a line: priority, what it is about, message, fields |
+//! | [`line`], [`field`] | a line: priority, what it is about, message; the names of its fields |
 //! | [`text`] | text of clients and guests: cut, escaped; durations |
 //! | [`native`], [`json`] | a line with fields: for journald, and as JSON |
 //! | [`output`] | where lines go, and the buffer before that |
 //! | [`socket`], [`queue`] | journald's socket, and the lines that it has no room for |
 //! | [`rate`] | warnings that may come very often |
 
+pub mod field;
 mod json;
 mod line;
 mod native;
@@ -19,7 +20,7 @@ mod rate;
 mod socket;
 mod text;
 
-pub use line::{About, ConnectionId, FieldWriter, Fields, Frame, Level, Line, field};
+pub use line::{About, ConnectionId, FieldWriter, Fields, Frame, Level, Line};
 pub use output::{Format, buffer, finish, flush, open, retry, use_syslog, write};
 pub use rate::{RateLimited, Suppressed, Window};
 pub use text::{ShortDuration, shortened, write_some};

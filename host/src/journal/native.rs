@@ -1,7 +1,8 @@
 //! The native protocol of journald: entries with fields
 //! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
 
-use super::line::{Field, FieldWriter, Frame, Line, field};
+use super::field;
+use super::line::{Field, FieldWriter, Frame, Line};
 use super::text::{needs_escaping, printable};
 use std::fmt::{self, Display, Write as _};
 use std::str;
