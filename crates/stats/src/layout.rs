@@ -78,10 +78,15 @@ pub struct HistogramCounters {
     pub sum: AtomicU64,
 }
 
-/// A place for a process. The process that has it holds a lock on the first byte.
+/// Where in a place its second lock is.
+pub const LIFE: usize = 1;
+
+/// A place for a process. The process that has it holds a lock on the first byte; and one on the byte at [`LIFE`], since
+/// it has counted what the last process of the place had in flight. The kernel releases both at once. Readers look at
+/// the second only: with the first they would take for alive what is dead and not counted yet.
 #[repr(C, align(64))]
 pub struct ProcessBlock {
-    /// How many processes have had this place. The first that a new one changes.
+    /// The first and the last that a new process changes: odd in between.
     pub generation: AtomicU64,
     /// When the process began: microseconds since 1970.
     pub since: AtomicU64,

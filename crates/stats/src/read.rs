@@ -3,7 +3,7 @@
 use crate::file::{self, SHARED};
 use crate::histogram::{BUCKETS, Histogram};
 use crate::layout::{
-    Cell, Geometry, HandlerBlock, HandlerCounters, Header, MAGIC, MAX_NAME, MAX_SIZE, ProcessBlock, is_name,
+    Cell, Geometry, HandlerBlock, HandlerCounters, Header, LIFE, MAGIC, MAX_NAME, MAX_SIZE, ProcessBlock, is_name,
 };
 use crate::outcome::Outcome;
 use rustix::fs::{FileType, Mode, OFlags, RawDir, fstat, open, openat};
@@ -232,7 +232,7 @@ impl Contents {
     /// Which processes are alive.
     fn lives(&self, file: &OwnedFd) -> Vec<bool> {
         let is_alive = |process: usize| {
-            let is_locked = || file::is_locked(file, self.geometry.process(process));
+            let is_locked = || file::is_locked(file, self.geometry.process(process) + LIFE);
             self.pid(process) != 0 && is_locked().unwrap_or(false)
         };
         (0..self.geometry.processes).map(is_alive).collect()

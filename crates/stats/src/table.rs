@@ -2,7 +2,7 @@
 
 use crate::file::{self, Open};
 use crate::histogram::bucket;
-use crate::layout::{Cell, HandlerBlock, HistogramCounters, is_name, key};
+use crate::layout::{Cell, HandlerBlock, HistogramCounters, LIFE, is_name, key};
 use crate::mapping::Mapping;
 use crate::outcome::Outcome;
 use rustix::process::getpid;
@@ -10,7 +10,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::fence;
 use std::time::Duration;
 
 /// The counters of this process, in a file that others share.
@@ -100,25 +101,39 @@ fn take_place(open: &Open) -> io::Result<Option<usize>> {
     // A lock takes as long as there are locks, so those places come first whose last process has said that it is gone.
     let (left, others): (Vec<_>, Vec<_>) = places().partition(|process| pid(*process) == 0);
     for process in left.into_iter().chain(others) {
-        if open.try_lock(mapping.geometry.process(process))? {
-            move_in(mapping, process);
+        let place = mapping.geometry.process(process);
+        if open.try_lock(place)? {
+            begin_moving_in(mapping, process);
+            // Readers take the process for alive from here on: what the last one left has been counted before.
+            open.try_lock(place + LIFE)?;
+            end_moving_in(mapping, process);
             return Ok(Some(process));
         }
     }
     Ok(None)
 }
 
-/// Notes that the place is ours. May be interrupted at any point, and done again by the next process.
-fn move_in(mapping: &Mapping, process: usize) {
+/// Makes the generation of our place odd, and counts what its last process had in flight. May be interrupted at any
+/// point, and done again by the next process.
+fn begin_moving_in(mapping: &Mapping, process: usize) {
     let block = mapping.process(process);
-    // First: readers compare it before and after they read the rest.
-    block.generation.fetch_add(1, AcqRel);
+    let last = block.generation.load(Relaxed);
+    // First: readers compare it before and after they read the rest. Also another one if the last process was
+    // interrupted here.
+    block.generation.store((last | 1).wrapping_add(2 * (last & 1)), Release);
+    fence(SeqCst);
     if block.pid.load(Relaxed) != 0 {
         settle(mapping, process);
     }
+}
+
+/// Notes that we are in our place, which we have locked.
+fn end_moving_in(mapping: &Mapping, process: usize) {
+    let block = mapping.process(process);
     block.reloads.store(0, Relaxed);
     block.since.store(now(), Relaxed);
     block.pid.store(getpid().as_raw_nonzero().get() as u32, Release);
+    block.generation.fetch_add(1, AcqRel);
 }
 
 /// Counts what the last process of this place had in flight as killed.

@@ -57,6 +57,11 @@ fn attempt_to(what: &str, object: &str) -> io::Result<()> {
                 Err(io::Error::last_os_error())
             }
         }
+        "continue" => {
+            let process = object.parse().ok().and_then(rustix::process::Pid::from_raw);
+            let process = process.ok_or(io::ErrorKind::InvalidInput)?;
+            Ok(rustix::process::kill_process(process, rustix::process::Signal::CONT)?)
+        }
         "map" => map(ProtFlags::READ | ProtFlags::WRITE | ProtFlags::EXEC).map(drop),
         "protect" => protect(MprotectFlags::READ | MprotectFlags::WRITE | MprotectFlags::EXEC),
         "run-written" => protect(MprotectFlags::READ | MprotectFlags::EXEC),
