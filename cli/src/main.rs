@@ -24,6 +24,7 @@ mod project;
 mod reload;
 mod run;
 mod scope;
+mod settings;
 mod status;
 mod uninstall;
 

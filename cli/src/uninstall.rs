@@ -7,7 +7,7 @@ use crate::installation::scope::Scope;
 use crate::installation::store::Store;
 use crate::{CommandError, install, print};
 use std::path::{Path, PathBuf};
-use wasm_sock_config::Config;
+use wasm_sock_config::{Config, distance};
 
 const EXAMPLES: &str = "\
 Its sockets close, open connections finish, and the files that `install` wrote
@@ -101,22 +101,6 @@ fn similar<'a>(name: &str, names: &'a [String]) -> Vec<&'a str> {
         distance(name, other) <= most || (name.len() > 2 && (other.contains(name) || name.contains(other.as_str())))
     };
     names.iter().filter(is_similar).map(String::as_str).collect()
-}
-
-/// The edit distance (Levenshtein) of two names.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (index, character) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, compared) in other.iter().enumerate() {
-            let substituted = diagonal + usize::from(character != *compared);
-            diagonal = row[column + 1];
-            row[column + 1] = substituted.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]

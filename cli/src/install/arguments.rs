@@ -1,6 +1,6 @@
 //! The command line of `wasm-sock install`.
 
-use super::settings::{Directory, Setting, Variable};
+use crate::settings::{Directory, Setting, Variable};
 use clap::ValueEnum;
 use std::path::PathBuf;
 

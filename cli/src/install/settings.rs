@@ -1,87 +1,14 @@
 //! The handler's file: `handlers.d/NAME.toml`, made or changed so that people's comments and settings stay.
 
 use super::arguments::Install;
+use crate::settings::{Directory, Setting, Variable};
 use std::str::FromStr;
-use toml_edit::{Array, DocumentMut, InlineTable, Item, Key, Table, TableLike, Value};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 const HEADER: &str = "\
 # Made by `wasm-sock install`. You may change it: the next install keeps what it
 # is not told to change. For all settings see the documentation of wasm-sock.
 ";
-
-/// `--env NAME=VALUE`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Variable {
-    pub name: String,
-    pub value: String,
-}
-
-/// `--dir HOST:GUEST[:ro|rw]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directory {
-    /// An absolute path.
-    pub host: String,
-    pub guest: String,
-    /// As in the setting `access`; `None`: not given.
-    pub access: Option<&'static str>,
-}
-
-/// `--set KEY=VALUE`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
-    /// More than one for a key in a table: `socket.mode`.
-    pub keys: Vec<String>,
-    /// The value in TOML.
-    pub value: String,
-}
-
-impl FromStr for Variable {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, value) = text.split_once('=').ok_or("it has no \"=\" (as in GREETING=hello)")?;
-        Ok(Self {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        })
-    }
-}
-
-impl FromStr for Directory {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (paths, access) = match text.rsplit_once(':') {
-            Some((paths, "ro")) => (paths, Some("read-only")),
-            Some((paths, "rw")) => (paths, Some("read-write")),
-            _ => (text, None),
-        };
-        let (host, guest) = paths
-            .rsplit_once(':')
-            .filter(|(host, guest)| !host.is_empty() && !guest.is_empty())
-            .ok_or("it needs two paths: of this machine, and the guest's name for it (as in /srv/hello:/data)")?;
-        let host = std::path::absolute(host).map_err(|error| error.to_string())?;
-        let host = host.to_str().ok_or("it is not UTF-8")?.to_owned();
-        let guest = guest.to_owned();
-        Ok(Self { host, guest, access })
-    }
-}
-
-impl FromStr for Setting {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (keys, value) = text.split_once('=').ok_or("it has no \"=\" (as in memory=128MiB)")?;
-        let keys = Key::parse(keys.trim()).map_err(|_| format!("{keys:?} is no key (as in socket.mode=0600)"))?;
-        let value = value.trim();
-        // What is no value of TOML is text: `memory=128MiB` without quotes within quotes.
-        let value = Value::from_str(value).unwrap_or_else(|_| Value::from(value));
-        Ok(Self {
-            keys: keys.iter().map(|key| key.get().to_owned()).collect(),
-            value: value.to_string(),
-        })
-    }
-}
 
 /// The text of the handler's file with what the command line sets. `former` is its text so far.
 ///

@@ -15,7 +15,7 @@ mod symbols;
 mod watch;
 
 use crate::CommandError;
-use settings::{Directory, Setting, Variable};
+use crate::settings::{Directory, Setting, Variable};
 use std::path::PathBuf;
 
 /// The arguments of `wasm-sock run`.

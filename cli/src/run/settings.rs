@@ -2,85 +2,12 @@
 
 use super::Run;
 use crate::CommandError;
+use crate::settings::{Directory, Setting};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use toml::{Table, Value};
 use wasm_sock_config::{Config, Environment};
-
-/// `--env NAME=VALUE`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Variable {
-    name: String,
-    value: String,
-}
-
-/// `--dir HOST:GUEST[:ro|rw]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directory {
-    host: String,
-    guest: String,
-    access: &'static str,
-}
-
-/// `--set KEY=VALUE`
-#[derive(Debug, Clone, PartialEq)]
-pub struct Setting {
-    /// `host.stack` is of the process.
-    key: String,
-    value: Value,
-}
-
-// Not derived, because numbers with a fraction are compared; those that are given are equal to themselves.
-impl Eq for Setting {}
-
-impl FromStr for Variable {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, value) = text.split_once('=').ok_or("it has no \"=\" (as in GREETING=hello)")?;
-        Ok(Self {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        })
-    }
-}
-
-impl FromStr for Directory {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (paths, access) = match text.rsplit_once(':') {
-            Some((paths, "ro")) => (paths, "read-only"),
-            Some((paths, "rw")) => (paths, "read-write"),
-            _ => (text, "read-only"),
-        };
-        let (host, guest) = paths
-            .rsplit_once(':')
-            .filter(|(host, guest)| !host.is_empty() && !guest.is_empty())
-            .ok_or("it needs two paths: of this machine, and the guest's name for it (as in /srv/hello:/data)")?;
-        let host = std::path::absolute(host).map_err(|error| error.to_string())?;
-        Ok(Self {
-            host: host.to_str().ok_or("it is not UTF-8")?.to_owned(),
-            guest: guest.to_owned(),
-            access,
-        })
-    }
-}
-
-impl FromStr for Setting {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (key, value) = text.split_once('=').ok_or("it has no \"=\" (as in memory=128MiB)")?;
-        let value = value.trim();
-        Ok(Self {
-            key: key.trim().to_owned(),
-            // What is no value of TOML is text: `memory=128MiB` needs no quotes within quotes.
-            value: Value::from_str(value).unwrap_or_else(|_| Value::from(value)),
-        })
-    }
-}
 
 /// How long connections may go on after Ctrl-C.
 const DRAIN: &str = "2s";
@@ -123,11 +50,13 @@ fn text(run: &Run, handler: &str, artifact: &Path) -> Result<String, CommandErro
     if !run.dir.is_empty() {
         table.insert("dirs".to_owned(), run.dir.iter().map(grant).collect::<Vec<_>>().into());
     }
-    for Setting { key, value } in &run.set {
-        match key.strip_prefix("host.") {
-            Some(key) => host.insert(key.to_owned(), value.clone()),
-            None => table.insert(key.clone(), value.clone()),
-        };
+    for Setting { keys, value } in &run.set {
+        let value = Value::from_str(value).map_err(|error| CommandError::Failed(error.to_string()))?;
+        match &keys[..] {
+            // Of the process.
+            [first, rest @ ..] if first == "host" => set_below(&mut host, rest, value),
+            keys => set_below(&mut table, keys, value),
+        }
     }
     let handlers = Table::from_iter([(handler.to_owned(), Value::from(table))]);
     let config = Table::from_iter([
@@ -137,8 +66,23 @@ fn text(run: &Run, handler: &str, artifact: &Path) -> Result<String, CommandErro
     toml::to_string(&config).map_err(|error| CommandError::Failed(error.to_string()))
 }
 
+/// Sets a value in a table, in a table in that, and so on.
+fn set_below(table: &mut Table, keys: &[String], value: Value) {
+    match keys {
+        [] => {}
+        [key] => drop(table.insert(key.clone(), value)),
+        [key, rest @ ..] => {
+            let below = table.entry(key.clone()).or_insert_with(|| Table::new().into());
+            if let Some(below) = below.as_table_mut() {
+                set_below(below, rest, value);
+            }
+        }
+    }
+}
+
 fn grant(directory: &Directory) -> Value {
     let Directory { host, guest, access } = directory;
+    let access = access.unwrap_or("read-only");
     let fields = [("host", host.as_str()), ("guest", guest), ("access", access)];
     Table::from_iter(fields.map(|(key, value)| (key.to_owned(), value.into()))).into()
 }

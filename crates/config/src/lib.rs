@@ -37,6 +37,7 @@ pub use listen::{Clash, Listen, ListenAddress, ListenKind};
 pub use locate::Environment;
 pub use outbound::{Destination, Network, Outbound};
 pub use quantity::{parse_duration, parse_idle_timeout, parse_size};
+pub use suggest::distance;
 
 /// Descriptors of a host that are not for connections: standard streams, event loop, signals, the journal, a module
 /// that is loaded, the compiler's pipes.

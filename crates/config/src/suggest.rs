@@ -13,8 +13,9 @@ pub(super) fn closest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
-/// The Levenshtein distance in characters, one row of the matrix at a time.
-fn distance(from: &str, to: &str) -> usize {
+/// How many characters have to be inserted, removed or replaced to make one text of the other (the Levenshtein
+/// distance). One row of the matrix at a time.
+pub fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (i, a) in from.chars().enumerate() {
