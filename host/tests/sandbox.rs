@@ -154,6 +154,22 @@ fn a_host_that_hands_over_every_reload_cannot_read_the_configuration() {
     world.expect_file("read", "wasm-sock.toml", EACCES);
 }
 
+/// Truncating the file would kill all hosts that have mapped it.
+#[test]
+fn the_files_of_the_counters_are_out_of_reach() {
+    let world = World::new();
+    fs::create_dir(world.path("stats")).unwrap();
+    let directory = world.dir.path().to_str().unwrap().to_owned();
+    let file = world.path("stats/it");
+    for attempt in ["read", "write"] {
+        let attempt = format!("{attempt}:{}", file.display());
+        let tried = [("WASM_SOCK_ATTEMPT", attempt.as_str()), ("RUNTIME_DIRECTORY", &directory)];
+        let output = world.start(&tried);
+        assert!(file.exists(), "nothing is counted: {output:?}");
+        assert_eq!(output.status.code(), Some(EACCES), "{attempt}: {output:?}");
+    }
+}
+
 #[test]
 fn without_a_grant_no_socket_is_made() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();

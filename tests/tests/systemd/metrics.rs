@@ -87,7 +87,7 @@ fn only_the_host_that_answers_may_read_the_counters() {
 }
 
 #[test]
-fn check_has_nothing_against_a_socket_that_the_host_answers_itself() {
+fn the_host_describes_a_socket_that_it_answers_itself() {
     install();
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("wasm-sock.toml");
