@@ -163,7 +163,10 @@ fn the_files_of_the_counters_are_out_of_reach() {
     let file = world.path("stats/it");
     for attempt in ["read", "write"] {
         let attempt = format!("{attempt}:{}", file.display());
-        let tried = [("WASM_SOCK_ATTEMPT", attempt.as_str()), ("RUNTIME_DIRECTORY", &directory)];
+        let tried = [
+            ("WASM_SOCK_ATTEMPT", attempt.as_str()),
+            ("RUNTIME_DIRECTORY", &directory),
+        ];
         let output = world.start(&tried);
         assert!(file.exists(), "nothing is counted: {output:?}");
         assert_eq!(output.status.code(), Some(EACCES), "{attempt}: {output:?}");

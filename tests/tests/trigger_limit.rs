@@ -52,15 +52,15 @@ fn check_warns_of_a_socket_that_systemd_gives_up_when_its_service_fails_too_ofte
 fn no_socket_of_ours_is_given_up_by_systemd() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let read = |path: &Path| fs::read_to_string(path).unwrap();
-    let readme = read(&root.join("README.md"));
-    let mut sockets: Vec<(String, String)> = readme
-        .split("<<'EOF'\n")
+    let guide = read(&root.join("docs/services.md"));
+    let mut sockets: Vec<(String, String)> = guide
+        .split("<<'EOT'\n")
         .skip(1)
-        .map(|rest| rest.split_once("\nEOF\n").expect("the end").0)
+        .map(|rest| rest.split_once("\nEOT\n").expect("the end").0)
         .filter(|unit| unit.contains("[Socket]"))
-        .map(|unit| ("README.md".to_owned(), unit.to_owned()))
+        .map(|unit| ("docs/services.md".to_owned(), unit.to_owned()))
         .collect();
-    assert!(!sockets.is_empty(), "README.md has no socket");
+    assert!(!sockets.is_empty(), "docs/services.md has no socket");
     for entry in fs::read_dir(root.join("units/examples")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "socket") {
