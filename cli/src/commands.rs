@@ -202,7 +202,7 @@ pub fn help(command: Option<OsString>) -> Result<(), CommandError> {
     match parse(arguments.into_iter().flatten()) {
         Err(error) if error.kind() == ErrorKind::DisplayHelp => print(&error.render().to_string()),
         Err(error) => {
-            eprint!("{}", usage(&error));
+            eprintln!("{}", usage(&error).trim_end());
             Err(CommandError::Reported(WRONG_USAGE))
         }
         // Help is never a verb.
@@ -221,7 +221,7 @@ pub fn report(error: &clap::Error) -> ExitCode {
             Err(error) => error.exit_code(),
         },
         _ => {
-            eprint!("{}", usage(error));
+            eprintln!("{}", usage(error).trim_end());
             ExitCode::from(WRONG_USAGE)
         }
     }

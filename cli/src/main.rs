@@ -1,7 +1,17 @@
-//! `wasm-sock-cli`: the commands for people (`check`, `inspect`, `help`). `wasm-sock VERB` executes it.
+//! `wasm-sock-cli`: the commands for people. `wasm-sock VERB` executes it.
 //!
 //! The host has to be small, because systemd starts it for a connection; this program need not be. It runs the host for
 //! what only the WebAssembly engine can tell ([`host_program`]).
+
+/// As the one of the standard library, which ends the program when standard error is a pipe that was closed (`2>&1 |
+/// head`).
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        // There is nowhere to report it.
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
 
 mod activate;
 mod check;

@@ -4,6 +4,7 @@ mod process;
 mod services;
 
 use crate::{CommandError, absolute};
+use rustix::process::geteuid;
 use std::collections::BTreeSet;
 use std::env;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ pub struct Reload {
     /// With --pid: a handler of this host, unless it tells itself
     #[arg(long = "handler", value_name = "NAME", requires = "pid")]
     handlers: Vec<String>,
-    /// Services of your own service manager
+    /// Services of your own service manager [default: unless you are root]
     #[arg(long)]
     user: bool,
     /// Check this file, and handlers.d/*.toml beside it [default: /etc/wasm-sock/wasm-sock.toml]
@@ -36,7 +37,8 @@ pub struct Reload {
 /// The mistakes in the configuration; or why a host did not apply it.
 pub fn run(arguments: &Reload) -> Result<(), CommandError> {
     let scope = Scope {
-        user: arguments.user,
+        // A service manager's `ExecReload=` has a process to reload; people who are not root have services of their own.
+        user: arguments.user || arguments.pid.is_none() && !geteuid().is_root(),
         config: arguments.config.clone().map(absolute).transpose()?,
     };
     match arguments.pid {
@@ -69,7 +71,7 @@ impl Scope {
     }
 
     fn environment(&self) -> Environment<'static> {
-        let environment = Environment::current(rustix::process::geteuid().is_root());
+        let environment = Environment::current(geteuid().is_root());
         Environment {
             user_manager: environment.user_manager || self.user,
             ..environment

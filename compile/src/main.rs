@@ -29,11 +29,11 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(why)) => {
-            eprintln!("wasm-sock: {why}\n{USAGE}");
+            let _ = writeln!(io::stderr(), "wasm-sock: {why}\n{USAGE}");
             ExitCode::from(2)
         }
         Err(Failure::Failed(why)) => {
-            eprintln!("wasm-sock: {why}");
+            let _ = writeln!(io::stderr(), "wasm-sock: {why}");
             ExitCode::FAILURE
         }
     }

@@ -25,6 +25,23 @@ fn expect(output: &Output, code: i32, words: &[&str]) {
     }
 }
 
+/// As with `2>&1 | head`.
+#[test]
+fn a_standard_error_that_was_closed_ends_no_command_by_a_signal() {
+    for (arguments, code) in [
+        (vec!["serve"], 2),
+        (vec!["host", "extra"], 2),
+        (vec!["status", "--user", "none"], 1),
+        (vec!["compile", "/none.wasm"], 1),
+        (vec!["inspect", "/none.wasm"], 1),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let status = Command::new(wasm_sock()).args(&arguments).stderr(writer).status();
+        assert_eq!(status.unwrap().code(), Some(code), "{arguments:?}");
+    }
+}
+
 #[test]
 fn wrong_usage_ends_with_2_and_names_what_is_wrong() {
     for (arguments, word) in [

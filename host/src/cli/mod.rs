@@ -13,6 +13,7 @@ use crate::trace;
 use arguments::Action;
 use output::print;
 use std::env;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Runs the command that the arguments name. Returns its exit code.
@@ -30,7 +31,8 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("wasm-sock: {failure}");
+            // Standard error may be a pipe that was closed (`2>&1 | head`).
+            let _ = writeln!(io::stderr(), "wasm-sock: {failure}");
             failure.exit_code()
         }
     }
