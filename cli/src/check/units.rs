@@ -110,8 +110,9 @@ fn parse(text: &str) -> Vec<SocketUnit> {
                 Some(("NeedDaemonReload", value)) => unit.is_outdated = value == "yes",
                 Some(("ActiveState", value)) => unit.is_active = value == "active",
                 Some(("Triggers", service)) => {
+                    let service = unquote(service);
                     is_wasm_sock = service == "wasm-sock.service" || service.starts_with("wasm-sock@");
-                    service.clone_into(&mut unit.service);
+                    unit.service = service;
                 }
                 Some(("Listen", listen)) => {
                     let (address, kind) = listen.rsplit_once(' ').unwrap_or((listen, ""));
@@ -137,6 +138,12 @@ fn parse(text: &str) -> Vec<SocketUnit> {
         }
     }
     units
+}
+
+/// A unit name in a list, as `systemctl show` writes it: one with a backslash is in quotes, each backslash doubled.
+fn unquote(name: &str) -> String {
+    let quoted = name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    quoted.map_or_else(|| name.to_owned(), |name| name.replace("\\\\", "\\"))
 }
 
 /// The handler of a generated unit whose connections systemd accepts: `wasm-sock-NAME.socket`.
@@ -205,6 +212,15 @@ mod tests {
             ("a b", true, true)
         );
         assert_eq!(units[0].service, "wasm-sock-a\\x20b:7001@.service");
+    }
+
+    #[test]
+    fn a_service_with_an_escaped_name_is_known_in_quotes_and_without() {
+        for triggers in [r#""wasm-sock@my\\x2dsvc.service""#, r"wasm-sock@my\x2dsvc.service"] {
+            let units = parse(&format!("Id=wasm-sock@my\\x2dsvc.socket\nTriggers={triggers}\n"));
+            let services: Vec<&str> = units.iter().map(|unit| unit.service.as_str()).collect();
+            assert_eq!(services, [r"wasm-sock@my\x2dsvc.service"]);
+        }
     }
 
     #[test]
