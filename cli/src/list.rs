@@ -21,7 +21,8 @@ pub struct List {
 /// # Errors
 /// When the counters cannot be read.
 pub fn run(arguments: &List) -> Result<(), CommandError> {
-    let found = Handlers::collect(arguments.scope)?;
+    let mut found = Handlers::collect(arguments.scope)?;
+    found.handlers.retain(Handler::is_service);
     if !found.mistakes.is_empty() {
         eprintln!(
             "wasm-sock: mistakes in the configuration:\n{}",
@@ -95,10 +96,10 @@ fn row(handler: &Handler, now: u64) -> [Cell; 9] {
     let colored = |text: String, color| Cell { text, color };
     [
         handler.name.as_str().into(),
-        if handler.addresses.is_empty() {
-            "-".into()
-        } else {
-            handler.addresses.join(" ").into()
+        match (&handler.addresses[..], &handler.schedule[..]) {
+            ([], []) => "-".into(),
+            ([], schedule) => schedule.join(", ").into(),
+            (addresses, _) => addresses.join(" ").into(),
         },
         state(handler, now),
         columns::count(counters.in_flight).into(),
@@ -130,7 +131,7 @@ pub fn state(handler: &Handler, now: u64) -> Cell {
         State::Awake => Color::Green,
         State::Failed => Color::Red,
         State::Off | State::Unreachable => Color::Yellow,
-        State::Asleep => Color::None,
+        State::Asleep | State::Scheduled => Color::None,
     };
     Cell { text, color }
 }

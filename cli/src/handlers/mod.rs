@@ -27,6 +27,8 @@ pub enum State {
     Failed,
     /// It has sockets, and none of them is open.
     Off,
+    /// It has no socket, and runs when its timer says.
+    Scheduled,
     /// It has no socket.
     Unreachable,
 }
@@ -38,6 +40,7 @@ impl State {
             Self::Asleep => "asleep",
             Self::Failed => "failed",
             Self::Off => "off",
+            Self::Scheduled => "scheduled",
             Self::Unreachable => "no socket",
         }
     }
@@ -49,8 +52,12 @@ pub struct Handler {
     pub name: String,
     /// Its addresses, as they are configured.
     pub addresses: Vec<String>,
+    /// When it runs without a client, in systemd's words.
+    pub schedule: Vec<String>,
     /// Its socket units, with their states (`ActiveState`); empty: not loaded.
     pub sockets: BTreeMap<String, String>,
+    /// Is it configured, with a table of its own?
+    pub is_configured: bool,
     pub counters: HandlerSnapshot,
     /// What its services use now. (Another handler may be in the same service.)
     pub usage: Option<Usage>,
@@ -63,11 +70,18 @@ impl Handler {
         let any = |state: &str| self.sockets.values().any(|known| known == state);
         match () {
             () if !self.counters.hosts.is_empty() => State::Awake,
+            () if self.sockets.is_empty() && !self.schedule.is_empty() => State::Scheduled,
             () if self.sockets.is_empty() => State::Unreachable,
             () if any("failed") => State::Failed,
             () if any("active") => State::Asleep,
             () => State::Off,
         }
+    }
+
+    /// Is it a service, or was it meant to be one? Else it is a module that nothing leads to, or what counters are left
+    /// of.
+    pub fn is_service(&self) -> bool {
+        self.is_configured || self.is_broken || !self.sockets.is_empty() || !self.counters.hosts.is_empty()
     }
 
     /// When its oldest host has started; `None`: none is running.
@@ -157,12 +171,14 @@ fn known(
         for name in config.handler_names().0 {
             let handler = add(&mut handlers, &name);
             let settings = config.handler(&name);
+            handler.is_configured = config.handlers.contains_key(&name);
             handler
                 .addresses
                 .extend(settings.listen.iter().map(ToString::to_string));
             if settings.enabled {
                 let units = wasm_sock_units::sockets(&name, &settings).into_iter();
                 handler.sockets.extend(units.map(|(unit, _)| (unit, String::new())));
+                handler.schedule.clone_from(&settings.schedule.calendar);
             }
         }
     }
@@ -201,6 +217,7 @@ pub struct HandlerJson<'a> {
     pub awake_since_usec: Option<u64>,
     pub pids: Vec<u32>,
     pub sockets: &'a BTreeMap<String, String>,
+    pub schedule: &'a [String],
     pub activations: u64,
     pub in_flight: u64,
     pub served: u64,
@@ -235,6 +252,7 @@ impl<'a> From<&'a Handler> for HandlerJson<'a> {
             awake_since_usec: handler.awake_since(),
             pids: counters.hosts.iter().map(|host| host.pid).collect(),
             sockets: &handler.sockets,
+            schedule: &handler.schedule,
             activations: counters.activations,
             in_flight: counters.in_flight,
             served: counters.served(),

@@ -124,6 +124,7 @@ pub fn run(arguments: &Logs) -> Result<(), CommandError> {
         return follow(&query, entries.back().and_then(Entry::cursor), show);
     }
     if entries.is_empty() {
+        check_readable()?;
         eprintln!("wasm-sock: the journal has nothing of this handler (see `wasm-sock list`)");
     }
     Ok(())
@@ -228,6 +229,20 @@ impl Drop for Journal {
 
 /// The groups whose members may read the system's journal (`systemd-journald.service(8)`).
 const GROUPS: &str = "systemd-journal or adm";
+
+/// Checks that journalctl can read any journal: it says otherwise, and finds nothing.
+fn check_readable() -> Result<(), CommandError> {
+    let mut probe = Command::new("journalctl");
+    let probe = probe.args(["--no-pager", "--lines=0"]).stdin(Stdio::null()).output();
+    let is_refused = probe.is_ok_and(|probe| String::from_utf8_lossy(&probe.stderr).contains("permission"));
+    match is_refused {
+        false => Ok(()),
+        true => Err(CommandError::Failed(format!(
+            "the journal cannot be read: you are in neither of the groups {GROUPS}, and have no journal of your own, \
+             which needs a persistent one (Storage= of journald.conf(5))"
+        ))),
+    }
+}
 
 /// Checks that the journal of the system can be read. (Everyone can read the records of their own services.)
 fn check_access(scope: Scope) -> Result<(), CommandError> {
