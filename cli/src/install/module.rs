@@ -163,7 +163,12 @@ fn compile(wasm: &Path, cwasm: &Path, source: &Source, interrupts: &Interrupts) 
 fn describe(path: &Path, source: &str) -> Result<ModuleDescription, String> {
     let description = host_program::describe_module(path).map_err(|error| error.to_string())?;
     match description.error {
-        Some(error) => Err(error.replace(&path.display().to_string(), source)),
+        Some(error) => {
+            // The user knows neither of these files.
+            let error = error.replace(&path.display().to_string(), source);
+            let wasm = path.with_extension("wasm").display().to_string();
+            Err(error.replace(&wasm, "FILE.wasm"))
+        }
         None => Ok(description),
     }
 }

@@ -19,9 +19,9 @@ pub struct New {
     /// The language
     #[arg(long, value_enum)]
     lang: Language,
-    /// What clients send
-    #[arg(long, value_enum, default_value_t = Kind::Stream)]
-    kind: Kind,
+    /// What clients send [default: stream, or http if the language has no other]
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
 }
 
 /// A language with a template.
@@ -56,13 +56,14 @@ const GITIGNORE: &str = "build/\ntarget/\nnode_modules/\n__pycache__/\n*.wasm\n*
 pub fn run(new: &New) -> Result<(), CommandError> {
     let failed = |why: &dyn std::fmt::Display| CommandError::Failed(format!("{}: {why}", new.path.display()));
     let name = name::of(&new.path).map_err(|why| failed(&why))?;
-    let template = Template::find(new.lang, new.kind).map_err(|why| failed(&why))?;
+    let kind = new.kind.unwrap_or_else(|| template::default_kind(new.lang));
+    let template = Template::find(new.lang, kind).map_err(|why| failed(&why))?;
     if new.path.symlink_metadata().is_ok() {
         return Err(failed(&"it exists already (give another name)"));
     }
-    write(&new.path, &name, template, new.kind).map_err(|error| failed(&error))?;
+    write(&new.path, &name, template, kind).map_err(|error| failed(&error))?;
     let folder = new.path.display();
-    let mut text = format!("{folder}: {} for {}. Next:\n\n", template.title, article(new.kind));
+    let mut text = format!("{folder}: {} for {}. Next:\n\n", template.title, article(kind));
     for missing in tools::missing(new.lang) {
         text.push_str(&format!("  {missing}\n"));
     }

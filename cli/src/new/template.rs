@@ -81,6 +81,14 @@ const fn with_make(
     }
 }
 
+/// What a language's guests are for, if nothing else is said.
+pub fn default_kind(language: Language) -> Kind {
+    match Template::find(language, Kind::Stream) {
+        Ok(_) => Kind::Stream,
+        Err(_) => Kind::Http,
+    }
+}
+
 impl Template {
     /// # Errors
     /// When there is none; which there are instead.
@@ -152,6 +160,18 @@ fn renamed_lock(text: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_language_that_has_only_http_needs_no_kind() {
+        for (language, kind) in [
+            (Language::Rust, Kind::Stream),
+            (Language::Go, Kind::Stream),
+            (Language::Js, Kind::Http),
+            (Language::Python, Kind::Http),
+        ] {
+            assert_eq!(default_kind(language), kind);
+        }
+    }
 
     #[test]
     fn every_template_is_an_example_and_nothing_of_its_name_is_left() {

@@ -305,8 +305,8 @@ fn unix(text: &str, kind: &str) -> Result<ListenAddress, String> {
         };
     }
     if !text.starts_with('/') {
-        let folder = if text.is_empty() { "hello.sock" } else { text };
-        let example = quoted(&format!("{kind}:/run/{}", folder.trim_start_matches("./")));
+        let name = text.rsplit('/').next().filter(|name| !matches!(*name, "" | "." | ".."));
+        let example = quoted(&format!("{kind}:/run/{}", name.unwrap_or("hello.sock")));
         return Err(format!(
             "the path is not absolute (as in {example}; abstract names begin with \"@\")"
         ));
