@@ -159,6 +159,10 @@ fn tell_services(
     };
     if !change.stop.is_empty() {
         let former = before.config.handlers.get(request.name);
+        // These have one connection each, and no socket that others connect to.
+        if former.is_some_and(|former| former.process == Process::Connection) {
+            return Ok(());
+        }
         change.restart = active(&former.map_or_else(Vec::new, |former| units::services(request.name, former)))?;
         return Ok(());
     }
@@ -216,12 +220,17 @@ fn record(request: &Request<'_>, before: &Before, change: &Change, services: &[S
         files.push(Installed::from(now, &path).map_err(|error| format!("{}: {error}", now.display()))?);
     }
     let former = request.former.cloned().unwrap_or_default();
+    // People have changed the settings since: what they wrote must outlive an uninstall.
+    let is_edited = former
+        .files
+        .iter()
+        .any(|file| file.path == settings && !file.is_there());
     let mut folders = [former.folders, request.made.clone(), change.folders.clone()].concat();
     folders.sort();
     folders.dedup();
     Ok(Record {
         handler: name.to_owned(),
-        is_adopted: former.is_adopted || (request.former.is_none() && settings.exists()),
+        is_adopted: former.is_adopted || is_edited || (request.former.is_none() && settings.exists()),
         files,
         settings,
         folders,

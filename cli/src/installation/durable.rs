@@ -18,11 +18,17 @@ pub fn make_folder(path: &Path, mode: u32) -> io::Result<Vec<PathBuf>> {
         None => Vec::new(),
     };
     match DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(made),
+        // Another process was faster. (A link that leads nowhere is an error.)
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => return Ok(made),
         created => created?,
     }
-    // The umask must not hide it from the service.
-    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    // The umask must not hide it from the service. By the descriptor: others may be able to rename in the folder above.
+    let mut options = File::options();
+    let folder = options
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(path)?;
+    folder.set_permissions(Permissions::from_mode(mode))?;
     made.push(path.to_owned());
     Ok(made)
 }
@@ -80,11 +86,14 @@ pub fn keep(file: &Path, copy_at: &Path) -> io::Result<()> {
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     remove_if_there(to)?;
-    fs::copy(from, to)?;
-    let copy = File::open(to)?;
-    let metadata = fs::metadata(from)?;
+    let mut original = File::open(from)?;
+    let metadata = original.metadata()?;
+    // Exclusively, and all else by the descriptor: others who may write to the folder could put a link there.
+    let mut copy = File::options().write(true).create_new(true).mode(0o600).open(to)?;
+    io::copy(&mut original, &mut copy)?;
     // Only root can give a file away; a user's files are the user's.
     let _ = fchown(&copy, Some(metadata.uid()), Some(metadata.gid()));
+    copy.set_permissions(Permissions::from_mode(metadata.mode() & 0o7777))?;
     copy.sync_all()
 }
 

@@ -229,9 +229,12 @@ impl Undo {
         manager.stop(&self.started)?;
         manager.clean(&self.started);
         let sockets_changed = !self.started.is_empty() || !self.stopped.is_empty();
+        // Patterns are services of one connection each: they have no such socket, and no settings but their own.
+        let services = self.services.iter().filter(|service| !service.contains('*'));
+        let services: Vec<String> = services.cloned().collect();
         if sockets_changed {
             // They have the sockets, too.
-            manager.stop(&self.services)?;
+            manager.stop(&services)?;
         }
         for file in self.files.iter().rev() {
             file.restore()
@@ -248,7 +251,7 @@ impl Undo {
         manager.stop(&gone.cloned().collect::<Vec<_>>())?;
         manager.start(&self.stopped)?;
         if !sockets_changed {
-            for service in manager.active(&self.services)? {
+            for service in manager.active(&services)? {
                 // If it cannot be reloaded, its sockets start it again, with the former settings.
                 manager.reload(&service).or_else(|_| manager.stop(&[service]))?;
             }

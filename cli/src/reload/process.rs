@@ -21,6 +21,12 @@ const INTERVAL: Duration = Duration::from_millis(3);
 /// The name of a host's process (`proc_pid_comm(5)`).
 const COMMAND: &str = "wasm-sock";
 
+/// Is this a host, as far as its name tells?
+pub fn is_host(pid: i32) -> bool {
+    let command = fs::read_to_string(format!("/proc/{pid}/comm"));
+    command.is_ok_and(|command| command.trim_end() == COMMAND)
+}
+
 /// Reloads the host with this process number. `handlers` are its handlers, in case that its counters do not tell.
 ///
 /// # Errors

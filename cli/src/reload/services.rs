@@ -83,6 +83,10 @@ fn running(scope: &Scope) -> BTreeMap<Host, BTreeSet<String>> {
             let Ok(pid) = i32::try_from(host.pid) else {
                 continue;
             };
+            // The services' user can write any number there.
+            if !process::is_host(pid) {
+                continue;
+            }
             let service = service_of(pid).filter(|unit| can_reload(unit, scope));
             let host = service.map_or(Host::Process(pid), Host::Service);
             hosts.entry(host).or_default().insert(handler.name.clone());

@@ -24,7 +24,14 @@ pub(crate) fn unit(
     text += "\n[Socket]\n";
     text += &format!("{}={}\n", listen.directive(), value(&listen.systemd_address()));
     match config.process {
-        Process::Connection => text += "Accept=yes\n",
+        Process::Connection => {
+            // systemd counts them itself, 64 by default, and closes what is beyond.
+            let limits = &config.limits;
+            text += &format!("Accept=yes\nMaxConnections={}\n", limits.max_connections);
+            if let Some(most) = limits.max_connections_per_source {
+                text += &format!("MaxConnectionsPerSource={most}\n");
+            }
+        }
         process => {
             // With Accept=yes, the name of the descriptor is always `connection`.
             text += &format!("FileDescriptorName={}\n", value(handler));
