@@ -186,15 +186,18 @@ impl State {
         sendmsg_addr(&self.fd, &self.path, &line, &mut none, SendFlags::NOSIGNAL).map(drop)
     }
 
-    /// Sends as much of the first line as one datagram holds.
+    /// Sends as much of the first line as one datagram holds. It is dropped if that fails as well.
     fn send_shortened(&mut self) {
+        let mut sent = Err(Errno::MSGSIZE);
         if let Some(line) = self.queue.iter().next() {
             let mut most = line.len() / 2;
-            while most >= SHORTEST && self.send_one(&shortened(line, most)) == Err(Errno::MSGSIZE) {
+            while most >= SHORTEST && sent == Err(Errno::MSGSIZE) {
+                sent = self.send_one(&shortened(line, most));
                 most /= 2;
             }
         }
         self.queue.remove(1);
+        self.dropped += u64::from(sent.is_err());
     }
 
     /// Waits for journald, and drops the last lines of a queue that is still too long.
