@@ -20,10 +20,10 @@ pub struct Reload {
     /// Reload this host (for ExecReload=)
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(2..))]
     pid: Option<i32>,
-    /// With --pid: a handler of this host, unless it tells itself
+    /// With --pid: a handler of this host, if it cannot tell
     #[arg(long = "handler", value_name = "NAME", requires = "pid")]
     handlers: Vec<String>,
-    /// Services of your own service manager [default: unless you are root]
+    /// Your own services [default: unless you are root]
     #[arg(long)]
     user: bool,
     /// Check this file, and handlers.d/*.toml beside it [default: /etc/wasm-sock/wasm-sock.toml]

@@ -19,7 +19,7 @@ pub struct New {
     /// The language
     #[arg(long, value_enum)]
     lang: Language,
-    /// What clients send [default: stream, or http if the language has no other]
+    /// What clients send [default: stream; js, ts, python: http]
     #[arg(long, value_enum)]
     kind: Option<Kind>,
 }
