@@ -2,14 +2,22 @@
 
 use super::record::{Installed, digest};
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Deletes the cache's entries that were made from these files: artifacts, which are named after the digest of their
 /// `.wasm`, their links, and copies of a `.cwasm`. Errors are ignored: the host may delete entries itself, and an
 /// entry that stays is only some room on the disk.
 pub fn forget(cache: &Path, files: &[Installed]) {
+    // It belongs to the services' user, who could replace it with a link to another folder while files are compared.
+    // Through the descriptor, it stays this one.
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let Ok(folder) = File::options().read(true).custom_flags(flags).open(cache) else {
+        return;
+    };
+    let cache = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
     let entries: Vec<PathBuf> = fs::read_dir(cache)
         .into_iter()
         .flatten()
