@@ -78,10 +78,11 @@ impl Handler {
         }
     }
 
-    /// Is it a service, or was it meant to be one? Else it is a module that nothing leads to, or what counters are left
-    /// of.
+    /// Is it a service, or was it meant to be one? Else it is a module that nothing leads to. (Sockets of units with
+    /// other names are not known, but that clients have been served is.)
     pub fn is_service(&self) -> bool {
-        self.is_configured || self.is_broken || !self.sockets.is_empty() || !self.counters.hosts.is_empty()
+        let has_served = !self.counters.hosts.is_empty() || self.counters.served() > 0;
+        self.is_configured || self.is_broken || !self.sockets.is_empty() || has_served
     }
 
     /// When its oldest host has started; `None`: none is running.

@@ -5,7 +5,10 @@ use super::scope::Places;
 use super::store::Store;
 use super::systemd::Manager;
 use super::{cache, durable};
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Names in the state folder that are never a handler's state, whatever handlers are called.
@@ -34,12 +37,15 @@ pub fn finish(store: &Store, handler: &str, is_purge: bool, manager: &dyn Manage
     manager.reset_failed(&record.services);
     let state = store.places.state.join(handler);
     match is_purge {
-        true => purge(store, handler, &state)?,
+        true if has_state(&state, handler) => {
+            durable::remove_tree(&state).map_err(|error| format!("{}: {error}", state.display()))?;
+        }
         false if has_state(&state, handler) => {
             stays.push(format!("{}: the handler's state (--purge removes it)", state.display()));
         }
-        false => {}
+        _ => {}
     }
+    forget_counters(&store.places, handler)?;
     store.lock.remove_at_end(&record.folders);
     store.end_removal(handler, is_purge)?;
     Ok(stays)
@@ -86,22 +92,22 @@ fn has_state(state: &Path, handler: &str) -> bool {
     !OURS.contains(&handler) && state.exists()
 }
 
-/// Removes the handler's state, its counters, and settings that an earlier removal has kept.
-fn purge(store: &Store, handler: &str, state: &Path) -> Result<(), String> {
-    if has_state(state, handler) {
-        durable::remove_tree(state).map_err(|error| format!("{}: {error}", state.display()))?;
-    }
-    forget_counters(&store.places, handler)
-}
-
 /// Removes the counters that the hosts of a handler have left.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn forget_counters(places: &Places, handler: &str) -> Result<(), String> {
-    let counters = places.runtime.join("stats").join(handler);
-    let removed = durable::remove_if_there(&counters);
-    removed
-        .map(|_| ())
-        .map_err(|error| format!("{}: {error}", counters.display()))
+    let folder = places.runtime.join("stats");
+    let failed = |error: io::Error| format!("{}: {error}", folder.join(handler).display());
+    // As the cache's: the folder belongs to the services' user.
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    match File::options().read(true).custom_flags(flags).open(&folder) {
+        Ok(opened) => {
+            let counters = format!("/proc/self/fd/{}/{handler}", opened.as_raw_fd());
+            durable::remove_if_there(Path::new(&counters)).map_err(failed)?;
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
 }
