@@ -41,7 +41,10 @@ fn expect_sense(config: &Config) {
         for listen in &handler.listen {
             // Each becomes a line of a unit file.
             let address = listen.systemd_address();
-            assert!(!address.contains(char::is_control) && address.trim() == address, "{address:?}");
+            assert!(
+                !address.contains(char::is_control) && address.trim() == address,
+                "{address:?}"
+            );
             let again = Listen::parse(&listen.canonical()).expect("it is understood again");
             assert_eq!((again.kind, &again.address), (listen.kind, &listen.address));
         }
