@@ -278,7 +278,7 @@ fn what_cannot_be_made_is_refused_and_leaves_nothing() {
             "--kind http goes with rust, js, ts, python",
         ),
         (
-            &["knock", "--lang", "python"],
+            &["knock", "--lang", "python", "--kind", "stream"],
             1,
             "--kind stream goes with rust, go, c, cpp, zig, assemblyscript",
         ),

@@ -116,6 +116,16 @@ fn an_answer_to_what_came_before_the_host_comes_from_the_address_that_was_asked(
     }
 }
 
+/// The kernel adds the route to an IPv6 address of its own a little after `ip address add` has
+/// ended; what is sent to the address before that is lost.
+fn wait_until_it_is_ours(address: &str) {
+    let (address, _) = address.split_once('/').expect("an address with its prefix's length");
+    eventually("the address is one of this machine's", || {
+        let asked = Command::new("ip").args(["route", "get", address]).output();
+        asked.expect("run ip").stdout.starts_with(b"local ")
+    });
+}
+
 /// Runs `test` in a network namespace of its own, of which the loopback interface has these
 /// addresses, too.
 fn with_addresses(addresses: &[&str], test: impl FnOnce() + Send) {
@@ -136,6 +146,7 @@ fn with_addresses(addresses: &[&str], test: impl FnOnce() + Send) {
                 // Without duplicate address detection, so that it can be used at once.
                 let nodad = if address.contains(':') { " nodad" } else { "" };
                 ip(&format!("address add {address} dev lo{nodad}"));
+                wait_until_it_is_ours(address);
             }
             test();
         });
