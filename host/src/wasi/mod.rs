@@ -55,9 +55,9 @@ const ALL: &[&[Interface]] = &[
 ];
 
 fn find(import: &str) -> Option<&'static Interface> {
-    let (name, minor) = parse(import)?;
+    let (name, version) = parse(import)?;
     let mut all = ALL.iter().copied().flatten();
-    all.find(|interface| interface.name == name && interface.minor == minor)
+    all.find(|interface| interface.name == name && interface.version == version)
 }
 
 /// Adds the interface `import` to a linker. Returns whether the host has such an interface.
