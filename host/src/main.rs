@@ -4,6 +4,7 @@
 //! ARCHITECTURE.md lists the modules in the order of their dependencies: each imports only those before it.
 
 mod cli;
+mod egress;
 mod event_loop;
 mod journal;
 mod libc_overrides;

@@ -38,6 +38,8 @@ pub struct Needs {
     pub any_port: bool,
     /// Does it resolve names?
     pub names: bool,
+    /// Do guests reach out, through `wasm-sock-egress`?
+    pub reaches_out: bool,
     /// May the compile process have to compile something?
     pub compiles: bool,
     /// The path of the compiler, for the process that executes it.
@@ -74,6 +76,11 @@ impl Needs {
         self.any_port |= ports.len() > MOST_PORTS;
         self.ports.extend(ports.take(MOST_PORTS));
         self.any_port |= self.ports.len() > MOST_PORTS;
+    }
+
+    /// Adds reaching out, through `wasm-sock-egress`.
+    pub fn add_reaching_out(&mut self) {
+        self.reaches_out = true;
     }
 
     /// Adds name resolution.
@@ -117,6 +124,9 @@ impl Needs {
         }
         if more.names && !self.names {
             return Some("to resolve names".to_owned());
+        }
+        if more.reaches_out && !self.reaches_out {
+            return Some("to reach out (`allow-outbound`)".to_owned());
         }
         (more.compiles && !self.compiles).then(|| "to compile its module".to_owned())
     }

@@ -4,6 +4,7 @@ use super::admission::slots::{self, ConnectionSlots};
 use super::admission::sources::Sources;
 use super::exit_code::GuestExit;
 use crate::config::HandlerConfig;
+use crate::egress::Egress;
 use crate::journal::{ConnectionId, RateLimited};
 use crate::limits::{History, LogLimit};
 use crate::module::{Compiled, CurrentProgram, Files, Unavailable};
@@ -49,6 +50,8 @@ pub struct Handler {
     pub is_metrics: bool,
     /// Its counters.
     pub stats: HandlerStats,
+    /// The way out of its guests.
+    egress: Option<Arc<Egress>>,
     program: CurrentProgram,
 }
 
@@ -60,6 +63,7 @@ impl Handler {
         files: Result<Files, String>,
         stats: HandlerStats,
         guest_exit: Arc<GuestExit>,
+        egress: Option<Arc<Egress>>,
     ) -> Self {
         let (name, limits): (Arc<str>, _) = (name.into(), config.limits);
         let sources = || Sources::new(limits.max_connections_per_source, limits.max_connections);
@@ -78,6 +82,7 @@ impl Handler {
             config: Arc::new(config),
             is_metrics: false,
             stats,
+            egress,
             program: CurrentProgram::new(name.clone(), files),
             name,
         }
@@ -121,6 +126,7 @@ impl Handler {
             successes: self.successes.clone(),
             is_metrics,
             stats: self.stats.clone(),
+            egress: self.egress.clone(),
             program: self.program.renewed(files),
         });
         // An error means that it has one already, which the caller has in its place.
@@ -150,6 +156,7 @@ impl Handler {
             log_limit: self.log.clone(),
             history: self.history.clone(),
             stats: self.stats.clone(),
+            egress: self.egress.clone(),
             peer,
             connection,
             request,

@@ -67,6 +67,7 @@ pub fn serve(started: Started) -> io::Result<Ending> {
         compiled,
         reload,
         stats,
+        egress,
     } = started;
     heap::keep_blocks();
     journal::buffer();
@@ -97,7 +98,7 @@ pub fn serve(started: Started) -> io::Result<Ending> {
         descriptor_limit: descriptors,
     });
     trace::pass(Mark::Engine);
-    let handlers = Handlers::default();
+    let handlers = Handlers::new(egress);
     let guest_exit = handlers.guest_exit.clone();
     let server = Server {
         shared: shared.clone(),

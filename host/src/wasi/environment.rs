@@ -2,6 +2,7 @@
 //! from them.
 
 use crate::config::HandlerConfig;
+use crate::egress::Egress;
 use crate::journal::{self, About, ConnectionId, FieldWriter, Fields, Level, Line, field};
 use crate::limits::{History, LogLimit};
 use crate::net::Peer;
@@ -22,6 +23,8 @@ pub struct GuestContext {
     pub history: Arc<History>,
     /// Counts log lines that are dropped.
     pub stats: HandlerStats,
+    /// The way out. `None`: nothing was granted that leads out.
+    pub egress: Option<Arc<Egress>>,
     /// The client; `None` when the instance serves several.
     pub peer: Option<Peer>,
     /// The connection, or the datagram; `None` when the instance serves several.

@@ -342,6 +342,7 @@ fn guest() -> Arc<GuestContext> {
             ..HandlerConfig::default()
         }),
         log_limit: LogLimit::new(Some(0)),
+        egress: None,
         peer: None,
         connection: None,
         request: None,
