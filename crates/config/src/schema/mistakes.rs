@@ -1,5 +1,6 @@
 //! Tests: every kind of configuration error is reported with its line and column, and what is allowed.
 
+use super::outgoing::OUTBOUND;
 use super::tests::{fresh, source};
 use super::*;
 
