@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Http, Limits, Listen, Location, Outbound};
+use super::{Http, Limits, Listen, Location, Outbound, OutboundLimits};
 
 /// `[handler.NAME]`: a handler's guest and settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct HandlerConfig {
     pub dirs: Vec<DirGrant>,
     /// The destinations that the guest may connect to. Empty: none.
     pub allow_outbound: Vec<Outbound>,
+    /// Limits of the HTTP requests that the guest makes.
+    pub outbound: OutboundLimits,
     /// The defaults, with what this handler overrides.
     pub limits: Limits,
     /// As [`Config::http`], with what this handler overrides.
@@ -49,6 +51,7 @@ impl Default for HandlerConfig {
             env: Vec::new(),
             dirs: Vec::new(),
             allow_outbound: Vec::new(),
+            outbound: OutboundLimits::default(),
             limits: Limits::default(),
             http: Http::default(),
             logging: Logging::default(),

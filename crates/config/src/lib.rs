@@ -16,6 +16,7 @@ mod listen;
 mod load;
 mod locate;
 mod outbound;
+mod outgoing;
 mod quantity;
 mod schema;
 mod source;
@@ -36,6 +37,7 @@ pub use handler::{Access, DirGrant, HandlerConfig, Logged, Logging, Process, Sch
 pub use listen::{Clash, Listen, ListenAddress, ListenKind};
 pub use locate::Environment;
 pub use outbound::{Destination, Network, Outbound};
+pub use outgoing::OutboundLimits;
 pub use quantity::{parse_duration, parse_idle_timeout, parse_size};
 pub use suggest::distance;
 

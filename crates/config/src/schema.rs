@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod mistakes;
+mod outgoing;
 #[cfg(test)]
 mod properties;
 mod service;
@@ -74,6 +75,7 @@ const HANDLER_ONLY: Keys = &[
     "env",
     "dirs",
     "allow-outbound",
+    "outbound",
     "listen",
     "socket",
     "process",
@@ -297,6 +299,7 @@ impl Checker<'_> {
                 "allow-outbound" => {
                     handler.allow_outbound = self.list(key, value, value::outbound);
                 }
+                "outbound" => self.outbound_limits(key, value, &mut handler.outbound),
                 _ if self.limit(key, value, &mut handler.limits) => {}
                 _ if self.http(key, value, &mut handler.http) => {}
                 _ if self.logging(key, value, &mut handler.logging) => {}

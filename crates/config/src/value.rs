@@ -64,6 +64,11 @@ pub(super) fn head_timeout(value: &DeValue<'_>) -> Reading<Option<Duration>> {
     more_than_zero(value, "no client can send a request")
 }
 
+/// For the time-outs of `outbound`, where zero would refuse every answer.
+pub(super) fn answer_timeout(value: &DeValue<'_>) -> Reading<Option<Duration>> {
+    more_than_zero(value, "no server can answer")
+}
+
 /// For `idle-connection-timeout`, where zero would end every connection.
 pub(super) fn idle_connection_timeout(value: &DeValue<'_>) -> Reading<Option<Duration>> {
     more_than_zero(value, "no connection can be served")

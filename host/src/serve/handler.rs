@@ -5,6 +5,7 @@ use super::admission::sources::Sources;
 use super::exit_code::GuestExit;
 use crate::config::HandlerConfig;
 use crate::egress::Egress;
+use crate::http_client::Client;
 use crate::journal::{ConnectionId, RateLimited};
 use crate::limits::{History, LogLimit};
 use crate::module::{Compiled, CurrentProgram, Files, Unavailable};
@@ -52,6 +53,8 @@ pub struct Handler {
     pub stats: HandlerStats,
     /// The way out of its guests.
     egress: Option<Arc<Egress>>,
+    /// Their HTTP client. A successor has another: connections were made by the grants of their time.
+    http: Option<Arc<Client>>,
     program: CurrentProgram,
 }
 
@@ -79,6 +82,7 @@ impl Handler {
             history: Arc::default(),
             too_large: Arc::default(),
             successes: Arc::default(),
+            http: http_client(&name, &config, egress.as_ref()),
             config: Arc::new(config),
             is_metrics: false,
             stats,
@@ -112,6 +116,7 @@ impl Handler {
         self.log.limit(limits.max_log);
         let successor = Arc::new(Self {
             name: self.name.clone(),
+            http: http_client(&self.name, &config, self.egress.as_ref()),
             config: Arc::new(config),
             successor: OnceLock::new(),
             guest_exit: self.guest_exit.clone(),
@@ -157,6 +162,7 @@ impl Handler {
             history: self.history.clone(),
             stats: self.stats.clone(),
             egress: self.egress.clone(),
+            http: self.http.clone(),
             peer,
             connection,
             request,
@@ -187,6 +193,12 @@ impl Handler {
     pub async fn report_unfit(&self, why: &str) {
         self.program.report_unfit(why).await;
     }
+}
+
+/// The client of a handler's guests, if something was granted that they may call.
+fn http_client(name: &Arc<str>, config: &HandlerConfig, egress: Option<&Arc<Egress>>) -> Option<Arc<Client>> {
+    let egress = egress.filter(|_| !config.allow_outbound.is_empty())?;
+    Some(Client::new(name.clone(), config.outbound, egress.clone()))
 }
 
 /// Are these the same for connections? Where the settings are written, and what is systemd's of them, does not matter.

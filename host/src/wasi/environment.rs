@@ -3,6 +3,7 @@
 
 use crate::config::HandlerConfig;
 use crate::egress::Egress;
+use crate::http_client::Client;
 use crate::journal::{self, About, ConnectionId, FieldWriter, Fields, Level, Line, field};
 use crate::limits::{History, LogLimit};
 use crate::net::Peer;
@@ -25,6 +26,8 @@ pub struct GuestContext {
     pub stats: HandlerStats,
     /// The way out. `None`: nothing was granted that leads out.
     pub egress: Option<Arc<Egress>>,
+    /// The HTTP client of the handler's guests. `None`: nothing was granted that they could call.
+    pub http: Option<Arc<Client>>,
     /// The client; `None` when the instance serves several.
     pub peer: Option<Peer>,
     /// The connection, or the datagram; `None` when the instance serves several.

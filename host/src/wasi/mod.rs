@@ -17,6 +17,7 @@ mod http;
 mod interface;
 mod io;
 mod outbound;
+mod outgoing;
 mod p1;
 mod random;
 mod resolver;

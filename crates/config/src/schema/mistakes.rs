@@ -1,5 +1,6 @@
 //! Tests: every kind of configuration error is reported with its line and column, and what is allowed.
 
+use super::outgoing::OUTBOUND;
 use super::tests::{fresh, source};
 use super::*;
 
@@ -18,7 +19,7 @@ const SHARED: &str = "memory, table-elements, timeout, cpu-time, idle-connection
     head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for";
 
 /// Those that only a handler has.
-const OWN: &str = "module, args, env, dirs, allow-outbound, listen, socket, process, enabled, schedule, \
+const OWN: &str = "module, args, env, dirs, allow-outbound, outbound, listen, socket, process, enabled, schedule, \
     schedule-jitter, schedule-persistent, schedule-path, schedule-input";
 
 /// Those of `[host]`.
@@ -356,6 +357,7 @@ fn every_key_that_messages_call_allowed_is_known() {
         ("[handler.a]", HANDLER),
         ("[[handler.a.dirs]]", DIR),
         ("[handler.a.socket]", SOCKET),
+        ("[handler.a.outbound]", OUTBOUND),
         ("", MAIN_FILE),
     ] {
         for key in keys {

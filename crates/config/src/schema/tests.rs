@@ -2,7 +2,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::{
-    Destination, ForwardedFor, Listen, Logged, Logging, Network, Outbound, Process, Schedule, SocketOptions,
+    Destination, ForwardedFor, Listen, Logged, Logging, Network, Outbound, OutboundLimits, Process, Schedule,
+    SocketOptions,
 };
 use super::*;
 
@@ -36,6 +37,7 @@ dirs = [
     { host = "/var/tmp", guest = ".", access = "read-write" },
 ]
 allow-outbound = ["api.telegram.org:443", "[::1]:80"]
+outbound = { connect-timeout = "3s", first-byte-timeout = "infinity", idle-timeout = "1min", max-requests = 8, max-body = "infinity", max-head = "16KiB" }
 timeout = "infinity"
 idle-connection-timeout = "infinity"
 max-output = "infinity"
@@ -167,6 +169,14 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
                 ports: vec![80..=80],
             },
         ],
+        outbound: OutboundLimits {
+            connect_timeout: Some(Duration::from_secs(3)),
+            first_byte_timeout: None,
+            idle_timeout: Some(Duration::from_secs(60)),
+            max_requests: 8,
+            max_body: None,
+            max_head: 16 << 10,
+        },
         limits,
         http,
         logging: Logging {

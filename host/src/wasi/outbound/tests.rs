@@ -14,6 +14,7 @@ fn reach(granted: &[Outbound]) -> Arc<OutboundPolicy> {
         stats: Default::default(),
         history: Arc::default(),
         egress: None,
+        http: None,
         peer: None,
         connection: None,
         request: None,

@@ -343,6 +343,7 @@ fn guest() -> Arc<GuestContext> {
         }),
         log_limit: LogLimit::new(Some(0)),
         egress: None,
+        http: None,
         peer: None,
         connection: None,
         request: None,
