@@ -10,6 +10,7 @@ mod properties;
 mod service;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::collections::btree_map::Entry;
 
@@ -72,6 +73,8 @@ const HANDLER_ONLY: Keys = &[
     "module",
     "args",
     "env",
+    "config",
+    "secrets",
     "dirs",
     "allow-outbound",
     "listen",
@@ -301,10 +304,12 @@ impl Checker<'_> {
                 _ if self.http(key, value, &mut handler.http) => {}
                 _ if self.logging(key, value, &mut handler.logging) => {}
                 _ if self.service(key, value, &mut handler) => {}
+                _ if self.values(key, value, &mut handler) => {}
                 _ => self.unknown(key, HANDLER),
             }
         }
         self.sockets(own, table, &mut handler);
+        self.ambiguous(table, &handler);
         handler
     }
 

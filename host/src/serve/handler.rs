@@ -9,7 +9,7 @@ use crate::limits::{History, LogLimit};
 use crate::module::{Compiled, CurrentProgram, Files, Unavailable};
 use crate::net::Peer;
 use crate::runtime::{Engines, Program};
-use crate::wasi::GuestContext;
+use crate::wasi::{GuestContext, Values};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
@@ -41,6 +41,8 @@ pub struct Handler {
     log: Arc<LogLimit>,
     /// The CPU usage of earlier guests, for preemption.
     history: Arc<History>,
+    /// What its guests may ask for by name. Read anew after a reload.
+    values: Arc<Values>,
     /// Warns of datagrams that are larger than `max-datagram`.
     pub too_large: Arc<RateLimited>,
     /// The successes that were offered to the log (`log-sample`).
@@ -73,6 +75,7 @@ impl Handler {
             request_sources: sources(),
             log: LogLimit::new(limits.max_log),
             history: Arc::default(),
+            values: Arc::default(),
             too_large: Arc::default(),
             successes: Arc::default(),
             config: Arc::new(config),
@@ -117,6 +120,7 @@ impl Handler {
             request_sources: self.request_sources.clone(),
             log: self.log.clone(),
             history: self.history.clone(),
+            values: Arc::default(),
             too_large: self.too_large.clone(),
             successes: self.successes.clone(),
             is_metrics,
@@ -149,6 +153,7 @@ impl Handler {
             config: self.config.clone(),
             log_limit: self.log.clone(),
             history: self.history.clone(),
+            values: self.values.clone(),
             stats: self.stats.clone(),
             peer,
             connection,
@@ -182,7 +187,7 @@ impl Handler {
     }
 }
 
-/// Are these the same for connections? Where the settings are written, and what is systemd's of them, does not matter.
+/// Are these the same for connections, and in no file that a guest may have read? Where the settings are written, and what is systemd's of them, does not matter.
 fn is_same(one: &HandlerConfig, other: &HandlerConfig) -> bool {
     let one = one.clone();
     let other = HandlerConfig {
@@ -195,5 +200,5 @@ fn is_same(one: &HandlerConfig, other: &HandlerConfig) -> bool {
         location: one.location.clone(),
         ..other.clone()
     };
-    one == other
+    one == other && !one.reads_files()
 }

@@ -1,6 +1,7 @@
 //! The context in which a guest runs: its handler, its client, and the arguments and environment variables that follow
 //! from them.
 
+use super::values::Values;
 use crate::config::HandlerConfig;
 use crate::journal::{self, About, ConnectionId, FieldWriter, Fields, Level, Line, field};
 use crate::limits::{History, LogLimit};
@@ -20,6 +21,8 @@ pub struct GuestContext {
     pub log_limit: Arc<LogLimit>,
     /// Whether guests of the handler have recently blocked their thread.
     pub history: Arc<History>,
+    /// What the guests of the handler may ask for by name.
+    pub values: Arc<Values>,
     /// Counts log lines that are dropped.
     pub stats: HandlerStats,
     /// The client; `None` when the instance serves several.

@@ -18,7 +18,7 @@ const SHARED: &str = "memory, table-elements, timeout, cpu-time, idle-connection
     head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for";
 
 /// Those that only a handler has.
-const OWN: &str = "module, args, env, dirs, allow-outbound, listen, socket, process, enabled, schedule, \
+const OWN: &str = "module, args, env, config, secrets, dirs, allow-outbound, listen, socket, process, enabled, schedule, \
     schedule-jitter, schedule-persistent, schedule-path, schedule-input";
 
 /// Those of `[host]`.
@@ -356,6 +356,7 @@ fn every_key_that_messages_call_allowed_is_known() {
         ("[handler.a]", HANDLER),
         ("[[handler.a.dirs]]", DIR),
         ("[handler.a.socket]", SOCKET),
+        ("[handler.a.config.x]", super::values::CONFIG_VALUE),
         ("", MAIN_FILE),
     ] {
         for key in keys {

@@ -13,6 +13,7 @@ fn reach(granted: &[Outbound]) -> Arc<OutboundPolicy> {
         log_limit: LogLimit::new(None),
         stats: Default::default(),
         history: Arc::default(),
+        values: Arc::default(),
         peer: None,
         connection: None,
         request: None,
