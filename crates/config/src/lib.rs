@@ -22,6 +22,7 @@ mod schema;
 mod source;
 mod suggest;
 mod value;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub use outbound::{Destination, Network, Outbound};
 pub use outgoing::OutboundLimits;
 pub use quantity::{parse_duration, parse_idle_timeout, parse_size};
 pub use suggest::distance;
+pub use values::{ConfigValue, credential_name, valid_secret_name};
 
 /// Descriptors of a host that are not for connections: standard streams, event loop, signals, the journal, a module
 /// that is loaded, the compiler's pipes.

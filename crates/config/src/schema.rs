@@ -11,6 +11,7 @@ mod properties;
 mod service;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::collections::btree_map::Entry;
 
@@ -73,6 +74,8 @@ const HANDLER_ONLY: Keys = &[
     "module",
     "args",
     "env",
+    "config",
+    "secrets",
     "dirs",
     "allow-outbound",
     "outbound",
@@ -304,10 +307,12 @@ impl Checker<'_> {
                 _ if self.http(key, value, &mut handler.http) => {}
                 _ if self.logging(key, value, &mut handler.logging) => {}
                 _ if self.service(key, value, &mut handler) => {}
+                _ if self.values(key, value, &mut handler) => {}
                 _ => self.unknown(key, HANDLER),
             }
         }
         self.sockets(own, table, &mut handler);
+        self.ambiguous(table, &handler);
         handler
     }
 

@@ -71,6 +71,11 @@ impl Needs {
         self.grant(path, access);
     }
 
+    /// Adds a file that is read for a guest. Another file of the same name is for the next host.
+    pub fn add_file(&mut self, file: &Path) {
+        self.grant(file, Use::Read);
+    }
+
     /// Adds TCP ports that a guest may connect to.
     pub fn add_ports(&mut self, ports: RangeInclusive<u16>) {
         self.any_port |= ports.len() > MOST_PORTS;

@@ -11,7 +11,7 @@ use crate::limits::{History, LogLimit};
 use crate::module::{Compiled, CurrentProgram, Files, Unavailable};
 use crate::net::Peer;
 use crate::runtime::{Engines, Program};
-use crate::wasi::GuestContext;
+use crate::wasi::{GuestContext, Values};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
@@ -43,6 +43,8 @@ pub struct Handler {
     log: Arc<LogLimit>,
     /// The CPU usage of earlier guests, for preemption.
     history: Arc<History>,
+    /// What its guests may ask for by name. Read anew after a reload.
+    values: Arc<Values>,
     /// Warns of datagrams that are larger than `max-datagram`.
     pub too_large: Arc<RateLimited>,
     /// The successes that were offered to the log (`log-sample`).
@@ -80,6 +82,7 @@ impl Handler {
             request_sources: sources(),
             log: LogLimit::new(limits.max_log),
             history: Arc::default(),
+            values: Arc::default(),
             too_large: Arc::default(),
             successes: Arc::default(),
             http: http_client(&name, &config, egress.as_ref()),
@@ -127,6 +130,7 @@ impl Handler {
             request_sources: self.request_sources.clone(),
             log: self.log.clone(),
             history: self.history.clone(),
+            values: Arc::default(),
             too_large: self.too_large.clone(),
             successes: self.successes.clone(),
             is_metrics,
@@ -160,6 +164,7 @@ impl Handler {
             config: self.config.clone(),
             log_limit: self.log.clone(),
             history: self.history.clone(),
+            values: self.values.clone(),
             stats: self.stats.clone(),
             egress: self.egress.clone(),
             http: self.http.clone(),
@@ -201,7 +206,7 @@ fn http_client(name: &Arc<str>, config: &HandlerConfig, egress: Option<&Arc<Egre
     Some(Client::new(name.clone(), config.outbound, egress.clone()))
 }
 
-/// Are these the same for connections? Where the settings are written, and what is systemd's of them, does not matter.
+/// Are these the same for connections, and in no file that a guest may have read? Where the settings are written, and what is systemd's of them, does not matter.
 fn is_same(one: &HandlerConfig, other: &HandlerConfig) -> bool {
     let one = one.clone();
     let other = HandlerConfig {
@@ -214,5 +219,5 @@ fn is_same(one: &HandlerConfig, other: &HandlerConfig) -> bool {
         location: one.location.clone(),
         ..other.clone()
     };
-    one == other
+    one == other && !one.reads_files()
 }

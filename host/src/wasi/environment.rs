@@ -1,6 +1,7 @@
 //! The context in which a guest runs: its handler, its client, and the arguments and environment variables that follow
 //! from them.
 
+use super::values::Values;
 use crate::config::HandlerConfig;
 use crate::egress::Egress;
 use crate::http_client::Client;
@@ -22,6 +23,8 @@ pub struct GuestContext {
     pub log_limit: Arc<LogLimit>,
     /// Whether guests of the handler have recently blocked their thread.
     pub history: Arc<History>,
+    /// What the guests of the handler may ask for by name.
+    pub values: Arc<Values>,
     /// Counts log lines that are dropped.
     pub stats: HandlerStats,
     /// The way out. `None`: nothing was granted that leads out.

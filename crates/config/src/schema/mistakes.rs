@@ -19,7 +19,7 @@ const SHARED: &str = "memory, table-elements, timeout, cpu-time, idle-connection
     head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for";
 
 /// Those that only a handler has.
-const OWN: &str = "module, args, env, dirs, allow-outbound, outbound, listen, socket, process, enabled, schedule, \
+const OWN: &str = "module, args, env, config, secrets, dirs, allow-outbound, outbound, listen, socket, process, enabled, schedule, \
     schedule-jitter, schedule-persistent, schedule-path, schedule-input";
 
 /// Those of `[host]`.
@@ -358,6 +358,7 @@ fn every_key_that_messages_call_allowed_is_known() {
         ("[[handler.a.dirs]]", DIR),
         ("[handler.a.socket]", SOCKET),
         ("[handler.a.outbound]", OUTBOUND),
+        ("[handler.a.config.x]", super::values::CONFIG_VALUE),
         ("", MAIN_FILE),
     ] {
         for key in keys {

@@ -2,8 +2,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::{
-    Destination, ForwardedFor, Listen, Logged, Logging, Network, Outbound, OutboundLimits, Process, Schedule,
-    SocketOptions,
+    ConfigValue, Destination, ForwardedFor, Listen, Logged, Logging, Network, Outbound, OutboundLimits, Process,
+    Schedule, SocketOptions,
 };
 use super::*;
 
@@ -32,6 +32,8 @@ pub(super) const ALL_KEYS: &str = r#"
 module = "hello.wasm"
 args = ["--shout", ""]
 env = { GREETING = "hi", EMPTY = "" }
+config = { greeting = "hi", motd = { file = "/etc/motd" } }
+secrets = ["token"]
 dirs = [
     { host = "/srv/hello", guest = "/data" },
     { host = "/var/tmp", guest = ".", access = "read-write" },
@@ -155,6 +157,11 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
         module: Some("/srv/modules/hello.wasm".into()),
         args: vec!["--shout".into(), "".into()],
         env: vec![("EMPTY".into(), "".into()), ("GREETING".into(), "hi".into())],
+        config: vec![
+            ("greeting".into(), ConfigValue::Text("hi".into())),
+            ("motd".into(), ConfigValue::File("/etc/motd".into())),
+        ],
+        secrets: vec!["token".into()],
         dirs: vec![
             grant("/srv/hello", "/data", Access::ReadOnly),
             grant("/var/tmp", ".", Access::ReadWrite),

@@ -15,6 +15,7 @@ fn reach(granted: &[Outbound]) -> Arc<OutboundPolicy> {
         history: Arc::default(),
         egress: None,
         http: None,
+        values: Arc::default(),
         peer: None,
         connection: None,
         request: None,
