@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Http, Limits, Listen, Location, Outbound};
+use super::{Http, KeyValue, Limits, Listen, Location, Outbound};
 
 /// `[handler.NAME]`: a handler's guest and settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub struct HandlerConfig {
     pub dirs: Vec<DirGrant>,
     /// The destinations that the guest may connect to. Empty: none.
     pub allow_outbound: Vec<Outbound>,
+    /// The key-value stores that the guest may open, by name. Empty: none.
+    pub keyvalue: Vec<KeyValue>,
+    /// The most that those which are embedded may grow to together, in bytes.
+    pub keyvalue_quota: u64,
     /// The defaults, with what this handler overrides.
     pub limits: Limits,
     /// As [`Config::http`], with what this handler overrides.
@@ -49,6 +53,8 @@ impl Default for HandlerConfig {
             env: Vec::new(),
             dirs: Vec::new(),
             allow_outbound: Vec::new(),
+            keyvalue: Vec::new(),
+            keyvalue_quota: 64 << 20,
             limits: Limits::default(),
             http: Http::default(),
             logging: Logging::default(),

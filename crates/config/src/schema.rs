@@ -8,6 +8,7 @@ mod mistakes;
 #[cfg(test)]
 mod properties;
 mod service;
+mod stores;
 #[cfg(test)]
 mod tests;
 
@@ -74,6 +75,8 @@ const HANDLER_ONLY: Keys = &[
     "env",
     "dirs",
     "allow-outbound",
+    "keyvalue",
+    "keyvalue-quota",
     "listen",
     "socket",
     "process",
@@ -86,6 +89,7 @@ const HANDLER_ONLY: Keys = &[
 ];
 const HANDLER: Keys = &handler_keys();
 const DIR: Keys = &["host", "guest", "access"];
+const STORE: Keys = &["at", "expire", "prefix"];
 const SOCKET: Keys = &[
     "user",
     "group",
@@ -297,6 +301,8 @@ impl Checker<'_> {
                 "allow-outbound" => {
                     handler.allow_outbound = self.list(key, value, value::outbound);
                 }
+                "keyvalue" => handler.keyvalue = self.stores(key, value),
+                "keyvalue-quota" => self.set(&mut handler.keyvalue_quota, key, value, value::keyvalue_quota),
                 _ if self.limit(key, value, &mut handler.limits) => {}
                 _ if self.http(key, value, &mut handler.http) => {}
                 _ if self.logging(key, value, &mut handler.logging) => {}

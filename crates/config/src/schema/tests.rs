@@ -2,7 +2,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::{
-    Destination, ForwardedFor, Listen, Logged, Logging, Network, Outbound, Process, Schedule, SocketOptions,
+    Destination, ForwardedFor, KeyValue, Listen, Logged, Logging, Network, Outbound, Process, Schedule,
+    SocketOptions, StoreAddress,
 };
 use super::*;
 
@@ -36,6 +37,8 @@ dirs = [
     { host = "/var/tmp", guest = ".", access = "read-write" },
 ]
 allow-outbound = ["api.telegram.org:443", "[::1]:80"]
+keyvalue = { default = "embedded", cache = { at = "redis://:secret@cache.example/3", expire = "1h", prefix = "" } }
+keyvalue-quota = "1MiB"
 timeout = "infinity"
 idle-connection-timeout = "infinity"
 max-output = "infinity"
@@ -167,6 +170,21 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
                 ports: vec![80..=80],
             },
         ],
+        keyvalue: vec![
+            KeyValue {
+                name: "cache".into(),
+                at: StoreAddress::parse("redis://:secret@cache.example/3").expect("an address"),
+                lifetime: Some(Duration::from_secs(3600)),
+                prefix: Some(String::new()),
+            },
+            KeyValue {
+                name: "default".into(),
+                at: StoreAddress::Embedded,
+                lifetime: None,
+                prefix: None,
+            },
+        ],
+        keyvalue_quota: 1 << 20,
         limits,
         http,
         logging: Logging {
