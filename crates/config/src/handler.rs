@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ConfigValue, Http, Limits, Listen, Location, Outbound, OutboundLimits};
+use super::{ConfigValue, Http, KeyValue, Limits, Listen, Location, Outbound, OutboundLimits};
 
 /// `[handler.NAME]`: a handler's guest and settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub struct HandlerConfig {
     pub allow_outbound: Vec<Outbound>,
     /// Limits of the HTTP requests that the guest makes.
     pub outbound: OutboundLimits,
+    /// The key-value stores that the guest may open, by name. Empty: none.
+    pub keyvalue: Vec<KeyValue>,
+    /// The most that those which are embedded may grow to together, in bytes.
+    pub keyvalue_quota: u64,
     /// The defaults, with what this handler overrides.
     pub limits: Limits,
     /// As [`Config::http`], with what this handler overrides.
@@ -59,6 +63,8 @@ impl Default for HandlerConfig {
             dirs: Vec::new(),
             allow_outbound: Vec::new(),
             outbound: OutboundLimits::default(),
+            keyvalue: Vec::new(),
+            keyvalue_quota: 64 << 20,
             limits: Limits::default(),
             http: Http::default(),
             logging: Logging::default(),

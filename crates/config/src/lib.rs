@@ -12,6 +12,7 @@
 mod checker;
 mod error;
 mod handler;
+mod keyvalue;
 mod listen;
 mod load;
 mod locate;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors, Location, Position};
 pub use handler::{Access, DirGrant, HandlerConfig, Logged, Logging, Process, Schedule, SocketOptions};
+pub use keyvalue::{KeyValue, LEAST_KEYVALUE_QUOTA, Password, RedisAddress, RedisServer, StoreAddress};
 pub use listen::{Clash, Listen, ListenAddress, ListenKind};
 pub use locate::Environment;
 pub use outbound::{Destination, Network, Outbound};

@@ -9,6 +9,7 @@ mod outgoing;
 #[cfg(test)]
 mod properties;
 mod service;
+mod stores;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -79,6 +80,8 @@ const HANDLER_ONLY: Keys = &[
     "dirs",
     "allow-outbound",
     "outbound",
+    "keyvalue",
+    "keyvalue-quota",
     "listen",
     "socket",
     "process",
@@ -91,6 +94,7 @@ const HANDLER_ONLY: Keys = &[
 ];
 const HANDLER: Keys = &handler_keys();
 const DIR: Keys = &["host", "guest", "access"];
+const STORE: Keys = &["at", "expire", "prefix"];
 const SOCKET: Keys = &[
     "user",
     "group",
@@ -303,6 +307,8 @@ impl Checker<'_> {
                     handler.allow_outbound = self.list(key, value, value::outbound);
                 }
                 "outbound" => self.outbound_limits(key, value, &mut handler.outbound),
+                "keyvalue" => handler.keyvalue = self.stores(key, value),
+                "keyvalue-quota" => self.set(&mut handler.keyvalue_quota, key, value, value::keyvalue_quota),
                 _ if self.limit(key, value, &mut handler.limits) => {}
                 _ if self.http(key, value, &mut handler.http) => {}
                 _ if self.logging(key, value, &mut handler.logging) => {}

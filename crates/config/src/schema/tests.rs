@@ -2,8 +2,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::{
-    ConfigValue, Destination, ForwardedFor, Listen, Logged, Logging, Network, Outbound, OutboundLimits, Process,
-    Schedule, SocketOptions,
+    ConfigValue, Destination, ForwardedFor, KeyValue, Listen, Logged, Logging, Network, Outbound, OutboundLimits,
+    Process, Schedule, SocketOptions, StoreAddress,
 };
 use super::*;
 
@@ -40,6 +40,8 @@ dirs = [
 ]
 allow-outbound = ["api.telegram.org:443", "[::1]:80"]
 outbound = { connect-timeout = "3s", first-byte-timeout = "infinity", idle-timeout = "1min", max-requests = 8, max-body = "infinity", max-head = "16KiB" }
+keyvalue = { default = "embedded", cache = { at = "redis://:secret@cache.example/3", expire = "1h", prefix = "" } }
+keyvalue-quota = "1MiB"
 timeout = "infinity"
 idle-connection-timeout = "infinity"
 max-output = "infinity"
@@ -184,6 +186,21 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
             max_body: None,
             max_head: 16 << 10,
         },
+        keyvalue: vec![
+            KeyValue {
+                name: "cache".into(),
+                at: StoreAddress::parse("redis://:secret@cache.example/3").expect("an address"),
+                lifetime: Some(Duration::from_secs(3600)),
+                prefix: Some(String::new()),
+            },
+            KeyValue {
+                name: "default".into(),
+                at: StoreAddress::Embedded,
+                lifetime: None,
+                prefix: None,
+            },
+        ],
+        keyvalue_quota: 1 << 20,
         limits,
         http,
         logging: Logging {
