@@ -10,6 +10,7 @@ mod properties;
 mod service;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::collections::btree_map::Entry;
 
@@ -74,6 +75,9 @@ const HANDLER_ONLY: Keys = &[
     "env",
     "dirs",
     "allow-outbound",
+    "tls-roots",
+    "tls-certificate",
+    "tls-key",
     "listen",
     "socket",
     "process",
@@ -282,6 +286,7 @@ impl Checker<'_> {
             ..HandlerConfig::default()
         };
         let (own, table) = (key, value);
+        let mut tls = tls::Settings::default();
         for (key, value) in self.table(key, value) {
             match key.get_ref().as_ref() {
                 "module" => {
@@ -297,6 +302,7 @@ impl Checker<'_> {
                 "allow-outbound" => {
                     handler.allow_outbound = self.list(key, value, value::outbound);
                 }
+                "tls-roots" | "tls-certificate" | "tls-key" => self.tls(key, value, &mut tls),
                 _ if self.limit(key, value, &mut handler.limits) => {}
                 _ if self.http(key, value, &mut handler.http) => {}
                 _ if self.logging(key, value, &mut handler.logging) => {}
@@ -304,6 +310,7 @@ impl Checker<'_> {
                 _ => self.unknown(key, HANDLER),
             }
         }
+        handler.tls = self.tls_files(own, tls);
         self.sockets(own, table, &mut handler);
         handler
     }

@@ -2,7 +2,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::{
-    Destination, ForwardedFor, Listen, Logged, Logging, Network, Outbound, Process, Schedule, SocketOptions,
+    Destination, ForwardedFor, Listen, Logged, Logging, Network, Outbound, Process, Schedule, Scope, SocketOptions,
+    TlsFiles,
 };
 use super::*;
 
@@ -36,6 +37,9 @@ dirs = [
     { host = "/var/tmp", guest = ".", access = "read-write" },
 ]
 allow-outbound = ["api.telegram.org:443", "[::1]:80"]
+tls-roots = "/etc/ssl/private-ca.pem"
+tls-certificate = "/etc/ssl/bot.pem"
+tls-key = "/etc/ssl/bot.key"
 timeout = "infinity"
 idle-connection-timeout = "infinity"
 max-output = "infinity"
@@ -159,14 +163,20 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
         ],
         allow_outbound: vec![
             Outbound {
+                scope: Scope::Tcp,
                 host: telegram,
                 ports: vec![443..=443],
             },
             Outbound {
+                scope: Scope::Tcp,
                 host: Destination::Network(loopback),
                 ports: vec![80..=80],
             },
         ],
+        tls: TlsFiles {
+            roots: Some("/etc/ssl/private-ca.pem".into()),
+            identity: Some(("/etc/ssl/bot.pem".into(), "/etc/ssl/bot.key".into())),
+        },
         limits,
         http,
         logging: Logging {
