@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::super::{
     ConfigValue, Destination, ForwardedFor, KeyValue, Listen, Logged, Logging, Network, Outbound, OutboundLimits,
-    Process, Schedule, SocketOptions, StoreAddress,
+    Process, Schedule, Scope, SocketOptions, StoreAddress, TlsFiles,
 };
 use super::*;
 
@@ -42,6 +42,9 @@ allow-outbound = ["api.telegram.org:443", "[::1]:80"]
 outbound = { connect-timeout = "3s", first-byte-timeout = "infinity", idle-timeout = "1min", max-requests = 8, max-body = "infinity", max-head = "16KiB" }
 keyvalue = { default = "embedded", cache = { at = "redis://:secret@cache.example/3", expire = "1h", prefix = "" } }
 keyvalue-quota = "1MiB"
+tls-roots = "/etc/ssl/private-ca.pem"
+tls-certificate = "/etc/ssl/bot.pem"
+tls-key = "/etc/ssl/bot.key"
 timeout = "infinity"
 idle-connection-timeout = "infinity"
 max-output = "infinity"
@@ -170,10 +173,12 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
         ],
         allow_outbound: vec![
             Outbound {
+                scope: Scope::Tcp,
                 host: telegram,
                 ports: vec![443..=443],
             },
             Outbound {
+                scope: Scope::Tcp,
                 host: Destination::Network(loopback),
                 ports: vec![80..=80],
             },
@@ -201,6 +206,10 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
             },
         ],
         keyvalue_quota: 1 << 20,
+        tls: TlsFiles {
+            roots: Some("/etc/ssl/private-ca.pem".into()),
+            identity: Some(("/etc/ssl/bot.pem".into(), "/etc/ssl/bot.key".into())),
+        },
         limits,
         http,
         logging: Logging {
