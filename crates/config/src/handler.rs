@@ -20,6 +20,8 @@ pub struct HandlerConfig {
     pub allow_outbound: Vec<Outbound>,
     /// Limits of the HTTP requests that the guest makes.
     pub outbound: OutboundLimits,
+    /// For the connections that the guest makes by TLS.
+    pub tls: TlsFiles,
     /// The defaults, with what this handler overrides.
     pub limits: Limits,
     /// As [`Config::http`], with what this handler overrides.
@@ -52,6 +54,7 @@ impl Default for HandlerConfig {
             dirs: Vec::new(),
             allow_outbound: Vec::new(),
             outbound: OutboundLimits::default(),
+            tls: TlsFiles::default(),
             limits: Limits::default(),
             http: Http::default(),
             logging: Logging::default(),
@@ -71,6 +74,15 @@ impl HandlerConfig {
     pub fn descriptors(&self) -> usize {
         1 + self.dirs.len()
     }
+}
+
+/// `tls-roots`, `tls-certificate`, `tls-key`: absolute paths of files in PEM (RFC 7468), which `wasm-sock-egress` reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificates of the authorities that are trusted. `None`: the system's.
+    pub roots: Option<PathBuf>,
+    /// The client's certificate, followed by those between it and its authority, and its private key.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// A folder of the host that a guest may open.

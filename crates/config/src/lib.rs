@@ -33,10 +33,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors, Location, Position};
-pub use handler::{Access, DirGrant, HandlerConfig, Logged, Logging, Process, Schedule, SocketOptions};
+pub use handler::{Access, DirGrant, HandlerConfig, Logged, Logging, Process, Schedule, SocketOptions, TlsFiles};
 pub use listen::{Clash, Listen, ListenAddress, ListenKind};
 pub use locate::Environment;
-pub use outbound::{Destination, Network, Outbound};
+pub use outbound::{
+    Destination, Network, Outbound, OutboundRequest, Scope, Transport, UrlGrant, address, allows_request,
+    allows_to_look_up,
+};
 pub use outgoing::OutboundLimits;
 pub use quantity::{parse_duration, parse_idle_timeout, parse_size};
 pub use suggest::distance;

@@ -11,6 +11,7 @@ mod properties;
 mod service;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::collections::btree_map::Entry;
 
@@ -76,6 +77,9 @@ const HANDLER_ONLY: Keys = &[
     "dirs",
     "allow-outbound",
     "outbound",
+    "tls-roots",
+    "tls-certificate",
+    "tls-key",
     "listen",
     "socket",
     "process",
@@ -284,6 +288,7 @@ impl Checker<'_> {
             ..HandlerConfig::default()
         };
         let (own, table) = (key, value);
+        let mut tls = tls::Settings::default();
         for (key, value) in self.table(key, value) {
             match key.get_ref().as_ref() {
                 "module" => {
@@ -300,6 +305,7 @@ impl Checker<'_> {
                     handler.allow_outbound = self.list(key, value, value::outbound);
                 }
                 "outbound" => self.outbound_limits(key, value, &mut handler.outbound),
+                "tls-roots" | "tls-certificate" | "tls-key" => self.tls(key, value, &mut tls),
                 _ if self.limit(key, value, &mut handler.limits) => {}
                 _ if self.http(key, value, &mut handler.http) => {}
                 _ if self.logging(key, value, &mut handler.logging) => {}
@@ -307,6 +313,7 @@ impl Checker<'_> {
                 _ => self.unknown(key, HANDLER),
             }
         }
+        handler.tls = self.tls_files(own, tls);
         self.sockets(own, table, &mut handler);
         handler
     }

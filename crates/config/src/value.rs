@@ -271,7 +271,8 @@ pub(super) fn outbound(value: &DeValue<'_>) -> Reading<Outbound> {
         let text = quoted(&text);
         format!(
             "cannot be {text} (allowed: \"example.org:443\", \"192.0.2.1:80,8000-8010\", \
-             \"10.0.0.0/8:5432\", \"[2001:db8::1]:443\")"
+             \"10.0.0.0/8:5432\", \"[2001:db8::1]:443\", \"udp:192.0.2.1:53\", \
+             \"https://api.example.org/v1/*\", \"GET,POST http://10.0.0.1:8080/hook\")"
         )
     })
 }

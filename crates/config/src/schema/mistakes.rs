@@ -213,7 +213,8 @@ fn an_impossible_value_is_told_with_what_is_allowed() {
         wrong("allow-outbound = ['example.org']"),
         ["2:19: allow-outbound: cannot be \"example.org\" \
          (allowed: \"example.org:443\", \"192.0.2.1:80,8000-8010\", \
-         \"10.0.0.0/8:5432\", \"[2001:db8::1]:443\")"]
+         \"10.0.0.0/8:5432\", \"[2001:db8::1]:443\", \"udp:192.0.2.1:53\", \
+         \"https://api.example.org/v1/*\", \"GET,POST http://10.0.0.1:8080/hook\")"]
     );
     assert_eq!(
         errors("[host]\nmodules = 'modules'"),

@@ -2,8 +2,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::{
-    Destination, ForwardedFor, Listen, Logged, Logging, Network, Outbound, OutboundLimits, Process, Schedule,
-    SocketOptions,
+    Destination, ForwardedFor, Listen, Logged, Logging, Network, Outbound, OutboundLimits, Process, Schedule, Scope,
+    SocketOptions, TlsFiles,
 };
 use super::*;
 
@@ -38,6 +38,9 @@ dirs = [
 ]
 allow-outbound = ["api.telegram.org:443", "[::1]:80"]
 outbound = { connect-timeout = "3s", first-byte-timeout = "infinity", idle-timeout = "1min", max-requests = 8, max-body = "infinity", max-head = "16KiB" }
+tls-roots = "/etc/ssl/private-ca.pem"
+tls-certificate = "/etc/ssl/bot.pem"
+tls-key = "/etc/ssl/bot.key"
 timeout = "infinity"
 idle-connection-timeout = "infinity"
 max-output = "infinity"
@@ -161,10 +164,12 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
         ],
         allow_outbound: vec![
             Outbound {
+                scope: Scope::Tcp,
                 host: telegram,
                 ports: vec![443..=443],
             },
             Outbound {
+                scope: Scope::Tcp,
                 host: Destination::Network(loopback),
                 ports: vec![80..=80],
             },
@@ -176,6 +181,10 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
             max_requests: 8,
             max_body: None,
             max_head: 16 << 10,
+        },
+        tls: TlsFiles {
+            roots: Some("/etc/ssl/private-ca.pem".into()),
+            identity: Some(("/etc/ssl/bot.pem".into(), "/etc/ssl/bot.key".into())),
         },
         limits,
         http,
