@@ -40,6 +40,7 @@ enum Unanswered {
 /// A request as it is sent.
 struct Outgoing {
     request: Request<Upload>,
+    progress: Arc<Progress>,
     origin: Arc<Origin>,
     path: PathAndQuery,
 }
@@ -61,28 +62,32 @@ impl GuestClient {
         let timeouts = client.timeouts(asked);
         let permit = client.permit().await?;
         let is_head = request.method() == Method::HEAD;
-        let (parts, body) = request.into_parts();
-        let (upload, progress) = Upload::new(body);
-        let mut outgoing = Outgoing::new(Request::from_parts(parts, upload), origin)?;
-        let mut closed = 0;
-        let (response, connection) = loop {
-            let idle = client.idle(&outgoing.origin).await;
-            let is_idle = idle.is_some();
-            let ready = match idle {
-                Some(ready) => ready,
-                None => self.connected(&outgoing.origin, timeouts.connect, &report).await?,
-            };
-            match outgoing.send(ready, &progress, timeouts).await {
-                Ok(answered) => break answered,
-                // Its server has closed it just now.
-                Err(Unanswered::NotSent(request, _)) if is_idle && closed < MOST_CLOSED => {
-                    outgoing.request = *request;
-                    closed += 1;
-                }
-                Err(Unanswered::NotSent(_, error) | Unanswered::Failed(error)) => return Err(error),
-            }
-        };
+        let outgoing = Outgoing::new(request, origin)?;
+        let (response, connection) = self.exchange(outgoing, timeouts, &report).await?;
         client.answer(response, connection, permit, is_head, timeouts)
+    }
+
+    /// Sends a request on an idle connection; on a new one if there is none, or if servers have closed those just now.
+    async fn exchange(
+        &self,
+        mut outgoing: Outgoing,
+        timeouts: Timeouts,
+        report: &(impl Fn(&Failure) + Send + Sync),
+    ) -> Result<(Response<Incoming>, Leased), Error> {
+        for _ in 0..MOST_CLOSED {
+            let Some(ready) = self.client.idle(&outgoing.origin).await else {
+                break;
+            };
+            let copy = outgoing.copy();
+            match (outgoing.send(ready, timeouts).await, copy) {
+                (Ok(answered), _) => return Ok(answered),
+                (Err(Unanswered::NotSent(request, _)), _) => outgoing.request = *request,
+                (Err(Unanswered::Failed(error)), Some(copy)) if is_lost(&error) => outgoing = copy,
+                (Err(unanswered), _) => return Err(unanswered.into()),
+            }
+        }
+        let ready = self.connected(&outgoing.origin, timeouts.connect, report).await?;
+        Ok(outgoing.send(ready, timeouts).await?)
     }
 
     /// A new connection; or room on one that another request has made meanwhile.
@@ -171,38 +176,53 @@ impl Client {
 }
 
 impl Outgoing {
-    fn new(request: Request<Upload>, origin: Origin) -> Result<Self, Error> {
+    fn new(request: Request<WasiBody>, origin: Origin) -> Result<Self, Error> {
         // Tunnels would lead to where no grant was checked.
         if request.method() == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }
-        let path = request.uri().path_and_query().cloned();
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().cloned();
+        let (upload, progress) = Upload::new(body);
         Ok(Self {
-            request,
+            request: Request::from_parts(parts, upload),
+            progress,
             origin: Arc::new(origin),
             path: path.unwrap_or_else(|| PathAndQuery::from_static("/")),
         })
     }
 
+    /// The request once more, if it may be sent twice (RFC 9110, 9.2.2) and has no body.
+    fn copy(&self) -> Option<Self> {
+        if !self.request.method().is_idempotent() || !self.request.body().is_end_stream() {
+            return None;
+        }
+        let (upload, progress) = Upload::none();
+        let mut request = Request::new(upload);
+        *request.method_mut() = self.request.method().clone();
+        *request.headers_mut() = self.request.headers().clone();
+        Some(Self {
+            request,
+            progress,
+            origin: self.origin.clone(),
+            path: self.path.clone(),
+        })
+    }
+
     /// Sends the request, and waits for the answer's head.
-    async fn send(
-        &mut self,
-        ready: Ready,
-        progress: &Progress,
-        timeouts: Timeouts,
-    ) -> Result<(Response<Incoming>, Leased), Unanswered> {
+    async fn send(&mut self, ready: Ready, timeouts: Timeouts) -> Result<(Response<Incoming>, Leased), Unanswered> {
         let request = self
             .take(matches!(ready, Ready::Http2(_)))
             .map_err(Unanswered::Failed)?;
         match ready {
             Ready::Http1(mut connection) => {
                 let sent = connection.sender.try_send_request(request);
-                let response = head(sent, progress, timeouts).await?;
+                let response = head(sent, &self.progress, timeouts).await?;
                 Ok((response, Leased::Http1(connection)))
             }
             Ready::Http2(mut stream) => {
                 let sent = stream.sender.try_send_request(request);
-                let response = head(sent, progress, timeouts).await?;
+                let response = head(sent, &self.progress, timeouts).await?;
                 Ok((response, Leased::Http2 { _stream: stream }))
             }
         }
@@ -210,7 +230,7 @@ impl Outgoing {
 
     /// The request as this version of HTTP has it. `Host` is of the origin that was checked, whatever the guest set.
     fn take(&mut self, is_http2: bool) -> Result<Request<Upload>, Error> {
-        let placeholder = Request::new(Upload::none());
+        let placeholder = Request::new(Upload::none().0);
         let mut request = std::mem::replace(&mut self.request, placeholder);
         let (url, host) = match is_http2 {
             true => (self.origin.url(self.path.clone()), None),
@@ -264,6 +284,19 @@ async fn head(
         }
     })
     .await
+}
+
+/// Was the connection lost before an answer?
+fn is_lost(error: &Error) -> bool {
+    matches!(error, Error::ConnectionTerminated | Error::HttpResponseIncomplete)
+}
+
+impl From<Unanswered> for Error {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::NotSent(_, error) | Unanswered::Failed(error) => error,
+        }
+    }
 }
 
 fn unanswered(mut error: TrySendError<Request<Upload>>) -> Unanswered {

@@ -43,6 +43,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+#[cfg(test)]
+mod tests;
+
 pub use origin::Origin;
 
 /// Requests that wait for one of `max-requests`, beyond which more are refused: each takes some memory of the host.

@@ -2,6 +2,7 @@
 
 use ::http::uri::{Authority, PathAndQuery, Scheme};
 use ::http::{HeaderValue, Uri};
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// The server of a URL. Requests share connections only if all of it is the same: a certificate that is good for
@@ -54,25 +55,32 @@ impl Origin {
         if self.is_tls { "https" } else { "http" }
     }
 
+    /// The host as in URLs: an IPv6 address is in brackets.
+    pub fn host_in_url(&self) -> Cow<'_, str> {
+        match self.host.contains(':') {
+            true => format!("[{}]", self.host).into(),
+            false => self.host.as_str().into(),
+        }
+    }
+
     /// The authority as it is sent (`Host`, `:authority`): of what was checked, not what the guest wrote.
-    pub fn authority(&self) -> String {
-        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+    pub fn authority(&self) -> Cow<'_, str> {
         match self.port == default_port(self.is_tls) {
-            true => format!("{open}{}{close}", self.host),
-            false => format!("{open}{}{close}:{}", self.host, self.port),
+            true => self.host_in_url(),
+            false => format!("{}:{}", self.host_in_url(), self.port).into(),
         }
     }
 
     /// The value of `Host`.
     pub(super) fn host_header(&self) -> Option<HeaderValue> {
-        HeaderValue::try_from(self.authority()).ok()
+        HeaderValue::try_from(&*self.authority()).ok()
     }
 
     /// The URL of `path` at this origin, for HTTP/2.
     pub(super) fn url(&self, path: PathAndQuery) -> Option<Uri> {
         let mut parts = ::http::uri::Parts::default();
         parts.scheme = Some(if self.is_tls { Scheme::HTTPS } else { Scheme::HTTP });
-        parts.authority = Some(Authority::try_from(self.authority()).ok()?);
+        parts.authority = Some(Authority::try_from(&*self.authority()).ok()?);
         parts.path_and_query = Some(path);
         Uri::from_parts(parts).ok()
     }

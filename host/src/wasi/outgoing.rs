@@ -4,12 +4,12 @@
 //! host sees methods and paths.
 
 use super::environment::GuestContext;
-use crate::config::{Destination, Outbound};
+use crate::config::{OutboundRequest, allows_request};
 use crate::egress::Failure;
 use crate::http_client::Origin;
 use crate::journal::{self, Level};
+use ::http::uri::PathAndQuery;
 use ::http::{Method, Uri};
-use std::net::IpAddr;
 use wasmtime_wasi_http::Error;
 
 /// The longest URL in the log, in bytes.
@@ -21,22 +21,20 @@ const MAX_URL: usize = 200;
 /// When it may not, which is logged with what would allow it.
 pub fn admit(guest: &GuestContext, method: &Method, url: &Uri) -> Result<Origin, Error> {
     let origin = Origin::of(url).ok_or(Error::HttpRequestUriInvalid)?;
-    if guest.config.allow_outbound.iter().any(|grant| allows(grant, &origin)) {
+    let request = OutboundRequest {
+        method: method.as_str(),
+        tls: origin.is_tls,
+        host: &origin.host_in_url(),
+        port: origin.port,
+        path_and_query: url.path_and_query().map_or("/", PathAndQuery::as_str),
+    };
+    if allows_request(&guest.config.allow_outbound, &request) {
         return Ok(origin);
     }
-    let (target, needed) = (shown(&origin, url), origin.authority());
-    let method = journal::shortened(method, MAX_URL);
-    let message = format_args!("{method} {target} was refused (allow-outbound = [\"{needed}\"] would allow it)");
+    let needed = journal::shortened(&request, MAX_URL);
+    let message = format_args!("{needed} was refused (allow-outbound = [\"{needed}\"] would allow it)");
     guest.log(Level::Warning, message);
     Err(Error::HttpRequestDenied)
-}
-
-fn allows(grant: &Outbound, origin: &Origin) -> bool {
-    let leads_to = match &grant.host {
-        Destination::Name(name) => *name == origin.host,
-        Destination::Network(network) => origin.host.parse::<IpAddr>().is_ok_and(|ip| network.contains(ip)),
-    };
-    leads_to && grant.has_port(origin.port)
 }
 
 /// Logs why a connection was not made, unless that is the server's matter.
