@@ -4,7 +4,9 @@ use super::admission::slots::{self, ConnectionSlots};
 use super::admission::sources::Sources;
 use super::exit_code::GuestExit;
 use crate::config::HandlerConfig;
+use crate::egress::Egress;
 use crate::journal::{ConnectionId, RateLimited};
+use crate::keyvalue::Stores;
 use crate::limits::{History, LogLimit};
 use crate::module::{Compiled, CurrentProgram, Files, Unavailable};
 use crate::net::Peer;
@@ -49,6 +51,10 @@ pub struct Handler {
     pub is_metrics: bool,
     /// Its counters.
     pub stats: HandlerStats,
+    /// The way out of its guests.
+    egress: Option<Arc<Egress>>,
+    /// The key-value stores of its guests.
+    stores: Option<Arc<Stores>>,
     program: CurrentProgram,
 }
 
@@ -60,6 +66,7 @@ impl Handler {
         files: Result<Files, String>,
         stats: HandlerStats,
         guest_exit: Arc<GuestExit>,
+        egress: Option<Arc<Egress>>,
     ) -> Self {
         let (name, limits): (Arc<str>, _) = (name.into(), config.limits);
         let sources = || Sources::new(limits.max_connections_per_source, limits.max_connections);
@@ -75,9 +82,11 @@ impl Handler {
             history: Arc::default(),
             too_large: Arc::default(),
             successes: Arc::default(),
+            stores: Stores::of(&name, &config),
             config: Arc::new(config),
             is_metrics: false,
             stats,
+            egress,
             program: CurrentProgram::new(name.clone(), files),
             name,
         }
@@ -107,6 +116,7 @@ impl Handler {
         self.log.limit(limits.max_log);
         let successor = Arc::new(Self {
             name: self.name.clone(),
+            stores: Stores::renewed(self.stores.as_ref(), &self.name, &config),
             config: Arc::new(config),
             successor: OnceLock::new(),
             guest_exit: self.guest_exit.clone(),
@@ -121,6 +131,7 @@ impl Handler {
             successes: self.successes.clone(),
             is_metrics,
             stats: self.stats.clone(),
+            egress: self.egress.clone(),
             program: self.program.renewed(files),
         });
         // An error means that it has one already, which the caller has in its place.
@@ -150,6 +161,8 @@ impl Handler {
             log_limit: self.log.clone(),
             history: self.history.clone(),
             stats: self.stats.clone(),
+            egress: self.egress.clone(),
+            stores: self.stores.clone(),
             peer,
             connection,
             request,

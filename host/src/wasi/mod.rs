@@ -16,6 +16,7 @@ mod hooks;
 mod http;
 mod interface;
 mod io;
+mod keyvalue;
 mod outbound;
 mod p1;
 mod random;
@@ -50,6 +51,7 @@ const ALL: &[&[Interface]] = &[
     filesystem::INTERFACES,
     http::INTERFACES,
     io::INTERFACES,
+    keyvalue::INTERFACES,
     random::INTERFACES,
     sockets::INTERFACES,
 ];

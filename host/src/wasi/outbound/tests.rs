@@ -13,6 +13,8 @@ fn reach(granted: &[Outbound]) -> Arc<OutboundPolicy> {
         log_limit: LogLimit::new(None),
         stats: Default::default(),
         history: Arc::default(),
+        egress: None,
+        stores: None,
         peer: None,
         connection: None,
         request: None,

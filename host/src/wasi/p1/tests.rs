@@ -342,6 +342,8 @@ fn guest() -> Arc<GuestContext> {
             ..HandlerConfig::default()
         }),
         log_limit: LogLimit::new(Some(0)),
+        egress: None,
+        stores: None,
         peer: None,
         connection: None,
         request: None,
