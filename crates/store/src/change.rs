@@ -23,6 +23,17 @@ pub struct Change {
     pub what: What,
 }
 
+impl Change {
+    /// About as many bytes as it stores.
+    pub fn size(&self) -> usize {
+        match &self.what {
+            What::Set(entries) => entries.iter().map(|(key, value)| key.len() + value.len()).sum(),
+            What::Swap { key, value, .. } | What::Import { key, value, .. } => key.len() + value.len(),
+            What::Delete(_) | What::Increment { .. } => 0,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub enum What {
     Set(Vec<(String, Vec<u8>)>),
@@ -137,11 +148,8 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<Changed, Stor
             let digits = number.0.to_string();
             match found {
                 Some(_) => {
-                    drop(
-                        transaction
-                            .prepare_cached(SET_VALUE)?
-                            .execute(params![store, key, digits.as_bytes()])?,
-                    )
+                    let mut statement = transaction.prepare_cached(SET_VALUE)?;
+                    statement.execute(params![store, key, digits.as_bytes()])?;
                 }
                 None => set(key, digits.as_bytes(), expires)?,
             }

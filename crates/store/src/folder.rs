@@ -10,17 +10,18 @@ pub fn file_of(state: &Path, handler: &str) -> PathBuf {
     state.join(handler).join("keyvalue.sqlite")
 }
 
-/// Makes the folder of a handler, which only this user may enter. A power failure does not undo it.
+/// Makes the folder of a file, which only this user may enter. A power failure does not undo it.
 ///
 /// # Errors
 /// Those of `mkdir(2)`, but that it is there already.
-pub fn make_folder(state: &Path, handler: &str) -> io::Result<()> {
-    match mkdir(state.join(handler), Mode::RWXU) {
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    match mkdir(folder, Mode::RWXU) {
         Err(Errno::EXIST) => Ok(()),
         made => {
             made?;
+            let above = folder.parent().unwrap_or(Path::new("/"));
             let parent = open(
-                state,
+                above,
                 OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
                 Mode::empty(),
             );

@@ -32,6 +32,8 @@ pub struct Database {
     pub(crate) connection: Connection,
     pub(crate) file: PathBuf,
     quota: u64,
+    /// The number of the file (inode).
+    number: u64,
     /// Were the settings for changes made?
     is_writer: bool,
 }
@@ -43,11 +45,10 @@ impl Database {
     /// [`StoreError::Missing`] when it is not there; [`StoreError::Damaged`] and [`StoreError::Unknown`] when it is no
     /// store.
     pub fn open(file: &Path, quota: u64, patience: Patience) -> Result<Self, StoreError> {
-        let database = Self::connect(file, quota, patience, OpenFlags::empty())?;
-        match database.version()? {
-            Some(()) => Ok(database),
-            None => Err(StoreError::Missing),
-        }
+        let mut database = Self::connect(file, quota, patience, OpenFlags::empty())?;
+        database.version()?.ok_or(StoreError::Missing)?;
+        database.number = number(file);
+        Ok(database)
     }
 
     /// Opens the file, and makes it if it is not there. Waits for the disk.
@@ -59,6 +60,7 @@ impl Database {
         if database.version()?.is_none() {
             database.make()?;
         }
+        database.number = number(file);
         Ok(database)
     }
 
@@ -74,6 +76,7 @@ impl Database {
             connection,
             file: file.to_owned(),
             quota: quota.max(LEAST_QUOTA),
+            number: 0,
             is_writer: false,
         };
         database.wait(patience)?;
@@ -82,6 +85,11 @@ impl Database {
         // Nothing that the file's schema says is executed, beside tables and indices.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         Ok(database)
+    }
+
+    /// Is it still the file of this name? An administrator may have moved it away.
+    pub fn is_in_place(&self) -> bool {
+        number(&self.file) == self.number
     }
 
     fn wait(&mut self, patience: Patience) -> Result<(), StoreError> {
@@ -185,4 +193,8 @@ impl Database {
             result => result,
         }
     }
+}
+
+fn number(file: &Path) -> u64 {
+    rustix::fs::stat(file).map_or(0, |stat| stat.st_ino)
 }

@@ -32,6 +32,8 @@ impl Display for Use {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Needs {
     pub paths: BTreeMap<PathBuf, Use>,
+    /// Folders of these that handlers keep their state in, and that are made if they are not there.
+    pub state: BTreeSet<PathBuf>,
     /// TCP ports that it may connect to.
     pub ports: BTreeSet<u16>,
     /// Any TCP port: there are too many for a rule each.
@@ -74,6 +76,12 @@ impl Needs {
     /// Adds a file that is read for a guest. Another file of the same name is for the next host.
     pub fn add_file(&mut self, file: &Path) {
         self.grant(file, Use::Read);
+    }
+
+    /// Adds the folder that a handler keeps its state in.
+    pub fn add_state(&mut self, folder: PathBuf) {
+        self.grant(&folder, Use::Write);
+        self.state.insert(folder);
     }
 
     /// Adds TCP ports that a guest may connect to.

@@ -7,6 +7,7 @@ use crate::config::HandlerConfig;
 use crate::egress::Egress;
 use crate::http_client::Client;
 use crate::journal::{ConnectionId, RateLimited};
+use crate::keyvalue::Stores;
 use crate::limits::{History, LogLimit};
 use crate::module::{Compiled, CurrentProgram, Files, Unavailable};
 use crate::net::Peer;
@@ -57,6 +58,8 @@ pub struct Handler {
     egress: Option<Arc<Egress>>,
     /// Their HTTP client. A successor has another: connections were made by the grants of their time.
     http: Option<Arc<Client>>,
+    /// The key-value stores of its guests.
+    stores: Option<Arc<Stores>>,
     program: CurrentProgram,
 }
 
@@ -86,6 +89,7 @@ impl Handler {
             too_large: Arc::default(),
             successes: Arc::default(),
             http: http_client(&name, &config, egress.as_ref()),
+            stores: Stores::of(&name, &config),
             config: Arc::new(config),
             is_metrics: false,
             stats,
@@ -120,6 +124,7 @@ impl Handler {
         let successor = Arc::new(Self {
             name: self.name.clone(),
             http: http_client(&self.name, &config, self.egress.as_ref()),
+            stores: Stores::renewed(self.stores.as_ref(), &self.name, &config),
             config: Arc::new(config),
             successor: OnceLock::new(),
             guest_exit: self.guest_exit.clone(),
@@ -168,6 +173,7 @@ impl Handler {
             stats: self.stats.clone(),
             egress: self.egress.clone(),
             http: self.http.clone(),
+            stores: self.stores.clone(),
             peer,
             connection,
             request,

@@ -17,6 +17,7 @@ mod hooks;
 mod http;
 mod interface;
 mod io;
+mod keyvalue;
 mod outbound;
 mod outgoing;
 mod p1;
@@ -55,6 +56,7 @@ const ALL: &[&[Interface]] = &[
     filesystem::INTERFACES,
     http::INTERFACES,
     io::INTERFACES,
+    keyvalue::INTERFACES,
     random::INTERFACES,
     sockets::INTERFACES,
 ];

@@ -16,6 +16,7 @@ fn reach(granted: &[Outbound]) -> Arc<OutboundPolicy> {
         egress: None,
         http: None,
         values: Arc::default(),
+        stores: None,
         peer: None,
         connection: None,
         request: None,

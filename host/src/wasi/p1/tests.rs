@@ -345,6 +345,7 @@ fn guest() -> Arc<GuestContext> {
         log_limit: LogLimit::new(Some(0)),
         egress: None,
         http: None,
+        stores: None,
         peer: None,
         connection: None,
         request: None,
