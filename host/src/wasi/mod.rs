@@ -19,7 +19,6 @@ mod io;
 mod outbound;
 mod p1;
 mod random;
-mod resolver;
 mod sockets;
 mod state;
 mod stderr;

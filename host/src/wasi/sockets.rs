@@ -1,17 +1,29 @@
-//! `wasi:sockets`: outbound TCP connections to what was granted (`allow-outbound`), and no others.
+//! `wasi:sockets`: outbound connections to what was granted (`allow-outbound`), and no others.
 //!
-//! Every component may import these interfaces; the grant is checked when they are used ([`super::outbound`]).
+//! Every component may import these interfaces; the grant is checked when they are used. `wasm-sock-egress` makes the
+//! connections: the kernel lets this process make no socket.
 
-use super::interface::{Interface, p2, p3, redefine};
-use super::resolver;
+mod bindings;
+mod code;
+mod names;
+mod options;
+mod tcp;
+mod tcp_p2;
+mod tcp_p3;
+mod udp;
+mod udp_p2;
+mod udp_p3;
+
+use super::interface::{Interface, p2, p3};
 use super::state::GuestState;
-use wasmtime::component::{Linker, Resource};
-use wasmtime::{Result, StoreContextMut};
-use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, Host as _, IpAddressFamily};
-use wasmtime_wasi::p2::bindings::sockets::{instance_network, tcp, tcp_create_socket, udp, udp_create_socket};
-use wasmtime_wasi::p2::{TcpSocket, UdpSocket};
-use wasmtime_wasi::p3::bindings::sockets::types;
+use bindings::p3::wasi::sockets::types as types3;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use wasmtime::component::HasData;
+use wasmtime_wasi::p2::bindings::sockets::{instance_network, network};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
+
+pub use tcp::TcpSocket;
+pub use udp::UdpSocket;
 
 /// The setting that `inspect` shows for these interfaces.
 const NEEDS: &str = "allow-outbound, to connect";
@@ -26,69 +38,63 @@ pub const INTERFACES: &[Interface] = &[
         instance_network::add_to_linker::<GuestState, WasiSockets>(l, GuestState::sockets)
     })
     .needs(NEEDS),
-    p2("wasi:sockets/ip-name-lookup", resolver::define_p2).needs(NEEDS),
-    p2("wasi:sockets/tcp", |l| {
-        tcp::add_to_linker::<GuestState, WasiSockets>(l, GuestState::sockets)
-    })
-    .needs(NEEDS),
-    p2("wasi:sockets/tcp-create-socket", define_tcp_create_socket).needs(NEEDS),
-    p2("wasi:sockets/udp", |l| {
-        udp::add_to_linker::<GuestState, WasiSockets>(l, GuestState::sockets)
-    })
-    .needs(NEEDS),
-    p2("wasi:sockets/udp-create-socket", define_udp_create_socket).needs(NEEDS),
-    p3("wasi:sockets/types", |l| {
-        types::add_to_linker::<GuestState, WasiSockets>(l, GuestState::sockets)
-    })
-    .needs(NEEDS),
-    p3("wasi:sockets/ip-name-lookup", resolver::define_p3).needs(NEEDS),
+    p2("wasi:sockets/ip-name-lookup", names::define_p2).needs(NEEDS),
+    p2("wasi:sockets/tcp", tcp_p2::define).needs(NEEDS),
+    p2("wasi:sockets/tcp-create-socket", tcp_p2::define_create).needs(NEEDS),
+    p2("wasi:sockets/udp", udp_p2::define).needs(NEEDS),
+    p2("wasi:sockets/udp-create-socket", udp_p2::define_create).needs(NEEDS),
+    p3("wasi:sockets/types", udp_p3::define).needs(NEEDS),
+    p3("wasi:sockets/ip-name-lookup", names::define_p3).needs(NEEDS),
 ];
 
-/// Defines the interface, with a `create-tcp-socket` that enforces the limit of open descriptors. Likewise for UDP.
-fn define_tcp_create_socket(linker: &mut Linker<GuestState>) -> Result<()> {
-    tcp_create_socket::add_to_linker::<GuestState, WasiSockets>(linker, GuestState::sockets)?;
-    redefine(linker, "wasi:sockets/tcp-create-socket", |instance| {
-        instance.func_wrap("create-tcp-socket", create_tcp_socket)
-    })
+/// The state behind the functions of these interfaces.
+struct Sockets;
+
+impl HasData for Sockets {
+    type Data<'a> = &'a mut GuestState;
 }
 
-fn define_udp_create_socket(linker: &mut Linker<GuestState>) -> Result<()> {
-    udp_create_socket::add_to_linker::<GuestState, WasiSockets>(linker, GuestState::sockets)?;
-    redefine(linker, "wasi:sockets/udp-create-socket", |instance| {
-        instance.func_wrap_async("create-udp-socket", |store, arguments| {
-            Box::new(create_udp_socket(store, arguments))
-        })
-    })
-}
-
-fn create_tcp_socket(
-    mut store: StoreContextMut<'_, GuestState>,
-    (family,): (IpAddressFamily,),
-) -> Result<(Result<Resource<TcpSocket>, ErrorCode>,)> {
-    let state = store.data_mut();
-    if !state.has_room() {
-        return Ok((Err(ErrorCode::NewSocketLimit),));
+/// An address of WASI 0.3.
+fn address(address: types3::IpSocketAddress) -> SocketAddr {
+    match address {
+        types3::IpSocketAddress::Ipv4(v4) => {
+            let (a, b, c, d) = v4.address;
+            SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), v4.port).into()
+        }
+        types3::IpSocketAddress::Ipv6(v6) => {
+            let (a, b, c, d, e, f, g, h) = v6.address;
+            let ip = Ipv6Addr::new(a, b, c, d, e, f, g, h);
+            SocketAddrV6::new(ip, v6.port, v6.flow_info, v6.scope_id).into()
+        }
     }
-    let mut view = state.sockets();
-    Ok((match tcp_create_socket::Host::create_tcp_socket(&mut view, family) {
-        Ok(socket) => Ok(socket),
-        Err(error) => Err(view.convert_error_code(error)?),
-    },))
 }
 
-async fn create_udp_socket(
-    mut store: StoreContextMut<'_, GuestState>,
-    (family,): (IpAddressFamily,),
-) -> Result<(Result<Resource<UdpSocket>, ErrorCode>,)> {
-    let state = store.data_mut();
-    if !state.has_room() {
-        return Ok((Err(ErrorCode::NewSocketLimit),));
+/// The same in the other direction.
+fn ip_socket_address(address: SocketAddr) -> types3::IpSocketAddress {
+    match address {
+        SocketAddr::V4(v4) => {
+            let [a, b, c, d] = v4.ip().octets();
+            let address = (a, b, c, d);
+            types3::IpSocketAddress::Ipv4(types3::Ipv4SocketAddress {
+                port: v4.port(),
+                address,
+            })
+        }
+        SocketAddr::V6(v6) => {
+            let [a, b, c, d, e, f, g, h] = v6.ip().segments();
+            types3::IpSocketAddress::Ipv6(types3::Ipv6SocketAddress {
+                port: v6.port(),
+                flow_info: v6.flowinfo(),
+                address: (a, b, c, d, e, f, g, h),
+                scope_id: v6.scope_id(),
+            })
+        }
     }
-    let mut view = state.sockets();
-    Ok((
-        match udp_create_socket::Host::create_udp_socket(&mut view, family).await {
-            Ok(socket) => Ok(socket),
-            Err(error) => Err(view.convert_error_code(error)?),
-        },
-    ))
+}
+
+fn family(is_v6: bool) -> types3::IpAddressFamily {
+    match is_v6 {
+        true => types3::IpAddressFamily::Ipv6,
+        false => types3::IpAddressFamily::Ipv4,
+    }
 }
