@@ -4,7 +4,8 @@
 //! handles count as memory of the guest, and are counted when the timer interrupts the guest. Only file descriptors,
 //! which the whole process shares, have a limit in number.
 
-use super::sockets::{TcpSocket, UdpSocket};
+use super::sockets::tcp::TcpSocket;
+use super::sockets::udp::UdpSocket;
 use http::HeaderMap;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource as Limit, getrlimit};

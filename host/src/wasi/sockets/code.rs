@@ -5,6 +5,8 @@ use crate::egress::Failure;
 use std::io;
 use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
 
+pub type Result<T> = std::result::Result<T, ErrorCode>;
+
 /// The code for a guest whose connection fails so.
 pub fn of_failure(failure: &Failure) -> ErrorCode {
     match failure {

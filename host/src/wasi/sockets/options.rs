@@ -1,7 +1,7 @@
 //! Options of sockets. A socket has them before it is connected, when there is none of the kernel yet: what a guest sets
 //! is set when it is connected.
 
-use super::tcp::Result;
+use super::code::{self, Result};
 use rustix::net::sockopt;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -135,7 +135,7 @@ pub fn set(fd: impl AsFd, is_v6: bool, setting: Setting) -> Result<()> {
         Setting::ReceiveBuffer(bytes) => sockopt::set_socket_recv_buffer_size(fd, size(bytes)),
         Setting::SendBuffer(bytes) => sockopt::set_socket_send_buffer_size(fd, size(bytes)),
     };
-    set.map_err(|error| super::code::of_error(&error.into()))
+    set.map_err(|error| code::of_error(&error.into()))
 }
 
 /// Reads an option of a socket of TCP.
@@ -158,5 +158,5 @@ pub fn get(fd: impl AsFd, is_v6: bool, name: Name) -> Result<Setting> {
             .map(Setting::ReceiveBuffer),
         Name::SendBuffer => sockopt::socket_send_buffer_size(fd).map(size).map(Setting::SendBuffer),
     };
-    got.map_err(|error| super::code::of_error(&error.into()))
+    got.map_err(|error| code::of_error(&error.into()))
 }

@@ -1,6 +1,6 @@
 //! A TCP socket of a guest. It has none of the kernel until it is connected, which `wasm-sock-egress` does.
 
-use super::code;
+use super::code::{self, Result};
 use super::options::{self, Name, Options, Setting};
 use crate::config::Scope;
 use crate::egress::{Connected, Failure, Transport};
@@ -18,8 +18,6 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::Pollable;
 use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
-
-pub type Result<T> = std::result::Result<T, ErrorCode>;
 
 pub struct TcpSocket {
     reach: Arc<Reach>,

@@ -1,10 +1,11 @@
 //! `wasi:sockets/tcp` 0.2.
 
-use super::Sockets;
 use super::bindings::p2::wasi::sockets::tcp::{Host, HostTcpSocket, ShutdownType};
 use super::bindings::p2::wasi::sockets::tcp_create_socket;
+use super::code::Result as Socket;
+use super::data::Sockets;
 use super::options::{Name, Setting};
-use super::tcp::{Pending, Result as Socket, TcpSocket};
+use super::tcp::{Pending, TcpSocket};
 use crate::net::{Stdin, Stdio, Stdout};
 use crate::wasi::state::GuestState;
 use std::task::{Context, Poll, Waker};

@@ -1,13 +1,13 @@
 //! `tcp-socket` of `wasi:sockets/types` 0.3.
 
-use super::Sockets;
+use super::address::{address, family, ip_socket_address};
 use super::bindings::p3::wasi::sockets::types::{
     ErrorCode, HostTcpSocket, HostTcpSocketWithStore, IpAddressFamily, IpSocketAddress,
 };
 use super::code;
+use super::data::Sockets;
 use super::options::{Name, Setting};
 use super::tcp::{Tcp, TcpSocket};
-use super::{address, ip_socket_address};
 use crate::net::ConnectionIo;
 use crate::wasi::state::GuestState;
 use bytes::BytesMut;
@@ -23,6 +23,7 @@ use wasmtime::component::{
 };
 use wasmtime::{AsContextMut as _, Result, StoreContextMut};
 use wasmtime_wasi::WasiView;
+use wasmtime_wasi::p2::bindings::sockets::network;
 
 type Socket<T> = std::result::Result<T, ErrorCode>;
 type Outcome = Socket<()>;
@@ -167,7 +168,7 @@ impl HostTcpSocketWithStore<GuestState> for Sockets {
         remote: IpSocketAddress,
     ) -> Result<Socket<()>> {
         let started = store.with(|mut access| Ok(access.get().tcp3(&socket)?.start_connect(address(remote))));
-        let started: Result<super::tcp::Result<()>> = started;
+        let started: Result<code::Result<()>> = started;
         if let Err(code) = started? {
             return Ok(Err(code::p3(code)));
         }
@@ -243,7 +244,7 @@ macro_rules! setter {
 impl HostTcpSocket for GuestState {
     fn create(&mut self, family: IpAddressFamily) -> Result<Socket<Resource<TcpSocket>>> {
         if !self.has_room() {
-            return Ok(Err(code::p3(super::network::ErrorCode::NewSocketLimit)));
+            return Ok(Err(code::p3(network::ErrorCode::NewSocketLimit)));
         }
         let reach = self.context.reach();
         match TcpSocket::new(reach, matches!(family, IpAddressFamily::Ipv6)) {
@@ -258,9 +259,7 @@ impl HostTcpSocket for GuestState {
 
     fn listen(&mut self, socket: Resource<TcpSocket>) -> Result<Socket<StreamReader<Resource<TcpSocket>>>> {
         let refused = self.tcp3(&socket)?.listen().err();
-        Ok(Err(code::p3(
-            refused.unwrap_or(super::network::ErrorCode::AccessDenied),
-        )))
+        Ok(Err(code::p3(refused.unwrap_or(network::ErrorCode::AccessDenied))))
     }
 
     fn get_local_address(&mut self, socket: Resource<TcpSocket>) -> Result<Socket<IpSocketAddress>> {
@@ -278,7 +277,7 @@ impl HostTcpSocket for GuestState {
     }
 
     fn get_address_family(&mut self, socket: Resource<TcpSocket>) -> Result<IpAddressFamily> {
-        Ok(super::family(self.tcp3(&socket)?.is_v6))
+        Ok(family(self.tcp3(&socket)?.is_v6))
     }
 
     fn set_listen_backlog_size(&mut self, _: Resource<TcpSocket>, value: u64) -> Result<Socket<()>> {

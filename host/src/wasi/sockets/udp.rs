@@ -1,8 +1,8 @@
 //! A UDP socket of a guest. There is one connection through `wasm-sock-egress` to each peer: a UDP socket of the kernel
 //! could send to any address.
 
-use super::code;
-use super::tcp::{Result, any, check_remote, is_any};
+use super::code::{self, Result};
+use super::tcp::{any, check_remote, is_any};
 use crate::config::Scope;
 use crate::egress::{Connected, Transport};
 use crate::net::{Connection, Transport as Kind};

@@ -1,11 +1,11 @@
 //! `wasi:sockets/udp` 0.2.
 
-use super::Sockets;
 use super::bindings::p2::wasi::sockets::udp::{
     Host, HostIncomingDatagramStream, HostOutgoingDatagramStream, HostUdpSocket, IncomingDatagram, OutgoingDatagram,
 };
 use super::bindings::p2::wasi::sockets::udp_create_socket;
-use super::tcp::Result as Socket;
+use super::code::Result as Socket;
+use super::data::Sockets;
 use super::udp::{Incoming, Outgoing, UdpSocket};
 use crate::wasi::state::GuestState;
 use wasmtime::Result;

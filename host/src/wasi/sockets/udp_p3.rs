@@ -1,16 +1,17 @@
 //! `udp-socket` of `wasi:sockets/types` 0.3.
 
-use super::Sockets;
+use super::address::{address, family, ip_socket_address};
 use super::bindings::p3::wasi::sockets::types::{
     ErrorCode, Host, HostUdpSocket, HostUdpSocketWithStore, IpAddressFamily, IpSocketAddress,
 };
 use super::code;
+use super::data::Sockets;
 use super::udp::UdpSocket;
-use super::{address, family, ip_socket_address, network};
 use crate::wasi::state::GuestState;
 use wasmtime::Result;
 use wasmtime::component::{Accessor, Linker, Resource};
 use wasmtime_wasi::WasiView;
+use wasmtime_wasi::p2::bindings::sockets::network;
 
 type Socket<T> = std::result::Result<T, ErrorCode>;
 
