@@ -3,7 +3,7 @@
 //! Two processes ask. The host, which speaks HTTP, knows methods and paths; `wasm-sock-egress`, which connects, knows
 //! the addresses that names have.
 
-use super::{Outbound, Scope};
+use super::{Destination, Outbound, Scope};
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 
@@ -69,10 +69,9 @@ pub fn allows_request(granted: &[Outbound], request: &OutboundRequest<'_>) -> bo
 /// May a guest with these grants look this name up? Names of URLs are for `wasi:http`, which needs no lookup. A name that
 /// was not granted is never looked up: a guest could send data to a name server in it (DNS exfiltration).
 pub fn allows_to_look_up(granted: &[Outbound], name: &str) -> bool {
-    let is_of_sockets = |outbound: &Outbound| matches!(outbound.scope, Scope::Tcp | Scope::Udp);
-    granted
-        .iter()
-        .any(|outbound| is_of_sockets(outbound) && outbound.host.is(name))
+    let is_of_sockets = |outbound: &&Outbound| matches!(outbound.scope, Scope::Tcp | Scope::Udp);
+    let is_it = |outbound: &Outbound| matches!(outbound.host, Destination::Name(_)) && outbound.host.is(name);
+    granted.iter().filter(is_of_sockets).any(is_it)
 }
 
 /// The entry of `allow-outbound` that would allow it, without the query, in which there may be secrets.
