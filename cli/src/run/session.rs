@@ -44,6 +44,7 @@ struct Session<'a> {
     handler: String,
     sockets: Option<Sockets>,
     config: PathBuf,
+    credentials: PathBuf,
     /// `None`: there is no module yet, or it has ended.
     host: Option<Child>,
     command: Option<String>,
@@ -62,6 +63,7 @@ pub fn run(run: &Run) -> Result<(), CommandError> {
     let folder = tempfile::Builder::new().prefix("wasm-sock-run-").tempdir()?;
     let artifact = folder.path().join("module.cwasm");
     let config = settings::write(run, &handler, &artifact, folder.path())?;
+    let credentials = settings::credentials(run, &handler, folder.path())?;
     let (sender, events) = mpsc::channel();
     let mut session = Session {
         run,
@@ -72,6 +74,7 @@ pub fn run(run: &Run) -> Result<(), CommandError> {
         handler,
         sockets: Some(Sockets::bind(run)?),
         config,
+        credentials,
         host: None,
         command: source.command_line(),
         wasm: Arc::default(),
@@ -207,6 +210,7 @@ impl Session<'_> {
         // Its own process group: Ctrl-C is for this program, which then tells the host.
         host.command().stderr(Stdio::piped()).process_group(0);
         host.command().env_remove("JOURNAL_STREAM");
+        host.command().env("CREDENTIALS_DIRECTORY", &self.credentials);
         let mut child = host.start()?;
         let stderr = child.stderr.take();
         let to = self.sender.clone();

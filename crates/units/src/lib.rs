@@ -19,6 +19,7 @@ use std::path::Path;
 use wasm_sock_config::{HandlerConfig, Listen, Process};
 
 pub use escape::{escape, unescape};
+pub use secrets::{CREDENTIAL_STORES, ENCRYPTED_CREDENTIAL_STORES};
 
 /// Bytes of a unit's name (`UNIT_NAME_MAX` of systemd, without the NUL).
 const MAX_NAME: usize = 255;
