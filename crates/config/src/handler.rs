@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ConfigValue, Http, Limits, Listen, Location, Outbound};
+use super::{ConfigValue, Http, KeyValue, Limits, Listen, Location, Outbound, OutboundLimits};
 
 /// `[handler.NAME]`: a handler's guest and settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,14 @@ pub struct HandlerConfig {
     pub dirs: Vec<DirGrant>,
     /// The destinations that the guest may connect to. Empty: none.
     pub allow_outbound: Vec<Outbound>,
+    /// Limits of the HTTP requests that the guest makes.
+    pub outbound: OutboundLimits,
+    /// The key-value stores that the guest may open, by name. Empty: none.
+    pub keyvalue: Vec<KeyValue>,
+    /// The most that those which are embedded may grow to together, in bytes.
+    pub keyvalue_quota: u64,
+    /// For the connections that the guest makes by TLS.
+    pub tls: TlsFiles,
     /// The defaults, with what this handler overrides.
     pub limits: Limits,
     /// As [`Config::http`], with what this handler overrides.
@@ -56,6 +64,10 @@ impl Default for HandlerConfig {
             secrets: Vec::new(),
             dirs: Vec::new(),
             allow_outbound: Vec::new(),
+            outbound: OutboundLimits::default(),
+            keyvalue: Vec::new(),
+            keyvalue_quota: 64 << 20,
+            tls: TlsFiles::default(),
             limits: Limits::default(),
             http: Http::default(),
             logging: Logging::default(),
@@ -81,6 +93,15 @@ impl HandlerConfig {
         let is_file = |(_, value): &(String, ConfigValue)| matches!(value, ConfigValue::File(_));
         !self.secrets.is_empty() || self.config.iter().any(is_file)
     }
+}
+
+/// `tls-roots`, `tls-certificate`, `tls-key`: absolute paths of files in PEM (RFC 7468), which `wasm-sock-egress` reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificates of the authorities that are trusted. `None`: the system's.
+    pub roots: Option<PathBuf>,
+    /// The client's certificate, followed by those between it and its authority, and its private key.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// A folder of the host that a guest may open.

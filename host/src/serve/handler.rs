@@ -4,7 +4,10 @@ use super::admission::slots::{self, ConnectionSlots};
 use super::admission::sources::Sources;
 use super::exit_code::GuestExit;
 use crate::config::HandlerConfig;
+use crate::egress::Egress;
+use crate::http_client::Client;
 use crate::journal::{ConnectionId, RateLimited};
+use crate::keyvalue::Stores;
 use crate::limits::{History, LogLimit};
 use crate::module::{Compiled, CurrentProgram, Files, Unavailable};
 use crate::net::Peer;
@@ -51,6 +54,12 @@ pub struct Handler {
     pub is_metrics: bool,
     /// Its counters.
     pub stats: HandlerStats,
+    /// The way out of its guests.
+    egress: Option<Arc<Egress>>,
+    /// Their HTTP client. A successor has another: connections were made by the grants of their time.
+    http: Option<Arc<Client>>,
+    /// The key-value stores of its guests.
+    stores: Option<Arc<Stores>>,
     program: CurrentProgram,
 }
 
@@ -62,6 +71,7 @@ impl Handler {
         files: Result<Files, String>,
         stats: HandlerStats,
         guest_exit: Arc<GuestExit>,
+        egress: Option<Arc<Egress>>,
     ) -> Self {
         let (name, limits): (Arc<str>, _) = (name.into(), config.limits);
         let sources = || Sources::new(limits.max_connections_per_source, limits.max_connections);
@@ -78,9 +88,12 @@ impl Handler {
             values: Arc::default(),
             too_large: Arc::default(),
             successes: Arc::default(),
+            http: http_client(&name, &config, egress.as_ref()),
+            stores: Stores::of(&name, &config),
             config: Arc::new(config),
             is_metrics: false,
             stats,
+            egress,
             program: CurrentProgram::new(name.clone(), files),
             name,
         }
@@ -110,6 +123,8 @@ impl Handler {
         self.log.limit(limits.max_log);
         let successor = Arc::new(Self {
             name: self.name.clone(),
+            http: http_client(&self.name, &config, self.egress.as_ref()),
+            stores: Stores::renewed(self.stores.as_ref(), &self.name, &config),
             config: Arc::new(config),
             successor: OnceLock::new(),
             guest_exit: self.guest_exit.clone(),
@@ -125,6 +140,7 @@ impl Handler {
             successes: self.successes.clone(),
             is_metrics,
             stats: self.stats.clone(),
+            egress: self.egress.clone(),
             program: self.program.renewed(files),
         });
         // An error means that it has one already, which the caller has in its place.
@@ -155,6 +171,9 @@ impl Handler {
             history: self.history.clone(),
             values: self.values.clone(),
             stats: self.stats.clone(),
+            egress: self.egress.clone(),
+            http: self.http.clone(),
+            stores: self.stores.clone(),
             peer,
             connection,
             request,
@@ -185,6 +204,12 @@ impl Handler {
     pub async fn report_unfit(&self, why: &str) {
         self.program.report_unfit(why).await;
     }
+}
+
+/// The client of a handler's guests, if something was granted that they may call.
+fn http_client(name: &Arc<str>, config: &HandlerConfig, egress: Option<&Arc<Egress>>) -> Option<Arc<Client>> {
+    let egress = egress.filter(|_| !config.allow_outbound.is_empty())?;
+    Some(Client::new(name.clone(), config.outbound, egress.clone()))
 }
 
 /// Are these the same for connections, and in no file that a guest may have read? Where the settings are written, and what is systemd's of them, does not matter.

@@ -17,7 +17,9 @@ mod hooks;
 mod http;
 mod interface;
 mod io;
+mod keyvalue;
 mod outbound;
+mod outgoing;
 mod p1;
 mod random;
 mod resolver;
@@ -54,6 +56,7 @@ const ALL: &[&[Interface]] = &[
     filesystem::INTERFACES,
     http::INTERFACES,
     io::INTERFACES,
+    keyvalue::INTERFACES,
     random::INTERFACES,
     sockets::INTERFACES,
 ];

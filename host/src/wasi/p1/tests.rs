@@ -343,6 +343,9 @@ fn guest() -> Arc<GuestContext> {
             ..HandlerConfig::default()
         }),
         log_limit: LogLimit::new(Some(0)),
+        egress: None,
+        http: None,
+        stores: None,
         peer: None,
         connection: None,
         request: None,
