@@ -19,6 +19,7 @@ use std::path::Path;
 use wasm_sock_config::{HandlerConfig, Listen, Process};
 
 pub use escape::{escape, unescape};
+pub use secrets::{CREDENTIAL_STORES, ENCRYPTED_CREDENTIAL_STORES};
 
 /// The unit whose socket hosts connect to when a guest reaches out.
 pub const EGRESS: &str = "wasm-sock-egress.socket";
