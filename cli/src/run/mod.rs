@@ -7,7 +7,7 @@ mod amounts;
 mod screen;
 mod session;
 mod settings;
-mod sockets;
+pub mod sockets;
 mod source;
 mod stdin;
 mod summary;
