@@ -4,6 +4,8 @@
 //! This program makes the sockets and becomes the host: the same process, so that signals and the exit code are the
 //! host's. Nothing would start it again for a client, so it does not exit when it is idle.
 
+pub mod egress;
+
 use crate::run::sockets::Sockets;
 use crate::{CommandError, absolute, activate};
 use rustix::process::geteuid;
@@ -55,6 +57,10 @@ pub fn run(serve: &Serve) -> Result<(), CommandError> {
     let mut sockets = Sockets::of(listens().map(|(_, listen)| listen))?;
     for (name, handler) in &handlers {
         warn_of(name, handler);
+    }
+    let reaches_out = handlers.iter().any(|(_, handler)| egress::is_needed(handler));
+    if reaches_out && std::env::var_os(wasm_sock_egress_protocol::VARIABLE).is_none() {
+        egress::start(path.as_deref())?;
     }
     let mut arguments: Vec<OsString> = vec!["--idle-timeout".into(), "infinity".into()];
     arguments.extend(["--log-format".into(), OsString::from(&serve.log_format)]);

@@ -4,8 +4,11 @@
 //! ARCHITECTURE.md lists the modules in the order of their dependencies: each imports only those before it.
 
 mod cli;
+mod egress;
 mod event_loop;
+mod http_client;
 mod journal;
+mod keyvalue;
 mod libc_overrides;
 mod lifecycle;
 mod limits;

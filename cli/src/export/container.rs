@@ -3,6 +3,7 @@
 
 use super::subject::{METRICS, Subject};
 use super::{Content, File, command, comment, losses, settings};
+use crate::serve::egress;
 use crate::{CommandError, host_program};
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -26,7 +27,7 @@ pub fn files(subject: &Subject) -> Result<Vec<File>, String> {
         text(".dockerignore", "Containerfile\n".to_owned()),
         text("etc/wasm-sock/wasm-sock.toml", settings::text(subject)?),
         copy(
-            &format!("var/lib/wasm-sock/modules/{}.wasm", subject.name),
+            &format!("{}/{}.wasm", settings::MODULES.trim_start_matches('/'), subject.name),
             &subject.module,
             0o644,
         ),
@@ -35,17 +36,13 @@ pub fn files(subject: &Subject) -> Result<Vec<File>, String> {
     // After its source: the younger of the two is served.
     let artifact = subject.module.with_extension("cwasm");
     if artifact.is_file() {
-        let name = format!("var/lib/wasm-sock/modules/{}.cwasm", subject.name);
+        let name = format!("{}/{}.cwasm", settings::MODULES.trim_start_matches('/'), subject.name);
         files.push(copy(&name, &artifact, 0o644));
     }
     for name in SIBLINGS {
-        let beside = host.with_file_name(name);
-        let prefix = host.ancestors().nth(2).unwrap_or(Path::new("/"));
-        let installed = prefix.join("lib/wasm-sock").join(name);
-        let found = [beside, installed].into_iter().find(|path| path.is_file());
-        match found {
+        match host_program::sibling(name).ok() {
             Some(path) => files.push(copy(&format!("usr/lib/wasm-sock/{name}"), &path, 0o755)),
-            None if name == "wasm-sock-egress" && !settings::reaches_out(subject) => {}
+            None if name == "wasm-sock-egress" && !egress::is_needed(&subject.handler) => {}
             None => return Err(format!("cannot find {name} (install it beside the host)")),
         }
     }
@@ -76,9 +73,7 @@ fn containerfile(subject: &Subject) -> String {
         subject.label
     ));
     text += &losses("A container", &subject.lost());
-    for (setting, path) in settings::files(subject) {
-        text += &comment(&format!("{setting} needs {path}: add it below, or mount it."));
-    }
+    text += &settings::warnings(subject);
     for directory in &subject.handler.dirs {
         text += &comment(&format!(
             "dirs needs {0}: mount it (-v {0}:{0}).",

@@ -10,9 +10,6 @@ use std::fmt::Write as _;
 /// Where secrets are in the container.
 const CREDENTIALS: &str = "/run/credentials/wasm-sock";
 
-/// Where the handler's state is in the container.
-const STATE: &str = "/var/lib/wasm-sock/state";
-
 /// The first port that is not root's.
 const FIRST_USER_PORT: u16 = 1024;
 
@@ -52,9 +49,7 @@ fn header(subject: &Subject) -> String {
             subject.label
         ));
     }
-    for (setting, path) in settings::files(subject) {
-        text += &comment(&format!("{setting} names {path}, which the image must have."));
-    }
+    text += &settings::warnings(subject);
     for directory in &subject.handler.dirs {
         let path = directory.host.display();
         text += &comment(&format!(
@@ -71,9 +66,13 @@ fn header(subject: &Subject) -> String {
 }
 
 fn config_map(subject: &Subject) -> Result<String, String> {
+    let (kind, data) = match settings::passwords(subject).is_empty() {
+        true => ("ConfigMap", "data"),
+        false => ("Secret", "stringData"),
+    };
     let mut text = format!(
-        "---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {0}\n  labels: {{app.kubernetes.io/name: {0}}}\n\
-         data:\n  wasm-sock.toml: |\n",
+        "---\napiVersion: v1\nkind: {kind}\nmetadata:\n  name: {0}\n  labels: {{app.kubernetes.io/name: {0}}}\n\
+         {data}:\n  wasm-sock.toml: |\n",
         subject.label
     );
     for line in settings::text(subject)?.lines() {
@@ -111,7 +110,10 @@ fn mounts(subject: &Subject) -> Vec<Mount> {
         is_read_only,
     };
     let label = &subject.label;
-    let config = format!("configMap: {{name: {label}}}");
+    let config = match settings::passwords(subject).is_empty() {
+        true => format!("configMap: {{name: {label}}}"),
+        false => format!("secret: {{secretName: {label}}}"),
+    };
     let mut mounts = vec![
         mount("config", "/etc/wasm-sock", config, true),
         mount(
@@ -142,7 +144,7 @@ fn mounts(subject: &Subject) -> Vec<Mount> {
     }
     if settings::is_stateful(subject) {
         let source = format!("persistentVolumeClaim: {{claimName: {label}-state}}");
-        mounts.push(mount("state", STATE, source, false));
+        mounts.push(mount("state", settings::STATE, source, false));
     }
     for (number, directory) in subject.handler.dirs.iter().enumerate() {
         let name = format!("dir-{number}");
@@ -204,6 +206,13 @@ fn container(subject: &Subject, image: &str) -> String {
         let _ = writeln!(
             text,
             "            - {{name: CREDENTIALS_DIRECTORY, value: {CREDENTIALS}}}"
+        );
+    }
+    if settings::is_stateful(subject) {
+        let _ = writeln!(
+            text,
+            "            - {{name: STATE_DIRECTORY, value: {}}}",
+            settings::STATE
         );
     }
     text += "          ports:\n";

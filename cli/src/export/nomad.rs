@@ -20,9 +20,7 @@ pub fn job(subject: &Subject, image: &str) -> Result<String, String> {
         text += &comment("The secrets are not in here. From a file of that name each:");
         text += &command(&format!("nomad var put nomad/jobs/{label} {}", items.join(" ")));
     }
-    for (setting, path) in settings::files(subject) {
-        text += &comment(&format!("{setting} names {path}, which the image must have."));
-    }
+    text += &settings::warnings(subject);
     if settings::is_stateful(subject) {
         text += &comment("The embedded store is in the volume, which you make: nomad volume create. count stays 1.");
     }
@@ -119,6 +117,9 @@ fn task(subject: &Subject, image: &str) -> Result<String, String> {
     if !subject.secrets().is_empty() {
         text += "        CREDENTIALS_DIRECTORY = \"/secrets\"\n";
     }
+    if settings::is_stateful(subject) {
+        let _ = writeln!(text, "        STATE_DIRECTORY = {}", quoted(settings::STATE));
+    }
     text += "      }\n";
     text += &template(&settings::text(subject)?, "local/wasm-sock.toml", "signal");
     for key in subject.secrets() {
@@ -153,7 +154,7 @@ fn mounts(subject: &Subject) -> String {
     };
     let mut text = String::new();
     if settings::is_stateful(subject) {
-        text += &mount("state", "/var/lib/wasm-sock/state");
+        text += &mount("state", settings::STATE);
     }
     for (number, directory) in subject.handler.dirs.iter().enumerate() {
         text += &mount(&format!("dir{number}"), &directory.host.to_string_lossy());

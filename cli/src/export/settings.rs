@@ -1,7 +1,9 @@
 //! The settings that a handler has in a container: as they are written, but for what belongs to this machine.
 
+use super::comment;
 use super::subject::{DEFAULT_MEMORY, METRICS, Subject};
 use toml::{Table, Value};
+use wasm_sock_config::StoreAddress;
 
 /// What systemd does with a handler.
 const FOR_SYSTEMD: [&str; 9] = [
@@ -19,6 +21,12 @@ const FOR_SYSTEMD: [&str; 9] = [
 /// What the host of the container does in its own way.
 const OF_THIS_HOST: [&str; 3] = ["modules", "idle-timeout", "reload"];
 
+/// Where modules are in a container.
+pub const MODULES: &str = "/var/lib/wasm-sock/modules";
+
+/// Where the handler's state is in a container.
+pub const STATE: &str = "/var/lib/wasm-sock/state";
+
 /// The text of `wasm-sock.toml` in the container.
 ///
 /// # Errors
@@ -29,6 +37,8 @@ pub fn text(subject: &Subject) -> Result<String, String> {
     for key in OF_THIS_HOST {
         host.remove(key);
     }
+    // Else they would be looked for below $STATE_DIRECTORY.
+    host.insert("modules".to_owned(), MODULES.into());
     if !host.contains_key("max-memory") {
         let memory = format!("{}MiB", DEFAULT_MEMORY >> 20);
         host.insert("max-memory".to_owned(), memory.into());
@@ -78,20 +88,30 @@ pub fn files(subject: &Subject) -> Vec<(String, String)> {
     files
 }
 
-/// Stores of key-value: their names, and where they are.
-pub fn stores(subject: &Subject) -> Vec<(String, String)> {
-    let stores = table(&subject.table, "keyvalue").into_iter();
-    stores
-        .filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())))
-        .collect()
-}
-
 /// Is state kept in files of the handler?
 pub fn is_stateful(subject: &Subject) -> bool {
-    stores(subject).iter().any(|(_, place)| place == "embedded")
+    let stores = &subject.handler.keyvalue;
+    stores.iter().any(|store| matches!(store.at, StoreAddress::Embedded))
 }
 
-/// Does the handler reach out? Then the host asks `wasm-sock-egress`.
-pub fn reaches_out(subject: &Subject) -> bool {
-    !subject.handler.allow_outbound.is_empty() || stores(subject).iter().any(|(_, place)| place.contains("://"))
+/// Stores whose server has a password, which is in the settings.
+pub fn passwords(subject: &Subject) -> Vec<String> {
+    let stores = subject.handler.keyvalue.iter();
+    let has_password = |at: &StoreAddress| matches!(at, StoreAddress::Redis(server) if server.password.is_some());
+    let found = stores.filter(|store| has_password(&store.at));
+    found.map(|store| format!("keyvalue.{}", store.name)).collect()
+}
+
+/// What to know of the settings in a manifest, as a comment.
+pub fn warnings(subject: &Subject) -> String {
+    let mut text = String::new();
+    for (setting, path) in files(subject) {
+        text += &comment(&format!("{setting} names {path}, which the image must have."));
+    }
+    for setting in passwords(subject) {
+        text += &comment(&format!(
+            "The settings below have the password of {setting}: keep this file as you keep that."
+        ));
+    }
+    text
 }

@@ -4,7 +4,7 @@
 use super::subject::Subject;
 use super::{command, comment, losses, settings};
 use toml::{Table, Value};
-use wasm_sock_config::Access;
+use wasm_sock_config::{Access, KeyValue, StoreAddress};
 
 /// The `spin.toml`. The module is expected beside it.
 ///
@@ -148,19 +148,17 @@ fn folders(subject: &Subject, component: &mut Table, lost: &mut Vec<String>) {
 
 /// `keyvalue`: the same names; where they are is Spin's runtime configuration.
 fn stores(subject: &Subject, component: &mut Table, lost: &mut Vec<String>) {
-    let stores = settings::stores(subject);
-    for (name, place) in &stores {
-        match (name.as_str(), place.as_str()) {
-            ("default", "embedded") => {
-                lost.push("keyvalue: what the embedded store has now; Spin begins with an empty one".to_owned())
+    let stores = &subject.handler.keyvalue;
+    for KeyValue { name, at, .. } in stores {
+        lost.push(match at {
+            StoreAddress::Embedded if name == "default" => {
+                "keyvalue: what the embedded store has now; Spin begins with an empty one".to_owned()
             }
-            _ => lost.push(format!(
-                "keyvalue.{name}: {place}, which is [key_value_store.{name}] in Spin's runtime-config.toml"
-            )),
-        }
+            _ => format!("keyvalue.{name}: where it is ([key_value_store.{name}] in Spin's runtime-config.toml)"),
+        });
     }
     if !stores.is_empty() {
-        let names: Vec<Value> = stores.into_iter().map(|(name, _)| name.into()).collect();
+        let names: Vec<Value> = stores.iter().map(|store| store.name.clone().into()).collect();
         component.insert("key_value_stores".to_owned(), names.into());
     }
 }

@@ -4,11 +4,33 @@ use super::subject::Subject;
 use super::{kubernetes, nomad, settings, shim, spin};
 use std::path::PathBuf;
 use toml::Table;
-use wasm_sock_config::{DirGrant, HandlerConfig, HostConfig, Listen};
+use wasm_sock_config::{
+    DirGrant, HandlerConfig, HostConfig, KeyValue, Listen, RedisAddress, RedisServer, StoreAddress,
+};
 
 /// A handler with these settings.
 fn subject(is_http: bool, listen: &[&str], table: &str) -> Result<Subject, String> {
+    let store = |name: &str, at| KeyValue {
+        name: name.to_owned(),
+        at,
+        lifetime: None,
+        prefix: None,
+    };
+    let server = RedisServer {
+        address: RedisAddress::Unix("/run/redis".into()),
+        user: None,
+        password: None,
+        database: 0,
+    };
+    let keyvalue = match table.contains("keyvalue") {
+        true => vec![
+            store("cache", StoreAddress::Redis(server)),
+            store("default", StoreAddress::Embedded),
+        ],
+        false => Vec::new(),
+    };
     let handler = HandlerConfig {
+        keyvalue,
         listen: listen.iter().map(|address| Listen::parse(address).unwrap()).collect(),
         env: vec![("GREETING".to_owned(), "say \"hi\" ${HOME}".to_owned())],
         ..HandlerConfig::default()
@@ -55,7 +77,6 @@ fn settings_of_this_machine_stay_here() {
         (handler, "module"),
         (handler, "process"),
         (&document["host"], "idle-timeout"),
-        (&document["host"], "modules"),
     ] {
         assert!(table.get(gone).is_none(), "{gone}: {text}");
     }
@@ -63,6 +84,7 @@ fn settings_of_this_machine_stay_here() {
         assert_eq!(handler.get(kept), subject.table.get(kept), "{kept}");
     }
     assert_eq!(document["defaults"]["memory"].as_str(), Some("16MiB"));
+    assert_eq!(document["host"]["modules"].as_str(), Some("/var/lib/wasm-sock/modules"));
     assert_eq!(document["host"]["max-memory"].as_str(), Some("512MiB"));
 }
 
@@ -86,6 +108,7 @@ fn kubernetes_gets_secrets_state_and_low_ports() {
         "secretName: my-app-secrets",
         "kubectl create secret generic my-app-secrets --from-file=token",
         "CREDENTIALS_DIRECTORY",
+        "STATE_DIRECTORY",
         "claimName: my-app-state",
         "type: Recreate",
         "limits: {memory: 576Mi}",

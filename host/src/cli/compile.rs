@@ -33,7 +33,7 @@ pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
             ..Needs::default()
         };
         // The host has logged which parts of the sandbox the kernel lacks.
-        let _ = sandbox::enter(&needs);
+        let _ = sandbox::enter(&needs, None);
     }
     let error = Command::new(&compiler).args(arguments).exec();
     Err(Failure::Failed(cannot_run(&compiler, &error)))

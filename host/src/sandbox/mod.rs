@@ -16,6 +16,7 @@ use rustix::fs::{Access, access};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::set_no_new_privs;
 use std::io::{self, ErrorKind};
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::sync::Notify;
@@ -29,8 +30,8 @@ static CONFINED: AtomicBool = AtomicBool::new(false);
 static OUTDATED: Notify = Notify::const_new();
 
 /// Confines this process, which must have one thread, to what it needs. Returns the restrictions that the kernel does
-/// not support.
-pub fn enter(needs: &Needs) -> Vec<String> {
+/// not support. `egress` is the descriptor that may be connected.
+pub fn enter(needs: &Needs, egress: Option<RawFd>) -> Vec<String> {
     #[cfg(debug_assertions)]
     if attempt::without_sandbox() {
         return Vec::new();
@@ -49,7 +50,7 @@ pub fn enter(needs: &Needs) -> Vec<String> {
         missing.push(format!("programs may gain privileges ({error})"));
     }
     missing.extend(landlock::restrict(needs));
-    missing.extend(seccomp::restrict(needs).err());
+    missing.extend(seccomp::restrict(needs, egress).err());
     #[cfg(debug_assertions)]
     missing.extend(attempt::missing());
     CONFINED.store(true, Relaxed);

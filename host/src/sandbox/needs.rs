@@ -32,12 +32,16 @@ impl Display for Use {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Needs {
     pub paths: BTreeMap<PathBuf, Use>,
+    /// Folders of these that handlers keep their state in, and that are made if they are not there.
+    pub state: BTreeSet<PathBuf>,
     /// TCP ports that it may connect to.
     pub ports: BTreeSet<u16>,
     /// Any TCP port: there are too many for a rule each.
     pub any_port: bool,
     /// Does it resolve names?
     pub names: bool,
+    /// Do guests reach out, through `wasm-sock-egress`?
+    pub reaches_out: bool,
     /// May the compile process have to compile something?
     pub compiles: bool,
     /// The path of the compiler, for the process that executes it.
@@ -69,11 +73,27 @@ impl Needs {
         self.grant(path, access);
     }
 
+    /// Adds a file that is read for a guest. Another file of the same name is for the next host.
+    pub fn add_file(&mut self, file: &Path) {
+        self.grant(file, Use::Read);
+    }
+
+    /// Adds the folder that a handler keeps its state in.
+    pub fn add_state(&mut self, folder: PathBuf) {
+        self.grant(&folder, Use::Write);
+        self.state.insert(folder);
+    }
+
     /// Adds TCP ports that a guest may connect to.
     pub fn add_ports(&mut self, ports: RangeInclusive<u16>) {
         self.any_port |= ports.len() > MOST_PORTS;
         self.ports.extend(ports.take(MOST_PORTS));
         self.any_port |= self.ports.len() > MOST_PORTS;
+    }
+
+    /// Adds reaching out, through `wasm-sock-egress`.
+    pub fn add_reaching_out(&mut self) {
+        self.reaches_out = true;
     }
 
     /// Adds name resolution.
@@ -117,6 +137,9 @@ impl Needs {
         }
         if more.names && !self.names {
             return Some("to resolve names".to_owned());
+        }
+        if more.reaches_out && !self.reaches_out {
+            return Some("to reach out (`allow-outbound`)".to_owned());
         }
         (more.compiles && !self.compiles).then(|| "to compile its module".to_owned())
     }

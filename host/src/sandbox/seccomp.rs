@@ -4,6 +4,7 @@
 use super::needs::Needs;
 use libc::{sock_filter, sock_fprog};
 use std::io;
+use std::os::fd::RawFd;
 use wasm_sock_seccomp::Variant;
 
 /// One filter for each of [`Variant::ALL`], in that order.
@@ -18,16 +19,16 @@ pub fn variant(needs: &Needs) -> Variant {
     if needs.compiler.is_some() {
         return Variant::Compile;
     }
-    Variant::to_serve(!needs.ports.is_empty(), needs.names)
+    Variant::to_serve(needs.reaches_out || !needs.ports.is_empty(), needs.names)
 }
 
 /// Filters the system calls of this thread, and of those it starts (`SECCOMP_SET_MODE_FILTER`, which needs
-/// `no_new_privs`).
+/// `no_new_privs`). `_egress` is the descriptor that may be connected.
 ///
 /// # Errors
 /// Says that they are not filtered, and why: the kernel was built without `CONFIG_SECCOMP_FILTER`, or a filter that
 /// this process runs under refuses seccomp(2).
-pub fn restrict(needs: &Needs) -> Result<(), String> {
+pub fn restrict(needs: &Needs, _egress: Option<RawFd>) -> Result<(), String> {
     let filter = FILTERS[variant(needs) as usize];
     let program = sock_fprog {
         len: filter.len() as libc::c_ushort,

@@ -3,20 +3,32 @@
 use super::exit_code::GuestExit;
 use super::handler::Handler;
 use crate::activation::{Socket, handler_name};
+use crate::egress::Egress;
 use crate::startup::Plan;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use wasm_sock_stats::Table;
 
 /// The handlers of the sockets that were passed.
-#[derive(Default)]
 pub struct Handlers {
     by_name: HashMap<String, Arc<Handler>>,
     /// The exit code of their guests, for `--exit-with-guest`.
     pub guest_exit: Arc<GuestExit>,
+    /// The way out of their guests.
+    egress: Option<Arc<Egress>>,
 }
 
 impl Handlers {
+    /// None yet, whose guests will have this way out.
+    pub fn new(egress: Option<Arc<Egress>>) -> Self {
+        let (by_name, guest_exit) = Default::default();
+        Self {
+            by_name,
+            guest_exit,
+            egress,
+        }
+    }
+
     /// The number of handlers that have a socket.
     pub fn count(&self) -> usize {
         self.by_name.len()
@@ -38,8 +50,8 @@ impl Handlers {
         // The file of a single handler has one place, which is not for the host's own answers.
         let counted = stats.filter(|_| !plan.is_metrics(name));
         let stats = counted.map(|table| table.handler(name)).unwrap_or_default();
-        let (settings, exit) = (settings.into_owned(), self.guest_exit.clone());
-        let mut handler = Handler::new(name.to_owned(), settings, files, stats, exit);
+        let (settings, exit, egress) = (settings.into_owned(), self.guest_exit.clone(), self.egress.clone());
+        let mut handler = Handler::new(name.to_owned(), settings, files, stats, exit, egress);
         handler.is_metrics = plan.is_metrics(name);
         let handler = Arc::new(handler);
         self.by_name.insert(name.to_owned(), handler.clone());

@@ -20,6 +20,7 @@ use crate::activation::{self, Kind, Passed, Socket};
 use crate::config::{HostConfig, RESERVED_DESCRIPTORS};
 use crate::event_loop;
 use crate::journal::{self, Level};
+use crate::keyvalue;
 use crate::libc_overrides::heap;
 use crate::lifecycle::{self, Activity, Signals};
 use crate::runtime::{self, Engines};
@@ -67,6 +68,7 @@ pub fn serve(started: Started) -> io::Result<Ending> {
         compiled,
         reload,
         stats,
+        egress,
     } = started;
     heap::keep_blocks();
     journal::buffer();
@@ -97,7 +99,7 @@ pub fn serve(started: Started) -> io::Result<Ending> {
         descriptor_limit: descriptors,
     });
     trace::pass(Mark::Engine);
-    let handlers = Handlers::default();
+    let handlers = Handlers::new(egress);
     let guest_exit = handlers.guest_exit.clone();
     let server = Server {
         shared: shared.clone(),
@@ -110,6 +112,7 @@ pub fn serve(started: Started) -> io::Result<Ending> {
     runtime::stop_turns();
     shared.threads.stop();
     runtime.shutdown_background();
+    keyvalue::finish();
     if let Some(stats) = &shared.stats {
         stats.leave();
     }

@@ -1,6 +1,7 @@
 //! Start-up: receives the sockets that systemd passed (socket activation), reads the configuration, forks the compile
 //! process, and enters the sandbox.
 
+mod egress;
 mod needs;
 mod options;
 mod plan;
@@ -10,7 +11,9 @@ mod stats;
 
 use crate::activation::{self, ActivationError, Passed, Socket, handler_name};
 use crate::config::{Config, ConfigErrors};
+use crate::egress::Egress;
 use crate::journal::{self, Level};
+use crate::keyvalue;
 use crate::lifecycle;
 use crate::module::{Cache, CompileProcess, Compiled, Work};
 use crate::runtime;
@@ -34,6 +37,8 @@ pub struct Started {
     pub reload: Reload,
     /// The counters of this process. `None`: nothing is counted.
     pub stats: Option<Table>,
+    /// The way out of the guests. `None`: no handler was granted anything that leads out.
+    pub egress: Option<Arc<Egress>>,
 }
 
 /// Starts the host: sockets, configuration, compile process, sandbox. Mistakes in the configuration are logged. If
@@ -58,7 +63,9 @@ pub fn start(options: Options) -> Result<Started, ActivationError> {
     }
     let compile_process = compile_process(&plan, &needs, &passed, cache.as_ref());
     let stats = stats::open(&passed, &plan);
-    let (plan, missing) = confine(plan, &needs);
+    let egress = needs.reaches_out.then(egress::open).flatten();
+    keyvalue::make_folders(&needs);
+    let (plan, missing) = confine(plan, &needs, egress.as_deref());
     trace::pass(Mark::Sandbox);
     Ok(Started {
         passed,
@@ -66,6 +73,7 @@ pub fn start(options: Options) -> Result<Started, ActivationError> {
         compiled: Compiled { cache, compile_process },
         reload: Reload::new(options, needs, missing),
         stats,
+        egress,
     })
 }
 
@@ -135,10 +143,10 @@ fn compile_process(
 
 /// Enters the sandbox: gives up all that the plan does not need. If the kernel lacks a part of the sandbox and
 /// `require-sandbox` is set, nothing is served. Also returns what the kernel lacks; empty: nothing.
-fn confine(plan: Plan, needs: &Needs) -> (Plan, String) {
+fn confine(plan: Plan, needs: &Needs, egress: Option<&Egress>) -> (Plan, String) {
     lifecycle::reach_manager();
     runtime::open_pagemap();
-    let missing = sandbox::enter(needs);
+    let missing = sandbox::enter(needs, egress.map(Egress::descriptor));
     #[cfg(debug_assertions)]
     sandbox::attempt::from_environment();
     if missing.is_empty() {

@@ -26,6 +26,9 @@ use wasmtime_wasi::sockets::SocketAddrUse;
 
 /// Adds what the sandbox has to allow for `allow-outbound`.
 pub fn add_needs(handler: &HandlerConfig, needs: &mut Needs) {
+    if !handler.allow_outbound.is_empty() {
+        needs.add_reaching_out();
+    }
     for outbound in &handler.allow_outbound {
         for range in &outbound.ports {
             needs.add_ports(range.clone());

@@ -336,12 +336,16 @@ fn guest() -> Arc<GuestContext> {
         handler: "tested".into(),
         stats: Default::default(),
         history: Arc::default(),
+        values: Arc::default(),
         config: Arc::new(HandlerConfig {
             args: vec!["one".into(), "".into(), "drei\u{e4}".into()],
             env: vec![("A".into(), "1".into()), ("B".into(), "".into())],
             ..HandlerConfig::default()
         }),
         log_limit: LogLimit::new(Some(0)),
+        egress: None,
+        http: None,
+        stores: None,
         peer: None,
         connection: None,
         request: None,
