@@ -122,6 +122,12 @@ build/venv/node/ready: tools/node.txt
 	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
 	@touch $@
 
+# What checks exported manifests.
+build/venv/kubernetes/ready: tools/kubernetes.txt
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
+	@touch $@
+
 MAKE_WITH_NODE = $(if $(NODE),PATH="$(CURDIR)/$(NODE)/bin:$$PATH") $(MAKE) --no-print-directory
 
 # The example, the folder of its module below build/guests, that of its tools below build, and more variables.
@@ -240,7 +246,7 @@ unit:
 # FUZZ_TIME is for `mutation_fuzz`, which sends mutated input to the host. More threads than processors, because
 # most tests wait (measured: tests/README.md).
 RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
-end-to-end:
+end-to-end: build/venv/kubernetes/ready
 	FUZZ_TIME=$(FUZZ_TIME) RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
 
 # All programs, one after the other, because compile times are measured. The end-to-end tests have the quick ones.

@@ -8,7 +8,7 @@ mod egress;
 mod screen;
 mod session;
 mod settings;
-mod sockets;
+pub mod sockets;
 mod source;
 mod stdin;
 mod summary;
