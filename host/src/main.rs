@@ -6,7 +6,9 @@
 mod cli;
 mod egress;
 mod event_loop;
+mod http_client;
 mod journal;
+mod keyvalue;
 mod libc_overrides;
 mod lifecycle;
 mod limits;

@@ -60,6 +60,15 @@ impl Environment<'_> {
             .join("modules")
     }
 
+    /// The folder in which people keep the credentials of services: the system's, which systemd searches itself, or
+    /// the user's. `None`: a user without a home.
+    pub fn credential_store(&self) -> Option<PathBuf> {
+        match self.user_manager {
+            true => Some(self.xdg_base("XDG_CONFIG_HOME", ".config")?.join("credstore")),
+            false => Some(PathBuf::from("/etc/credstore")),
+        }
+    }
+
     /// systemd joins several folders with `:`. The first one counts: it stands first in the unit.
     fn systemd_folder(&self, variable: &str) -> Option<PathBuf> {
         let value = (self.variable)(variable)?;
@@ -67,14 +76,17 @@ impl Environment<'_> {
         absolute(OsStr::from_bytes(first))
     }
 
-    /// The XDG base directory specification: a relative path counts as unset.
     fn xdg(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+        Some(self.xdg_base(variable, below_home)?.join("wasm-sock"))
+    }
+
+    /// The XDG base directory specification: a relative path counts as unset.
+    fn xdg_base(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
         let set = (self.variable)(variable).and_then(|value| absolute(&value));
-        let base = match set {
-            Some(base) => base,
-            None => absolute(&(self.variable)("HOME")?)?.join(below_home),
-        };
-        Some(base.join("wasm-sock"))
+        match set {
+            Some(base) => Some(base),
+            None => Some(absolute(&(self.variable)("HOME")?)?.join(below_home)),
+        }
     }
 }
 

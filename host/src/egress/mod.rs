@@ -9,6 +9,5 @@ mod wire;
 
 pub use client::Egress;
 pub use connected::Connected;
-#[allow(unused_imports, reason = "outgoing HTTP asks for it")]
-pub use wasm_sock_egress_protocol::Alpn;
-pub use wasm_sock_egress_protocol::{Ask, Failure, Transport};
+
+pub use wasm_sock_egress_protocol::{Alpn, Ask, Failure, Transport};

@@ -19,6 +19,7 @@ mod metrics;
 mod outbound;
 mod reload;
 mod schedules;
+mod secrets;
 mod socket_types;
 mod stopping;
 
