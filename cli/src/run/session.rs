@@ -1,6 +1,7 @@
 //! A run at sockets: builds, the host, its log, and signals, one after the other in one loop.
 
 use super::amounts::time;
+use super::egress::Egress;
 use super::screen::Screen;
 use super::sockets::Sockets;
 use super::source::{Made, Source};
@@ -44,6 +45,8 @@ struct Session<'a> {
     handler: String,
     sockets: Option<Sockets>,
     config: PathBuf,
+    /// `None`: the guest does not reach out.
+    egress: Option<Egress>,
     /// `None`: there is no module yet, or it has ended.
     host: Option<Child>,
     command: Option<String>,
@@ -71,6 +74,7 @@ pub fn run(run: &Run) -> Result<(), CommandError> {
         sender: sender.clone(),
         handler,
         sockets: Some(Sockets::bind(run)?),
+        egress: Egress::start(&config, folder.path())?,
         config,
         host: None,
         command: source.command_line(),
@@ -207,6 +211,7 @@ impl Session<'_> {
         // Its own process group: Ctrl-C is for this program, which then tells the host.
         host.command().stderr(Stdio::piped()).process_group(0);
         host.command().env_remove("JOURNAL_STREAM");
+        Egress::tell(self.egress.as_ref(), &mut host);
         let mut child = host.start()?;
         let stderr = child.stderr.take();
         let to = self.sender.clone();
