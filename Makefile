@@ -13,7 +13,7 @@ LOCKED := $(if $(CI),--locked)
 GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/actors/actor
 # Guests that use interfaces which only components have.
 COMPONENTS := guests/http-hello guests/webhook guests/static \
-  tests/actors/actor3 tests/actors/config-actor tests/actors/http-actor tests/actors/http-actor3
+  tests/actors/actor3 tests/actors/config-actor tests/actors/http-actor tests/actors/http-actor3 tests/actors/http-fetch
 # Guests with unit tests, which run natively.
 TESTED_GUESTS := guests/hello guests/echo guests/http-hello guests/daytime guests/gopher guests/dns guests/webhook \
   guests/static
@@ -145,7 +145,7 @@ language-guests: $(addsuffix /ready,$(NODE)) ## build the examples whose toolcha
 	$(call make_guest,http-javascript,p2,node)
 	$(call make_guest,http-typescript,p2,node)
 	$(call make_guest,http-python,p2,venv/http-python)
-	$(foreach actor,http-echo languages,$(MAKE_WITH_NODE) -C tests/actors/$(actor) && ) true
+	$(foreach actor,http-echo http-fetch languages,$(MAKE_WITH_NODE) -C tests/actors/$(actor) && ) true
 
 setup: ## install what building and the examples need (apt, rustup)
 	@tools/setup

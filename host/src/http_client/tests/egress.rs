@@ -14,8 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
-use wasm_sock_egress_protocol::Answer;
-use wasm_sock_egress_protocol::{MAX_MESSAGE, Reply, Request, decode, encode};
+use wasm_sock_egress_protocol::{Answer, MAX_MESSAGE, Reply, Request, decode, encode};
 
 pub struct Stub {
     path: PathBuf,
