@@ -8,11 +8,11 @@ mod embedded;
 mod failure;
 mod worker;
 
-use crate::config::{HandlerConfig, KeyValue, StoreAddress};
+use crate::config::{Environment, HandlerConfig, KeyValue, StoreAddress};
 use crate::journal::{self, Level};
 use crate::sandbox::Needs;
 use embedded::Embedded;
-use std::env;
+use rustix::process::geteuid;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use wasm_sock_store::{file_of, make_folder};
@@ -66,12 +66,9 @@ impl Stores {
     }
 }
 
-/// The directory of what is kept (`StateDirectory=` of the service, systemd.exec(5)). `None`: the service has none.
+/// The directory of what is kept (`StateDirectory=` of the service, systemd.exec(5)). `None`: a user without a home.
 fn directory() -> Option<PathBuf> {
-    let directories = env::var_os("STATE_DIRECTORY")?;
-    // Several are separated by colons.
-    let first = env::split_paths(&directories).next()?;
-    first.is_absolute().then_some(first)
+    Environment::current(geteuid().is_root()).state_directory()
 }
 
 fn is_embedded(config: &HandlerConfig) -> bool {
