@@ -3,7 +3,7 @@
 //! `host` and `compile` are here for their help only; the host program parses and runs them itself.
 
 use crate::{CommandError, print};
-use crate::{activate, completions, exec, install, list, logs, metrics, new, reload, run, status, uninstall};
+use crate::{activate, completions, exec, install, kv, list, logs, metrics, new, reload, run, status, uninstall};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
@@ -147,6 +147,14 @@ Examples:
   echo Ada | wasm-sock exec hello
   wasm-sock exec ./app.wasm --path /door")]
     Exec(exec::Exec),
+    /// Read and change what the guests of a handler have stored
+    #[command(after_help = "\
+Also while the handler serves. Values that a server has are not here.
+
+Examples:
+  wasm-sock kv list counter
+  wasm-sock kv export counter > backup.jsonl")]
+    Kv(kv::Kv),
     /// Print the counters of all handlers for Prometheus
     #[command(after_help = "\
 Examples:
