@@ -13,17 +13,18 @@ LOCKED := $(if $(CI),--locked)
 GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/actors/actor
 # Guests that use interfaces which only components have.
 COMPONENTS := guests/http-hello guests/webhook guests/counter \
-  tests/actors/actor3 tests/actors/http-actor tests/actors/http-actor3 tests/actors/keyvalue-actor
+  tests/actors/actor3 tests/actors/config-actor tests/actors/http-actor tests/actors/http-actor3 \
+  tests/actors/keyvalue-actor
 # Guests with unit tests, which run natively.
 TESTED_GUESTS := guests/hello guests/echo guests/http-hello guests/daytime guests/gopher guests/dns guests/webhook guests/counter
 
 UNITS := wasm-sock.service wasm-sock@.service wasm-sock-exec@.service wasm-sock-handover.service \
-  wasm-sock-handover@.service
+  wasm-sock-handover@.service wasm-sock-egress.socket wasm-sock-egress.service
 bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib
 docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
 
-.PHONY: build host compile guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd
+.PHONY: build host compile egress guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd
 .PHONY: corpus bench bench-programs bench-smoke bench-units profile order
 .PHONY: install uninstall clean help
 # One build at a time: each uses all processors, and they share a target directory.
@@ -59,7 +60,7 @@ host:
 	$(call finish,wasm-sock)
 
 # The programs that the host runs and that are not linked into it.
-SIBLINGS := wasm-sock-compile wasm-sock-cli
+SIBLINGS := wasm-sock-compile wasm-sock-cli wasm-sock-egress
 # What systemd runs at boot and at daemon-reload.
 GENERATOR := wasm-sock-generator
 compile:
@@ -67,6 +68,12 @@ compile:
 	$(CARGO) build $(LOCKED) --profile compiler $(addprefix -p ,$(SIBLINGS) $(GENERATOR))
 	@install -C -D -m 755 -t build $(addprefix target/$(TARGET)/compiler/,$(SIBLINGS) $(GENERATOR))
 	$(foreach program,$(SIBLINGS) $(GENERATOR),$(call finish,$(program)))
+
+egress: ## build the way out of guests alone
+	$(call begin,wasm-sock-egress)
+	$(CARGO) build $(LOCKED) --profile compiler -p wasm-sock-egress
+	@install -C -D -m 755 -t build target/$(TARGET)/compiler/wasm-sock-egress
+	$(call finish,wasm-sock-egress)
 
 # The tests refuse a program that is older than its source (tests/harness/artifacts.rs). A file beside each program
 # has the time at which its last build began: `install -C` does not touch a program that has not changed.
@@ -227,7 +234,7 @@ t: $(if $(T),host compile) ## run one test crate on today's source: T=CRATE N=PA
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test $(T) -- $(N)
 
 unit:
-	$(CARGO) test $(LOCKED) -p wasm-sock $(addprefix -p wasm-sock-,activation cli config engine generator seccomp stats units)
+	$(CARGO) test $(LOCKED) -p wasm-sock $(addprefix -p wasm-sock-,activation cli config egress egress-protocol engine generator seccomp stats units)
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 
 # FUZZ_TIME is for `mutation_fuzz`, which sends mutated input to the host. More threads than processors, because
@@ -316,7 +323,7 @@ install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	install -d $(libdir)/systemd/system $(libdir)/systemd/user
 	for unit in $(UNITS); do \
 	  for manager in system user; do \
-	    sed 's|/usr/bin/|$(PREFIX)/bin/|' units/$$manager/$$unit | \
+	    sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/usr/lib/wasm-sock/|$(PREFIX)/lib/wasm-sock/|' units/$$manager/$$unit | \
 	      install -m 644 /dev/stdin $(libdir)/systemd/$$manager/$$unit || exit 1; \
 	  done; \
 	done

@@ -3,7 +3,9 @@
 //! `host` and `compile` are here for their help only; the host program parses and runs them itself.
 
 use crate::{CommandError, print};
-use crate::{activate, completions, exec, install, kv, list, logs, metrics, new, reload, run, status, uninstall};
+use crate::{
+    activate, completions, exec, install, kv, list, logs, metrics, new, push, reload, run, status, uninstall,
+};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
@@ -118,6 +120,8 @@ Examples:
     Install(install::Install),
     /// Remove a service that was installed
     Uninstall(uninstall::Uninstall),
+    /// Store a module in an OCI registry
+    Push(push::Push),
     /// Print the handlers: addresses, state, counters
     #[command(after_help = "\
 NOW: connections and requests that are served; LAST: when a client came last;

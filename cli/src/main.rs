@@ -32,6 +32,8 @@ mod metrics;
 mod module_kind;
 mod new;
 mod project;
+mod push;
+mod registry;
 mod reload;
 mod run;
 mod scope;
@@ -104,6 +106,7 @@ fn run(verb: Verb) -> Result<(), CommandError> {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::New(arguments) => new::run(&arguments),
         Verb::Install(arguments) => install::run(&arguments),
+        Verb::Push(arguments) => push::run(&arguments),
         Verb::Uninstall(arguments) => uninstall::run(&arguments),
         Verb::List(arguments) => list::run(&arguments),
         Verb::Status(arguments) => status::run(&arguments),

@@ -6,6 +6,7 @@
 mod cli;
 mod egress;
 mod event_loop;
+mod http_client;
 mod journal;
 mod keyvalue;
 mod libc_overrides;

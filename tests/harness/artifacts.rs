@@ -79,6 +79,15 @@ fn cli() -> PathBuf {
     current("wasm-sock-cli", &IS_STALE, &["cli", "crates"], "compile")
 }
 
+/// What connects guests to what they were granted.
+///
+/// # Panics
+/// As [`wasm_sock`].
+pub fn egress() -> PathBuf {
+    static IS_STALE: OnceLock<Option<String>> = OnceLock::new();
+    current("wasm-sock-egress", &IS_STALE, &["egress", "crates"], "egress")
+}
+
 /// What systemd runs at `daemon-reload`.
 ///
 /// # Panics

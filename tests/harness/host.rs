@@ -167,7 +167,7 @@ impl Drop for Host {
     }
 }
 
-fn collect_lines(stderr: impl Read, log: &Log) {
+pub(crate) fn collect_lines(stderr: impl Read, log: &Log) {
     let mut stderr = BufReader::new(stderr);
     let mut line = Vec::new();
     while stderr.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {

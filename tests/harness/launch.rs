@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::artifacts;
+use crate::egress;
 use crate::world::Passed;
 use crate::{Host, Supervisor};
 
@@ -46,6 +47,7 @@ impl Launch {
             ("CONFIGURATION_DIRECTORY", path("config")),
             ("STATE_DIRECTORY", path("state")),
             ("CACHE_DIRECTORY", path("cache")),
+            ("WASM_SOCK_EGRESS", path(egress::SOCKET)),
         ];
         Self {
             folder: folder.to_owned(),

@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod client;
+mod egress;
 pub mod frames;
 pub mod handlers;
 mod host;
@@ -21,8 +22,9 @@ mod supervisor;
 pub mod systemctl;
 mod world;
 
-pub use artifacts::{ALL, BOTH, Kind, compiler, generator, second_version, unpacked, wasm, wasm_sock};
+pub use artifacts::{ALL, BOTH, Kind, compiler, egress, generator, second_version, unpacked, wasm, wasm_sock};
 pub use client::{Address, Answer, Client, End};
+pub use egress::Egress;
 pub use host::Host;
 pub use http::{HTTP, Http, Response, curl, web_host};
 pub use http2::{Exchange, Http2};

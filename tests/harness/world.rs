@@ -17,7 +17,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tempfile::TempDir;
 
 use crate::artifacts;
-use crate::{Address, Destination, Host, Kind, Launch};
+use crate::{Address, Destination, Egress, Host, Kind, Launch};
 
 /// systemd's `Backlog=` (systemd.socket(5)).
 const BACKLOG: i32 = 4096;
@@ -137,6 +137,11 @@ impl World {
     pub fn actor_port(&self, handler: &str, part: &str, settings: &str) -> Address {
         self.actor(handler, part, settings);
         self.tcp(handler)
+    }
+
+    /// Starts `wasm-sock-egress`, for guests that reach out.
+    pub fn egress(&self) -> Egress {
+        Egress::start(self.folder.path())
     }
 
     /// Adds to `wasm-sock.toml`.

@@ -39,7 +39,11 @@ fn expect(world: &World, arguments: &[&str], output: &[u8]) {
     let result = kv(world, arguments, b"");
     let error = String::from_utf8_lossy(&result.stderr);
     assert!(result.status.success(), "{arguments:?}: {error}");
-    assert_eq!(String::from_utf8_lossy(&result.stdout), String::from_utf8_lossy(output), "{arguments:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&result.stdout),
+        String::from_utf8_lossy(output),
+        "{arguments:?}"
+    );
 }
 
 #[track_caller]
@@ -50,7 +54,8 @@ fn expect_failure(world: &World, arguments: &[&str], why: &str) {
     assert!(error.contains(why), "{error}");
 }
 
-const GRANTED: &str = "keyvalue = { default = \"embedded\", other = \"embedded\", far = \"redis://:secret@localhost\" }";
+const GRANTED: &str =
+    "keyvalue = { default = \"embedded\", other = \"embedded\", far = \"redis://:secret@localhost\" }";
 
 #[test]
 fn what_guests_set_people_read_and_what_people_set_guests_read() {
@@ -78,11 +83,22 @@ fn an_export_imports_into_another_handler() {
     let host = world.start(&[]);
     let mut client = address.connect();
     assert_eq!(ask(&mut client, "1 set-many default k=v l="), "done");
-    assert!(kv(&world, &["set", "a", "binary", "--store", "other", "--expire", "1h"], b"\xff\n").status.success());
+    assert!(
+        kv(
+            &world,
+            &["set", "a", "binary", "--store", "other", "--expire", "1h"],
+            b"\xff\n"
+        )
+        .status
+        .success()
+    );
     let exported = kv(&world, &["export", "a"], b"");
     let text = String::from_utf8(exported.stdout).unwrap();
     assert_eq!(text.lines().count(), 3, "{text}");
-    assert!(text.starts_with("{\"store\":\"default\",\"key\":\"k\",\"value\":\"v\"}\n"), "{text}");
+    assert!(
+        text.starts_with("{\"store\":\"default\",\"key\":\"k\",\"value\":\"v\"}\n"),
+        "{text}"
+    );
     let imported = kv(&world, &["import", "b"], text.as_bytes());
     assert_eq!(String::from_utf8_lossy(&imported.stderr), "3 entries were imported\n");
     let again = kv(&world, &["export", "b"], b"");
@@ -97,7 +113,10 @@ fn a_line_that_is_no_entry_stops_an_import_and_is_named() {
     let result = kv(&world, &["import", "a"], lines);
     let error = String::from_utf8_lossy(&result.stderr);
     assert_eq!(result.status.code(), Some(1), "{error}");
-    assert!(error.contains("standard input, line 3: ") && error.contains("(1 entries before it were imported)"), "{error}");
+    assert!(
+        error.contains("standard input, line 3: ") && error.contains("(1 entries before it were imported)"),
+        "{error}"
+    );
     expect(&world, &["list", "a"], b"k\n");
 }
 
@@ -105,7 +124,11 @@ fn a_line_that_is_no_entry_stops_an_import_and_is_named() {
 fn mistakes_are_told_with_what_to_do() {
     let world = World::new(Kind::P2);
     let _address = actor(&world, GRANTED);
-    expect_failure(&world, &["get", "a", "k"], "kv: a has no key \"k\" in its store \"default\" (see `wasm-sock kv list`)");
+    expect_failure(
+        &world,
+        &["get", "a", "k"],
+        "kv: a has no key \"k\" in its store \"default\" (see `wasm-sock kv list`)",
+    );
     let server = "is not embedded (it is at redis://localhost:6379/0: use redis-cli or valkey-cli)";
     expect_failure(&world, &["get", "a", "k", "--store", "far"], server);
     expect_failure(&world, &["list", "a/b"], "\"a/b\" is no handler's name");

@@ -17,11 +17,13 @@ mod listen;
 mod load;
 mod locate;
 mod outbound;
+mod outgoing;
 mod quantity;
 mod schema;
 mod source;
 mod suggest;
 mod value;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -33,13 +35,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors, Location, Position};
-pub use handler::{Access, DirGrant, HandlerConfig, Logged, Logging, Process, Schedule, SocketOptions};
+pub use handler::{Access, DirGrant, HandlerConfig, Logged, Logging, Process, Schedule, SocketOptions, TlsFiles};
 pub use keyvalue::{KeyValue, LEAST_KEYVALUE_QUOTA, Password, RedisAddress, RedisServer, StoreAddress};
 pub use listen::{Clash, Listen, ListenAddress, ListenKind};
 pub use locate::Environment;
-pub use outbound::{Destination, Network, Outbound};
+pub use outbound::{
+    Destination, Network, Outbound, OutboundRequest, Scope, Transport, UrlGrant, address, allows_request,
+    allows_to_look_up,
+};
+pub use outgoing::OutboundLimits;
 pub use quantity::{parse_duration, parse_idle_timeout, parse_size};
 pub use suggest::distance;
+pub use values::{ConfigValue, credential_name, valid_secret_name};
 
 /// Descriptors of a host that are not for connections: standard streams, event loop, signals, the journal, a module
 /// that is loaded, the compiler's pipes.

@@ -1,9 +1,18 @@
-//! `allow-outbound`: parses the destinations that a guest may connect to (host names, networks, ports).
+//! `allow-outbound`: parses the destinations that a guest may connect to (host names, networks, ports, URLs), and tells
+//! what they allow.
+
+mod evaluate;
+#[cfg(test)]
+mod tests;
+mod url;
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+
+pub use evaluate::{OutboundRequest, Transport, allows_request, allows_to_look_up};
+pub use url::UrlGrant;
 
 /// Length of the prefix of IPv4-mapped IPv6 addresses (`::ffff:0:0/96`), in bits.
 const MAPPED: u32 = 96;
@@ -11,9 +20,22 @@ const MAPPED: u32 = 96;
 /// Destinations that a guest may connect to: some ports of some hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outbound {
+    /// What the guest may do there.
+    pub scope: Scope,
     pub host: Destination,
     /// Never empty; none includes port 0.
     pub ports: Vec<RangeInclusive<u16>>,
+}
+
+/// What a guest may do at a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// Connect by TCP, for whatever is spoken then: also TLS, and HTTP with any method and path.
+    Tcp,
+    /// Send and receive datagrams (`udp:`).
+    Udp,
+    /// Send requests by `wasi:http`.
+    Url(UrlGrant),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +54,21 @@ pub struct Network {
 }
 
 impl Outbound {
-    /// Reads `HOST:PORTS`. HOST is a name, an address or, with `/` and the length of a prefix, a
-    /// network; those of IPv6 are in brackets. PORTS are numbers and ranges (`80,8000-8010`).
+    /// Reads `HOST:PORTS`, `udp:HOST:PORTS` or `METHODS URL`. HOST is a name, an address or, with `/` and the length of
+    /// a prefix, a network; those of IPv6 are in brackets. PORTS are numbers and ranges (`80,8000-8010`). For URLs see
+    /// [`UrlGrant`].
     pub(super) fn parse(text: &str) -> Option<Self> {
+        if text.contains("://") {
+            return url::parse(text);
+        }
+        // A host may have the name `udp`.
+        let (scope, text) = match text.strip_prefix("udp:") {
+            Some(rest) if rest.contains(':') => (Scope::Udp, rest),
+            _ => (Scope::Tcp, text),
+        };
         let (host, ports) = text.rsplit_once(':')?;
         Some(Self {
+            scope,
             host: Destination::parse(host)?,
             ports: ports.split(',').map(range).collect::<Option<_>>()?,
         })
@@ -54,6 +86,21 @@ fn range(text: &str) -> Option<RangeInclusive<u16>> {
 }
 
 impl Destination {
+    /// Is it this host, a name or an address (those of IPv6 may be in brackets)? Whatever the case of a name, and with
+    /// or without its final dot.
+    pub fn is(&self, host: &str) -> bool {
+        match (self, address(host)) {
+            (Self::Network(network), Some(ip)) => network.contains(ip),
+            (Self::Name(name), None) => host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case(name),
+            _ => false,
+        }
+    }
+
+    /// Is it a network with this address in it?
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        matches!(self, Self::Network(network) if network.contains(ip))
+    }
+
     fn parse(text: &str) -> Option<Self> {
         if let Some(bracketed) = text.strip_prefix('[') {
             let network = Network::parse::<Ipv6Addr>(bracketed.strip_suffix(']')?)?;
@@ -64,6 +111,15 @@ impl Destination {
         }
         let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         is_host_name(&name).then_some(Self::Name(name))
+    }
+}
+
+/// The address that a host is, if it is not a name.
+pub fn address(host: &str) -> Option<IpAddr> {
+    let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match bracketed {
+        Some(v6) => v6.parse().ok().map(IpAddr::V6),
+        None => host.parse().ok(),
     }
 }
 
@@ -127,13 +183,24 @@ impl Display for Network {
     }
 }
 
+impl Display for Destination {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => network.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
 /// Formats it as in the configuration.
 impl Display for Outbound {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Destination::Network(network) => write!(f, "{network}:")?,
-            Destination::Name(name) => write!(f, "{name}:")?,
+        match &self.scope {
+            Scope::Url(grant) => return grant.write(&self.host, &self.ports, f),
+            Scope::Udp => f.write_str("udp:")?,
+            Scope::Tcp => {}
         }
+        write!(f, "{}:", self.host)?;
         for (number, range) in self.ports.iter().enumerate() {
             let comma = if number > 0 { "," } else { "" };
             write!(f, "{comma}{}", range.start())?;

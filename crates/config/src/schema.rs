@@ -5,12 +5,15 @@
 
 #[cfg(test)]
 mod mistakes;
+mod outgoing;
 #[cfg(test)]
 mod properties;
 mod service;
 mod stores;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod values;
 
 use std::collections::btree_map::Entry;
 
@@ -73,10 +76,16 @@ const HANDLER_ONLY: Keys = &[
     "module",
     "args",
     "env",
+    "config",
+    "secrets",
     "dirs",
     "allow-outbound",
+    "outbound",
     "keyvalue",
     "keyvalue-quota",
+    "tls-roots",
+    "tls-certificate",
+    "tls-key",
     "listen",
     "socket",
     "process",
@@ -286,6 +295,7 @@ impl Checker<'_> {
             ..HandlerConfig::default()
         };
         let (own, table) = (key, value);
+        let mut tls = tls::Settings::default();
         for (key, value) in self.table(key, value) {
             match key.get_ref().as_ref() {
                 "module" => {
@@ -301,16 +311,21 @@ impl Checker<'_> {
                 "allow-outbound" => {
                     handler.allow_outbound = self.list(key, value, value::outbound);
                 }
+                "outbound" => self.outbound_limits(key, value, &mut handler.outbound),
                 "keyvalue" => handler.keyvalue = self.stores(key, value),
                 "keyvalue-quota" => self.set(&mut handler.keyvalue_quota, key, value, value::keyvalue_quota),
+                "tls-roots" | "tls-certificate" | "tls-key" => self.tls(key, value, &mut tls),
                 _ if self.limit(key, value, &mut handler.limits) => {}
                 _ if self.http(key, value, &mut handler.http) => {}
                 _ if self.logging(key, value, &mut handler.logging) => {}
                 _ if self.service(key, value, &mut handler) => {}
+                _ if self.values(key, value, &mut handler) => {}
                 _ => self.unknown(key, HANDLER),
             }
         }
+        handler.tls = self.tls_files(own, tls);
         self.sockets(own, table, &mut handler);
+        self.ambiguous(table, &handler);
         handler
     }
 

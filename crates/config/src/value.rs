@@ -64,6 +64,11 @@ pub(super) fn head_timeout(value: &DeValue<'_>) -> Reading<Option<Duration>> {
     more_than_zero(value, "no client can send a request")
 }
 
+/// For the time-outs of `outbound`, where zero would refuse every answer.
+pub(super) fn answer_timeout(value: &DeValue<'_>) -> Reading<Option<Duration>> {
+    more_than_zero(value, "no server can answer")
+}
+
 /// For `idle-connection-timeout`, where zero would end every connection.
 pub(super) fn idle_connection_timeout(value: &DeValue<'_>) -> Reading<Option<Duration>> {
     more_than_zero(value, "no connection can be served")
@@ -287,7 +292,8 @@ pub(super) fn outbound(value: &DeValue<'_>) -> Reading<Outbound> {
         let text = quoted(&text);
         format!(
             "cannot be {text} (allowed: \"example.org:443\", \"192.0.2.1:80,8000-8010\", \
-             \"10.0.0.0/8:5432\", \"[2001:db8::1]:443\")"
+             \"10.0.0.0/8:5432\", \"[2001:db8::1]:443\", \"udp:192.0.2.1:53\", \
+             \"https://api.example.org/v1/*\", \"GET,POST http://10.0.0.1:8080/hook\")"
         )
     })
 }

@@ -19,6 +19,12 @@ pub const MAX_MESSAGE: usize = 8 * 1024;
 /// The longest text in a [`Failure`], in bytes.
 pub const MAX_TEXT: usize = 1024;
 
+/// The first byte of a packet on the socket of [`Transport::Udp`]: a datagram follows.
+pub const DATAGRAM: u8 = 0;
+
+/// The same, alone in its packet: the peer refused a datagram (ICMP, `ECONNREFUSED` of `udp(7)`).
+pub const REFUSED: u8 = 1;
+
 /// What a host asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
@@ -50,7 +56,8 @@ pub enum Ask {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Transport {
     Tcp,
-    /// The descriptor is a Unix socket of packets; each is a datagram to or from the one peer.
+    /// The descriptor is a Unix socket of packets. Each is [`DATAGRAM`] followed by a datagram to or from the one peer,
+    /// or [`REFUSED`]. It is not the UDP socket, by which a process can send to any address (sendto(2)).
     Udp,
     Http,
     /// TLS with ALPN (h2, http/1.1). The descriptor is a Unix stream socket with the plain bytes.
@@ -92,7 +99,7 @@ pub enum Alpn {
 /// Why there is no connection, or no address.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum Failure {
-    /// No grant allows it. With what would: an entry of `allow-outbound`, or what else is to be done.
+    /// No grant allows it. With what would: `allow-outbound = ["…"] would allow it`.
     #[error("not allowed: {0}")]
     Denied(String),
     /// The name does not exist, or has no address.

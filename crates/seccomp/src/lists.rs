@@ -149,3 +149,37 @@ pub const RESOLVE: &[Call] = calls![
 
 /// To become the compiler, which inherits the filter.
 pub const COMPILE: &[Call] = calls![execve, arch_prctl];
+
+/// socket(2) of `wasm-sock-egress`: the domain. Unix sockets are for stores at this machine.
+const ANY_DOMAIN: Condition = is(0, &[libc::AF_UNIX as u32, libc::AF_INET as u32, libc::AF_INET6 as u32]);
+/// socketpair(2): the type.
+const PACKETS: u32 = libc::SOCK_SEQPACKET as u32;
+
+/// What `wasm-sock-egress` needs, and nothing else: it connects, reads files, and has threads.
+pub const EGRESS: &[Call] = calls![
+    // Descriptors, of whatever kind.
+    read, write, readv, writev, pread64, close, lseek, fcntl, poll, ppoll, epoll_create1, epoll_ctl, epoll_wait,
+    epoll_pwait, eventfd2,
+    // Sockets.
+    accept4, connect, bind, getpeername, getsockname, getsockopt, setsockopt, shutdown, sendto, sendmsg, sendmmsg,
+    recvfrom, recvmsg, recvmmsg,
+    socket: [ANY_DOMAIN, bits(1, SOCKET_TYPE, &[STREAM, DATAGRAM])],
+    socketpair: [is(0, &[libc::AF_UNIX as u32]), bits(1, SOCKET_TYPE, &[STREAM, PACKETS])],
+    // Files: which, is Landlock's to say. None is changed.
+    open, openat, stat, lstat, fstat, newfstatat, statx, access, faccessat, faccessat2, readlink, readlinkat,
+    getdents64, getcwd,
+    // Memory.
+    munmap, mremap, madvise, brk,
+    // Threads and this process.
+    futex, set_robust_list, set_tid_address, rseq, sched_yield, sched_getaffinity, getpid, gettid, getuid, geteuid,
+    getgid, getegid, uname, sysinfo, tkill, tgkill, exit, exit_group, restart_syscall,
+    // Time, signals, random numbers.
+    clock_gettime, clock_nanosleep, nanosleep, gettimeofday, rt_sigaction, rt_sigprocmask, rt_sigreturn, sigaltstack,
+    getrandom,
+    // With some arguments only.
+    mmap: [bits(2, EXECUTE, &[0])],
+    mprotect: [without(2, EXECUTE)],
+    clone: [A_THREAD],
+    ioctl: [is(1, REQUESTS)],
+    prctl: [is(0, &[libc::PR_SET_NAME as u32])],
+];

@@ -10,9 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 pub use client::Egress;
-#[expect(unused_imports, reason = "sockets and HTTP are about to use it")]
-pub use wasm_sock_egress_protocol::Transport;
-pub use wasm_sock_egress_protocol::{Alpn, Answer, Ask, Failure};
+pub use wasm_sock_egress_protocol::{Alpn, Answer, Ask, Failure, Transport};
 
 /// A connection that was made for a guest.
 #[derive(Debug)]

@@ -11,7 +11,7 @@
 
 use super::engines::Engines;
 use super::http_p2::{self, Answer};
-use super::http_p3::{Bounds, NoAnswer, RequestGuard};
+use super::http_p3::{ActivityToken, Bounds, NoAnswer, RequestGuard};
 use super::linked::Linked;
 use super::outcome::{Cause, GuestEnd, MAX_ERROR_TEXT};
 use super::program::Program;
@@ -19,7 +19,6 @@ use crate::journal;
 use crate::limits::Meter;
 use crate::wasi::{self, Completion, GuestContext};
 use ::http::{Request, Response};
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -36,9 +35,8 @@ pub trait Caller: Send + Sync + 'static {
     /// The context of its guest; `is_shared`: the instance also answers other requests, so that no client is named.
     fn guest(&self, is_shared: bool) -> Arc<GuestContext>;
 
-    /// A token that a shared instance holds while it works for the request, also after its response (see
-    /// [`ActivityToken`](super::http_p3::ActivityToken)).
-    fn keep(&self) -> Box<dyn Any + Send + Sync>;
+    /// A token that a shared instance holds while it works for the request, also after its response.
+    fn keep(&self) -> ActivityToken;
 
     /// Passes the CPU meter of a guest that answers only this request.
     fn metered_by(&self, meter: Arc<Meter>);

@@ -21,7 +21,7 @@ pub use code::Code;
 pub use code::Unit;
 pub use command::run;
 pub use engines::Engines;
-pub use http_p3::Bounds;
+pub use http_p3::{ActivityToken, Bounds, InstanceActivity};
 pub use outcome::{Cause, GuestEnd};
 pub use pool::open_pagemap;
 pub use program::Program;

@@ -96,6 +96,14 @@ impl GuestEnd {
         }
     }
 
+    /// Why it was ended; `None`: it ended by itself.
+    pub fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Exit(_) => None,
+            Self::Trap(cause) => Some(cause),
+        }
+    }
+
     /// The kind of the end.
     pub fn outcome(&self) -> Outcome {
         match self {
@@ -126,6 +134,13 @@ pub struct RequestTimedOut {
     pub limit: Duration,
 }
 
+/// An instance that answers several requests went on for longer than `timeout` after its answers.
+#[derive(Debug, thiserror::Error)]
+#[error("went on for more than {limit:?} after its answer (raise `timeout` if it needs more)")]
+pub struct PostReturnTimedOut {
+    pub limit: Duration,
+}
+
 /// How a guest ended whose call returned `result`.
 pub fn end_of(result: wasmtime::Result<i32>, store: &Store<GuestState>) -> GuestEnd {
     let error = match result {
@@ -141,7 +156,7 @@ pub fn end_of(result: wasmtime::Result<i32>, store: &Store<GuestState>) -> Guest
     if let Some(refused) = error.downcast_ref::<Refused>() {
         return GuestEnd::Trap(Cause::refused(*refused));
     }
-    if error.is::<RequestTimedOut>() {
+    if error.is::<RequestTimedOut>() || error.is::<PostReturnTimedOut>() {
         return GuestEnd::Trap(Cause::of(Outcome::Timeout, &error));
     }
     GuestEnd::Trap(cause_of_trap(&error, store))

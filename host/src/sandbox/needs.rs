@@ -73,6 +73,11 @@ impl Needs {
         self.grant(path, access);
     }
 
+    /// Adds a file that is read for a guest. Another file of the same name is for the next host.
+    pub fn add_file(&mut self, file: &Path) {
+        self.grant(file, Use::Read);
+    }
+
     /// Adds the folder that a handler keeps its state in.
     pub fn add_state(&mut self, folder: PathBuf) {
         self.grant(&folder, Use::Write);

@@ -5,13 +5,14 @@ use super::admission::sources::Sources;
 use super::exit_code::GuestExit;
 use crate::config::HandlerConfig;
 use crate::egress::Egress;
+use crate::http_client::Client;
 use crate::journal::{ConnectionId, RateLimited};
 use crate::keyvalue::Stores;
 use crate::limits::{History, LogLimit};
 use crate::module::{Compiled, CurrentProgram, Files, Unavailable};
 use crate::net::Peer;
 use crate::runtime::{Engines, Program};
-use crate::wasi::GuestContext;
+use crate::wasi::{GuestContext, Values};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
@@ -43,6 +44,8 @@ pub struct Handler {
     log: Arc<LogLimit>,
     /// The CPU usage of earlier guests, for preemption.
     history: Arc<History>,
+    /// What its guests may ask for by name. Read anew after a reload.
+    values: Arc<Values>,
     /// Warns of datagrams that are larger than `max-datagram`.
     pub too_large: Arc<RateLimited>,
     /// The successes that were offered to the log (`log-sample`).
@@ -53,6 +56,8 @@ pub struct Handler {
     pub stats: HandlerStats,
     /// The way out of its guests.
     egress: Option<Arc<Egress>>,
+    /// Their HTTP client. A successor has another: connections were made by the grants of their time.
+    http: Option<Arc<Client>>,
     /// The key-value stores of its guests.
     stores: Option<Arc<Stores>>,
     program: CurrentProgram,
@@ -80,8 +85,10 @@ impl Handler {
             request_sources: sources(),
             log: LogLimit::new(limits.max_log),
             history: Arc::default(),
+            values: Arc::default(),
             too_large: Arc::default(),
             successes: Arc::default(),
+            http: http_client(&name, &config, egress.as_ref()),
             stores: Stores::of(&name, &config),
             config: Arc::new(config),
             is_metrics: false,
@@ -116,6 +123,7 @@ impl Handler {
         self.log.limit(limits.max_log);
         let successor = Arc::new(Self {
             name: self.name.clone(),
+            http: http_client(&self.name, &config, self.egress.as_ref()),
             stores: Stores::renewed(self.stores.as_ref(), &self.name, &config),
             config: Arc::new(config),
             successor: OnceLock::new(),
@@ -127,6 +135,7 @@ impl Handler {
             request_sources: self.request_sources.clone(),
             log: self.log.clone(),
             history: self.history.clone(),
+            values: Arc::default(),
             too_large: self.too_large.clone(),
             successes: self.successes.clone(),
             is_metrics,
@@ -160,8 +169,10 @@ impl Handler {
             config: self.config.clone(),
             log_limit: self.log.clone(),
             history: self.history.clone(),
+            values: self.values.clone(),
             stats: self.stats.clone(),
             egress: self.egress.clone(),
+            http: self.http.clone(),
             stores: self.stores.clone(),
             peer,
             connection,
@@ -195,7 +206,13 @@ impl Handler {
     }
 }
 
-/// Are these the same for connections? Where the settings are written, and what is systemd's of them, does not matter.
+/// The client of a handler's guests, if something was granted that they may call.
+fn http_client(name: &Arc<str>, config: &HandlerConfig, egress: Option<&Arc<Egress>>) -> Option<Arc<Client>> {
+    let egress = egress.filter(|_| !config.allow_outbound.is_empty())?;
+    Some(Client::new(name.clone(), config.outbound, egress.clone()))
+}
+
+/// Are these the same for connections, and in no file that a guest may have read? Where the settings are written, and what is systemd's of them, does not matter.
 fn is_same(one: &HandlerConfig, other: &HandlerConfig) -> bool {
     let one = one.clone();
     let other = HandlerConfig {
@@ -208,5 +225,5 @@ fn is_same(one: &HandlerConfig, other: &HandlerConfig) -> bool {
         location: one.location.clone(),
         ..other.clone()
     };
-    one == other
+    one == other && !one.reads_files()
 }

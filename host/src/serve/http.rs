@@ -14,6 +14,7 @@
 //! | [`request`], [`head`] | one request, and its head as the guest gets it |
 //! | [`request_body`], [`upload`], [`download`], [`prefetch`] | the bodies of request and answer |
 //! | [`exchange`], [`respond`] | counters and access log of a request; the host's own answers |
+//! | [`post_return`] | what counts for an instance of WASI 0.3 that goes on after its answers |
 
 mod client;
 mod closing;
@@ -24,6 +25,7 @@ mod exchange;
 mod head;
 mod io;
 mod phase;
+mod post_return;
 mod prefetch;
 mod protocol;
 mod read_budget;

@@ -22,7 +22,7 @@ pub fn of_handlers(plan: &Plan, names: &BTreeSet<&str>) -> Needs {
             continue;
         }
         if let (settings, Ok(files)) = plan.settings(name) {
-            wasi::add_needs(&settings, &mut needs);
+            wasi::add_needs(name, &settings, &mut needs);
             keyvalue::add_needs(name, &settings, &mut needs);
             needs.add_module(&files.cwasm, &files.wasm);
         }

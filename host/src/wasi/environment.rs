@@ -1,8 +1,10 @@
 //! The context in which a guest runs: its handler, its client, and the arguments and environment variables that follow
 //! from them.
 
+use super::values::Values;
 use crate::config::HandlerConfig;
 use crate::egress::Egress;
+use crate::http_client::Client;
 use crate::journal::{self, About, ConnectionId, FieldWriter, Fields, Level, Line, Window, field};
 use crate::keyvalue::Stores;
 use crate::limits::{History, LogLimit};
@@ -23,10 +25,14 @@ pub struct GuestContext {
     pub log_limit: Arc<LogLimit>,
     /// Whether guests of the handler have recently blocked their thread.
     pub history: Arc<History>,
+    /// What the guests of the handler may ask for by name.
+    pub values: Arc<Values>,
     /// Counts log lines that are dropped.
     pub stats: HandlerStats,
     /// The way out. `None`: nothing was granted that leads out.
     pub egress: Option<Arc<Egress>>,
+    /// The HTTP client of the handler's guests. `None`: nothing was granted that they could call.
+    pub http: Option<Arc<Client>>,
     /// The key-value stores that it may open. `None`: none was granted.
     pub stores: Option<Arc<Stores>>,
     /// The client; `None` when the instance serves several.

@@ -1,26 +1,66 @@
-//! Hooks of `wasi:http`: buffer sizes of response bodies, and refusal of outgoing requests.
+//! Hooks of `wasi:http`: buffer sizes of bodies, and the requests that guests make.
 
+use super::environment::GuestContext;
+use super::outgoing;
+use crate::http_client::{GuestClient, Timeouts};
 use ::http::{Request, Response};
+use std::sync::Arc;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-/// The largest chunk of a response body that a guest writes at once, in bytes.
+/// The largest chunk of a body that a guest writes at once, in bytes.
 const BODY_CHUNK: usize = 32 * 1024;
 
-/// How many chunks are buffered while the client does not read.
+/// How many chunks are buffered while the other side does not read.
 const BODY_CHUNKS: usize = 1;
 
 /// The host's hooks for `wasi:http`.
-pub struct Hooks;
+pub struct Hooks {
+    guest: Arc<GuestContext>,
+    /// `None`: nothing was granted that it could call.
+    client: Option<GuestClient>,
+}
+
+impl Hooks {
+    /// For a guest that begins in this thread.
+    pub fn new(guest: Arc<GuestContext>) -> Self {
+        let client = guest.http.as_ref().map(|client| client.for_guest());
+        Self { guest, client }
+    }
+}
 
 impl WasiHttpHooks for Hooks {
-    /// Outgoing requests would need TLS and therefore certificates: they are refused, whatever was granted.
     fn send_request(
         &mut self,
-        _: Request<WasiBody>,
-        _: Option<RequestOptions>,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Io), Error>> + Send> {
-        Box::new(async { Err(Error::HttpRequestDenied) })
+        let origin = match outgoing::admit(&self.guest, request.method(), request.uri()) {
+            Ok(origin) => origin,
+            Err(error) => return Box::new(async { Err(error) }),
+        };
+        let Some(client) = self.client.clone() else {
+            return Box::new(async { Err(Error::HttpRequestDenied) });
+        };
+        let guest = self.guest.clone();
+        let options = options.unwrap_or_default();
+        let timeouts = Timeouts {
+            connect: options.connect_timeout,
+            first_byte: options.first_byte_timeout,
+            between_bytes: options.between_bytes_timeout,
+        };
+        Box::new(async move {
+            let target = outgoing::shown(&origin, request.uri());
+            let report = |failure: &_| outgoing::report(&guest, &target, failure);
+            let response = client.send(request, origin, timeouts, report).await?;
+            // A task of its own drives the connection.
+            Ok((response, Box::new(std::future::ready(Ok(()))) as Io))
+        })
+    }
+
+    /// The client sets `Host`, from what was checked.
+    fn set_host_header(&mut self) -> bool {
+        false
     }
 
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {

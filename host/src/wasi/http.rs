@@ -1,4 +1,4 @@
-//! `wasi:http`: requests and responses of guests that serve HTTP. Outgoing requests are refused.
+//! `wasi:http`: requests and responses of guests that serve HTTP, and the requests that they make ([`super::outgoing`]).
 
 use super::interface::{Interface, p2, p3, redefine};
 use super::state::GuestState;
@@ -11,21 +11,21 @@ use wasmtime_wasi_http::p2::types::HostOutgoingResponse;
 use wasmtime_wasi_http::p3::bindings::http as http3;
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
-const REFUSED: &str = "none helps: its requests are refused";
+const NEEDS: &str = "allow-outbound, to call anything";
 
 pub const INTERFACES: &[Interface] = &[
     p2("wasi:http/types", define_types),
     p2("wasi:http/outgoing-handler", |l| {
         http2::outgoing_handler::add_to_linker::<GuestState, WasiHttp>(l, GuestState::http)
     })
-    .needs(REFUSED),
+    .needs(NEEDS),
     p3("wasi:http/types", |l| {
         http3::types::add_to_linker::<GuestState, WasiHttp>(l, GuestState::http)
     }),
     p3("wasi:http/client", |l| {
         http3::client::add_to_linker::<GuestState, WasiHttp>(l, GuestState::http)
     })
-    .needs(REFUSED),
+    .needs(NEEDS),
 ];
 
 fn define_types(linker: &mut Linker<GuestState>) -> Result<()> {

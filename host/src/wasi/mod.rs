@@ -8,6 +8,7 @@
 mod cli;
 mod clocks;
 mod completion;
+mod config;
 mod context;
 mod environment;
 mod filesystem;
@@ -18,12 +19,14 @@ mod interface;
 mod io;
 mod keyvalue;
 mod outbound;
+mod outgoing;
 mod p1;
 mod random;
 mod resolver;
 mod sockets;
 mod state;
 mod stderr;
+mod values;
 
 use crate::config::HandlerConfig;
 use crate::limits::Refused;
@@ -43,11 +46,13 @@ pub use handles::{HANDLE, MOST as MOST_HANDLES};
 pub use interface::parse;
 pub use p1::{MODULES as WASI_0_1, define as define_p1};
 pub use state::GuestState;
+pub use values::Values;
 
 /// All interfaces that a component can be linked to.
 const ALL: &[&[Interface]] = &[
     cli::INTERFACES,
     clocks::INTERFACES,
+    config::INTERFACES,
     filesystem::INTERFACES,
     http::INTERFACES,
     io::INTERFACES,
@@ -113,8 +118,9 @@ pub enum StateError {
     Refused(#[from] Refused),
 }
 
-/// Adds what the sandbox has to allow for the grants of a handler.
-pub fn add_needs(handler: &HandlerConfig, needs: &mut Needs) {
+/// Adds what the sandbox has to allow for the grants of handler `name`.
+pub fn add_needs(name: &str, handler: &HandlerConfig, needs: &mut Needs) {
     filesystem::add_needs(handler, needs);
     outbound::add_needs(handler, needs);
+    values::add_needs(name, handler, needs);
 }

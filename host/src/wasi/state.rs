@@ -45,9 +45,9 @@ impl GuestState {
         Ok(Self {
             completion: None,
             budget: Budget::new(&guest.config.limits, cost)?,
+            hooks: Hooks::new(guest.clone()),
             context: WasiContext::new(guest, stdio.clone(), granted),
             http: WasiHttpCtx::new(),
-            hooks: Hooks,
             stdio,
         })
     }

@@ -18,6 +18,7 @@ mod list_and_status;
 mod metrics;
 mod reload;
 mod schedules;
+mod secrets;
 mod socket_types;
 mod stopping;
 

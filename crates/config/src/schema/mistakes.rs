@@ -1,5 +1,6 @@
 //! Tests: every kind of configuration error is reported with its line and column, and what is allowed.
 
+use super::outgoing::OUTBOUND;
 use super::tests::{fresh, source};
 use super::*;
 
@@ -18,7 +19,7 @@ const SHARED: &str = "memory, table-elements, timeout, cpu-time, idle-connection
     head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for";
 
 /// Those that only a handler has.
-const OWN: &str = "module, args, env, dirs, allow-outbound, keyvalue, keyvalue-quota, listen, socket, process, enabled, schedule, \
+const OWN: &str = "module, args, env, config, secrets, dirs, allow-outbound, outbound, keyvalue, keyvalue-quota, tls-roots, tls-certificate, tls-key, listen, socket, process, enabled, schedule, \
     schedule-jitter, schedule-persistent, schedule-path, schedule-input";
 
 /// Those of `[host]`.
@@ -212,7 +213,8 @@ fn an_impossible_value_is_told_with_what_is_allowed() {
         wrong("allow-outbound = ['example.org']"),
         ["2:19: allow-outbound: cannot be \"example.org\" \
          (allowed: \"example.org:443\", \"192.0.2.1:80,8000-8010\", \
-         \"10.0.0.0/8:5432\", \"[2001:db8::1]:443\")"]
+         \"10.0.0.0/8:5432\", \"[2001:db8::1]:443\", \"udp:192.0.2.1:53\", \
+         \"https://api.example.org/v1/*\", \"GET,POST http://10.0.0.1:8080/hook\")"]
     );
     assert_eq!(
         errors("[host]\nmodules = 'modules'"),
@@ -380,6 +382,8 @@ fn every_key_that_messages_call_allowed_is_known() {
         ("[handler.a]", HANDLER),
         ("[[handler.a.dirs]]", DIR),
         ("[handler.a.socket]", SOCKET),
+        ("[handler.a.outbound]", OUTBOUND),
+        ("[handler.a.config.x]", super::values::CONFIG_VALUE),
         ("", MAIN_FILE),
     ] {
         for key in keys {

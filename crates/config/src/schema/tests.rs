@@ -2,8 +2,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::{
-    Destination, ForwardedFor, KeyValue, Listen, Logged, Logging, Network, Outbound, Process, Schedule,
-    SocketOptions, StoreAddress,
+    ConfigValue, Destination, ForwardedFor, KeyValue, Listen, Logged, Logging, Network, Outbound, OutboundLimits,
+    Process, Schedule, Scope, SocketOptions, StoreAddress, TlsFiles,
 };
 use super::*;
 
@@ -32,13 +32,19 @@ pub(super) const ALL_KEYS: &str = r#"
 module = "hello.wasm"
 args = ["--shout", ""]
 env = { GREETING = "hi", EMPTY = "" }
+config = { greeting = "hi", motd = { file = "/etc/motd" } }
+secrets = ["token"]
 dirs = [
     { host = "/srv/hello", guest = "/data" },
     { host = "/var/tmp", guest = ".", access = "read-write" },
 ]
 allow-outbound = ["api.telegram.org:443", "[::1]:80"]
+outbound = { connect-timeout = "3s", first-byte-timeout = "infinity", idle-timeout = "1min", max-requests = 8, max-body = "infinity", max-head = "16KiB" }
 keyvalue = { default = "embedded", cache = { at = "redis://:secret@cache.example/3", expire = "1h", prefix = "" } }
 keyvalue-quota = "1MiB"
+tls-roots = "/etc/ssl/private-ca.pem"
+tls-certificate = "/etc/ssl/bot.pem"
+tls-key = "/etc/ssl/bot.key"
 timeout = "infinity"
 idle-connection-timeout = "infinity"
 max-output = "infinity"
@@ -156,20 +162,35 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
         module: Some("/srv/modules/hello.wasm".into()),
         args: vec!["--shout".into(), "".into()],
         env: vec![("EMPTY".into(), "".into()), ("GREETING".into(), "hi".into())],
+        config: vec![
+            ("greeting".into(), ConfigValue::Text("hi".into())),
+            ("motd".into(), ConfigValue::File("/etc/motd".into())),
+        ],
+        secrets: vec!["token".into()],
         dirs: vec![
             grant("/srv/hello", "/data", Access::ReadOnly),
             grant("/var/tmp", ".", Access::ReadWrite),
         ],
         allow_outbound: vec![
             Outbound {
+                scope: Scope::Tcp,
                 host: telegram,
                 ports: vec![443..=443],
             },
             Outbound {
+                scope: Scope::Tcp,
                 host: Destination::Network(loopback),
                 ports: vec![80..=80],
             },
         ],
+        outbound: OutboundLimits {
+            connect_timeout: Some(Duration::from_secs(3)),
+            first_byte_timeout: None,
+            idle_timeout: Some(Duration::from_secs(60)),
+            max_requests: 8,
+            max_body: None,
+            max_head: 16 << 10,
+        },
         keyvalue: vec![
             KeyValue {
                 name: "cache".into(),
@@ -185,6 +206,10 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
             },
         ],
         keyvalue_quota: 1 << 20,
+        tls: TlsFiles {
+            roots: Some("/etc/ssl/private-ca.pem".into()),
+            identity: Some(("/etc/ssl/bot.pem".into(), "/etc/ssl/bot.key".into())),
+        },
         limits,
         http,
         logging: Logging {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Destination, Network};
+use crate::{Destination, Network, Scope};
 
 /// Parses `text` as one TOML value and reads it.
 fn read<T>(text: &str, read: impl Fn(&DeValue<'_>) -> Reading<T>) -> Reading<T> {
@@ -9,14 +9,22 @@ fn read<T>(text: &str, read: impl Fn(&DeValue<'_>) -> Reading<T>) -> Reading<T> 
 
 fn name(host: &str, port: u16) -> Reading<Outbound> {
     let (host, ports) = (Destination::Name(host.into()), vec![port..=port]);
-    Ok(Outbound { host, ports })
+    Ok(Outbound {
+        scope: Scope::Tcp,
+        host,
+        ports,
+    })
 }
 
 fn network(address: &str, prefix: u8, port: u16) -> Reading<Outbound> {
     let address = address.parse().expect("the test's own address");
     let network = Network::new(address, prefix).expect("the test's own prefix");
     let (host, ports) = (Destination::Network(network), vec![port..=port]);
-    Ok(Outbound { host, ports })
+    Ok(Outbound {
+        scope: Scope::Tcp,
+        host,
+        ports,
+    })
 }
 
 #[test]
@@ -110,7 +118,6 @@ fn what_is_no_outbound_destination_is_refused_with_examples() {
         "[fe80::1%2]:80",
         "1.2.3.400:80",
         "1.2.3:80",
-        "https://example.org:443",
         "*:80",
         "*.example.org:80",
         "exa mple.org:80",
@@ -138,7 +145,8 @@ fn what_is_no_outbound_destination_is_refused_with_examples() {
         let expected = format!(
             "cannot be {text:?} \
              (allowed: \"example.org:443\", \"192.0.2.1:80,8000-8010\", \
-             \"10.0.0.0/8:5432\", \"[2001:db8::1]:443\")"
+             \"10.0.0.0/8:5432\", \"[2001:db8::1]:443\", \"udp:192.0.2.1:53\", \
+             \"https://api.example.org/v1/*\", \"GET,POST http://10.0.0.1:8080/hook\")"
         );
         assert_eq!(error, expected);
     }

@@ -134,6 +134,7 @@ calls! {
     SYS_sigaltstack = 131,
     SYS_signalfd4 = 289,
     SYS_socket = 41,
+    SYS_socketpair = 53,
     SYS_stat = 4,
     SYS_statfs = 137,
     SYS_statx = 332,

@@ -43,7 +43,7 @@ mod queue;
 mod request;
 mod worker;
 
-pub use request::{ActivityToken, Bounds, NoAnswer, RequestGuard};
+pub use request::{ActivityToken, Bounds, InstanceActivity, NoAnswer, RequestGuard};
 
 use crate::sync::lock;
 use crate::wasi::{GuestContext, GuestState};

@@ -17,7 +17,6 @@ use crate::runtime::outcome::{Cause, describe};
 use crate::wasi::GuestContext;
 use ::http::{Request, Response};
 use futures::channel::oneshot;
-use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -45,9 +44,18 @@ pub enum NoAnswer {
     Failed(Cause),
 }
 
-/// Held by an instance while it works for a request, also after it has answered: keeps the host from
-/// exiting as idle.
-pub type ActivityToken = Box<dyn Any + Send + Sync>;
+/// What the server counts for an instance that works, also when no request of it is being answered. Held for each of
+/// its requests, and after the last one until its work is done. Dropped while it goes on: the host exits.
+pub trait InstanceActivity: Send + Sync {
+    /// The guest goes on after its answers (*post-return*), and is counted as in flight from here on.
+    fn goes_on(&mut self);
+
+    /// It no longer does: it is done, or was ended for that cause.
+    fn ends(&mut self, cause: Option<&Cause>);
+}
+
+/// See [`InstanceActivity`].
+pub type ActivityToken = Box<dyn InstanceActivity>;
 
 /// Where the guest's response goes.
 pub type ResponseSender = oneshot::Sender<wasmtime::Result<Response<WasiBody>>>;

@@ -18,7 +18,7 @@ use super::instance::{Decision, InstanceState};
 use super::queue::{Taker, ThreadQueue};
 use super::request::{Bounds, QueuedRequest, ResponseSender};
 use crate::limits::{Meter, Metered};
-use crate::runtime::outcome::{GuestEnd, RequestTimedOut, end_of};
+use crate::runtime::outcome::{GuestEnd, PostReturnTimedOut, RequestTimedOut, end_of};
 use crate::runtime::store::store;
 use crate::runtime::turns::take_turns;
 use crate::sync::lock;
@@ -103,6 +103,7 @@ impl Worker {
         }
         // Before the store is dropped, which ends the responses that are not complete.
         self.instance.finish(&end);
+        lock(&self.state).ended(&end);
         end
     }
 
@@ -140,6 +141,7 @@ impl Worker {
     /// The outer loop. `event_loop` completes when the guest ends.
     async fn supervise(&self, mut event_loop: Pin<&mut impl Future<Output = Result<Result<()>>>>) -> Result<()> {
         let mut timer = pin!(sleep_until(Instant::now()));
+        let limit = self.bounds.timeout.unwrap_or_default();
         poll_fn(|context| {
             self.instance.register(context.waker());
             loop {
@@ -151,10 +153,8 @@ impl Worker {
                     Decision::WaitUntil(deadline) => deadline,
                     Decision::Wait => return Poll::Pending,
                     Decision::GuestEnd => return Poll::Ready(Ok(())),
-                    Decision::EndTimedOut => {
-                        let limit = self.bounds.timeout.unwrap_or_default();
-                        return Poll::Ready(Err(RequestTimedOut { limit }.into()));
-                    }
+                    Decision::EndPostReturn => return Poll::Ready(Err(PostReturnTimedOut { limit }.into())),
+                    Decision::EndTimedOut => return Poll::Ready(Err(RequestTimedOut { limit }.into())),
                 };
                 if timer.deadline() != deadline {
                     timer.as_mut().reset(deadline);

@@ -1,18 +1,18 @@
 //! One HTTP exchange, a request and its answer: its counters, and its line in the access log when both have ended.
 
+use super::post_return::Activity;
 use super::request_body::RequestBody;
 use super::session::Session;
 use crate::journal::{self, Level};
 use crate::lifecycle::InFlight;
 use crate::limits::Meter;
-use crate::runtime::{Bounds, Caller, Cause, GuestEnd};
+use crate::runtime::{ActivityToken, Bounds, Caller, Cause, GuestEnd};
 use crate::serve::record::{End, Http, LogLine, Record, Usage};
 use crate::sync::lock;
 use crate::wasi::GuestContext;
 use ::http::{Request, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
-use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -151,8 +151,8 @@ impl Caller for Exchange {
         handler.guest_context(client, request)
     }
 
-    fn keep(&self) -> Box<dyn Any + Send + Sync> {
-        Box::new(self.session.host.activity.open())
+    fn keep(&self) -> ActivityToken {
+        Box::new(Activity::new(self.session.clone()))
     }
 
     fn metered_by(&self, meter: Arc<Meter>) {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{HandlerConfig, Network};
+use crate::config::{HandlerConfig, Network, Scope};
 use crate::limits::LogLimit;
 
 fn reach(granted: &[Outbound]) -> Arc<OutboundPolicy> {
@@ -14,6 +14,8 @@ fn reach(granted: &[Outbound]) -> Arc<OutboundPolicy> {
         stats: Default::default(),
         history: Arc::default(),
         egress: None,
+        http: None,
+        values: Arc::default(),
         stores: None,
         peer: None,
         connection: None,
@@ -23,13 +25,21 @@ fn reach(granted: &[Outbound]) -> Arc<OutboundPolicy> {
 
 fn named(name: &str, port: u16) -> Outbound {
     let (host, ports) = (Destination::Name(name.into()), vec![port..=port]);
-    Outbound { host, ports }
+    Outbound {
+        scope: Scope::Tcp,
+        host,
+        ports,
+    }
 }
 
 fn network(address: &str, prefix: u8, port: u16) -> Outbound {
     let network = Network::new(ip(address), prefix).expect("a prefix");
     let (host, ports) = (Destination::Network(network), vec![port..=port]);
-    Outbound { host, ports }
+    Outbound {
+        scope: Scope::Tcp,
+        host,
+        ports,
+    }
 }
 
 fn ip(text: &str) -> IpAddr {

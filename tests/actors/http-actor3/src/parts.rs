@@ -127,6 +127,34 @@ pub fn linger(milliseconds: u64) -> Result<Response> {
     text("answered\n")
 }
 
+/// Answers with a body that never ends, and goes on working once its client has left.
+pub fn linger_cut(milliseconds: u64) -> Result<Response> {
+    Ok(stream(plain(), async move |mut out| {
+        while write(&mut out, vec![b'x'; 4096]).await.is_ok() {}
+        wait_for(milliseconds * 1_000_000).await;
+        tell_stderr(format!("lingered {milliseconds} ms\n")).await;
+        Ok(None)
+    }))
+}
+
+/// Computes after its answer, and never ends.
+pub fn linger_spin() -> Result<Response> {
+    spawn_local(async {
+        wait_for(100_000_000).await;
+        script::spin()
+    });
+    text("answered\n")
+}
+
+/// Traps after its answer.
+pub fn linger_trap(milliseconds: u64) -> Result<Response> {
+    spawn_local(async move {
+        wait_for(milliseconds * 1_000_000).await;
+        abort()
+    });
+    text("answered\n")
+}
+
 /// Waits for a byte that only this part could write. (To return without an answer, as 0.2 can, is
 /// not possible.)
 pub async fn no_answer() -> Result<Response> {

@@ -1,0 +1,54 @@
+//! The HTTP requests that guests make: enforces `allow-outbound` for their URLs and methods.
+//!
+//! `wasm-sock-egress` decides about the server once more when a connection is made, and about its addresses. Only this
+//! host sees methods and paths.
+
+use super::environment::GuestContext;
+use crate::config::{OutboundRequest, allows_request};
+use crate::egress::Failure;
+use crate::http_client::Origin;
+use crate::journal::{self, Level};
+use ::http::uri::PathAndQuery;
+use ::http::{Method, Uri};
+use wasmtime_wasi_http::Error;
+
+/// The longest URL in the log, in bytes.
+const MAX_URL: usize = 200;
+
+/// Where a request goes that the guest may make.
+///
+/// # Errors
+/// When it may not, which is logged with what would allow it.
+pub fn admit(guest: &GuestContext, method: &Method, url: &Uri) -> Result<Origin, Error> {
+    let origin = Origin::of(url).ok_or(Error::HttpRequestUriInvalid)?;
+    let request = OutboundRequest {
+        method: method.as_str(),
+        tls: origin.is_tls,
+        host: &origin.host_in_url(),
+        port: origin.port,
+        path_and_query: url.path_and_query().map_or("/", PathAndQuery::as_str),
+    };
+    if allows_request(&guest.config.allow_outbound, &request) {
+        return Ok(origin);
+    }
+    let needed = journal::shortened(&request, MAX_URL);
+    let message = format_args!("{needed} was refused (allow-outbound = [\"{needed}\"] would allow it)");
+    guest.log(Level::Warning, message);
+    Err(Error::HttpRequestDenied)
+}
+
+/// Logs why a connection was not made, unless that is the server's matter.
+pub fn report(guest: &GuestContext, target: &str, failure: &Failure) {
+    let level = match failure {
+        Failure::Denied(_) | Failure::Limit => Level::Warning,
+        Failure::Internal(_) => Level::Error,
+        _ => return,
+    };
+    guest.log(level, format_args!("cannot call {target}: {failure}"));
+}
+
+/// A URL for the log, without its query, which may have a secret.
+pub fn shown(origin: &Origin, url: &Uri) -> String {
+    let (scheme, authority, path) = (origin.scheme(), origin.authority(), url.path());
+    journal::shortened(format_args!("{scheme}://{authority}{path}"), MAX_URL)
+}
