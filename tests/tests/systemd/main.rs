@@ -17,6 +17,7 @@ mod journal_fields;
 mod list_and_status;
 mod metrics;
 mod reload;
+mod scale_out;
 mod schedules;
 mod secrets;
 mod socket_types;
