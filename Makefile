@@ -129,6 +129,14 @@ build/venv/kubernetes/ready: tools/kubernetes.txt
 	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
 	@touch $@
 
+# The package forgets that a program can be executed.
+build/venv/wasmtime/ready: tools/wasmtime.txt
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
+	ln -sf "$$(realpath $(@D)/lib/python3*/site-packages/wasmtime_cli/wasmtime)" $(@D)/bin/wasmtime
+	chmod 755 $(@D)/lib/python3*/site-packages/wasmtime_cli/wasmtime
+	@touch $@
+
 MAKE_WITH_NODE = $(if $(NODE),PATH="$(CURDIR)/$(NODE)/bin:$$PATH") $(MAKE) --no-print-directory
 
 # The example, the folder of its module below build/guests, that of its tools below build, and more variables.
@@ -263,7 +271,7 @@ define systemd_test
 
 endef
 
-systemd:
+systemd: build/venv/wasmtime/ready
 	tools/systemd-box -- tools/demo --in-the-box
 	$(call systemd_test,,--skip guides)
 # In a box of their own: a reader's machine has no sockets from tests, and has a network.

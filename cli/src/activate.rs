@@ -10,6 +10,7 @@ use std::env;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// The first descriptor that is passed (`SD_LISTEN_FDS_START`).
@@ -83,17 +84,23 @@ impl Activation {
     }
 }
 
-/// Executes the host in place of this process, with these sockets and the names of their handlers.
+/// Executes the host in place of this process, with these sockets and the names of their handlers, and these variables.
 ///
 /// # Errors
 /// When it cannot be executed; else this does not return.
-pub fn become_host(names: &[&str], sockets: Vec<OwnedFd>, arguments: &[OsString]) -> CommandError {
+pub fn become_host(
+    names: &[&str],
+    sockets: Vec<OwnedFd>,
+    arguments: &[OsString],
+    variables: &[(&str, PathBuf)],
+) -> CommandError {
     let host = match host_program::path() {
         Ok(host) => host,
         Err(error) => return error,
     };
     let mut command = Command::new(&host);
     command.arg("host").args(arguments);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     command.env("LISTEN_PID", getpid().as_raw_nonzero().to_string());
     command.env("LISTEN_FDS", sockets.len().to_string());
     command.env("LISTEN_FDNAMES", names.join(":"));

@@ -9,6 +9,7 @@ pub mod egress;
 use crate::run::sockets::Sockets;
 use crate::{CommandError, absolute, activate};
 use rustix::process::geteuid;
+use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use wasm_sock_config::{Config, Environment, HandlerConfig, SocketOptions};
@@ -58,9 +59,11 @@ pub fn run(serve: &Serve) -> Result<(), CommandError> {
     for (name, handler) in &handlers {
         warn_of(name, handler);
     }
+    let mut variables = Vec::new();
+    let folder = run_time_directory(&mut variables);
     let reaches_out = handlers.iter().any(|(_, handler)| egress::is_needed(handler));
-    if reaches_out && std::env::var_os(wasm_sock_egress_protocol::VARIABLE).is_none() {
-        egress::start(path.as_deref())?;
+    if reaches_out && env::var_os(egress::VARIABLE).is_none() {
+        variables.push((egress::VARIABLE, egress::start(path.as_deref(), &folder)?));
     }
     let mut arguments: Vec<OsString> = vec!["--idle-timeout".into(), "infinity".into()];
     arguments.extend(["--log-format".into(), OsString::from(&serve.log_format)]);
@@ -69,7 +72,26 @@ pub fn run(serve: &Serve) -> Result<(), CommandError> {
             .flat_map(|path| ["--config".into(), path.into_os_string()]),
     );
     let descriptors = std::mem::take(&mut sockets.descriptors);
-    Err(activate::become_host(&names, descriptors, &arguments))
+    Err(activate::become_host(&names, descriptors, &arguments, &variables))
+}
+
+/// The directory for run-time files: counters, and the socket of `wasm-sock-egress`. Of a service manager, or a new one,
+/// which the host is told by a variable. It stays when the host has ended, as does a container's `/tmp`.
+fn run_time_directory(variables: &mut Vec<(&str, PathBuf)>) -> PathBuf {
+    if let Some(directory) = env::var_os("RUNTIME_DIRECTORY") {
+        return directory.into();
+    }
+    match tempfile::Builder::new().prefix("wasm-sock-").tempdir() {
+        Ok(directory) => {
+            let directory = directory.keep();
+            variables.push(("RUNTIME_DIRECTORY", directory.clone()));
+            directory
+        }
+        Err(error) => {
+            eprintln!("wasm-sock: nothing is counted: {error} (set $RUNTIME_DIRECTORY to a folder)");
+            env::temp_dir()
+        }
+    }
 }
 
 /// The handlers that are served, by name.

@@ -1,5 +1,5 @@
-//! `wasm-sock push` and `install oci://…`, with Debian's docker-registry, and with the crate that `wkg` stands on.
-//! Registries that lie: `cli/src/registry/tests.rs`. Installed under systemd: `systemd/registry.rs`.
+//! `wasm-sock push`, with Debian's docker-registry, and with the crate that `wkg` stands on. Registries that lie:
+//! `cli/src/registry/tests.rs`; `wasm-sock install oci://…`: `systemd/install/registry.rs`.
 
 use std::fs;
 use std::path::Path;
@@ -29,14 +29,6 @@ fn push(module: &Path, to: &str) -> String {
     let (code, printed, said) = output(&["push", module.to_str().unwrap(), to], &[]);
     assert_eq!(code, 0, "{said}");
     printed.trim_end().to_owned()
-}
-
-/// What `install` would do with it; all of it but the change is done: pulled, verified, compiled.
-fn install(address: &str) -> (i32, String, String) {
-    output(
-        &["install", address, "--listen", "127.0.0.1:7999", "--dry-run", "--user"],
-        &[],
-    )
 }
 
 fn library() -> (tokio::runtime::Runtime, WasmClient) {
@@ -98,51 +90,6 @@ fn the_library_of_wkg_reads_what_was_pushed() {
             assert!(config.component.is_none());
         }
     }
-}
-
-#[test]
-fn what_the_library_of_wkg_has_pushed_is_installed() {
-    let registry = Registry::start("", "");
-    let (runtime, client) = library();
-    let module = fs::read(wasm(Kind::P2, "http-hello")).unwrap();
-    let (config, layer) = WasmConfig::from_raw_component(module, Some("me".to_owned())).unwrap();
-    let reference = format!("{}/theirs:1", registry.address).parse().unwrap();
-    let pushed = client.push(&reference, &RegistryAuth::Anonymous, layer, config, None);
-    runtime.block_on(pushed).unwrap();
-    let digest = client.fetch_manifest_digest(&reference, &RegistryAuth::Anonymous);
-    let digest = runtime.block_on(digest).unwrap();
-    let (code, printed, said) = install(&registry.oci(&format!("theirs@{digest}")));
-    assert_eq!(code, 0, "{said}");
-    assert!(printed.contains("theirs"), "the name of the repository: {printed}");
-}
-
-#[test]
-fn a_tag_is_refused_with_the_line_to_copy() {
-    let registry = Registry::start("", "");
-    let address = push(&wasm(Kind::P1, "hello"), &registry.oci("hello:1.0"));
-    let (code, _, said) = install(&registry.oci("hello:1.0"));
-    assert_eq!(code, 1, "{said}");
-    assert!(said.contains(&format!("\n  wasm-sock install {address}\n")), "{said}");
-    let (code, _, said) = install(&address);
-    assert_eq!(code, 0, "{said}");
-    let (code, _, said) = install(&registry.oci("hello:2.0"));
-    assert_eq!(code, 1);
-    assert!(said.contains("answers 404 Not Found: manifest unknown"), "{said}");
-}
-
-#[test]
-fn a_blob_that_was_changed_in_the_registry_is_refused() {
-    let registry = Registry::start("", "");
-    let module = wasm(Kind::P1, "hello");
-    let address = push(&module, &registry.oci("hello"));
-    let digest = WasmConfig::from_raw_module(fs::read(&module).unwrap(), None).unwrap();
-    let blob = registry.blob(&digest.0.layer_digests[0]);
-    let mut bytes = fs::read(&blob).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    fs::write(&blob, bytes).unwrap();
-    let (code, _, said) = install(&address);
-    assert_eq!(code, 1);
-    assert!(said.contains("sends something else than what was asked for"), "{said}");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use crate::{CommandError, host_program};
 use rustix::process::{Signal, getpid, set_parent_process_death_signal};
-use std::env;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 use wasm_sock_config::{HandlerConfig, StoreAddress};
-use wasm_sock_egress_protocol::VARIABLE;
+pub use wasm_sock_egress_protocol::VARIABLE;
 
 /// How long it may take to listen, and how often that is looked at.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,14 +21,13 @@ pub fn is_needed(handler: &HandlerConfig) -> bool {
     !handler.allow_outbound.is_empty() || handler.keyvalue.iter().any(|store| is_server(&store.at))
 }
 
-/// Starts it, and tells the host where it listens. It is killed when this process ends, which becomes the host. If it
+/// Starts it with a socket in `folder`, and returns the path of that. It is killed when this process ends, which becomes the host. If it
 /// ends before, the host does, too, once its connections have ended.
 ///
 /// # Errors
 /// When it cannot be started, or does not listen.
-pub fn start(config: Option<&Path>) -> Result<(), CommandError> {
+pub fn start(config: Option<&Path>, folder: &Path) -> Result<PathBuf, CommandError> {
     let program = host_program::sibling("wasm-sock-egress")?;
-    let folder = env::var_os("RUNTIME_DIRECTORY").map_or_else(env::temp_dir, PathBuf::from);
     let socket = folder.join(format!("wasm-sock-egress.{}", getpid().as_raw_nonzero()));
     let mut command = Command::new(&program);
     command
@@ -54,7 +52,5 @@ pub fn start(config: Option<&Path>) -> Result<(), CommandError> {
         }
         thread::sleep(PAUSE);
     }
-    // SAFETY: this program has one thread.
-    unsafe { env::set_var(VARIABLE, &socket) };
-    Ok(())
+    Ok(socket)
 }

@@ -18,6 +18,7 @@ mod list_and_status;
 mod metrics;
 mod outbound;
 mod reload;
+mod scale_out;
 mod schedules;
 mod secrets;
 mod socket_types;
