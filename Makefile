@@ -13,7 +13,7 @@ LOCKED := $(if $(CI),--locked)
 GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/actors/actor
 # Guests that use interfaces which only components have.
 COMPONENTS := guests/http-hello guests/webhook guests/static \
-  tests/actors/actor3 tests/actors/config-actor tests/actors/http-actor tests/actors/http-actor3
+  tests/actors/actor3 tests/actors/config-actor tests/actors/databases tests/actors/http-actor tests/actors/http-actor3
 # Guests with unit tests, which run natively.
 TESTED_GUESTS := guests/hello guests/echo guests/http-hello guests/daytime guests/gopher guests/dns guests/webhook \
   guests/static
