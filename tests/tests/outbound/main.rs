@@ -1,5 +1,6 @@
 //! Guests that reach out, through `wasm-sock-egress`.
 
+mod databases;
 mod egress_away;
 mod refusals;
 mod servers;

@@ -13,7 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::{Config, NoTls};
 
 fn main() {
-    let (part, address) = (env::args().nth(1).unwrap_or_default(), env::args().nth(2).unwrap_or_default());
+    let (part, address) = (
+        env::args().nth(1).unwrap_or_default(),
+        env::args().nth(2).unwrap_or_default(),
+    );
     let result = match part.as_str() {
         "redis" => redis(&address),
         "postgres" => postgres(&address),
@@ -43,14 +46,20 @@ fn postgres(address: &str) -> Result<String, Box<dyn Error>> {
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let mut config = Config::new();
-        config.user("guest").password("secret").dbname("guest");
+        config.user("guest").password("secret").dbname("postgres");
         let (client, connection) = config.connect_raw(Stream(stream), NoTls).await?;
         tokio::task::spawn_local(connection);
-        client.batch_execute("CREATE TEMPORARY TABLE visits (name text, count int)").await?;
+        client
+            .batch_execute("CREATE TEMPORARY TABLE visits (name text, count int)")
+            .await?;
         for (name, count) in [("a", 1), ("b", 2), ("c", 39)] {
-            client.execute("INSERT INTO visits VALUES ($1, $2)", &[&name, &count]).await?;
+            client
+                .execute("INSERT INTO visits VALUES ($1, $2)", &[&name, &count])
+                .await?;
         }
-        let row = client.query_one("SELECT count(*), sum(count) FROM visits WHERE name <> $1", &[&"x"]).await?;
+        let row = client
+            .query_one("SELECT count(*), sum(count) FROM visits WHERE name <> $1", &[&"x"])
+            .await?;
         let (rows, sum): (i64, i64) = (row.get(0), row.get(1));
         Ok(format!("rows {rows}, sum {sum}"))
     })
@@ -67,7 +76,11 @@ fn again<T>(context: &mut Context<'_>) -> Poll<T> {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.0.read(buffer.initialize_unfilled()) {
             Ok(count) => {
                 buffer.advance(count);
