@@ -207,6 +207,9 @@ impl Session<'_> {
         // Its own process group: Ctrl-C is for this program, which then tells the host.
         host.command().stderr(Stdio::piped()).process_group(0);
         host.command().env_remove("JOURNAL_STREAM");
+        // What guests store is gone with this folder: it is not that of a service of the same name.
+        host.command()
+            .env("STATE_DIRECTORY", self.config.parent().unwrap_or(Path::new("/")));
         let mut child = host.start()?;
         let stderr = child.stderr.take();
         let to = self.sender.clone();

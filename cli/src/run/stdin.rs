@@ -30,6 +30,8 @@ pub fn run(run: &Run) -> Result<(), CommandError> {
     let arguments = ["--config", &config, "--exit-with-guest", "--log-format", "json"];
     let mut host = Activation::new(&handler, vec![theirs.into()], arguments)?;
     host.command().stderr(Stdio::piped()).env_remove("JOURNAL_STREAM");
+    // What the guest stores is gone with this folder: it is not that of a service of the same name.
+    host.command().env("STATE_DIRECTORY", folder.path());
     let mut child = host.start()?;
     let stderr = child.stderr.take();
     let log = thread::spawn(move || show(stderr, &made.wasm));
