@@ -216,6 +216,9 @@ impl Session<'_> {
         host.command().env_remove("JOURNAL_STREAM");
         Egress::tell(self.egress.as_ref(), &mut host);
         host.command().env("CREDENTIALS_DIRECTORY", &self.credentials);
+        // What guests store is gone with this folder: it is not that of a service of the same name.
+        host.command()
+            .env("STATE_DIRECTORY", self.config.parent().unwrap_or(Path::new("/")));
         let mut child = host.start()?;
         let stderr = child.stderr.take();
         let to = self.sender.clone();

@@ -35,6 +35,8 @@ pub fn run(run: &Run) -> Result<(), CommandError> {
     host.command().env("CREDENTIALS_DIRECTORY", credentials);
     host.command().stderr(Stdio::piped()).env_remove("JOURNAL_STREAM");
     Egress::tell(egress.as_ref(), &mut host);
+    // What the guest stores is gone with this folder: it is not that of a service of the same name.
+    host.command().env("STATE_DIRECTORY", folder.path());
     let mut child = host.start()?;
     let stderr = child.stderr.take();
     let log = thread::spawn(move || show(stderr, &made.wasm));

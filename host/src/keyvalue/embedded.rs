@@ -1,6 +1,6 @@
 //! The embedded store of a handler in this process: connections for reading, and the worker that changes it.
 
-use super::Failure;
+use super::failure::Failure;
 use super::worker::Worker;
 use crate::journal::RateLimited;
 use crate::sync::lock;
@@ -18,8 +18,8 @@ const SHORT_LOG: u64 = 128 << 10;
 /// The embedded store of a handler, which is opened when a guest first uses it.
 pub struct Embedded {
     handler: Arc<str>,
-    /// `None`: the service has no directory for it.
-    file: Option<PathBuf>,
+    /// Or why there is none.
+    file: Result<PathBuf, String>,
     quota: u64,
     readers: Mutex<Vec<Database>>,
     worker: Option<Arc<Worker>>,
@@ -27,10 +27,10 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    pub fn new(handler: Arc<str>, file: Option<PathBuf>, quota: u64) -> Arc<Self> {
+    pub fn new(handler: Arc<str>, file: Result<PathBuf, String>, quota: u64) -> Arc<Self> {
         Arc::new(Self {
             handler,
-            worker: file.as_ref().map(|file| Worker::new(file.clone(), quota)),
+            worker: file.as_ref().ok().map(|file| Worker::new(file.clone(), quota)),
             file,
             quota,
             readers: Mutex::default(),
@@ -63,13 +63,11 @@ impl Embedded {
 
     fn places(&self) -> Result<(&Path, &Arc<Worker>), Failure> {
         match (&self.file, &self.worker) {
-            (Some(file), Some(worker)) => Ok((file, worker)),
-            _ => {
-                self.problems.warn(
-                    &self.handler,
-                    "keyvalue: there is no $STATE_DIRECTORY (set StateDirectory= in the service)",
-                );
-                Err(Failure::Unavailable("there is no directory for it".to_owned()))
+            (Ok(file), Some(worker)) => Ok((file, worker)),
+            (file, _) => {
+                let why = file.as_ref().err().map_or("", String::as_str);
+                self.problems.warn(&self.handler, format_args!("keyvalue: {why}"));
+                Err(Failure::Unavailable("there is no place for it".to_owned()))
             }
         }
     }
@@ -96,7 +94,7 @@ impl Embedded {
         let Err(Failure::Store(error)) = &result else {
             return result;
         };
-        let file = self.file.as_deref().unwrap_or(Path::new("")).display();
+        let file = self.file.as_ref().map_or(Path::new(""), PathBuf::as_path).display();
         let warn = |what_to_do: &dyn std::fmt::Display| {
             let message = format_args!("keyvalue: {file}: {error} ({what_to_do})");
             self.problems.warn(&self.handler, message);

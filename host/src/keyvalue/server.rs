@@ -7,7 +7,7 @@
 //! What a guest has sent is never sent again: it may have been done. A connection that has ended is noticed before it
 //! is used.
 
-use super::Failure;
+use super::failure::Failure;
 use crate::config::{KeyValue, RedisAddress, RedisServer};
 use crate::egress::{Ask, Connected, Egress};
 use crate::journal::RateLimited;

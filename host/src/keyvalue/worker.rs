@@ -4,7 +4,7 @@
 //! time take as long as one or two. When there is nothing to do for a while, the thread empties the log of the file,
 //! so that the next host finds nothing to replay; then it ends.
 
-use super::Failure;
+use super::failure::Failure;
 use crate::sync::lock;
 use std::collections::VecDeque;
 use std::path::PathBuf;

@@ -14,6 +14,7 @@ mod install;
 mod installation;
 mod journal_and_notify;
 mod journal_fields;
+mod keyvalue;
 mod list_and_status;
 mod metrics;
 mod outbound;

@@ -1,6 +1,6 @@
 //! `wasi:keyvalue@0.2.0-draft`.
 
-use super::{Error, KeyValue, Result, View, view};
+use super::view::{Error, KeyValue, Result, View, view};
 use crate::keyvalue::{Bucket, Failure};
 use crate::wasi::state::GuestState;
 use bindings::wasi::keyvalue::{atomics, batch, store};
@@ -14,7 +14,7 @@ mod bindings {
         imports: { default: async | trappable },
         require_store_data_send: true,
         with: { "wasi:keyvalue/store.bucket": crate::keyvalue::Bucket },
-        trappable_error_type: { "wasi:keyvalue/store.error" => crate::wasi::keyvalue::Error },
+        trappable_error_type: { "wasi:keyvalue/store.error" => crate::wasi::keyvalue::view::Error },
     });
 }
 

@@ -1,6 +1,6 @@
 //! `wasi:keyvalue@0.2.0-draft2`, as Spin has it.
 
-use super::{Error, KeyValue, Result, View, view};
+use super::view::{Error, KeyValue, Result, View, view};
 use crate::keyvalue::{Bucket, Failure, Observed};
 use crate::wasi::state::GuestState;
 use bindings::wasi::keyvalue::{atomics, batch, store};
@@ -16,7 +16,7 @@ mod bindings {
             "wasi:keyvalue/store.bucket": crate::keyvalue::Bucket,
             "wasi:keyvalue/atomics.cas": super::Cas,
         },
-        trappable_error_type: { "wasi:keyvalue/store.error" => crate::wasi::keyvalue::Error },
+        trappable_error_type: { "wasi:keyvalue/store.error" => crate::wasi::keyvalue::view::Error },
     });
 }
 

@@ -1,0 +1,305 @@
+//! Stores of a Redis server, Debian's: the same semantics, and a server that is away costs an error.
+
+use harness::{Address, Client, Kind, World, eventually, unpacked};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A server, which ends with the test.
+struct Server {
+    child: Child,
+    port: u16,
+    socket: PathBuf,
+}
+
+impl Server {
+    /// Starts a server that keeps what it has in `folder`, also when it is killed.
+    fn start(folder: &Path, port: u16, more: &[&str]) -> Self {
+        fs::create_dir_all(folder).unwrap();
+        let socket = folder.join("redis.sock");
+        let child = Command::new(unpacked("usr/bin/redis-server"))
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
+            .arg(folder)
+            .arg("--unixsocket")
+            .arg(&socket)
+            .args(more)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start redis-server (tools/setup tests)");
+        let server = Self { child, port, socket };
+        eventually("the server answers", || {
+            server.try_say(b"PING\r\n").is_some_and(|answer| !answer.is_empty())
+        });
+        server
+    }
+
+    /// Says something to it, and returns the beginning of the answer.
+    fn try_say(&self, command: &[u8]) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.write_all(command).ok()?;
+        let mut answer = [0; 512];
+        let count = stream.read(&mut answer).ok()?;
+        let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
+        // It does not answer commands before it has read what it had.
+        (!answer.starts_with("-LOADING")).then_some(answer)
+    }
+
+    fn say(&self, command: &str) -> String {
+        self.try_say(format!("{command}\r\n").as_bytes()).expect("an answer")
+    }
+
+    fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn actor(world: &World, handler: &str, keyvalue: &str) -> Address {
+    world.install(handler, "keyvalue-actor");
+    world.configure(&format!("[handler.{handler}]\nkeyvalue = {{ {keyvalue} }}\n"));
+    world.tcp(handler)
+}
+
+#[track_caller]
+fn tell(client: &mut Client, command: &str, answer: &str) {
+    assert_eq!(ask(client, command), answer, "after {command:?}");
+}
+
+fn ask(client: &mut Client, command: &str) -> String {
+    client.send(format!("{command}\n"));
+    client.line()
+}
+
+#[test]
+fn both_drafts_do_with_a_server_what_they_do_with_the_embedded_store() {
+    let world = World::new(Kind::P2);
+    let server = Server::start(&world.path("redis"), free_port(), &[]);
+    let address = actor(
+        &world,
+        "a",
+        &format!("default = \"redis://127.0.0.1:{}/3\"", server.port),
+    );
+    let _egress = world.egress();
+    let _host = world.start(&[]);
+    let mut client = address.connect();
+    for version in ["1", "2"] {
+        let mut tell = |command: &str, answer: &str| tell(&mut client, &format!("{version} {command}"), answer);
+        tell("get default k", "none");
+        tell("exists default k", "false");
+        tell("list default", "");
+        tell("set default k one", "done");
+        tell("get default k", "=one");
+        tell("exists default k", "true");
+        tell("set-many default a=1 b=2", "done");
+        tell("get-many default a x b", "a=1 none b=2");
+        tell("delete-many default a b", "done");
+        tell("list default", "k");
+        tell("increment default n 41", "41");
+        tell("increment default n 1", "42");
+        tell("increment default k 1", "error: the value is not a whole number");
+        tell("set-many default", "done");
+        tell("delete-many default k n", "done");
+    }
+    tell(&mut client, "2 late default k", "failed, then swapped");
+    tell(&mut client, "2 late default new", "failed, then swapped");
+    tell(&mut client, "2 add default n -7", "1");
+    tell(&mut client, "2 get default n", "=-7");
+    // Keys begin with the names of handler and store, in database 3.
+    assert!(server.say("SELECT 3\r\nGET a:default:n").contains("-7"));
+}
+
+#[test]
+fn many_keys_are_listed_once_each() {
+    let world = World::new(Kind::P2);
+    let server = Server::start(&world.path("redis"), free_port(), &[]);
+    let url = format!("redis://127.0.0.1:{}", server.port);
+    let address = actor(
+        &world,
+        "a",
+        &format!("default = \"{url}\", all = {{ at = \"{url}\", prefix = \"\" }}"),
+    );
+    let _egress = world.egress();
+    let _host = world.start(&[]);
+    let mut client = address.connect();
+    for thousand in 0..3 {
+        let pairs: Vec<String> = (0..1000).map(|key| format!("{:05}=x", thousand * 1000 + key)).collect();
+        tell(&mut client, &format!("1 set-many default {}", pairs.join(" ")), "done");
+    }
+    server.say("SET else 1");
+    for version in ["1", "2"] {
+        let answer = ask(&mut client, &format!("{version} list default"));
+        assert!(answer.starts_with("3000 keys in "), "{answer}");
+        let answer = ask(&mut client, &format!("{version} list all"));
+        assert!(answer.starts_with("3001 keys in "), "{answer}");
+    }
+    tell(&mut client, "1 get all else", "=1");
+}
+
+#[test]
+fn a_unix_socket_a_password_and_an_expiry_are_as_configured() {
+    let world = World::new(Kind::P2);
+    let server = Server::start(&world.path("redis"), free_port(), &["--requirepass", "pass@word"]);
+    let socket = server.socket.display();
+    let keyvalue = format!(
+        "default = {{ at = \"redis+unix://{socket}?pass=pass%40word\", expire = \"1s\" }}, \
+         wrong = \"redis://:nonsense@127.0.0.1:{}\"",
+        server.port
+    );
+    let address = actor(&world, "a", &keyvalue);
+    let _egress = world.egress();
+    let host = world.start(&[]);
+    let mut client = address.connect();
+    tell(&mut client, "1 set default k v", "done");
+    tell(&mut client, "1 get default k", "=v");
+    tell(&mut client, "1 increment default n 1", "1");
+    eventually("the entry has expired", || {
+        ask(&mut client, "1 get default k") == "none"
+    });
+    eventually("the counter begins anew", || {
+        ask(&mut client, "1 increment default n 1") == "1"
+    });
+    tell(
+        &mut client,
+        "1 get wrong k",
+        "error: the server of the store cannot be reached",
+    );
+    let log = host.log.expect("keyvalue: the server of store \"wrong\": ");
+    assert!(!log.contains("nonsense") && !log.contains("pass@word"), "{log}");
+}
+
+#[test]
+fn increments_and_swaps_of_guests_in_two_hosts_lose_nothing() {
+    let world = World::new(Kind::P2);
+    let server = Server::start(&world.path("redis"), free_port(), &[]);
+    let address = actor(&world, "a", &format!("default = \"redis://localhost:{}\"", server.port));
+    let _egress = world.egress();
+    let (_one, _two) = (world.start(&[]), world.start(&[]));
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut client = address.connect();
+                for _ in 0..10 {
+                    let sum = ask(&mut client, "2 increment default n 1");
+                    assert!(sum.parse::<i64>().is_ok(), "{sum}");
+                    let attempts = ask(&mut client, "2 add default swapped 1");
+                    assert!(attempts.parse::<u32>().is_ok(), "{attempts}");
+                }
+            });
+        }
+    });
+    let mut client = address.connect();
+    tell(&mut client, "2 get default n", "=80");
+    tell(&mut client, "2 get default swapped", "=80");
+}
+
+#[test]
+fn a_server_that_is_killed_costs_errors_until_it_is_back_and_keeps_what_was_acknowledged() {
+    let world = World::new(Kind::P2);
+    let (folder, port) = (world.path("redis"), free_port());
+    let server = Server::start(&folder, port, &[]);
+    let address = actor(&world, "a", &format!("default = \"redis://127.0.0.1:{port}\""));
+    let _egress = world.egress();
+    let host = world.start(&[]);
+    let mut client = address.connect();
+    tell(&mut client, "1 set default k v", "done");
+    server.kill();
+    let begin = Instant::now();
+    for _ in 0..3 {
+        tell(
+            &mut client,
+            "1 get default k",
+            "error: the server of the store cannot be reached",
+        );
+        tell(
+            &mut client,
+            "1 increment default n 1",
+            "error: the server of the store cannot be reached",
+        );
+    }
+    assert!(
+        begin.elapsed() < Duration::from_secs(5),
+        "an error, no hang: {:?}",
+        begin.elapsed()
+    );
+    host.log.expect("keyvalue: the server of store \"default\": ");
+    let _server = Server::start(&folder, port, &[]);
+    tell(&mut client, "1 get default k", "=v");
+    tell(&mut client, "1 increment default n 1", "1");
+}
+
+/// It accepts connections, and says nothing.
+#[test]
+fn a_silent_server_costs_an_error_after_5_seconds_and_holds_up_nobody_else() {
+    let world = World::new(Kind::P2);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let address = actor(
+        &world,
+        "a",
+        &format!("default = \"redis://127.0.0.1:{port}/1\", own = \"embedded\""),
+    );
+    let _egress = world.egress();
+    let _host = world.start(&[]);
+    let mut client = address.connect();
+    let begin = Instant::now();
+    client.send("1 get default k\n");
+    tell(&mut address.connect(), "1 set own k v", "done");
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    assert_eq!(client.line(), "error: the server of the store cannot be reached");
+    assert!(begin.elapsed() > Duration::from_secs(4), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_full_server_says_so_to_the_guest() {
+    let world = World::new(Kind::P2);
+    let server = Server::start(
+        &world.path("redis"),
+        free_port(),
+        &["--maxmemory", "2mb", "--maxmemory-policy", "noeviction"],
+    );
+    let address = actor(&world, "a", &format!("default = \"redis://127.0.0.1:{}\"", server.port));
+    let _egress = world.egress();
+    let _host = world.start(&[]);
+    let mut client = address.connect();
+    let mut answers = (0..100).map(|key| ask(&mut client, &format!("1 set-size default k{key} 100000")));
+    let refused = answers.find(|answer| answer != "done").expect("it is full after 10 MB");
+    assert!(
+        refused.contains("the server of the store says: ") && refused.contains("maxmemory"),
+        "{refused}"
+    );
+    assert_eq!(ask(&mut client, "1 size default k0"), "100000");
+}
+
+#[test]
+fn without_egress_the_guest_gets_an_error_and_the_log_says_what_to_do() {
+    let world = World::new(Kind::P2);
+    let address = actor(&world, "a", "default = \"redis://127.0.0.1:1\"");
+    let host = world.start(&[]);
+    tell(
+        &mut address.connect(),
+        "1 get default k",
+        "error: the server of the store cannot be reached",
+    );
+    host.log.expect("wasm-sock-egress.socket");
+}
