@@ -4,6 +4,7 @@
 mod capacity;
 mod listening;
 mod open_sockets;
+mod outbound;
 mod schedules;
 pub mod secrets;
 mod units;
@@ -28,7 +29,7 @@ use wasm_sock_config::{Access, Config, Environment, HandlerConfig, Http, Limits,
 pub fn run(file: Option<&Path>) -> Result<(), CommandError> {
     let environment = Environment::current(rustix::process::geteuid().is_root());
     let config = Config::load(file, &environment).map_err(CommandError::Configuration)?;
-    let units = socket_units(&listening::expected(&config));
+    let units = socket_units(&[listening::expected(&config), outbound::expected(&config)].concat());
     let mut problems = Vec::new();
     let (mut names, unreadable) = config.handler_names();
     if let Some(error) = unreadable {
@@ -50,7 +51,9 @@ pub fn run(file: Option<&Path>) -> Result<(), CommandError> {
     if is_default && has_manager() {
         let open = OpenSockets::now();
         missing = listening::warnings(&config, &units, |listen| open.has(listen));
+        missing.extend(outbound::warning(&config, &units));
     }
+    problems.extend(outbound::problems(&config));
     problems.extend(listening::problems(&config));
     problems.extend(schedules::problems(&config));
     print(&summary(&config, &names))?;

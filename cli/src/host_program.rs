@@ -163,6 +163,29 @@ pub fn path() -> Result<PathBuf, CommandError> {
         .ok_or_else(missing)
 }
 
+/// The path of another program that is installed with the host: beside it (`build/`), or in `PREFIX/lib/wasm-sock` if
+/// the host is in `PREFIX/bin`.
+///
+/// # Errors
+/// When it is in neither place.
+pub fn sibling(name: &str) -> Result<PathBuf, CommandError> {
+    let host = path()?;
+    let prefix = host.ancestors().nth(2).unwrap_or(Path::new("/"));
+    let candidates = [host.with_file_name(name), prefix.join("lib/wasm-sock").join(name)];
+    let missing = || {
+        let [beside, installed] = &candidates;
+        let (beside, installed) = (beside.display(), installed.display());
+        CommandError::Failed(format!(
+            "cannot find {name}: it is neither {beside} nor {installed} (install it: `make install` does)"
+        ))
+    };
+    candidates
+        .iter()
+        .find(|path| path.is_file())
+        .cloned()
+        .ok_or_else(missing)
+}
+
 /// The two paths that the host may have, by the path of this `program`.
 fn candidates(program: &Path) -> [PathBuf; 2] {
     let prefix = program.ancestors().nth(3).unwrap_or(Path::new("/"));

@@ -124,12 +124,11 @@ impl Artifact {
 fn component(wasm: &[u8]) -> Result<Option<Component>, wasmparser::BinaryReaderError> {
     let mut depth = 0;
     let mut component = None;
+    let mut is_module = false;
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {
             Payload::Version { encoding, .. } if depth == 0 && component.is_none() => {
-                if encoding == Encoding::Module {
-                    return Ok(None);
-                }
+                is_module = encoding == Encoding::Module;
                 component = Some(Component::default());
             }
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
@@ -149,7 +148,7 @@ fn component(wasm: &[u8]) -> Result<Option<Component>, wasmparser::BinaryReaderE
             _ => {}
         }
     }
-    Ok(component)
+    Ok(component.filter(|_| !is_module))
 }
 
 impl Manifest {

@@ -4,10 +4,11 @@
 //! it. The host reads the compiled module anew when that was replaced; so a build only has to replace it.
 
 mod amounts;
+mod egress;
 mod screen;
 mod session;
 mod settings;
-mod sockets;
+pub mod sockets;
 mod source;
 mod stdin;
 mod summary;

@@ -1,6 +1,7 @@
 //! A run at sockets: builds, the host, its log, and signals, one after the other in one loop.
 
 use super::amounts::time;
+use super::egress::Egress;
 use super::screen::Screen;
 use super::sockets::Sockets;
 use super::source::{Made, Source};
@@ -44,6 +45,8 @@ struct Session<'a> {
     handler: String,
     sockets: Option<Sockets>,
     config: PathBuf,
+    /// `None`: the guest does not reach out.
+    egress: Option<Egress>,
     credentials: PathBuf,
     /// `None`: there is no module yet, or it has ended.
     host: Option<Child>,
@@ -73,6 +76,7 @@ pub fn run(run: &Run) -> Result<(), CommandError> {
         sender: sender.clone(),
         handler,
         sockets: Some(Sockets::bind(run)?),
+        egress: Egress::start(&config, folder.path())?,
         config,
         credentials,
         host: None,
@@ -210,6 +214,7 @@ impl Session<'_> {
         // Its own process group: Ctrl-C is for this program, which then tells the host.
         host.command().stderr(Stdio::piped()).process_group(0);
         host.command().env_remove("JOURNAL_STREAM");
+        Egress::tell(self.egress.as_ref(), &mut host);
         host.command().env("CREDENTIALS_DIRECTORY", &self.credentials);
         let mut child = host.start()?;
         let stderr = child.stderr.take();

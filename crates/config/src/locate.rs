@@ -25,6 +25,10 @@ pub struct Environment<'a> {
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
+/// `StateDirectory=` of the units that are shipped. It has only what the service writes: modules are beside it, and
+/// belong to root. (A user's manager had it below `$XDG_CONFIG_HOME` before systemd 254.)
+const SHIPPED: &str = "wasm-sock/state";
+
 impl Environment<'static> {
     /// The environment of this process; `is_root`: does it run as root?
     pub fn current(is_root: bool) -> Self {
@@ -50,9 +54,9 @@ impl Environment<'_> {
     /// The modules' folder unless `[host] modules` says otherwise.
     pub fn modules_directory(&self) -> PathBuf {
         let folder = match self.systemd_folder("STATE_DIRECTORY") {
-            Some(folder) => Some(folder),
-            None if self.user_manager => self.xdg("XDG_STATE_HOME", ".local/state"),
-            None => None,
+            Some(folder) if !folder.ends_with(SHIPPED) => Some(folder),
+            _ if self.user_manager => self.xdg("XDG_STATE_HOME", ".local/state"),
+            _ => None,
         };
         // A user without a home gets the system's folder too: messages need an absolute path.
         folder
@@ -66,6 +70,16 @@ impl Environment<'_> {
         match self.user_manager {
             true => Some(self.xdg_base("XDG_CONFIG_HOME", ".config")?.join("credstore")),
             false => Some(PathBuf::from("/etc/credstore")),
+        }
+    }
+
+    /// The folder with a folder for each handler, in which it keeps its state. `None`: a user without a home.
+    pub fn state_directory(&self) -> Option<PathBuf> {
+        match self.systemd_folder("STATE_DIRECTORY") {
+            Some(folder) if folder.ends_with(SHIPPED) => Some(folder),
+            Some(folder) => Some(folder.join("state")),
+            None if self.user_manager => Some(self.xdg("XDG_STATE_HOME", ".local/state")?.join("state")),
+            None => Some(Path::new("/var/lib").join(SHIPPED)),
         }
     }
 
