@@ -80,7 +80,7 @@ fn the_official_client_calls_tools_of_a_server_that_sleeps_between_the_calls() {
         let (world, address) = server();
         let credentials = world.path("credentials").display().to_string();
         let launch = world.launch().env("CREDENTIALS_DIRECTORY", &credentials);
-        let supervisor = launch.args(&["--idle-timeout", "0"]).supervise();
+        let supervisor = launch.args(&["--idle-timeout", "1s"]).supervise();
         let mut client = Client::start(&address.url("/mcp"), mode, TOKEN);
         assert_eq!(client.line(), "called", "{mode}");
         eventually("the server sleeps", || supervisor.is_asleep());

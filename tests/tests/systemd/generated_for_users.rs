@@ -145,3 +145,27 @@ fn check_tells_what_systemd_does_not_do_of_the_configuration() {
     assert!(said.contains(schedule), "{said}");
     assert!(said.contains("wasm-sock@c.timer  dayly, daily  c"), "{said}");
 }
+
+#[test]
+fn a_user_has_secrets_in_a_store_of_their_own() {
+    let iris = User::new("iris", &[]);
+    let modules = iris.home(".local/state/wasm-sock/modules");
+    fs::copy(
+        harness::wasm(harness::Kind::P2, "config-actor"),
+        format!("{modules}/keeper.wasm"),
+    )
+    .unwrap();
+    let store = iris.home(".config/credstore");
+    iris.run(&["mkdir", "-p", &store]);
+    let secret = format!("{store}/keeper.token");
+    iris.run(&["sh", "-c", &format!("umask 077; echo hers > {secret}")]);
+    iris.configure("keeper", "listen = '24115'\nsecrets = ['token', 'missing']");
+    assert!(
+        iris.check()
+            .contains("there is no credential keeper.missing (put it into /home/iris/.config/credstore/")
+    );
+    iris.systemctl(&["daemon-reload"]);
+    iris.systemctl(&["start", "wasm-sock@keeper.socket"]);
+    let address = Address::Tcp(([127, 0, 0, 1], 24_115).into());
+    address.ask("rc.1 get token\n").expect_whole("value \"hers\"\n");
+}
