@@ -12,10 +12,12 @@ LOCKED := $(if $(CI),--locked)
 # Guests that are built twice, as a core module and as a component.
 GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/actors/actor
 # Guests that use interfaces which only components have.
-COMPONENTS := guests/http-hello guests/webhook \
-  tests/actors/actor3 tests/actors/config-actor tests/actors/http-actor tests/actors/http-actor3
+COMPONENTS := guests/http-hello guests/webhook guests/static guests/counter guests/mcp \
+  tests/actors/actor3 tests/actors/config-actor tests/actors/http-actor tests/actors/http-actor3 \
+  tests/actors/http-fetch tests/actors/keyvalue-actor
 # Guests with unit tests, which run natively.
-TESTED_GUESTS := guests/hello guests/echo guests/http-hello guests/daytime guests/gopher guests/dns guests/webhook
+TESTED_GUESTS := guests/hello guests/echo guests/http-hello guests/daytime guests/gopher guests/dns guests/webhook \
+  guests/static guests/counter guests/mcp
 
 UNITS := wasm-sock.service wasm-sock@.service wasm-sock-exec@.service wasm-sock-handover.service \
   wasm-sock-handover@.service wasm-sock-egress.socket wasm-sock-egress.service
@@ -152,7 +154,7 @@ language-guests: $(addsuffix /ready,$(NODE)) ## build the examples whose toolcha
 	$(call make_guest,http-javascript,p2,node)
 	$(call make_guest,http-typescript,p2,node)
 	$(call make_guest,http-python,p2,venv/http-python)
-	$(foreach actor,http-echo languages,$(MAKE_WITH_NODE) -C tests/actors/$(actor) && ) true
+	$(foreach actor,http-echo http-fetch languages,$(MAKE_WITH_NODE) -C tests/actors/$(actor) && ) true
 
 setup: ## install what building and the examples need (apt, rustup)
 	@tools/setup

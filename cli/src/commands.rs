@@ -4,7 +4,7 @@
 
 use crate::{CommandError, print};
 use crate::{
-    activate, completions, exec, export, install, list, logs, metrics, new, push, reload, run, serve, status,
+    activate, completions, exec, export, install, kv, list, logs, metrics, new, push, reload, run, serve, status,
     uninstall,
 };
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -156,6 +156,14 @@ Examples:
   echo Ada | wasm-sock exec hello
   wasm-sock exec ./app.wasm --path /door")]
     Exec(exec::Exec),
+    /// Read and change what the guests of a handler have stored
+    #[command(after_help = "\
+Also while the handler serves. Values that a server has are not here.
+
+Examples:
+  wasm-sock kv list counter
+  wasm-sock kv export counter > backup.jsonl")]
+    Kv(kv::Kv),
     /// Print the counters of all handlers for Prometheus
     #[command(after_help = "\
 Examples:

@@ -163,22 +163,27 @@ pub fn path() -> Result<PathBuf, CommandError> {
         .ok_or_else(missing)
 }
 
-/// The path of another program that is installed with the host.
+/// The path of another program that is installed with the host: beside it (`build/`), or in `PREFIX/lib/wasm-sock` if
+/// the host is in `PREFIX/bin`.
 ///
 /// # Errors
-/// When it is not there.
+/// When it is in neither place.
 pub fn sibling(name: &str) -> Result<PathBuf, CommandError> {
     let host = path()?;
     let prefix = host.ancestors().nth(2).unwrap_or(Path::new("/"));
     let candidates = [host.with_file_name(name), prefix.join("lib/wasm-sock").join(name)];
-    let found = candidates.iter().find(|path| path.is_file()).cloned();
-    found.ok_or_else(|| {
+    let missing = || {
         let [beside, installed] = &candidates;
         let (beside, installed) = (beside.display(), installed.display());
         CommandError::Failed(format!(
             "cannot find {name}: it is neither {beside} nor {installed} (install it: `make install` does)"
         ))
-    })
+    };
+    candidates
+        .iter()
+        .find(|path| path.is_file())
+        .cloned()
+        .ok_or_else(missing)
 }
 
 /// The two paths that the host may have, by the path of this `program`.

@@ -25,6 +25,7 @@ mod host_program;
 mod inspect;
 mod install;
 mod installation;
+mod kv;
 mod list;
 mod log_line;
 mod logs;
@@ -115,6 +116,7 @@ fn run(verb: Verb) -> Result<(), CommandError> {
         Verb::Status(arguments) => status::run(&arguments),
         Verb::Logs(arguments) => logs::run(&arguments),
         Verb::Exec(arguments) => exec::run(&arguments),
+        Verb::Kv(arguments) => kv::run(&arguments),
         Verb::Metrics(arguments) => metrics::run(&arguments),
         Verb::Reload(arguments) => reload::run(&arguments),
         Verb::Activate(arguments) => activate::run(&arguments),

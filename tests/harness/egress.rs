@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 
-use crate::{Log, PATIENCE, artifacts, host};
+use crate::{Log, PATIENCE, host};
 
 /// Where it listens, below a world's folder. Hosts look for it there, whether it runs or not.
 pub(crate) const SOCKET: &str = "run/egress";
@@ -24,10 +24,10 @@ pub struct Egress {
 
 impl Egress {
     /// Starts it with the configuration of a world, and waits until it listens.
-    pub(crate) fn start(folder: &Path) -> Self {
+    pub(crate) fn start(folder: &Path, program: &Path) -> Self {
         let path = folder.join(SOCKET);
         let _ = fs::remove_file(&path);
-        let mut child = Command::new(artifacts::egress())
+        let mut child = Command::new(program)
             .arg("--listen")
             .arg(&path)
             .env_clear()

@@ -141,7 +141,12 @@ impl World {
 
     /// Starts `wasm-sock-egress`, for guests that reach out.
     pub fn egress(&self) -> Egress {
-        Egress::start(self.folder.path())
+        self.egress_by(&artifacts::egress())
+    }
+
+    /// Starts it by another program, which passes its arguments on.
+    pub fn egress_by(&self, program: &Path) -> Egress {
+        Egress::start(self.folder.path(), program)
     }
 
     /// Adds to `wasm-sock.toml`.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-use harness::{BOTH, Kind, World, each_kind, wasm_sock};
+use harness::{BOTH, Kind, World, each_kind, egress};
 
 /// A world with `/data` granted to the actor.
 fn with_data(kind: Kind, access: &str) -> (World, harness::Address) {
@@ -186,6 +186,7 @@ fn a_guest_reaches_no_network_that_it_was_not_granted(kind: Kind) {
     let nothing = world.actor_port("nothing", &format!("connect {granted}"), "");
     let something = world.actor_port("something", &format!("connect {other}"), &allow);
     let named = world.actor_port("named", "connect localhost:1", "");
+    let _egress = world.egress();
     let _host = world.start(&[]);
     for address in [nothing, something, named] {
         let answer = address.knock().text();
@@ -199,6 +200,7 @@ fn a_component_reaches_the_address_and_port_that_it_was_granted() {
     let service = secret_service();
     let allow = format!("allow-outbound = [\"{service}\"]");
     let address = world.actor_port("call", &format!("connect {service}"), &allow);
+    let _egress = world.egress();
     let _host = world.start(&[]);
     address.knock().expect_whole("connected\nsecret\n");
 }
@@ -222,6 +224,7 @@ fn a_component_reaches_the_networks_and_ports_that_it_was_granted() {
         connect("other-kind", &format!("[::/0]:{port}")),
         connect("other-ports", &format!("127.0.0.0/8:1-{}", port - 1)),
     ];
+    let _egress = world.egress();
     let _host = world.start(&[]);
     for address in reached {
         address.knock().expect_whole("connected\nsecret\n");
@@ -244,6 +247,7 @@ fn a_name_of_this_machine_is_reached_only_if_its_address_is_granted_as_well() {
     let by_name = connect("by-name", &[&name]);
     let both = connect("both", &[&name, &service.to_string()]);
     let other_port = connect("other-port", &[&name, "127.0.0.1:1"]);
+    let _egress = world.egress();
     let host = world.start(&[]);
     both.knock().expect_whole("connected\nsecret\n");
     for address in [by_name, other_port] {
@@ -266,6 +270,7 @@ fn a_component_looks_up_the_names_that_it_was_granted_and_no_others() {
         let others = world.actor_port("others", "resolve localhost", other);
         let below = world.actor_port("below", "resolve secret.localhost", granted);
         let nothing = world.actor_port("nothing", "resolve localhost", "");
+        let _egress = world.egress();
         let _host = world.start(&[]);
         for address in [own, address] {
             let answer = address.knock().text();
@@ -278,7 +283,7 @@ fn a_component_looks_up_the_names_that_it_was_granted_and_no_others() {
     }
 }
 
-/// What names are to the host of [`own_network`].
+/// What names are to the `wasm-sock-egress` of [`own_network`].
 const HOSTS: &str = "\
     8.8.8.8 granted.example other.example two.example\n\
     8.8.4.4 two.example\n\
@@ -288,7 +293,7 @@ const HOSTS: &str = "\
     169.254.169.254 metadata.example\n\
     10.0.0.1 private.example\n";
 
-/// A program that runs the host in a network of its own, in which every address that [`HOSTS`] has is
+/// A program that runs `wasm-sock-egress` in a network of its own, in which every address that [`HOSTS`] has is
 /// this machine, and tells a secret at port 80. `None` where namespaces are not to be had.
 fn own_network(world: &World) -> Option<PathBuf> {
     let unshare = "unshare --map-root-user --net --mount";
@@ -315,9 +320,9 @@ fn own_network(world: &World) -> Option<PathBuf> {
          for ip in 8.8.8.8 8.8.4.4 169.254.169.254 10.0.0.1; do ip address add $ip/32 dev lo; done\n\
          setpriv --pdeathsig KILL python3 {run}/service.py {run}/up 2>/dev/null &\n\
          while [ ! -e {run}/up ]; do sleep 0.01; done\nexec {} \"$@\"\n",
-        wasm_sock().display()
+        egress().display()
     );
-    let path = world.path("run/host");
+    let path = world.path("run/out");
     fs::write(&path, script).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     Some(path)
@@ -361,7 +366,8 @@ fn a_name_leads_to_the_public_internet_and_to_nothing_that_was_not_named() {
     let resolved = actor("resolve", "two.example");
     let unknown = ["other.example", "exfiltrated.granted.example", "private.example"];
     let unknown = unknown.map(|name| actor("resolve", name));
-    let _host = world.launch().program(&program).start();
+    let _egress = world.egress_by(&program);
+    let _host = world.start(&[]);
     for address in reached {
         address.knock().expect_whole("connected\nsecret\n");
     }
@@ -378,9 +384,9 @@ fn a_name_leads_to_the_public_internet_and_to_nothing_that_was_not_named() {
     }
 }
 
-/// Every client of DHCP does so.
+/// Every client of DHCP replaces them.
 #[test]
-fn a_host_whose_files_of_names_were_replaced_says_so_and_leaves_to_the_next_one() {
+fn names_are_what_the_files_say_when_they_are_looked_up() {
     let world = World::new(Kind::P2);
     let unshare = "unshare --map-root-user --mount";
     let mut may = Command::new("sh");
@@ -388,7 +394,7 @@ fn a_host_whose_files_of_names_were_replaced_says_so_and_leaves_to_the_next_one(
     if !may.status().is_ok_and(|status| status.success()) {
         return harness::skip("this user may not have mounts of its own (`unshare --mount`)");
     }
-    // The host's /etc, of which files are replaced from outside.
+    // The /etc of wasm-sock-egress, of which files are replaced from outside.
     let etc = world.path("run/etc");
     fs::create_dir(&etc).unwrap();
     let replace = |address: &str| {
@@ -402,21 +408,16 @@ fn a_host_whose_files_of_names_were_replaced_says_so_and_leaves_to_the_next_one(
         "#!/bin/sh\nset -e\n[ \"$1\" = inside ] || exec {unshare} \"$0\" inside \"$@\"\nshift\n\
          mount --bind {} /etc\nexec {} \"$@\"\n",
         etc.display(),
-        wasm_sock().display()
+        egress().display()
     );
-    let program = world.path("run/host");
+    let program = world.path("run/out");
     fs::write(&program, script).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-
     let granted = "allow-outbound = [\"granted.example:80\"]";
     let address = world.actor_port("names", "resolve granted.example", granted);
-    let mut host = world.launch().program(&program).start();
+    let _egress = world.egress_by(&program);
+    let _host = world.start(&[]);
     address.knock().expect_whole("8.8.8.8\n");
     replace("8.8.4.4");
-    let answer = address.knock().text();
-    assert!(answer.starts_with("resolve: "), "{answer}");
-    host.log.expect("cannot read /etc/hosts: it was created or replaced");
-    host.expect_exit(0);
-    let _host = world.launch().program(&program).start();
     address.knock().expect_whole("8.8.4.4\n");
 }

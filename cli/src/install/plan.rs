@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use wasm_sock_config::{Config, HandlerConfig, Listen, Process};
-use wasm_sock_units::Unit;
+use wasm_sock_units::{EGRESS, Unit};
 
 /// What is asked for, and where it is prepared.
 pub struct Request<'a> {
@@ -114,6 +114,10 @@ fn assemble(
     let services = units::services(name, &config);
     let mut change = unit_change(before, arguments.no_start);
     let former = before.config.handlers.get(name);
+    // The handler's units want it when they start; those of an update run already.
+    if config.reaches_out() && config.enabled && !arguments.no_start && !before.is_active(EGRESS) {
+        change.start.insert(0, EGRESS.to_owned());
+    }
     tell_services(&mut change, request, before, &config, new_settings.is_some())?;
     change.files = module.files;
     if let Some(text) = &new_settings {

@@ -4,6 +4,7 @@
 //! it. The host reads the compiled module anew when that was replaced; so a build only has to replace it.
 
 mod amounts;
+mod egress;
 mod screen;
 mod session;
 mod settings;
@@ -15,7 +16,7 @@ mod symbols;
 mod watch;
 
 use crate::CommandError;
-use crate::settings::{Directory, Setting, Variable};
+use crate::settings::{Directory, Secret, Setting, Variable};
 use std::path::PathBuf;
 
 /// The arguments of `wasm-sock run`.
@@ -45,6 +46,12 @@ pub struct Run {
     /// A variable of its environment
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<Variable>,
+    /// A value that it may ask for
+    #[arg(long, value_name = "KEY=VALUE")]
+    config_value: Vec<Variable>,
+    /// A secret that it may ask for
+    #[arg(long, value_name = "NAME=FILE")]
+    secret: Vec<Secret>,
     /// A folder that it may open
     #[arg(long, value_name = "HOST:GUEST[:rw]")]
     dir: Vec<Directory>,

@@ -1,6 +1,7 @@
 //! A run at sockets: builds, the host, its log, and signals, one after the other in one loop.
 
 use super::amounts::time;
+use super::egress::Egress;
 use super::screen::Screen;
 use super::sockets::Sockets;
 use super::source::{Made, Source};
@@ -44,6 +45,9 @@ struct Session<'a> {
     handler: String,
     sockets: Option<Sockets>,
     config: PathBuf,
+    /// `None`: the guest does not reach out.
+    egress: Option<Egress>,
+    credentials: PathBuf,
     /// `None`: there is no module yet, or it has ended.
     host: Option<Child>,
     command: Option<String>,
@@ -62,6 +66,7 @@ pub fn run(run: &Run) -> Result<(), CommandError> {
     let folder = tempfile::Builder::new().prefix("wasm-sock-run-").tempdir()?;
     let artifact = folder.path().join("module.cwasm");
     let config = settings::write(run, &handler, &artifact, folder.path())?;
+    let credentials = settings::credentials(run, &handler, folder.path())?;
     let (sender, events) = mpsc::channel();
     let mut session = Session {
         run,
@@ -71,7 +76,9 @@ pub fn run(run: &Run) -> Result<(), CommandError> {
         sender: sender.clone(),
         handler,
         sockets: Some(Sockets::bind(run)?),
+        egress: Egress::start(&config, folder.path())?,
         config,
+        credentials,
         host: None,
         command: source.command_line(),
         wasm: Arc::default(),
@@ -207,6 +214,8 @@ impl Session<'_> {
         // Its own process group: Ctrl-C is for this program, which then tells the host.
         host.command().stderr(Stdio::piped()).process_group(0);
         host.command().env_remove("JOURNAL_STREAM");
+        Egress::tell(self.egress.as_ref(), &mut host);
+        host.command().env("CREDENTIALS_DIRECTORY", &self.credentials);
         let mut child = host.start()?;
         let stderr = child.stderr.take();
         let to = self.sender.clone();

@@ -83,6 +83,11 @@ impl Default for HandlerConfig {
 }
 
 impl HandlerConfig {
+    /// Do its guests reach out, through `wasm-sock-egress`?
+    pub fn reaches_out(&self) -> bool {
+        !self.allow_outbound.is_empty()
+    }
+
     /// Descriptors that a connection takes: its own, and one for each folder.
     pub fn descriptors(&self) -> usize {
         1 + self.dirs.len()

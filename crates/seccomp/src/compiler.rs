@@ -100,7 +100,12 @@ pub fn compile(architecture: &Architecture, lists: &[&[Call]]) -> Vec<sock_filte
 fn check(conditions: &[Condition]) -> Vec<Draft> {
     let mut program = Vec::new();
     for (index, condition) in conditions.iter().enumerate() {
-        let Condition { argument, mask, values } = *condition;
+        let Condition {
+            argument,
+            mask,
+            values,
+            excludes,
+        } = *condition;
         assert!(argument < 6, "a system call has six arguments");
         assert!(!values.is_empty(), "a condition allows no value");
         let is_last = index + 1 == conditions.len();
@@ -108,8 +113,13 @@ fn check(conditions: &[Condition]) -> Vec<Draft> {
         program.push(draft(AND, mask));
         for (index, value) in values.iter().enumerate() {
             let left = values.len() - index - 1;
-            let yes = if is_last { Target::Allow } else { Target::Ahead(left) };
-            let no = if left == 0 { Target::Refuse } else { Target::Ahead(0) };
+            let holds = if is_last { Target::Allow } else { Target::Ahead(left) };
+            let (yes, no) = match (excludes, left) {
+                (false, 0) => (holds, Target::Refuse),
+                (false, _) => (holds, Target::Ahead(0)),
+                (true, 0) => (Target::Refuse, holds),
+                (true, _) => (Target::Refuse, Target::Ahead(0)),
+            };
             program.push(branch(IF_EQUAL, *value, yes, no));
         }
     }

@@ -21,8 +21,10 @@ pub struct Condition {
     pub argument: u32,
     /// The bits that are compared.
     pub mask: u32,
-    /// What they may be: at least one value, none with a bit outside of the mask.
+    /// At least one value, none with a bit outside of the mask.
     pub values: &'static [u32],
+    /// Must they be none of the values, instead of one?
+    pub excludes: bool,
 }
 
 macro_rules! calls {
@@ -41,9 +43,22 @@ const fn is(argument: u32, values: &'static [u32]) -> Condition {
     bits(argument, u32::MAX, values)
 }
 
+/// The argument is none of these.
+const fn is_not(argument: u32, values: &'static [u32]) -> Condition {
+    Condition {
+        excludes: true,
+        ..is(argument, values)
+    }
+}
+
 /// These bits of the argument are one of these; the others may be anything.
 const fn bits(argument: u32, mask: u32, values: &'static [u32]) -> Condition {
-    Condition { argument, mask, values }
+    Condition {
+        argument,
+        mask,
+        values,
+        excludes: false,
+    }
 }
 
 /// None of these bits is set.
@@ -87,8 +102,6 @@ const REQUESTS: &[u32] = &[
 /// `linux/fs.h`: which pages of a guest were written to.
 const PAGEMAP_SCAN: u32 = 0xc060_6610;
 
-/// socket(2): the domain.
-const INTERNET: Condition = is(0, &[libc::AF_INET as u32, libc::AF_INET6 as u32]);
 /// socket(2): `SOCK_TYPE_MASK` of `linux/net.h`; the other bits are `SOCK_NONBLOCK` and `SOCK_CLOEXEC`.
 const SOCKET_TYPE: u32 = 0xf;
 const STREAM: u32 = libc::SOCK_STREAM as u32;
@@ -97,7 +110,7 @@ const DATAGRAM: u32 = libc::SOCK_DGRAM as u32;
 /// What every host needs.
 pub const ALWAYS: &[Call] = calls![
     // Descriptors, of whatever kind.
-    read, write, readv, writev, pread64, pwrite64, preadv, pwritev, pwritev2, close, lseek, dup, fcntl, sendfile,
+    read, write, readv, writev, pread64, pwrite64, preadv, pwritev, pwritev2, lseek, dup, fcntl, sendfile,
     poll, ppoll, epoll_create1, epoll_ctl, epoll_wait, epoll_pwait, eventfd2, signalfd4,
     // Sockets that are there already. None is made.
     accept, accept4, getpeername, getsockname, getsockopt, setsockopt, shutdown,
@@ -133,18 +146,18 @@ pub const ALWAYS: &[Call] = calls![
     prlimit64: [is(0, &[0])],
 ];
 
-/// To connect to addresses (`allow-outbound`). Which TCP ports, is Landlock's to say.
-pub const CONNECT: &[Call] = calls![
-    socket: [INTERNET, bits(1, SOCKET_TYPE, &[STREAM])],
-    connect,
-    bind,
-];
+/// Stands in a filter for the number of the socket to `wasm-sock-egress`, which is known when the filter is installed.
+/// As it is, it is the number of no descriptor.
+pub const EGRESS_SOCKET: u32 = 0x7fff_e6e5;
 
-/// To connect to names, too, which are resolved by UDP.
-pub const RESOLVE: &[Call] = calls![
-    socket: [INTERNET, bits(1, SOCKET_TYPE, &[STREAM, DATAGRAM])],
-    connect,
-    bind,
+/// For hosts whose guests do not reach out.
+pub const CLOSE: &[Call] = calls![close];
+
+/// To reach out, through `wasm-sock-egress`. The one socket is not closed, and so no other gets its number: it is what it
+/// was made as, a Unix socket of packets that was not connected (dup2(2) is not allowed).
+pub const REACH_OUT: &[Call] = calls![
+    connect: [is(0, &[EGRESS_SOCKET])],
+    close: [is_not(0, &[EGRESS_SOCKET])],
 ];
 
 /// To become the compiler, which inherits the filter.

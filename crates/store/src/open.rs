@@ -68,7 +68,7 @@ impl Database {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
         let connection =
             Connection::open_with_flags(file, flags).map_err(|error| match error.sqlite_error_code() {
-                Some(ErrorCode::CannotOpen) if !file.exists() => StoreError::Missing,
+                Some(ErrorCode::CannotOpen) if create.is_empty() && !file.exists() => StoreError::Missing,
                 Some(ErrorCode::CannotOpen) => StoreError::Failed(format!("{} cannot be opened", file.display())),
                 _ => error.into(),
             })?;

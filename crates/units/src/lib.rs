@@ -19,6 +19,10 @@ use std::path::Path;
 use wasm_sock_config::{HandlerConfig, Listen, Process};
 
 pub use escape::{escape, unescape};
+pub use secrets::{CREDENTIAL_STORES, ENCRYPTED_CREDENTIAL_STORES};
+
+/// The unit whose socket hosts connect to when a guest reaches out.
+pub const EGRESS: &str = "wasm-sock-egress.socket";
 
 /// Bytes of a unit's name (`UNIT_NAME_MAX` of systemd, without the NUL).
 const MAX_NAME: usize = 255;
@@ -193,6 +197,14 @@ fn hash(text: &str) -> u64 {
 
 /// The lines of `[Unit]` that all have: `description`, and where the unit comes from. systemd compares the time of the
 /// source with when it read the unit, and tells when `daemon-reload` is missing.
+/// What guests that reach out need, which costs nothing until one does: a listening socket.
+fn way_out(config: &HandlerConfig) -> String {
+    match config.reaches_out() {
+        true => format!("Wants={EGRESS}\n"),
+        false => String::new(),
+    }
+}
+
 fn head(description: &str, config: &HandlerConfig, installation: Installation<'_>) -> String {
     let source = config.location.as_ref().and_then(|location| location.file.to_str());
     let source = source.filter(|path| is_writable(path) && path.starts_with('/'));

@@ -10,8 +10,17 @@ use wasm_sock_config::{HandlerConfig, Process, credential_name};
 
 use crate::{Installation, Unit, escape, exec_name, service_name, value};
 
-/// Where systemd searches for encrypted credentials. Those that systemd itself was booted with are in the last.
-const ENCRYPTED: [&str; 5] = [
+/// Where systemd searches for credentials. Those that systemd itself was booted with are in the last.
+pub const CREDENTIAL_STORES: [&str; 5] = [
+    "/etc/credstore",
+    "/run/credstore",
+    "/usr/local/lib/credstore",
+    "/usr/lib/credstore",
+    "/run/credentials/@system",
+];
+
+/// The same for encrypted ones.
+pub const ENCRYPTED_CREDENTIAL_STORES: [&str; 5] = [
     "/etc/credstore.encrypted",
     "/run/credstore.encrypted",
     "/usr/local/lib/credstore.encrypted",
@@ -66,7 +75,8 @@ fn line(name: &str, installation: Installation<'_>) -> String {
 }
 
 fn is_encrypted(name: &str) -> bool {
-    ENCRYPTED.iter().any(|store| Path::new(store).join(name).exists())
+    let mut stores = ENCRYPTED_CREDENTIAL_STORES.iter();
+    stores.any(|store| Path::new(store).join(name).exists())
 }
 
 /// The file in a user's own stores, which a user's manager searches from systemd 256 on.

@@ -2,7 +2,7 @@
 
 use wasm_sock_config::{HandlerConfig, Listen, ListenKind, Process, SocketOptions};
 
-use crate::{Installation, Unit, escape, head, service_name, value, word};
+use crate::{Installation, Unit, escape, head, service_name, value, way_out, word};
 
 /// The unit of one address. `all` are the socket units of the handler, the first of which stands for all.
 pub(crate) fn unit(
@@ -20,6 +20,7 @@ pub(crate) fn unit(
     );
     // Starts are what people ask for; clients cause none.
     text += "StartLimitIntervalSec=0\n";
+    text += &way_out(config);
     text += &dependencies(handler, config.process, name, all);
     text += "\n[Socket]\n";
     text += &format!("{}={}\n", listen.directive(), value(&listen.systemd_address()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wasm_sock_config::HandlerConfig;
 
-use crate::{Installation, Unit, exec_name, head, timer_name, value, word};
+use crate::{Installation, Unit, exec_name, head, timer_name, value, way_out, word};
 
 /// The timer of a handler with a schedule, and a drop-in with what the schedule passes to a run. None without one.
 ///
@@ -16,6 +16,7 @@ pub(crate) fn units(handler: &str, config: &HandlerConfig, installation: Install
     }
     let service = exec_name(handler);
     let mut text = head(&format!("Schedule of handler {handler}"), config, installation);
+    text += &way_out(config);
     text += "\n[Timer]\n";
     for event in &schedule.calendar {
         text += &format!("OnCalendar={}\n", value(event));

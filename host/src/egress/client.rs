@@ -1,7 +1,7 @@
 //! The host's end: requests of all threads go over one socket, and a thread of its own receives the replies.
 
+use super::connected::Connected;
 use super::wire::Wire;
-use super::{Answer, Ask, Connected, Failure};
 use crate::sandbox;
 use crate::sync::lock;
 use rustix::net::SendFlags;
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::oneshot;
-use wasm_sock_egress_protocol::{MAX_MESSAGE, Malformed, Reply, Request, encode};
+use wasm_sock_egress_protocol::{Answer, Ask, Failure, MAX_MESSAGE, Malformed, Reply, Request, encode};
 
 /// The most requests of a host that wait for their replies.
 const MOST_WAITING: usize = 1024;

@@ -4,22 +4,10 @@
 //! process makes no socket but one, before its sandbox, which is connected at the first use.
 
 mod client;
+mod connected;
 mod wire;
 
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-
 pub use client::Egress;
-pub use wasm_sock_egress_protocol::{Alpn, Answer, Ask, Failure, Transport};
+pub use connected::Connected;
 
-/// A connection that was made for a guest.
-#[derive(Debug)]
-pub struct Connected {
-    /// Non-blocking, close-on-exec. See [`Transport`] for what kind of socket it is.
-    pub fd: OwnedFd,
-    /// `None`: the server has no address (a Unix socket).
-    pub peer: Option<SocketAddr>,
-    pub local: Option<SocketAddr>,
-    /// What the server has chosen, with [`Transport::Https`].
-    pub protocol: Option<Alpn>,
-}
+pub use wasm_sock_egress_protocol::{Alpn, Ask, Failure, Transport};

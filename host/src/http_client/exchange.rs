@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use wasmtime_wasi_http::{Error, WasiBody};
@@ -108,12 +108,19 @@ impl GuestClient {
         {
             return Ok(ready);
         }
+        self.client.pool.make_room(self.client.under_way());
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         self.connect(origin, left, report).await
     }
 }
 
 impl Client {
+    /// The requests that have a permit.
+    fn under_way(&self) -> usize {
+        let most = (self.limits.max_requests as usize).min(Semaphore::MAX_PERMITS);
+        most.saturating_sub(self.permits.available_permits())
+    }
+
     /// Waits for one of `max-requests`.
     async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
         struct Waiting<'a>(&'a Client);

@@ -61,7 +61,7 @@ type Versions = HashMap<Origin, bool>;
 
 pub struct Pool {
     state: Mutex<State>,
-    /// The most connections that wait for a request.
+    /// The most connections over HTTP/1.1, those with a request included.
     most: usize,
 }
 
@@ -173,6 +173,15 @@ impl Pool {
         }
         state.http1.push(connection);
         self.sweep_later(&mut state);
+    }
+
+    /// Closes idle connections, so that one more may be made while so many requests are `under_way`.
+    pub fn make_room(&self, under_way: usize) {
+        let mut state = lock(&self.state);
+        let most = self.most.saturating_sub(under_way);
+        // The ones that were used longest ago.
+        let excess = state.http1.len().saturating_sub(most);
+        state.http1.drain(..excess);
     }
 
     /// Takes a new HTTP/2 connection. Returns room for its first request.

@@ -6,20 +6,24 @@
 mod bucket;
 mod embedded;
 mod failure;
+mod server;
 mod worker;
 
-use crate::config::{HandlerConfig, KeyValue, StoreAddress};
+use crate::config::{Environment, HandlerConfig, KeyValue, StoreAddress};
+use crate::egress::Egress;
 use crate::journal::{self, Level};
 use crate::sandbox::Needs;
+use bucket::Place;
 use embedded::Embedded;
-use std::env;
+use rustix::process::geteuid;
+use server::Server;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use wasm_sock_store::{file_of, make_folder};
 
-pub use bucket::{Bucket, Cursor};
+pub use bucket::Bucket;
 pub use failure::Failure;
-pub use wasm_sock_store::{Keys, Observed};
+pub use wasm_sock_store::Observed;
 pub use worker::finish;
 
 /// The stores that the guests of a handler may open.
@@ -27,12 +31,15 @@ pub struct Stores {
     handler: Arc<str>,
     granted: Vec<KeyValue>,
     quota: u64,
+    egress: Option<Arc<Egress>>,
     embedded: OnceLock<Arc<Embedded>>,
+    /// Those of `granted`, at the same places.
+    servers: Vec<OnceLock<Arc<Server>>>,
 }
 
 impl Stores {
     /// `None`: none was granted.
-    pub fn of(handler: &Arc<str>, config: &HandlerConfig) -> Option<Arc<Self>> {
+    pub fn of(handler: &Arc<str>, config: &HandlerConfig, egress: Option<&Arc<Egress>>) -> Option<Arc<Self>> {
         if config.keyvalue.is_empty() {
             return None;
         }
@@ -40,15 +47,25 @@ impl Stores {
             handler: handler.clone(),
             granted: config.keyvalue.clone(),
             quota: config.keyvalue_quota,
+            egress: egress.cloned(),
             embedded: OnceLock::new(),
+            servers: config.keyvalue.iter().map(|_| OnceLock::new()).collect(),
         }))
     }
 
     /// The same stores, if nothing has changed in their settings.
-    pub fn renewed(former: Option<&Arc<Self>>, handler: &Arc<str>, config: &HandlerConfig) -> Option<Arc<Self>> {
+    pub fn renewed(
+        former: Option<&Arc<Self>>,
+        handler: &Arc<str>,
+        config: &HandlerConfig,
+        egress: Option<&Arc<Egress>>,
+    ) -> Option<Arc<Self>> {
         let is_same =
             |former: &&Arc<Self>| former.granted == config.keyvalue && former.quota == config.keyvalue_quota;
-        former.filter(is_same).cloned().or_else(|| Self::of(handler, config))
+        former
+            .filter(is_same)
+            .cloned()
+            .or_else(|| Self::of(handler, config, egress))
     }
 
     /// The store of this name. An empty name is that of `default`, as for Wasmtime's own `serve`.
@@ -56,6 +73,17 @@ impl Stores {
         let position = |name: &str| self.granted.iter().position(|store| store.name == name);
         let index = position(name).or_else(|| name.is_empty().then(|| position("default")).flatten())?;
         Some(Bucket::new(self.clone(), index))
+    }
+
+    fn place(&self, index: usize) -> Place<'_> {
+        let store = &self.granted[index];
+        match &store.at {
+            StoreAddress::Embedded => Place::Embedded(self.embedded()),
+            StoreAddress::Redis(server) => {
+                let make = || Server::new(self.handler.clone(), store, server, self.egress.clone());
+                Place::Server(self.servers[index].get_or_init(make))
+            }
+        }
     }
 
     fn embedded(&self) -> &Arc<Embedded> {
@@ -66,20 +94,20 @@ impl Stores {
     }
 }
 
-/// The directory of what is kept (`StateDirectory=` of the service, systemd.exec(5)). `None`: the service has none.
+/// The directory of what is kept (`StateDirectory=` of the service, systemd.exec(5)). `None`: a user without a home.
 fn directory() -> Option<PathBuf> {
-    let directories = env::var_os("STATE_DIRECTORY")?;
-    // Several are separated by colons.
-    let first = env::split_paths(&directories).next()?;
-    first.is_absolute().then_some(first)
+    Environment::current(geteuid().is_root()).state_directory()
 }
 
 fn is_embedded(config: &HandlerConfig) -> bool {
     config.keyvalue.iter().any(|store| store.at == StoreAddress::Embedded)
 }
 
-/// Adds what the sandbox has to allow for the stores of a handler: its folder.
+/// Adds what the sandbox has to allow for the stores of a handler: its folder, and the way out.
 pub fn add_needs(handler: &str, config: &HandlerConfig, needs: &mut Needs) {
+    if config.keyvalue.iter().any(|store| store.at != StoreAddress::Embedded) {
+        needs.add_reaching_out();
+    }
     if is_embedded(config)
         && let Some(state) = directory()
     {

@@ -32,6 +32,24 @@ impl AsyncRead for ConnectionIo {
 }
 
 impl ConnectionIo {
+    /// Is there something to read, the end of the input or an error included?
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self.0.peek(&mut [0; 1]) {
+                Err(e) if would_block(&e) => {
+                    let Ok(registered) = self.0.registered() else {
+                        return Poll::Ready(());
+                    };
+                    match ready!(registered.poll_read_ready(context)) {
+                        Ok(mut ready) => ready.clear_ready(),
+                        Err(_) => return Poll::Ready(()),
+                    }
+                }
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
+
     fn poll_write_with(
         &self,
         context: &mut Context<'_>,

@@ -3,7 +3,7 @@
 
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, ResolveFlags, memfd_create, openat2};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
-use rustix::net::{SendFlags, Shutdown};
+use rustix::net::{SendFlags, Shutdown, SocketType, sockopt};
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddrV4, TcpListener, TcpStream};
@@ -72,6 +72,15 @@ fn attempt_to(what: &str, object: &str) -> io::Result<()> {
         "open-beneath" => open_beneath(object),
         "fast-open" => fast_open(object),
         "run-memory" => run_memory(object),
+        "reach-out" => {
+            let address = rustix::net::SocketAddrUnix::new(object)?;
+            Ok(rustix::net::connect(way_out()?, &address)?)
+        }
+        "close-the-way-out" => {
+            let number = way_out()?.as_raw_fd();
+            // SAFETY: nothing uses it: the process ends.
+            called(unsafe { libc::close(number) }.into())
+        }
         "abstract" => {
             let name = SocketAddr::from_abstract_name(object)?;
             UnixDatagram::unbound()?.send_to_addr(b"x", &name).map(drop)
@@ -92,6 +101,16 @@ fn attempt_to(what: &str, object: &str) -> io::Result<()> {
         "thread" => std::thread::Builder::new().spawn(|| ()).map(drop),
         _ => Err(io::ErrorKind::Unsupported.into()),
     }
+}
+
+/// The socket to `wasm-sock-egress`: the one of packets that is not connected.
+fn way_out() -> io::Result<BorrowedFd<'static>> {
+    // SAFETY: those that are not open are found out.
+    let all = (3..64).map(|number| unsafe { BorrowedFd::borrow_raw(number) });
+    let is_it = |fd: &BorrowedFd<'_>| {
+        matches!(sockopt::socket_type(fd), Ok(SocketType::SEQPACKET)) && rustix::net::getpeername(fd).is_err()
+    };
+    Ok(all.into_iter().find(is_it).ok_or(rustix::io::Errno::BADF)?)
 }
 
 fn called(result: libc::c_long) -> io::Result<()> {

@@ -3,7 +3,7 @@
 
 use super::needs::{Needs, Use};
 use ::landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use std::io;
@@ -12,9 +12,6 @@ use std::path::Path;
 /// The newest ABI that is used. Abstract Unix sockets are not scoped (ABI 6), because datagrams of clients with such
 /// an address are answered; a socket that could connect to others cannot be created.
 const KNOWN: ABI = ABI::V6;
-
-/// Any port, chosen by the kernel (`bind(2)`): a guest may ask for one before it connects.
-const ANY_PORT: u16 = 0;
 
 /// Restricts this thread, and those that it starts. Returns what the kernel does not support.
 pub fn restrict(needs: &Needs) -> Option<String> {
@@ -62,13 +59,9 @@ fn lacking(abi: ABI) -> &'static str {
 }
 
 fn ruleset(needs: &Needs) -> Result<RulesetCreated, RulesetError> {
-    let ports = match needs.any_port {
-        true => AccessNet::BindTcp.into(),
-        false => AccessNet::from_all(KNOWN),
-    };
     let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(KNOWN))?
-        .handle_access(ports)?
+        .handle_access(AccessNet::from_all(KNOWN))?
         .scope(Scope::Signal)?
         .create()?;
     for (path, access) in &needs.paths {
@@ -76,12 +69,6 @@ fn ruleset(needs: &Needs) -> Result<RulesetCreated, RulesetError> {
     }
     if let Some(compiler) = &needs.compiler {
         ruleset = beneath(ruleset, compiler, AccessFs::Execute | AccessFs::ReadFile)?;
-    }
-    for port in needs.ports.iter().filter(|_| !needs.any_port) {
-        ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
-    }
-    if !needs.ports.is_empty() {
-        ruleset = ruleset.add_rule(NetPort::new(ANY_PORT, AccessNet::BindTcp))?;
     }
     Ok(ruleset)
 }

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::sync::Notify;
 
-pub use needs::{Needs, RESOLVER, Use};
+pub use needs::{Needs, Use};
 
 /// Has this process entered its sandbox?
 static CONFINED: AtomicBool = AtomicBool::new(false);

@@ -1,10 +1,9 @@
-//! What the host needs for its handlers, from which the sandbox is made: paths, ports, name resolution, the compiler.
+//! What the host needs for its handlers, from which the sandbox is made: paths, the way out, the compiler.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::io::ErrorKind;
-use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 
 /// The access that is needed to a path and everything beneath it.
@@ -34,12 +33,6 @@ pub struct Needs {
     pub paths: BTreeMap<PathBuf, Use>,
     /// Folders of these that handlers keep their state in, and that are made if they are not there.
     pub state: BTreeSet<PathBuf>,
-    /// TCP ports that it may connect to.
-    pub ports: BTreeSet<u16>,
-    /// Any TCP port: there are too many for a rule each.
-    pub any_port: bool,
-    /// Does it resolve names?
-    pub names: bool,
     /// Do guests reach out, through `wasm-sock-egress`?
     pub reaches_out: bool,
     /// May the compile process have to compile something?
@@ -47,15 +40,6 @@ pub struct Needs {
     /// The path of the compiler, for the process that executes it.
     pub compiler: Option<PathBuf>,
 }
-
-/// The files of the resolver. Each may be a symbolic link, as with systemd-resolved.
-pub const RESOLVER: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
-
-/// The port of DNS (RFC 1035), which uses TCP for long answers.
-const DOMAIN: u16 = 53;
-
-/// The most ports with a rule each, which takes 1 µs for each in the kernel. With more, any port is allowed.
-const MOST_PORTS: usize = 128;
 
 impl Needs {
     /// Adds read access to the cache, which the compile process writes.
@@ -84,22 +68,9 @@ impl Needs {
         self.state.insert(folder);
     }
 
-    /// Adds TCP ports that a guest may connect to.
-    pub fn add_ports(&mut self, ports: RangeInclusive<u16>) {
-        self.any_port |= ports.len() > MOST_PORTS;
-        self.ports.extend(ports.take(MOST_PORTS));
-        self.any_port |= self.ports.len() > MOST_PORTS;
-    }
-
     /// Adds reaching out, through `wasm-sock-egress`.
     pub fn add_reaching_out(&mut self) {
         self.reaches_out = true;
-    }
-
-    /// Adds name resolution.
-    pub fn add_names(&mut self) {
-        self.names = true;
-        self.add_ports(DOMAIN..=DOMAIN);
     }
 
     /// Adds a handler's module, which is one of these files.
@@ -110,33 +81,11 @@ impl Needs {
         self.compiles |= is_source || !is_compiled;
     }
 
-    /// Adds the files and the port of the resolver, if names are resolved.
-    pub fn add_resolver(&mut self) {
-        if self.names {
-            for file in RESOLVER {
-                self.file(Path::new(file));
-            }
-        }
-    }
-
     /// What a process with `more` needs that one with these has not, in words; `None`: nothing.
     pub fn lacks(&self, more: &Self) -> Option<String> {
         let path = more.paths.iter().find(|(path, access)| !self.has(path, **access));
         if let Some((path, access)) = path {
             return Some(format!("to {access} {}", path.display()));
-        }
-        if more.any_port && !self.any_port {
-            return Some("to connect to any TCP port".to_owned());
-        }
-        let port = more
-            .ports
-            .iter()
-            .find(|port| !self.any_port && !self.ports.contains(port));
-        if let Some(port) = port {
-            return Some(format!("to connect to TCP port {port}"));
-        }
-        if more.names && !self.names {
-            return Some("to resolve names".to_owned());
         }
         if more.reaches_out && !self.reaches_out {
             return Some("to reach out (`allow-outbound`)".to_owned());
@@ -172,16 +121,6 @@ impl Needs {
         match file.parent() {
             Some(folder) if folder.parent().is_some() => self.grant(folder, Use::Read),
             _ => self.grant(file, Use::Read),
-        }
-    }
-
-    /// Adds a file of the system, and the folder of the file that it is a link to.
-    fn file(&mut self, file: &Path) {
-        self.grant(file, Use::Read);
-        if fs::read_link(file).is_ok()
-            && let Ok(target) = fs::canonicalize(file)
-        {
-            self.folder_of(&target);
         }
     }
 

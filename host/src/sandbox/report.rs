@@ -2,7 +2,9 @@
 
 use super::needs::{Needs, Use};
 use super::{landlock, seccomp};
+use rustix::process::geteuid;
 use std::fmt::{self, Display, Formatter};
+use wasm_sock_egress_protocol::socket_path;
 use wasm_sock_seccomp::lists::Call;
 
 impl Display for Needs {
@@ -25,16 +27,13 @@ impl Display for Needs {
                 "  (a process beside it compiles: it reads the modules, writes the cache, and runs wasm-sock-compile, which can touch nothing but the module)"
             )?;
         }
-        writeln!(f, "\nTCP ports:")?;
-        if self.any_port {
-            writeln!(f, "  connect to any")?;
-        } else if self.ports.is_empty() {
-            writeln!(f, "  none: no sockets are made")?;
-        } else {
-            writeln!(f, "  connect to {}", joined(&self.ports))?;
-        }
-        if self.names {
-            writeln!(f, "  names are asked for by UDP")?;
+        writeln!(f, "\nTCP ports:\n  none: no sockets are made")?;
+        if self.reaches_out {
+            writeln!(
+                f,
+                "  (guests reach out through wasm-sock-egress, at {}: to it one socket is connected)",
+                socket_path(geteuid().is_root()).display()
+            )?;
         }
         writeln!(f, "\nsystem calls (all others fail with EPERM):")?;
         for (index, list) in seccomp::variant(self).lists().iter().enumerate() {
@@ -51,9 +50,4 @@ fn names(calls: &[Call]) -> String {
         format!("{}{mark}", call.name)
     };
     calls.iter().map(name).collect::<Vec<_>>().join(" ")
-}
-
-fn joined(ports: impl IntoIterator<Item = impl Display>) -> String {
-    let ports = ports.into_iter().map(|port| port.to_string());
-    ports.collect::<Vec<_>>().join(", ")
 }

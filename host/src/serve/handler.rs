@@ -89,7 +89,7 @@ impl Handler {
             too_large: Arc::default(),
             successes: Arc::default(),
             http: http_client(&name, &config, egress.as_ref()),
-            stores: Stores::of(&name, &config),
+            stores: Stores::of(&name, &config, egress.as_ref()),
             config: Arc::new(config),
             is_metrics: false,
             stats,
@@ -124,7 +124,7 @@ impl Handler {
         let successor = Arc::new(Self {
             name: self.name.clone(),
             http: http_client(&self.name, &config, self.egress.as_ref()),
-            stores: Stores::renewed(self.stores.as_ref(), &self.name, &config),
+            stores: Stores::renewed(self.stores.as_ref(), &self.name, &config, self.egress.as_ref()),
             config: Arc::new(config),
             successor: OnceLock::new(),
             guest_exit: self.guest_exit.clone(),

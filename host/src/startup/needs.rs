@@ -32,7 +32,6 @@ pub fn of_handlers(plan: &Plan, names: &BTreeSet<&str>) -> Needs {
 
 /// `needs` of the handlers, and what the host itself needs.
 pub fn of_host(mut needs: Needs, plan: &Plan, options: &Options, cache: Option<&Cache>) -> Needs {
-    needs.add_resolver();
     match &options.config {
         _ if plan.hands_over() => {}
         // Not the folder of this file, in which there may be anything: after it was replaced by another file of the

@@ -97,8 +97,7 @@ impl Reload {
             return Some("`stack` in [host] is for guests of a new host only".to_owned());
         }
         names.iter().find_map(|name| {
-            let mut needs = needs::of_handlers(plan, &BTreeSet::from([*name]));
-            needs.add_resolver();
+            let needs = needs::of_handlers(plan, &BTreeSet::from([*name]));
             // The compile process knows the files that it was started with.
             let is_same_module = former.settings(name).1 == plan.settings(name).1;
             let what = match needs.compiles && !is_same_module {

@@ -2,7 +2,7 @@
 
 use super::environment::GuestContext;
 use super::handles::{self, Opened};
-use super::outbound::OutboundPolicy;
+use super::outbound::Reach;
 use super::stderr::Lines;
 use crate::net::{Stdin, Stdio, Stdout};
 use std::sync::Arc;
@@ -31,8 +31,8 @@ pub struct WasiContext {
 struct Made {
     /// Serves core modules and components: a component uses only the context in it.
     wasi: WasiP1Ctx,
-    /// Which addresses the guest may connect to.
-    reach: Arc<OutboundPolicy>,
+    /// Its way out.
+    reach: Arc<Reach>,
 }
 
 impl WasiContext {
@@ -55,7 +55,7 @@ impl WasiContext {
         &mut self.made().wasi
     }
 
-    pub fn reach(&mut self) -> Arc<OutboundPolicy> {
+    pub fn reach(&mut self) -> Arc<Reach> {
         self.made().reach.clone()
     }
 
@@ -76,8 +76,7 @@ fn make(mut builder: WasiCtxBuilder, guest: &Arc<GuestContext>, stdio: Option<&S
         Some(stdio) => builder.stdin(Stdin(stdio.clone())).stdout(Stdout(stdio.clone())),
         None => builder.stdout(log.clone()),
     };
-    let reach = OutboundPolicy::new(guest.clone());
-    reach.allow(&mut builder);
+    let reach = Reach::new(guest.clone());
     builder.stderr(log).max_random_size(MOST_RANDOM);
     let mut wasi = builder.build_p1();
     wasi.ctx().table.set_max_capacity(handles::MOST);

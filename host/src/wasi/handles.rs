@@ -4,6 +4,8 @@
 //! handles count as memory of the guest, and are counted when the timer interrupts the guest. Only file descriptors,
 //! which the whole process shares, have a limit in number.
 
+use super::sockets::tcp::TcpSocket;
+use super::sockets::udp::UdpSocket;
 use http::HeaderMap;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource as Limit, getrlimit};
@@ -14,7 +16,6 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Weak};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::filesystem::Descriptor;
-use wasmtime_wasi::p2::{TcpSocket, UdpSocket};
 use wasmtime_wasi_http::FieldMap;
 use wasmtime_wasi_http::p2::bindings::http::types::Method;
 use wasmtime_wasi_http::p2::types::HostOutgoingRequest;

@@ -22,7 +22,6 @@ mod outbound;
 mod outgoing;
 mod p1;
 mod random;
-mod resolver;
 mod sockets;
 mod state;
 mod stderr;

@@ -16,6 +16,7 @@ mod journal_and_notify;
 mod journal_fields;
 mod list_and_status;
 mod metrics;
+mod outbound;
 mod reload;
 mod scale_out;
 mod schedules;

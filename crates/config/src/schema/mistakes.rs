@@ -19,7 +19,8 @@ const SHARED: &str = "memory, table-elements, timeout, cpu-time, idle-connection
     head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for";
 
 /// Those that only a handler has.
-const OWN: &str = "module, args, env, config, secrets, dirs, allow-outbound, outbound, keyvalue, keyvalue-quota, tls-roots, tls-certificate, tls-key, listen, socket, process, enabled, schedule, \
+const OWN: &str = "module, args, env, config, secrets, dirs, allow-outbound, outbound, keyvalue, \
+    keyvalue-quota, tls-roots, tls-certificate, tls-key, listen, socket, process, enabled, schedule, \
     schedule-jitter, schedule-persistent, schedule-path, schedule-input";
 
 /// Those of `[host]`.

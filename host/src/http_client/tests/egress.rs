@@ -1,7 +1,7 @@
 //! A stand-in for `wasm-sock-egress`, which connects to servers of this test. Names say what it does:
 //! `h2.test` has chosen HTTP/2, `h1.test` HTTP/1.1; others fail, in the way that they say.
 
-use crate::egress::{Alpn, Answer, Ask, Egress, Failure};
+use crate::egress::{Alpn, Ask, Egress, Failure};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
     accept, bind, listen, recv, sendmsg, socket_with,
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
-use wasm_sock_egress_protocol::{MAX_MESSAGE, Reply, Request, decode, encode};
+use wasm_sock_egress_protocol::{Answer, MAX_MESSAGE, Reply, Request, decode, encode};
 
 pub struct Stub {
     path: PathBuf,

@@ -32,7 +32,6 @@ fn of(modules: &Path, settings: &str) -> Needs {
     };
     crate::wasi::add_needs("it", &settings, &mut needs);
     needs.add_module(&path("cwasm"), &path("wasm"));
-    needs.add_resolver();
     needs
 }
 
@@ -63,21 +62,18 @@ fn a_directory_that_is_granted_twice_has_the_wider_access() {
 }
 
 #[test]
-fn ports_are_those_of_the_addresses_and_names_need_a_resolver() {
-    let (_dir, address) = needs(&["it.cwasm"], r#"allow-outbound = ["192.0.2.7:5432"]"#);
-    assert_eq!((address.ports, address.names), ([5432].into(), false));
-    assert!(!address.paths.contains_key(Path::new("/etc/resolv.conf")));
-    let (_dir, name) = needs(&["it.cwasm"], r#"allow-outbound = ["example.org:443"]"#);
-    assert_eq!((name.ports, name.names), ([53, 443].into(), true));
-    assert!(name.paths.contains_key(Path::new("/etc/resolv.conf")));
-}
-
-#[test]
-fn more_ports_than_the_kernel_takes_one_by_one_are_all_of_them() {
-    let (_dir, some) = needs(&["it.cwasm"], r#"allow-outbound = ["192.0.2.7:80,8000-8002"]"#);
-    assert_eq!((some.ports.len(), some.any_port), (4, false));
-    let (_dir, many) = needs(&["it.cwasm"], r#"allow-outbound = ["192.0.2.7:1-65535"]"#);
-    assert!(many.any_port && many.ports.len() <= MOST_PORTS);
+fn a_guest_that_may_connect_takes_no_port_no_file_and_no_other_right_than_to_reach_out() {
+    for granted in [
+        "192.0.2.7:5432",
+        "example.org:1-65535",
+        "udp:192.0.2.7:53",
+        "https://example.org/",
+    ] {
+        let (_dir, plain) = needs(&["it.cwasm"], "");
+        let (_other, needs) = needs(&["it.cwasm"], &format!("allow-outbound = [{granted:?}]"));
+        assert!(needs.reaches_out && !plain.reaches_out, "{granted}");
+        assert_eq!(needs.paths.len(), plain.paths.len(), "{granted}");
+    }
 }
 
 #[test]
@@ -119,12 +115,11 @@ fn a_module_in_the_root_directory_does_not_grant_all_that_there_is() {
 fn what_is_narrower_is_there_already() {
     let mut wide = Needs::default();
     wide.add_path(Path::new("/srv/data"), Use::Write);
-    wide.add_ports(80..=443);
-    wide.add_names();
+    wide.add_reaching_out();
     let mut narrow = Needs::default();
     narrow.add_path(Path::new("/srv/data"), Use::List);
     narrow.add_path(Path::new("/srv/data/a/b"), Use::Write);
-    narrow.add_ports(81..=82);
+    narrow.add_reaching_out();
     assert_eq!(wide.lacks(&narrow), None);
     assert_eq!(narrow.lacks(&narrow), None);
     assert_eq!(narrow.lacks(&Needs::default()), None);
@@ -135,7 +130,6 @@ fn what_is_wider_is_named() {
     let lacks = |add: fn(&mut Needs)| {
         let mut granted = Needs::default();
         granted.add_path(Path::new("/srv/data"), Use::List);
-        granted.add_ports(80..=80);
         let mut needs = granted.clone();
         add(&mut needs);
         granted.lacks(&needs).expect("it is more")
@@ -146,17 +140,6 @@ fn what_is_wider_is_named() {
     assert_eq!(text, "to read and list /srv/database");
     let text = lacks(|needs| needs.add_path(Path::new("/srv/data/../other"), Use::List));
     assert_eq!(text, "to read and list /srv/data/../other");
-    assert_eq!(lacks(|needs| needs.add_ports(443..=443)), "to connect to TCP port 443");
-    assert_eq!(lacks(|needs| needs.add_ports(1..=9999)), "to connect to any TCP port");
-    assert_eq!(lacks(|needs| needs.names = true), "to resolve names");
+    assert_eq!(lacks(Needs::add_reaching_out), "to reach out (`allow-outbound`)");
     assert_eq!(lacks(|needs| needs.compiles = true), "to compile its module");
-}
-
-#[test]
-fn any_port_is_every_port() {
-    let mut any = Needs::default();
-    any.add_ports(1..=u16::MAX);
-    let mut some = Needs::default();
-    some.add_ports(8080..=8081);
-    assert_eq!(any.lacks(&some), None);
 }

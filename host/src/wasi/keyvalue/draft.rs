@@ -1,7 +1,7 @@
 //! `wasi:keyvalue@0.2.0-draft`.
 
 use super::{Error, KeyValue, Result, View, view};
-use crate::keyvalue::{Bucket, Cursor, Failure};
+use crate::keyvalue::{Bucket, Failure};
 use crate::wasi::state::GuestState;
 use bindings::wasi::keyvalue::{atomics, batch, store};
 use wasm_sock_store::StoreError;
@@ -61,24 +61,11 @@ impl store::HostBucket for View<'_> {
         Ok(self.bucket(&bucket)?.exists(key).await?)
     }
 
-    /// The cursor of this draft is a number: how many keys the guest has seen. The bucket knows which was the last of
-    /// them; a number that is not its own (the guest has it from an earlier instance) is counted off from the first.
     async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<u64>) -> Result<store::KeyResponse> {
-        let opened = self.bucket(&bucket)?;
-        let seen = cursor.unwrap_or(0);
-        let (after, skip) = match opened.cursor.as_ref().filter(|own| own.seen == seen && seen > 0) {
-            Some(own) => (Some(own.last.clone()), 0),
-            None => (None, seen),
-        };
-        let found = opened.keys(after, skip).await?;
-        let seen = seen.saturating_add(found.keys.len() as u64);
-        let last = found.keys.last().filter(|_| found.more).cloned();
-        let cursor = last.map(|last| Cursor { seen, last });
-        self.table().get_mut(&bucket)?.cursor = cursor.clone();
-        Ok(store::KeyResponse {
-            keys: found.keys,
-            cursor: cursor.map(|cursor| cursor.seen),
-        })
+        let mut opened = self.bucket(&bucket)?;
+        let (keys, cursor) = opened.keys_from(cursor).await?;
+        *self.table().get_mut(&bucket)? = opened;
+        Ok(store::KeyResponse { keys, cursor })
     }
 
     async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {

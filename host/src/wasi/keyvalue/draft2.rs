@@ -80,14 +80,9 @@ impl store::HostBucket for View<'_> {
         Ok(self.bucket(&bucket)?.exists(key).await?)
     }
 
-    /// The cursor is the last key that the guest has seen.
     async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<String>) -> Result<store::KeyResponse> {
-        let found = self.bucket(&bucket)?.keys(cursor, 0).await?;
-        let cursor = found.keys.last().filter(|_| found.more).cloned();
-        Ok(store::KeyResponse {
-            keys: found.keys,
-            cursor,
-        })
+        let (keys, cursor) = self.bucket(&bucket)?.keys_after(cursor).await?;
+        Ok(store::KeyResponse { keys, cursor })
     }
 
     async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {

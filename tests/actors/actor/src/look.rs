@@ -4,8 +4,8 @@
 use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::BuildHasher;
-use std::io::{self, Read};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs, UdpSocket};
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -31,6 +31,60 @@ pub fn connect(address: &str) -> io::Result<()> {
         Ok(_) => say(format_args!("connected\n{heard}")),
         Err(error) => say(format_args!("connected\nread: {error}\n")),
     }
+}
+
+/// Sends so many bytes, ends its direction, and counts what comes back.
+pub fn exchange(address: &str, bytes: usize) -> io::Result<()> {
+    let mut stream = match TcpStream::connect(address) {
+        Ok(stream) => stream,
+        Err(error) => return say(format_args!("connect: {error}\n")),
+    };
+    let sent: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
+    stream.write_all(&sent)?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut heard = Vec::new();
+    let end = stream.read_to_end(&mut heard);
+    say(format_args!(
+        "back: {}, same: {}, {end:?}\n",
+        heard.len(),
+        heard == sent
+    ))
+}
+
+/// Sends a datagram through a connected socket, and passes the answer on.
+pub fn datagram(address: &str) -> io::Result<()> {
+    let exchange = || {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.connect(address)?;
+        socket.send(b"hello")?;
+        let mut answer = [0; 100];
+        let length = socket.recv(&mut answer)?;
+        io::Result::Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+    };
+    match exchange() {
+        Ok(answer) => say(format_args!("answer: {answer}\n")),
+        Err(error) => say(format_args!("datagram: {error}\n")),
+    }
+}
+
+/// Sends a datagram to each address from one socket, and passes the answers on.
+pub fn datagrams(addresses: &str) -> io::Result<()> {
+    let socket = match UdpSocket::bind("0.0.0.0:0") {
+        Ok(socket) => socket,
+        Err(error) => return say(format_args!("bind: {error}\n")),
+    };
+    for address in addresses.split(',') {
+        match socket.send_to(address.as_bytes(), address) {
+            Err(error) => say(format_args!("send to {address}: {error}\n"))?,
+            Ok(_) => {
+                let mut answer = [0; 100];
+                let (length, from) = socket.recv_from(&mut answer)?;
+                let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+                say(format_args!("from {from}: {answer}\n"))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The addresses of a name, one a line.

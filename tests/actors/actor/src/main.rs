@@ -36,7 +36,10 @@ fn main() -> io::Result<()> {
         // Looks around in its sandbox, and tells.
         "clock" => look::clock(),
         "connect" => look::connect(&argument::<String>(2, "HOST:PORT")),
+        "datagram" => look::datagram(&argument::<String>(2, "HOST:PORT")),
+        "datagrams" => look::datagrams(&argument::<String>(2, "HOST:PORT,...")),
         "env" => look::env(),
+        "exchange" => look::exchange(&argument::<String>(2, "HOST:PORT"), argument(3, "BYTES")),
         "files" => look::files(&argument::<String>(2, "DIRECTORY")),
         "random" => look::random(),
         "resolve" => look::resolve(&argument::<String>(2, "NAME")),

@@ -32,6 +32,8 @@ impl Guest for Actor {
             None | Some("echo") => parts::echo().await,
             Some("args") => parts::args().await,
             Some("big") => parts::big(argument(2, "BYTES").await).await,
+            Some("connect") => parts::connect(argument(2, "IPV4:PORT").await).await,
+            Some("datagram") => parts::datagram(argument(2, "IPV4:PORT").await).await,
             Some("env") => parts::env().await,
             Some("hello") => parts::hello().await,
             Some("receive") => parts::receive().await,

@@ -1,4 +1,5 @@
 use std::hint::spin_loop;
+use std::net::SocketAddrV4;
 use std::process::abort;
 
 use wasip3::cli::environment::{get_arguments, get_environment};
@@ -6,7 +7,9 @@ use wasip3::cli::exit::exit_with_code;
 use wasip3::cli::{stderr, stdin, stdout};
 use wasip3::clocks::monotonic_clock::wait_for;
 use wasip3::sockets::ip_name_lookup::resolve_addresses;
+use wasip3::sockets::types::{ErrorCode, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, TcpSocket, UdpSocket};
 use wasip3::wit_bindgen::yield_async;
+use wasip3::wit_stream;
 
 use crate::Result;
 use crate::stdio::{CHUNK, Input, Output};
@@ -32,6 +35,54 @@ pub async fn big(bytes: u64) -> Result {
         chunk = stdout.write(chunk).await?;
     }
     stdout.close().await
+}
+
+/// An address of IPv4.
+fn address(text: &str) -> IpSocketAddress {
+    let address: SocketAddrV4 = text.parse().expect("an address of IPv4");
+    let [a, b, c, d] = address.ip().octets();
+    let port = address.port();
+    IpSocketAddress::Ipv4(Ipv4SocketAddress {
+        port,
+        address: (a, b, c, d),
+    })
+}
+
+/// Sends `hello` and ends its direction; passes on what comes, after `connected`.
+pub async fn connect(to: String) -> Result {
+    let connected = async {
+        let socket = TcpSocket::create(IpAddressFamily::Ipv4)?;
+        socket.connect(address(&to)).await?;
+        let (mut writer, reader) = wit_stream::new();
+        let sent = socket.send(reader);
+        let rest = writer.write_all(b"hello".to_vec()).await;
+        drop(writer);
+        let (received, end) = socket.receive();
+        let heard = received.collect().await;
+        end.await?;
+        sent.await?;
+        std::result::Result::<_, ErrorCode>::Ok((heard, rest.len()))
+    };
+    let line = match connected.await {
+        Ok((heard, 0)) => format!("connected\n{}", String::from_utf8_lossy(&heard)),
+        Ok((_, rest)) => format!("connected, {rest} bytes were not taken\n"),
+        Err(error) => format!("connect: {error:?}\n"),
+    };
+    tell([line]).await
+}
+
+/// Sends a datagram, and passes the answer on.
+pub async fn datagram(to: String) -> Result {
+    let exchanged = async {
+        let socket = UdpSocket::create(IpAddressFamily::Ipv4)?;
+        socket.send(b"hello".to_vec(), Some(address(&to))).await?;
+        socket.receive().await
+    };
+    let line = match exchanged.await {
+        Ok((answer, from)) => format!("answer: {} {from:?}\n", String::from_utf8_lossy(&answer)),
+        Err(error) => format!("datagram: {error:?}\n"),
+    };
+    tell([line]).await
 }
 
 /// The addresses of a name, one a line; or why there are none, after `resolve: `.

@@ -8,7 +8,10 @@ pub fn act(command: &str, store: &str, arguments: &[&str]) -> Answer {
     match (command, arguments) {
         ("open", []) => Ok("opened".to_owned()),
         ("get", [key]) => bucket.get(key).map(text).map_err(told),
-        ("size", [key]) => bucket.get(key).map(|value| value.map_or(0, |v| v.len()).to_string()).map_err(told),
+        ("size", [key]) => bucket
+            .get(key)
+            .map(|value| value.map_or(0, |v| v.len()).to_string())
+            .map_err(told),
         ("set", [key, value]) => bucket.set(key, value.as_bytes()).map(done).map_err(told),
         ("set-size", [key, size]) => bucket.set(key, &sized(size)).map(done).map_err(told),
         ("delete", [key]) => bucket.delete(key).map(done).map_err(told),
@@ -16,7 +19,9 @@ pub fn act(command: &str, store: &str, arguments: &[&str]) -> Answer {
         ("list", []) => list(&bucket),
         ("increment", [key, delta]) => {
             let delta = delta.parse().map_err(|_| "no number".to_owned())?;
-            atomics::increment(&bucket, key, delta).map(|sum| sum.to_string()).map_err(told)
+            atomics::increment(&bucket, key, delta)
+                .map(|sum| sum.to_string())
+                .map_err(told)
         }
         ("set-many", pairs) => batch::set_many(&bucket, &crate::pairs(pairs)).map(done).map_err(told),
         ("delete-many", keys) => batch::delete_many(&bucket, &owned(keys)).map(done).map_err(told),

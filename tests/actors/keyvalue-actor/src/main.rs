@@ -33,7 +33,9 @@ fn main() {
 /// `KEY=VALUE`
 fn pairs(arguments: &[&str]) -> Vec<(String, Vec<u8>)> {
     let pairs = arguments.iter().filter_map(|pair| pair.split_once('='));
-    pairs.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).collect()
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()))
+        .collect()
 }
 
 fn owned(arguments: &[&str]) -> Vec<String> {
@@ -41,7 +43,9 @@ fn owned(arguments: &[&str]) -> Vec<String> {
 }
 
 fn text(value: Option<Vec<u8>>) -> String {
-    value.map_or("none".to_owned(), |value| format!("={}", String::from_utf8_lossy(&value)))
+    value.map_or("none".to_owned(), |value| {
+        format!("={}", String::from_utf8_lossy(&value))
+    })
 }
 
 /// The value of `set-size`: so many bytes.

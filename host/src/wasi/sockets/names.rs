@@ -2,8 +2,9 @@
 //!
 //! Wasmtime's own implementation allows either every name or none.
 
-use super::outbound::LookupError;
-use super::state::GuestState;
+use super::code;
+use crate::egress::Failure;
+use crate::wasi::state::GuestState;
 use std::net::IpAddr;
 use wasmtime::component::{Accessor, HasData, Linker, Resource, ResourceType};
 use wasmtime::{Result, StoreContextMut};
@@ -15,7 +16,7 @@ use wasmtime_wasi::{WasiView, async_trait};
 
 /// A `resolve-address-stream`.
 enum Lookup {
-    Asked(AbortOnDropJoinHandle<Result<Vec<IpAddr>, LookupError>>),
+    Asked(AbortOnDropJoinHandle<Result<Vec<IpAddr>, Failure>>),
     /// The addresses that the guest has not read yet.
     Answered(std::vec::IntoIter<IpAddr>),
     Failed(ErrorCode),
@@ -27,10 +28,17 @@ impl Pollable for Lookup {
         if let Self::Asked(lookup) = self {
             *self = match lookup.await {
                 Ok(addresses) => Self::Answered(addresses.into_iter()),
-                Err(LookupError::Denied) => Self::Failed(ErrorCode::AccessDenied),
-                Err(LookupError::Failed(_)) => Self::Failed(ErrorCode::NameUnresolvable),
+                Err(failure) => Self::Failed(lookup_code(&failure)),
             };
         }
+    }
+}
+
+/// The code of a lookup that failed.
+fn lookup_code(failure: &Failure) -> ErrorCode {
+    match failure {
+        Failure::TimedOut | Failure::Limit | Failure::Internal(_) => ErrorCode::TemporaryResolverFailure,
+        failure => code::of_failure(failure),
     }
 }
 
@@ -112,8 +120,12 @@ impl p3::HostWithStore<GuestState> for Names {
         let reach = store.with(|mut access| access.get().context.reach());
         Ok(match reach.look_up(&name).await {
             Ok(addresses) => Ok(addresses.into_iter().map(Into::into).collect()),
-            Err(LookupError::Denied) => Err(p3::ErrorCode::AccessDenied),
-            Err(LookupError::Failed(_)) => Err(p3::ErrorCode::NameUnresolvable),
+            Err(failure) => Err(match lookup_code(&failure) {
+                ErrorCode::AccessDenied => p3::ErrorCode::AccessDenied,
+                ErrorCode::NameUnresolvable => p3::ErrorCode::NameUnresolvable,
+                ErrorCode::TemporaryResolverFailure => p3::ErrorCode::TemporaryResolverFailure,
+                _ => p3::ErrorCode::PermanentResolverFailure,
+            }),
         })
     }
 }

@@ -1,0 +1,6 @@
+//! Guests that reach out, through `wasm-sock-egress`.
+
+mod egress_away;
+mod refusals;
+mod servers;
+mod transports;
