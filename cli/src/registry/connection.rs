@@ -323,6 +323,9 @@ fn why(error: &reqwest::Error, patience: Patience) -> String {
     while let Some(source) = reason.source() {
         reason = source;
     }
+    if reason.to_string().contains("InvalidContentType") {
+        return "does not speak TLS\n  (without it, only a registry on 127.0.0.1 is spoken to)".to_owned();
+    }
     match error.is_connect() {
         true => format!("cannot connect: {reason}"),
         false => reason.to_string(),
