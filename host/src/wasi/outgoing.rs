@@ -43,7 +43,7 @@ impl Caller {
         if allows_request(&self.guest.config.allow_outbound, &request) {
             return Ok(origin);
         }
-        let needed = journal::shortened(&request, MAX_URL);
+        let needed = journal::shortened(request, MAX_URL);
         let message = format_args!("{needed} was refused (allow-outbound = [\"{needed}\"] would allow it)");
         self.log(Level::Warning, message);
         Err(Error::HttpRequestDenied)
