@@ -11,6 +11,7 @@ mod http;
 mod machine;
 mod memory;
 mod options;
+mod outgoing;
 mod peers;
 mod plot;
 mod process;
@@ -49,7 +50,7 @@ struct Chapter {
     measure: fn(&Bench, &mut Report) -> Result<()>,
 }
 
-const CHAPTERS: [Chapter; 7] = [
+const CHAPTERS: [Chapter; 8] = [
     Chapter {
         name: "cold",
         measure: cold::measure,
@@ -65,6 +66,10 @@ const CHAPTERS: [Chapter; 7] = [
     Chapter {
         name: "http",
         measure: http::measure,
+    },
+    Chapter {
+        name: "outgoing",
+        measure: outgoing::measure,
     },
     Chapter {
         name: "datagrams",

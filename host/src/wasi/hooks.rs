@@ -1,10 +1,11 @@
 //! Hooks of `wasi:http`: buffer sizes of bodies, and the requests that guests make.
 
 use super::environment::GuestContext;
-use super::outgoing;
+use super::outgoing::{self, Caller};
 use crate::http_client::{GuestClient, Timeouts};
+use crate::journal::Window;
 use ::http::{Request, Response};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 /// The largest chunk of a body that a guest writes at once, in bytes.
@@ -18,13 +19,26 @@ pub struct Hooks {
     guest: Arc<GuestContext>,
     /// `None`: nothing was granted that it could call.
     client: Option<GuestClient>,
+    /// The lines about refused requests.
+    window: Option<Arc<Mutex<Window>>>,
 }
 
 impl Hooks {
     /// For a guest that begins in this thread.
     pub fn new(guest: Arc<GuestContext>) -> Self {
         let client = guest.http.as_ref().map(|client| client.for_guest());
-        Self { guest, client }
+        Self {
+            guest,
+            client,
+            window: None,
+        }
+    }
+
+    fn caller(&mut self) -> Caller {
+        Caller {
+            guest: self.guest.clone(),
+            window: self.window.get_or_insert_default().clone(),
+        }
     }
 }
 
@@ -35,14 +49,14 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Io), Error>> + Send> {
-        let origin = match outgoing::admit(&self.guest, request.method(), request.uri()) {
+        let caller = self.caller();
+        let origin = match caller.admit(request.method(), request.uri()) {
             Ok(origin) => origin,
             Err(error) => return Box::new(async { Err(error) }),
         };
         let Some(client) = self.client.clone() else {
             return Box::new(async { Err(Error::HttpRequestDenied) });
         };
-        let guest = self.guest.clone();
         let options = options.unwrap_or_default();
         let timeouts = Timeouts {
             connect: options.connect_timeout,
@@ -51,7 +65,7 @@ impl WasiHttpHooks for Hooks {
         };
         Box::new(async move {
             let target = outgoing::shown(&origin, request.uri());
-            let report = |failure: &_| outgoing::report(&guest, &target, failure);
+            let report = |failure: &_| caller.report(&target, failure);
             let response = client.send(request, origin, timeouts, report).await?;
             // A task of its own drives the connection.
             Ok((response, Box::new(std::future::ready(Ok(()))) as Io))

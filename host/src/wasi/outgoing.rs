@@ -7,44 +7,63 @@ use super::environment::GuestContext;
 use crate::config::{OutboundRequest, allows_request};
 use crate::egress::Failure;
 use crate::http_client::Origin;
-use crate::journal::{self, Level};
+use crate::journal::{self, Level, Window};
+use crate::sync::lock;
 use ::http::uri::PathAndQuery;
 use ::http::{Method, Uri};
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 use wasmtime_wasi_http::Error;
 
 /// The longest URL in the log, in bytes.
 const MAX_URL: usize = 200;
 
-/// Where a request goes that the guest may make.
-///
-/// # Errors
-/// When it may not, which is logged with what would allow it.
-pub fn admit(guest: &GuestContext, method: &Method, url: &Uri) -> Result<Origin, Error> {
-    let origin = Origin::of(url).ok_or(Error::HttpRequestUriInvalid)?;
-    let request = OutboundRequest {
-        method: method.as_str(),
-        tls: origin.is_tls,
-        host: &origin.host_in_url(),
-        port: origin.port,
-        path_and_query: url.path_and_query().map_or("/", PathAndQuery::as_str),
-    };
-    if allows_request(&guest.config.allow_outbound, &request) {
-        return Ok(origin);
-    }
-    let needed = journal::shortened(&request, MAX_URL);
-    let message = format_args!("{needed} was refused (allow-outbound = [\"{needed}\"] would allow it)");
-    guest.log(Level::Warning, message);
-    Err(Error::HttpRequestDenied)
+/// The guest whose requests these are, for the log; its lines count as those that it writes itself (`max-log`).
+#[derive(Clone)]
+pub struct Caller {
+    pub guest: Arc<GuestContext>,
+    pub window: Arc<Mutex<Window>>,
 }
 
-/// Logs why a connection was not made, unless that is the server's matter.
-pub fn report(guest: &GuestContext, target: &str, failure: &Failure) {
-    let level = match failure {
-        Failure::Denied(_) | Failure::Limit => Level::Warning,
-        Failure::Internal(_) => Level::Error,
-        _ => return,
-    };
-    guest.log(level, format_args!("cannot call {target}: {failure}"));
+impl Caller {
+    /// Where a request goes that the guest may make.
+    ///
+    /// # Errors
+    /// When it may not, which is logged with what would allow it.
+    pub fn admit(&self, method: &Method, url: &Uri) -> Result<Origin, Error> {
+        let origin = Origin::of(url).ok_or(Error::HttpRequestUriInvalid)?;
+        let request = OutboundRequest {
+            method: method.as_str(),
+            tls: origin.is_tls,
+            host: &origin.host_in_url(),
+            port: origin.port,
+            path_and_query: url.path_and_query().map_or("/", PathAndQuery::as_str),
+        };
+        if allows_request(&self.guest.config.allow_outbound, &request) {
+            return Ok(origin);
+        }
+        let needed = journal::shortened(request, MAX_URL);
+        let message = format_args!("{needed} was refused (allow-outbound = [\"{needed}\"] would allow it)");
+        self.log(Level::Warning, message);
+        Err(Error::HttpRequestDenied)
+    }
+
+    /// Logs why a connection was not made, unless that is the server's matter.
+    pub fn report(&self, target: &str, failure: &Failure) {
+        let level = match failure {
+            Failure::Denied(_) | Failure::Limit => Level::Warning,
+            Failure::Internal(_) => Level::Error,
+            _ => return,
+        };
+        self.log(level, format_args!("cannot call {target}: {failure}"));
+    }
+
+    fn log(&self, level: Level, message: fmt::Arguments<'_>) {
+        if self.guest.log_limit.allows(&mut lock(&self.window), Instant::now()) {
+            self.guest.log(level, message);
+        }
+    }
 }
 
 /// A URL for the log, without its query, which may have a secret.

@@ -1,6 +1,6 @@
 //! Passes a request on to the URL in its query, with `wstd`, and the answer back; both bodies are streamed. What goes
 //! wrong is the answer, with status 502. With `/many?N+URL` it sends N requests, 2,500 at
-//! a time (a guest may wait for 4,096 handles at once), and tells how many succeeded.
+//! a time (a guest may wait for 4,096 handles at once), and tells how many succeeded; with `/seq?N+URL` one after the other.
 
 use wstd::http::{Body, Client, Error, Method, Request, Response};
 
@@ -11,6 +11,7 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
     let target = request.uri().query().unwrap_or_default().to_owned();
     match request.uri().path() {
         "/many" => many(&target).await,
+        "/seq" => one_by_one(&target).await,
         _ => Ok(pass_on(request, &target).await.unwrap_or_else(failed)),
     }
 }
@@ -53,6 +54,18 @@ async fn many(target: &str) -> Result<Response<Body>, Error> {
         }
     }
     Ok(Response::new(format!("{right} right, {wrong:?}\n").into()))
+}
+
+/// As many requests, one after the other.
+async fn one_by_one(target: &str) -> Result<Response<Body>, Error> {
+    let (count, url) = target.split_once('+').expect("a number and a URL");
+    let count: usize = count.parse().expect("a number");
+    for _ in 0..count {
+        let request = Request::builder().method(Method::GET).uri(url).body(Body::empty())?;
+        let mut response = Client::new().send(request).await?;
+        response.body_mut().contents().await?;
+    }
+    Ok(Response::new(format!("{count} right\n").into()))
 }
 
 fn failed(error: Error) -> Response<Body> {

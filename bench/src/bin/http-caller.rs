@@ -1,0 +1,46 @@
+//! The baseline for calls: a native program that calls a server as often as it is asked to (`GET /seq?N+URL`), with
+//! hyper's client and its pool, written as one would.
+
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::error::Error;
+use std::os::fd::FromRawFd;
+use tokio::net::TcpListener;
+
+type Calls = Client<HttpConnector, Empty<Bytes>>;
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    // SAFETY: whoever starts us passes a socket that listens as descriptor 3 (`sd_listen_fds(3)`).
+    let listener = unsafe { std::net::TcpListener::from_raw_fd(3) };
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let client: Calls = Client::builder(TokioExecutor::new()).build(connector);
+    loop {
+        let (connection, _) = listener.accept().await?;
+        let client = client.clone();
+        let service = service_fn(move |request| answer(request, client.clone()));
+        let server = hyper::server::conn::http1::Builder::new();
+        // A client that breaks off is its own affair.
+        tokio::spawn(async move { server.serve_connection(TokioIo::new(connection), service).await });
+    }
+}
+
+async fn answer(request: Request<Incoming>, client: Calls) -> Result<Response<Full<Bytes>>> {
+    let query = request.uri().query().unwrap_or_default();
+    let (count, url) = query.split_once('+').ok_or("no number and URL")?;
+    let (count, url): (usize, Uri) = (count.parse()?, url.parse()?);
+    for _ in 0..count {
+        let response = client.get(url.clone()).await?;
+        response.into_body().collect().await?;
+    }
+    Ok(Response::new(format!("{count} right\n").into()))
+}
