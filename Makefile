@@ -250,7 +250,7 @@ t: $(if $(T),host compile) ## run one test crate on today's source: T=CRATE N=PA
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test $(T) -- $(N)
 
 unit:
-	$(CARGO) test $(LOCKED) -p wasm-sock $(addprefix -p wasm-sock-,activation cli config egress egress-protocol engine generator seccomp stats units)
+	$(CARGO) test $(LOCKED) -p wasm-sock $(addprefix -p wasm-sock-,activation cli config egress egress-protocol engine generator seccomp stats store units)
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 
 # FUZZ_TIME is for `mutation_fuzz`, which sends mutated input to the host. More threads than processors, because
