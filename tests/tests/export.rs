@@ -106,7 +106,16 @@ fn kubernetes_accepts_the_manifests() {
     let handlers = Handlers::new("dirs = [{ host = \"/srv/web\", guest = \"/data\" }]");
     for version in ["1.30", "1.37"] {
         let manifests = handlers.exported(&["kubernetes", "web", "--image", "ghcr.io/me/web:1"]);
-        validate(&manifests, version, &["configmap/web", "deployment/web", "service/web"]);
+        validate(
+            &manifests,
+            version,
+            &[
+                "configmap/web",
+                "persistentvolumeclaim/web-dir-0",
+                "deployment/web",
+                "service/web",
+            ],
+        );
         let manifests = handlers.exported(&["kubernetes", "hello", "--image", "ghcr.io/me/hello:1"]);
         validate(
             &manifests,
@@ -312,17 +321,10 @@ exec env -i RUNTIME_DIRECTORY=/run/wasm-sock CACHE_DIRECTORY=/var/cache/wasm-soc
   setpriv --no-new-privs --bounding-set=-all,+setgid,+setuid,+sys_chroot "$(command -v chroot)" --userspec=65532:65532 "$root" "$@"
 "#;
 
-#[test]
-fn the_container_serves_as_a_user_without_rights_from_a_read_only_root() {
-    if !geteuid().is_root() {
-        return skip("root, for a root folder of its own");
-    }
-    let handlers = Handlers::new("");
-    let folder = handlers.path("image");
-    handlers.exported(&["container", "web", "-o", folder.to_str().unwrap()]);
+/// Makes the root of a container from the folder of an image, as its `Containerfile` says: the whole folder is copied, and
+/// nothing else has to be in it. Returns the command.
+fn build(folder: &Path, root: &Path) -> Vec<String> {
     let containerfile = fs::read_to_string(folder.join("Containerfile")).unwrap();
-    // What is copied is the whole folder: nothing else has to be in the image.
-    let root = handlers.path("root");
     let (mut entrypoint, mut command_line) = (Vec::new(), Vec::new());
     for line in containerfile.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -344,6 +346,38 @@ fn the_container_serves_as_a_user_without_rights_from_a_read_only_root() {
             _ => {}
         }
     }
+    entrypoint.into_iter().chain(command_line).collect()
+}
+
+/// The process that a namespace began with, of the process that made the namespace.
+fn first_process(outer: u32) -> u32 {
+    let children = fs::read_to_string(format!("/proc/{outer}/task/{outer}/children")).unwrap();
+    children.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[track_caller]
+fn assert_has_no_rights(process: u32) {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    for line in [
+        "Uid:\t65532\t65532\t65532\t65532",
+        "CapEff:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+    ] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+}
+
+#[test]
+fn the_container_serves_as_a_user_without_rights_from_a_read_only_root() {
+    if !geteuid().is_root() {
+        return skip("root, for a root folder of its own");
+    }
+    let handlers = Handlers::new("");
+    let folder = handlers.path("image");
+    handlers.exported(&["container", "web", "-o", folder.to_str().unwrap()]);
+    let root = handlers.path("root");
+    let command_line = build(&folder, &root);
     // The counters' port is fixed; another test, or a Prometheus, may have it here.
     let file = root.join("etc/wasm-sock/wasm-sock.toml");
     let text = fs::read_to_string(&file).unwrap();
@@ -360,7 +394,7 @@ fn the_container_serves_as_a_user_without_rights_from_a_read_only_root() {
         ENGINE,
         "engine",
     ]);
-    engine.arg(&root).args(entrypoint).args(command_line);
+    engine.arg(&root).args(command_line);
     engine.stderr(fs::File::create(&log).unwrap());
     let mut process = Process::start(&mut engine);
     let said = || fs::read_to_string(&log).unwrap();
@@ -374,16 +408,7 @@ fn the_container_serves_as_a_user_without_rights_from_a_read_only_root() {
         metrics.contains("wasm_sock_served_total{handler=\"web\",outcome=\"ok\"} 1\n"),
         "{metrics}"
     );
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.0.id())).unwrap();
-    let first = children.split_whitespace().next().unwrap();
-    let status = fs::read_to_string(format!("/proc/{first}/status")).unwrap();
-    for line in [
-        "Uid:\t65532\t65532\t65532\t65532",
-        "CapEff:\t0000000000000000",
-        "NoNewPrivs:\t1",
-        "Seccomp:\t2",
-    ] {
-        assert!(status.contains(line), "{line}: {status}");
-    }
-    assert_eq!(process.end(first.parse().unwrap()), Some(0), "{}", said());
+    let first = first_process(process.0.id());
+    assert_has_no_rights(first);
+    assert_eq!(process.end(first), Some(0), "{}", said());
 }

@@ -24,7 +24,10 @@ pub fn manifest(subject: &Subject, image: &str) -> Result<String, String> {
     let mut text = header(subject);
     text += &config_map(subject)?;
     if settings::is_stateful(subject) {
-        text += &claim(&format!("{}-state", subject.label), "ReadWriteOnce");
+        text += &claim(&format!("{}-state", subject.label));
+    }
+    for number in 0..subject.handler.dirs.len() {
+        text += &claim(&format!("{}-dir-{number}", subject.label));
     }
     text += &deployment(subject, image);
     text += &service(&subject.label, &subject.ports);
@@ -86,10 +89,10 @@ fn config_map(subject: &Subject) -> Result<String, String> {
     Ok(text)
 }
 
-fn claim(name: &str, mode: &str) -> String {
+fn claim(name: &str) -> String {
     format!(
         "---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata:\n  name: {name}\nspec:\n  \
-         accessModes: [{mode}]\n  resources:\n    requests: {{storage: 1Gi}}\n"
+         accessModes: [ReadWriteOnce]\n  resources:\n    requests: {{storage: 1Gi}}\n"
     )
 }
 
@@ -102,55 +105,49 @@ struct Mount {
     is_read_only: bool,
 }
 
+impl Mount {
+    fn of(name: &str, path: &str, source: String, is_read_only: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            source,
+            is_read_only,
+        }
+    }
+}
+
 fn mounts(subject: &Subject) -> Vec<Mount> {
-    let mount = |name: &str, path: &str, source: String, is_read_only| Mount {
-        name: name.to_owned(),
-        path: path.to_owned(),
-        source,
-        is_read_only,
-    };
     let label = &subject.label;
     let config = match settings::passwords(subject).is_empty() {
         true => format!("configMap: {{name: {label}}}"),
         false => format!("secret: {{secretName: {label}}}"),
     };
+    let empty = |options: &str| format!("emptyDir: {{{options}}}");
     let mut mounts = vec![
-        mount("config", "/etc/wasm-sock", config, true),
-        mount(
-            "run",
-            "/run/wasm-sock",
-            "emptyDir: {medium: Memory, sizeLimit: 16Mi}".to_owned(),
-            false,
-        ),
-        mount(
-            "cache",
-            "/var/cache/wasm-sock",
-            "emptyDir: {sizeLimit: 512Mi}".to_owned(),
-            false,
-        ),
-        mount("tmp", "/tmp", "emptyDir: {sizeLimit: 64Mi}".to_owned(), false),
+        Mount::of("config", "/etc/wasm-sock", config, true),
+        Mount::of("run", "/run/wasm-sock", empty("medium: Memory, sizeLimit: 16Mi"), false),
+        Mount::of("cache", "/var/cache/wasm-sock", empty("sizeLimit: 512Mi"), false),
+        Mount::of("tmp", "/tmp", empty("sizeLimit: 64Mi"), false),
     ];
-    if !subject.secrets().is_empty() {
-        let items: Vec<String> = subject
-            .secrets()
-            .iter()
-            .map(|key| format!("{{key: {0}, path: {0}}}", quoted(key)))
-            .collect();
-        let secret = format!(
+    let secrets = subject.secrets();
+    if !secrets.is_empty() {
+        let item = |key: &String| format!("{{key: {0}, path: {0}}}", quoted(key));
+        let items: Vec<String> = secrets.iter().map(item).collect();
+        let source = format!(
             "secret: {{secretName: {label}-secrets, defaultMode: 0440, items: [{}]}}",
             items.join(", ")
         );
-        mounts.push(mount("secrets", CREDENTIALS, secret, true));
+        mounts.push(Mount::of("secrets", CREDENTIALS, source, true));
     }
+    let claim = |name: &str| format!("persistentVolumeClaim: {{claimName: {label}-{name}}}");
     if settings::is_stateful(subject) {
-        let source = format!("persistentVolumeClaim: {{claimName: {label}-state}}");
-        mounts.push(mount("state", settings::STATE, source, false));
+        mounts.push(Mount::of("state", settings::STATE, claim("state"), false));
     }
     for (number, directory) in subject.handler.dirs.iter().enumerate() {
         let name = format!("dir-{number}");
-        let source = format!("persistentVolumeClaim: {{claimName: {label}-{name}}}");
         let is_read_only = directory.access == wasm_sock_config::Access::ReadOnly;
-        mounts.push(mount(&name, &directory.host.to_string_lossy(), source, is_read_only));
+        let path = directory.host.to_string_lossy();
+        mounts.push(Mount::of(&name, &path, claim(&name), is_read_only));
     }
     mounts
 }
@@ -202,6 +199,32 @@ fn container(subject: &Subject, image: &str) -> String {
          value: /var/cache/wasm-sock}}\n",
         quoted(image)
     );
+    text += &variables_and_ports(subject);
+    let probe = "httpGet: {path: /metrics, port: metrics}";
+    let _ = write!(
+        text,
+        "          # The host itself answers these: no guest runs for them.\n          readinessProbe: {{{probe}, \
+         periodSeconds: 5}}\n          livenessProbe: {{{probe}, periodSeconds: 20, failureThreshold: 3}}\n          \
+         lifecycle: {{preStop: {{sleep: {{seconds: {SPREAD}}}}}}}\n          resources:\n            requests: {{cpu: 10m, \
+         memory: 32Mi}}\n            limits: {{memory: {memory}Mi}}\n          securityContext:\n            \
+         allowPrivilegeEscalation: false\n            readOnlyRootFilesystem: true\n            capabilities: {{drop: \
+         [ALL]}}\n          volumeMounts:\n"
+    );
+    for mount in mounts(subject) {
+        let read_only = if mount.is_read_only { ", readOnly: true" } else { "" };
+        let path = quoted(&mount.path);
+        let _ = writeln!(
+            text,
+            "            - {{name: {}, mountPath: {path}{read_only}}}",
+            mount.name
+        );
+    }
+    text
+}
+
+/// The rest of a container's variables, and its ports.
+fn variables_and_ports(subject: &Subject) -> String {
+    let mut text = String::new();
     if !subject.secrets().is_empty() {
         let _ = writeln!(
             text,
@@ -226,25 +249,6 @@ fn container(subject: &Subject, image: &str) -> String {
         );
     }
     let _ = writeln!(text, "            - {{name: metrics, containerPort: {METRICS}}}");
-    let probe = "httpGet: {path: /metrics, port: metrics}";
-    let _ = write!(
-        text,
-        "          # The host itself answers these: no guest runs for them.\n          readinessProbe: {{{probe}, \
-         periodSeconds: 5}}\n          livenessProbe: {{{probe}, periodSeconds: 20, failureThreshold: 3}}\n          \
-         lifecycle: {{preStop: {{sleep: {{seconds: {SPREAD}}}}}}}\n          resources:\n            requests: {{cpu: 10m, \
-         memory: 32Mi}}\n            limits: {{memory: {memory}Mi}}\n          securityContext:\n            \
-         allowPrivilegeEscalation: false\n            readOnlyRootFilesystem: true\n            capabilities: {{drop: \
-         [ALL]}}\n          volumeMounts:\n"
-    );
-    for mount in mounts(subject) {
-        let read_only = if mount.is_read_only { ", readOnly: true" } else { "" };
-        let path = quoted(&mount.path);
-        let _ = writeln!(
-            text,
-            "            - {{name: {}, mountPath: {path}{read_only}}}",
-            mount.name
-        );
-    }
     text
 }
 

@@ -121,7 +121,18 @@ fn task(subject: &Subject, image: &str) -> Result<String, String> {
         let _ = writeln!(text, "        STATE_DIRECTORY = {}", quoted(settings::STATE));
     }
     text += "      }\n";
-    text += &template(&settings::text(subject)?, "local/wasm-sock.toml", "signal");
+    text += &templates(subject)?;
+    let _ = write!(
+        text,
+        "\n      resources {{\n        cpu    = 50\n        memory = {}\n      }}\n    }}\n",
+        subject.memory() >> 20
+    );
+    Ok(text)
+}
+
+/// The files of a task: the settings, and each secret.
+fn templates(subject: &Subject) -> Result<String, String> {
+    let mut text = template(&settings::text(subject)?, "local/wasm-sock.toml", "signal");
     for key in subject.secrets() {
         let value = format!(
             "{{{{ with nomadVar \"nomad/jobs/{}\" }}}}{{{{ index . {} }}}}{{{{ end }}}}",
@@ -136,11 +147,6 @@ fn task(subject: &Subject, image: &str) -> Result<String, String> {
             quoted(&format!("secrets/{key}"))
         );
     }
-    let _ = write!(
-        text,
-        "\n      resources {{\n        cpu    = 50\n        memory = {}\n      }}\n    }}\n",
-        subject.memory() >> 20
-    );
     Ok(text)
 }
 

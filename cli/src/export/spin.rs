@@ -26,12 +26,24 @@ pub fn manifest(subject: &Subject) -> Result<String, String> {
     folders(subject, &mut component, &mut lost);
     stores(subject, &mut component, &mut lost);
     limits(subject, &mut lost);
+    let document = document(label, component, variables);
+    let document = toml::to_string_pretty(&document).map_err(|error| error.to_string())?;
+    let mut text = comment(&format!(
+        "{name}, by `wasm-sock export spin`. Beside the module, {label}.wasm:"
+    ));
+    text += &command(&format!("spin up --listen 0.0.0.0:{}", port(subject)));
+    text += &losses("Spin", &lost);
+    Ok(text + &document)
+}
+
+/// The manifest with this component.
+fn document(label: &str, component: Table, variables: Table) -> Table {
     let trigger = Table::from_iter([
         ("route".to_owned(), Value::from("/...")),
-        ("component".to_owned(), label.clone().into()),
+        ("component".to_owned(), label.into()),
     ]);
     let application = Table::from_iter([
-        ("name".to_owned(), Value::from(label.clone())),
+        ("name".to_owned(), Value::from(label)),
         ("version".to_owned(), "0.1.0".into()),
     ]);
     let mut document = Table::new();
@@ -42,15 +54,9 @@ pub fn manifest(subject: &Subject) -> Result<String, String> {
     }
     let http = Table::from_iter([("http".to_owned(), Value::from(vec![Value::from(trigger)]))]);
     document.insert("trigger".to_owned(), http.into());
-    let components = Table::from_iter([(label.clone(), Value::from(component))]);
+    let components = Table::from_iter([(label.to_owned(), Value::from(component))]);
     document.insert("component".to_owned(), components.into());
-    let document = toml::to_string_pretty(&document).map_err(|error| error.to_string())?;
-    let mut text = comment(&format!(
-        "{name}, by `wasm-sock export spin`. Beside the module, {label}.wasm:"
-    ));
-    text += &command(&format!("spin up --listen 0.0.0.0:{}", port(subject)));
-    text += &losses("Spin", &lost);
-    Ok(text + &document)
+    document
 }
 
 /// `env`, `config` and `secrets`: Spin has variables of the component, which `wasi:config` reads.

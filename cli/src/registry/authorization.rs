@@ -6,8 +6,8 @@
 use super::connection::{Access, Connection};
 use super::reference::{Reference, is_loopback};
 use docker_credential::{CredentialRetrievalError, DockerCredential};
-use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{RequestBuilder, Url};
 use serde::Deserialize;
 
 /// The value of the header `Authorization:`.
@@ -70,7 +70,7 @@ fn realm_url(connection: &Connection, realm: &str) -> Result<Url, String> {
 
 async fn token(
     connection: &Connection,
-    mut realm: Url,
+    realm: Url,
     service: Option<String>,
     access: Access,
 ) -> Result<String, String> {
@@ -81,7 +81,32 @@ async fn token(
     let scope = format!("repository:{}:{actions}", connection.reference.repository);
     let mut fields = vec![("scope", scope)];
     fields.extend(service.map(|service| ("service", service)));
-    let request = match credential(&connection.reference)? {
+    let request = token_request(connection, realm, fields)?;
+    let refused = |what: &str| {
+        let host = &connection.reference.host;
+        connection.said(&format!("its server of tokens {what} (log in: docker login {host})"))
+    };
+    let response = request.send().await;
+    let response = response.map_err(|_| refused("does not answer"))?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(refused(&format!("answers {status}")));
+    }
+    let body = connection.body(response, MAX_TOKEN).await?;
+    let token: Token = serde_json::from_slice(&body).map_err(|_| refused("gives no token"))?;
+    token
+        .token
+        .or(token.access_token)
+        .ok_or_else(|| refused("gives no token"))
+}
+
+/// The request for a token, with what is known of the person.
+fn token_request(
+    connection: &Connection,
+    mut realm: Url,
+    mut fields: Vec<(&str, String)>,
+) -> Result<RequestBuilder, String> {
+    Ok(match credential(&connection.reference)? {
         // OAuth 2 (docker's "identity token").
         Some(DockerCredential::IdentityToken(token)) => {
             fields.push(("grant_type", "refresh_token".to_owned()));
@@ -102,23 +127,7 @@ async fn token(
             realm.query_pairs_mut().extend_pairs(fields);
             connection.client.get(realm)
         }
-    };
-    let refused = |what: &str| {
-        let host = &connection.reference.host;
-        connection.said(&format!("its server of tokens {what} (log in: docker login {host})"))
-    };
-    let response = request.send().await;
-    let response = response.map_err(|_| refused("does not answer"))?;
-    let status = response.status();
-    if !status.is_success() {
-        return Err(refused(&format!("answers {status}")));
-    }
-    let body = connection.body(response, MAX_TOKEN).await?;
-    let token: Token = serde_json::from_slice(&body).map_err(|_| refused("gives no token"))?;
-    token
-        .token
-        .or(token.access_token)
-        .ok_or_else(|| refused("gives no token"))
+    })
 }
 
 /// What the person has told `docker login` or `podman login`.
@@ -139,7 +148,7 @@ fn credential(reference: &Reference) -> Result<Option<DockerCredential>, String>
                 | CredentialRetrievalError::ConfigReadError
                 | CredentialRetrievalError::NoCredentialConfigured,
             ) => {}
-            // Its output may have what nobody should see.
+            // Its output may have a secret in it.
             Err(CredentialRetrievalError::HelperFailure { helper, .. }) => {
                 return Err(format!("{server}: the program {helper} has no password for it"));
             }

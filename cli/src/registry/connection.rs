@@ -8,6 +8,7 @@ use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
 use std::cell::RefCell;
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 /// How long a registry may take.
@@ -272,10 +273,13 @@ impl Connection {
         }
         let advice = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                format!(" (log in: docker login {0}, or podman login {0})", self.reference.host)
+                format!(
+                    "\n  (log in: docker login {0}, or podman login {0})",
+                    self.reference.host
+                )
             }
-            StatusCode::NOT_FOUND => " (is the address right, and may you read it?)".to_owned(),
-            StatusCode::TOO_MANY_REQUESTS => " (try again later)".to_owned(),
+            StatusCode::NOT_FOUND => "\n  (is the address right, and may you read it?)".to_owned(),
+            StatusCode::TOO_MANY_REQUESTS => "\n  (try again later)".to_owned(),
             _ => String::new(),
         };
         // Without an explanation the status is enough.
@@ -319,17 +323,30 @@ fn why(error: &reqwest::Error, patience: Patience) -> String {
         };
         return format!("does not answer (for {} s)", limit.as_secs_f32());
     }
-    let mut reason: &dyn Error = error;
+    let mut reason: &(dyn Error + 'static) = error;
     while let Some(source) = reason.source() {
         reason = source;
     }
-    if reason.to_string().contains("InvalidContentType") {
+    if is_no_tls(reason) {
         return "does not speak TLS\n  (without it, only a registry on 127.0.0.1 is spoken to)".to_owned();
     }
     match error.is_connect() {
         true => format!("cannot connect: {reason}"),
         false => reason.to_string(),
     }
+}
+
+/// Did the other side answer with something that is not TLS?
+fn is_no_tls(reason: &(dyn Error + 'static)) -> bool {
+    let inner = reason.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let tls = match inner {
+        Some(inner) => inner.downcast_ref::<rustls::Error>(),
+        None => reason.downcast_ref(),
+    };
+    let message = Some(&rustls::Error::InvalidMessage(
+        rustls::InvalidMessage::InvalidContentType,
+    ));
+    tls == message
 }
 
 /// A host and its port.

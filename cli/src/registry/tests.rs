@@ -302,7 +302,7 @@ fn an_error_of_the_registry_is_told_and_cannot_move_the_cursor() {
     });
     let why = server.pull(&Digest::of(b"")).unwrap_err();
     assert!(
-        why.ends_with("answers 429 Too Many Requests: over[2Jquota (try again later)"),
+        why.ends_with("answers 429 Too Many Requests: over[2Jquota\n  (try again later)"),
         "{why}"
     );
 }
