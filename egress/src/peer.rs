@@ -84,14 +84,17 @@ fn of_control_groups(text: &str) -> Peer {
     handler.map_or(Peer::Any, Peer::Handler)
 }
 
-/// The handler of `wasm-sock@NAME.service` and `wasm-sock-exec@NAME.service`.
+/// The handler of `wasm-sock@NAME.service`, `wasm-sock-exec@NAME.service`, and `wasm-sock-NAME@CONNECTION.service` or
+/// `wasm-sock-NAME:ADDRESS@CONNECTION.service` (`process = "connection"`).
 fn handler_of(unit: &str) -> Option<String> {
     let (template, instance) = unit.strip_suffix(".service")?.split_once('@')?;
-    if !matches!(template, "wasm-sock" | "wasm-sock-exec") {
-        return None;
-    }
+    let name = match template {
+        "wasm-sock" | "wasm-sock-exec" => instance,
+        "wasm-sock-handover" => return None,
+        template => template.strip_prefix("wasm-sock-")?.split(':').next()?,
+    };
     // What cannot be read is the name of no handler.
-    Some(unescape(instance).unwrap_or_default())
+    Some(unescape(name).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -124,6 +127,9 @@ mod tests {
                 handler("a"),
             ),
             ("0::/system.slice/wasm-sock@\\xff.service\n", handler("")),
+            ("0::/system.slice/wasm-sock-a\\x2db@3-12-0.service\n", handler("a-b")),
+            ("0::/system.slice/wasm-sock-a:7001@3-12-0.service\n", handler("a")),
+            ("0::/system.slice/other@a.service\n", Peer::Any),
             ("0::/system.slice/wasm-sock.service\n", Peer::Any),
             ("0::/user.slice/user-1000.slice/session-1.scope\n", Peer::Any),
             ("1:cpu:/wasm-sock@a.service\n", Peer::Any),
