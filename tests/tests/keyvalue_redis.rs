@@ -4,6 +4,7 @@ use harness::{Address, Client, Kind, World, eventually, unpacked};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -21,7 +22,9 @@ impl Server {
     fn start(folder: &Path, port: u16, more: &[&str]) -> Self {
         fs::create_dir_all(folder).unwrap();
         let socket = folder.join("redis.sock");
+        // One program has several names; by this one it is the server.
         let child = Command::new(unpacked("usr/bin/redis-server"))
+            .arg0("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
             .arg(folder)

@@ -175,7 +175,10 @@ fn an_expired_entry_is_gone_and_its_room_is_used_again() {
     commit(&mut database, increment("period", 1)).unwrap();
     let mut expires = Vec::new();
     database
-        .for_each(|entry| Ok::<(), StoreError>(expires.push((entry.key, entry.expires.is_some()))))
+        .for_each(|entry| {
+            expires.push((entry.key, entry.expires.is_some()));
+            Ok::<(), StoreError>(())
+        })
         .unwrap();
     assert_eq!(expires, [("n".to_owned(), false), ("period".to_owned(), true)]);
 }

@@ -46,10 +46,13 @@ struct Queue {
     is_ending: bool,
 }
 
+/// Gets the opened file, or why it cannot be opened.
+type Reading = dyn FnOnce(Result<&Database, StoreError>) + Send;
+
 enum Work {
     Change(Change, oneshot::Sender<Result<Changed, StoreError>>),
     /// What could not be done in a guest's thread without waiting.
-    Read(Box<dyn FnOnce(Result<&Database, StoreError>) + Send>),
+    Read(Box<Reading>),
 }
 
 impl Worker {
