@@ -337,16 +337,14 @@ fn why(error: &reqwest::Error, patience: Patience) -> String {
 }
 
 /// Did the other side answer with something that is not TLS?
-fn is_no_tls(reason: &(dyn Error + 'static)) -> bool {
-    let inner = reason.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    let tls = match inner {
-        Some(inner) => inner.downcast_ref::<rustls::Error>(),
-        None => reason.downcast_ref(),
-    };
-    let message = Some(&rustls::Error::InvalidMessage(
-        rustls::InvalidMessage::InvalidContentType,
-    ));
-    tls == message
+fn is_no_tls(mut reason: &(dyn Error + 'static)) -> bool {
+    // Each layer has put the error of the one below into one of its own.
+    while let Some(inner) = reason.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        reason = inner;
+    }
+    let tls = reason.downcast_ref::<rustls::Error>();
+    let is_other = |tls: &rustls::Error| *tls == rustls::InvalidMessage::InvalidContentType.into();
+    tls.is_some_and(is_other)
 }
 
 /// A host and its port.

@@ -44,7 +44,7 @@ fn same(expected: &Digest, bytes: &[u8]) -> Result<(), String> {
     match found == *expected {
         true => Ok(()),
         false => Err(format!(
-            "sends something else than what was asked for, which was\n  {expected}, and not\n  {found}"
+            "sends something else than what was asked for\n  {expected},\n  namely\n  {found}"
         )),
     }
 }
