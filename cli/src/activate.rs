@@ -10,6 +10,7 @@ use std::env;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// The first descriptor that is passed (`SD_LISTEN_FDS_START`).
@@ -81,6 +82,35 @@ impl Activation {
         let child = self.command.spawn();
         child.map_err(|error| CommandError::Failed(format!("cannot start the host: {error}")))
     }
+}
+
+/// Executes the host in place of this process, with these sockets and the names of their handlers, and these variables.
+///
+/// # Errors
+/// When it cannot be executed; else this does not return.
+pub fn become_host(
+    names: &[&str],
+    sockets: Vec<OwnedFd>,
+    arguments: &[OsString],
+    variables: &[(&str, PathBuf)],
+) -> CommandError {
+    let host = match host_program::path() {
+        Ok(host) => host,
+        Err(error) => return error,
+    };
+    let mut command = Command::new(&host);
+    command.arg("host").args(arguments);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+    command.env("LISTEN_PID", getpid().as_raw_nonzero().to_string());
+    command.env("LISTEN_FDS", sockets.len().to_string());
+    command.env("LISTEN_FDNAMES", names.join(":"));
+    command.env_remove("LISTEN_PIDFDID");
+    let mappings = (FIRST..).zip(sockets);
+    let mappings = mappings.map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd });
+    if let Err(error) = command.fd_mappings(mappings.collect()) {
+        return CommandError::Failed(format!("cannot pass sockets: {error}"));
+    }
+    host_program::cannot_run(&host, &command.exec())
 }
 
 /// Executes the host: the hidden verb.

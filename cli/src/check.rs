@@ -6,6 +6,7 @@ mod listening;
 mod open_sockets;
 mod outbound;
 mod schedules;
+pub mod secrets;
 mod units;
 
 use crate::host_program::{self, HandlerDescription};
@@ -67,6 +68,9 @@ pub fn run(file: Option<&Path>) -> Result<(), CommandError> {
     if timers.len() > 1 {
         print("\n")?;
         print(&table(&timers))?;
+    }
+    if is_default {
+        missing.extend(secrets::warnings(&config, &environment));
     }
     for warning in warnings(&config, &names, &units).into_iter().chain(missing) {
         print(&format!("\nwarning: {warning}\n"))?;
@@ -236,7 +240,7 @@ fn logged(logging: Logging) -> String {
     format!(", logs {which} and 1 of {} others", logging.sample)
 }
 
-/// The capabilities of a handler's guests: directories, outbound connections, environment variables.
+/// The capabilities of a handler's guests: directories, outbound connections, names of variables, values and secrets.
 pub fn granted(settings: &HandlerConfig) -> String {
     let mut grants = Vec::new();
     for dir in &settings.dirs {
@@ -252,6 +256,13 @@ pub fn granted(settings: &HandlerConfig) -> String {
     if !settings.env.is_empty() {
         let names: Vec<&str> = settings.env.iter().map(|(name, _)| name.as_str()).collect();
         grants.push(format!("env {}", names.join(" ")));
+    }
+    if !settings.config.is_empty() {
+        let keys: Vec<&str> = settings.config.iter().map(|(key, _)| key.as_str()).collect();
+        grants.push(format!("config {}", keys.join(" ")));
+    }
+    if !settings.secrets.is_empty() {
+        grants.push(format!("secrets {}", settings.secrets.join(" ")));
     }
     if grants.is_empty() {
         return "the connection only".to_owned();

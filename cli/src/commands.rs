@@ -3,7 +3,10 @@
 //! `host` and `compile` are here for their help only; the host program parses and runs them itself.
 
 use crate::{CommandError, print};
-use crate::{activate, completions, exec, install, list, logs, metrics, new, reload, run, status, uninstall};
+use crate::{
+    activate, completions, exec, export, install, kv, list, logs, metrics, new, push, reload, run, serve, status,
+    uninstall,
+};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
@@ -118,6 +121,12 @@ Examples:
     Install(install::Install),
     /// Remove a service that was installed
     Uninstall(uninstall::Uninstall),
+    /// Store a module in an OCI registry
+    Push(push::Push),
+    /// Write what runs a handler in Kubernetes, Nomad, Spin or a container
+    Export(export::Export),
+    /// Serve the handlers that listen, without systemd: in a container
+    Serve(serve::Serve),
     /// Print the handlers: addresses, state, counters
     #[command(after_help = "\
 NOW: connections and requests that are served; LAST: when a client came last;
@@ -147,6 +156,14 @@ Examples:
   echo Ada | wasm-sock exec hello
   wasm-sock exec ./app.wasm --path /door")]
     Exec(exec::Exec),
+    /// Read and change what the guests of a handler have stored
+    #[command(after_help = "\
+Also while the handler serves. Values that a server has are not here.
+
+Examples:
+  wasm-sock kv list counter
+  wasm-sock kv export counter > backup.jsonl")]
+    Kv(kv::Kv),
     /// Print the counters of all handlers for Prometheus
     #[command(after_help = "\
 Examples:

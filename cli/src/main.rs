@@ -19,11 +19,13 @@ mod columns;
 mod commands;
 mod completions;
 mod exec;
+mod export;
 mod handlers;
 mod host_program;
 mod inspect;
 mod install;
 mod installation;
+mod kv;
 mod list;
 mod log_line;
 mod logs;
@@ -31,9 +33,12 @@ mod metrics;
 mod module_kind;
 mod new;
 mod project;
+mod push;
+mod registry;
 mod reload;
 mod run;
 mod scope;
+mod serve;
 mod settings;
 mod status;
 mod uninstall;
@@ -103,11 +108,15 @@ fn run(verb: Verb) -> Result<(), CommandError> {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::New(arguments) => new::run(&arguments),
         Verb::Install(arguments) => install::run(&arguments),
+        Verb::Serve(arguments) => serve::run(&arguments),
+        Verb::Export(arguments) => export::run(&arguments),
+        Verb::Push(arguments) => push::run(&arguments),
         Verb::Uninstall(arguments) => uninstall::run(&arguments),
         Verb::List(arguments) => list::run(&arguments),
         Verb::Status(arguments) => status::run(&arguments),
         Verb::Logs(arguments) => logs::run(&arguments),
         Verb::Exec(arguments) => exec::run(&arguments),
+        Verb::Kv(arguments) => kv::run(&arguments),
         Verb::Metrics(arguments) => metrics::run(&arguments),
         Verb::Reload(arguments) => reload::run(&arguments),
         Verb::Activate(arguments) => activate::run(&arguments),

@@ -1,5 +1,6 @@
-//! Settings of a handler on the command line: `--env`, `--dir` and `--set` of `install` and `run`.
+//! Settings of a handler on the command line: `--env`, `--dir`, `--secret` and `--set` of `install` and `run`.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use toml_edit::{Key, Value};
 
@@ -18,6 +19,14 @@ pub struct Directory {
     pub guest: String,
     /// As in the setting `access`; `None`: not given.
     pub access: Option<&'static str>,
+}
+
+/// `--secret NAME=FILE`. A secret on the command line itself would be seen by all users (ps(1)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret {
+    pub name: String,
+    /// An absolute path.
+    pub file: PathBuf,
 }
 
 /// `--set KEY=VALUE`
@@ -58,6 +67,24 @@ impl FromStr for Directory {
         let host = host.to_str().ok_or("it is not UTF-8")?.to_owned();
         let guest = guest.to_owned();
         Ok(Self { host, guest, access })
+    }
+}
+
+impl FromStr for Secret {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, file) = text
+            .split_once('=')
+            .ok_or("it has no \"=\" (as in token=./token: the file that has it)")?;
+        let file = std::path::absolute(file).map_err(|error| format!("{file}: {error}"))?;
+        match std::fs::metadata(&file) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Err(format!("{}: it is no file", file.display())),
+            Err(error) => return Err(format!("{}: {error} (write the secret into a file)", file.display())),
+        }
+        let name = name.to_owned();
+        Ok(Self { name, file })
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket, UnixStream};
 use tokio::task::JoinSet;
 use wasm_sock_egress_protocol::Failure;
 
@@ -59,6 +60,14 @@ pub async fn udp(ip: IpAddr, port: u16) -> Result<UdpSocket, Failure> {
         Ok(socket)
     };
     connect.await.map_err(|error| failed(&error))
+}
+
+/// Connects to a Unix socket.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn unix(path: &Path) -> Result<UnixStream, Failure> {
+    UnixStream::connect(path).await.map_err(|error| failed(&error))
 }
 
 fn failed(error: &io::Error) -> Failure {

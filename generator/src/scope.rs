@@ -20,6 +20,8 @@ pub struct Scope {
     prefix: PathBuf,
     /// The folders whose units are preferred to generated ones.
     folders: Vec<PathBuf>,
+    /// The folder of a user's own settings.
+    config_home: Option<PathBuf>,
 }
 
 impl Scope {
@@ -47,6 +49,7 @@ impl Scope {
             } else {
                 system_folders()
             },
+            config_home: config_home(variable).filter(|_| is_user),
         }
     }
 
@@ -54,6 +57,7 @@ impl Scope {
         Installation {
             prefix: &self.prefix,
             is_user: self.is_user,
+            config_home: self.config_home.as_deref(),
         }
     }
 
@@ -78,14 +82,23 @@ fn system_folders() -> Vec<PathBuf> {
     folders.map(PathBuf::from).collect()
 }
 
+fn absolute(variable: Variables<'_>, name: &str) -> Option<PathBuf> {
+    variable(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// The XDG base directory specification.
+fn config_home(variable: Variables<'_>) -> Option<PathBuf> {
+    let home = || absolute(variable, "HOME").map(|home| home.join(".config"));
+    absolute(variable, "XDG_CONFIG_HOME").or_else(home)
+}
+
 fn user_folders(variable: Variables<'_>) -> Vec<PathBuf> {
-    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let config = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
     let mut folders = vec![PathBuf::from("/etc/systemd/user"), PathBuf::from("/run/systemd/user")];
-    for base in [config, absolute("XDG_RUNTIME_DIR")].into_iter().flatten() {
+    let runtime = absolute(variable, "XDG_RUNTIME_DIR");
+    for base in [config_home(variable), runtime.clone()].into_iter().flatten() {
         folders.push(base.join("systemd/user"));
         folders.push(base.join("systemd/user.control"));
     }
-    folders.extend(absolute("XDG_RUNTIME_DIR").map(|base| base.join("systemd/transient")));
+    folders.extend(runtime.map(|base| base.join("systemd/transient")));
     folders
 }

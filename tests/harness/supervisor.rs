@@ -49,6 +49,12 @@ impl Supervisor {
         self.shared.hosts.load(SeqCst)
     }
 
+    /// No host runs: the next client starts one.
+    pub fn is_asleep(&self) -> bool {
+        let running = self.shared.running.lock();
+        running.unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     /// `systemctl stop`, if a host runs. A client that waits will start the next one.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);

@@ -1,7 +1,7 @@
 //! `wasm-sock run`: a module without systemd, for the one who writes it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
@@ -391,4 +391,40 @@ fn the_new_guest_answers_soon_after_the_build() {
     eprintln!("from the end of the build to the new answer: {median:?}");
     // The promise is 0.3 s; other programs share the machine.
     assert!(median < Duration::from_secs(3), "{median:?}");
+}
+
+#[test]
+fn a_guest_gets_values_and_secrets_and_a_secret_is_not_copied() {
+    let world = World::new(Kind::P2);
+    let secret = world.path("run/token file");
+    fs::write(&secret, "s3cret\n").unwrap();
+    let mut run = Command::new(wasm_sock());
+    run.args(["run", path(&wasm(Kind::P2, "config-actor")), "--listen", "stdin"]);
+    run.args(["--config-value", "greeting=a=b", "--secret"]);
+    run.arg(format!("token={}", secret.display()));
+    run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    run.env("TMPDIR", world.path("run"));
+    let mut child = run.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"rc.1 get greeting\nrc.1 get token\n").unwrap();
+    let mut answer = [0; 12 + 15];
+    child.stdout.as_mut().unwrap().read_exact(&mut answer).unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer), "value \"a=b\"\nvalue \"s3cret\"\n");
+    let search = Command::new("grep")
+        .args(["-rl", "s3cret"])
+        .arg(world.path("run"))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&search.stdout).trim(), path(&secret));
+    drop(stdin);
+    assert!(child.wait_with_output().unwrap().status.success());
+    let missing = harness::run(&[
+        "run",
+        path(&wasm(Kind::P2, "config-actor")),
+        "--secret",
+        "token=/nowhere",
+    ]);
+    let said = String::from_utf8_lossy(&missing.stderr);
+    assert_eq!(missing.status.code(), Some(2), "{said}");
+    assert!(said.contains("write the secret into a file"), "{said}");
 }

@@ -75,7 +75,7 @@ impl Subject {
         }
     }
 
-    /// Variables of the host, so that it finds the same configuration.
+    /// Variables of the host, so that it finds the same configuration, and the secrets where people keep them.
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
         let users = self.searched();
         let folder = |path: PathBuf| path.parent().map(|folder| folder.as_os_str().to_owned());
@@ -83,7 +83,14 @@ impl Subject {
         let state = Some(users.modules_directory())
             .filter(|_| self.is_user)
             .and_then(folder);
-        let variables = [("CONFIGURATION_DIRECTORY", config), ("STATE_DIRECTORY", state)];
+        // A service has its own credentials.
+        let is_service = env::var_os("CREDENTIALS_DIRECTORY").is_some();
+        let secrets = users.credential_store().filter(|_| !is_service);
+        let variables = [
+            ("CONFIGURATION_DIRECTORY", config),
+            ("STATE_DIRECTORY", state),
+            ("CREDENTIALS_DIRECTORY", secrets.map(PathBuf::into_os_string)),
+        ];
         variables
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)))

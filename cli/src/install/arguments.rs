@@ -10,14 +10,15 @@ the settings those that are given; open connections finish on the former guest.
 
 Examples:
   wasm-sock install hello.wasm --listen 7000
-  wasm-sock install api.wasm --listen 127.0.0.1:8080 --dir /srv/api:/data:rw";
+  wasm-sock install api.wasm --listen 127.0.0.1:8080 --dir /srv/api:/data:rw
+  wasm-sock install oci://HOST/NAME@sha256:DIGEST --listen 7000";
 
 /// The arguments of `wasm-sock install`.
 #[derive(Debug, Default, PartialEq, Eq, clap::Args)]
 #[command(after_help = AFTER)]
 pub struct Install {
-    /// The module, - (standard input), or a project
-    #[arg(value_name = "FILE|-|FOLDER")]
+    /// The module, - (standard input), a project, or a module in a registry
+    #[arg(value_name = "FILE|-|FOLDER|oci://…")]
     pub source: PathBuf,
     /// Name of the handler [default: the file's]
     #[arg(long)]

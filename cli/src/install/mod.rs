@@ -14,6 +14,7 @@ mod units;
 
 pub use arguments::Install;
 
+use crate::check::secrets;
 use crate::installation::guard::{self, Guard};
 use crate::installation::interrupt::Interrupts;
 use crate::installation::record::Record;
@@ -45,7 +46,14 @@ pub fn run(arguments: &Install) -> Result<(), CommandError> {
     // Dropped before the store, which has the lock.
     let _guard = Guard::post(arguments.user);
     match install(arguments, &name, &source, &scope, &store) {
-        Ok((plan, proof)) => print(&report::installed(&plan, &name, &proof, &scope)),
+        Ok((plan, proof)) => {
+            print(&report::installed(&plan, &name, &proof, &scope))?;
+            for warning in scope.with_environment(|environment| secrets::of_handler(&name, &plan.config, environment))
+            {
+                say(&warning);
+            }
+            Ok(())
+        }
         Err(problems) => {
             // A program that was interrupted, too, has only failed.
             let interrupted = interrupts.check().err().map(|why| vec![why]);

@@ -6,6 +6,7 @@ use crate::installation::durable;
 use crate::installation::interrupt::Interrupts;
 use crate::installation::program;
 use crate::project::{Profile, Project};
+use crate::registry::{self, Reference};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -21,19 +22,27 @@ pub enum Source {
     File(PathBuf),
     /// `-`: its content.
     StandardInput(Vec<u8>),
+    /// `oci://…`: its content.
+    Registry(Box<Reference>, Vec<u8>),
 }
 
 impl Source {
-    /// The source that the command line names. The project in a folder is built. Also returns the name that a handler
-    /// has if it is given no other.
+    /// The source that the command line names. The project in a folder is built, a module in a registry is pulled. Also
+    /// returns the name that a handler has if it is given no other.
     ///
     /// # Errors
-    /// When the project cannot be built.
+    /// When the project cannot be built, or the module cannot be pulled.
     pub fn find(path: &Path) -> Result<(Self, Option<String>), CommandError> {
         if path.as_os_str() == "-" {
             let mut bytes = Vec::new();
             io::stdin().read_to_end(&mut bytes)?;
             return Ok((Self::StandardInput(bytes), None));
+        }
+        if let Some(address) = path.to_str().filter(|path| path.starts_with(registry::SCHEME)) {
+            let reference: Reference = address.parse().map_err(CommandError::Failed)?;
+            let bytes = registry::pull(&reference).map_err(CommandError::Failed)?;
+            let name = reference.name().to_owned();
+            return Ok((Self::Registry(Box::new(reference), bytes), Some(name)));
         }
         if path.is_dir() {
             let project = Project::find(path, None)?;
@@ -47,7 +56,7 @@ impl Source {
     fn read(&self) -> io::Result<Vec<u8>> {
         match self {
             Self::File(path) => fs::read(path),
-            Self::StandardInput(bytes) => Ok(bytes.clone()),
+            Self::StandardInput(bytes) | Self::Registry(_, bytes) => Ok(bytes.clone()),
         }
     }
 
@@ -56,6 +65,7 @@ impl Source {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::StandardInput(_) => "standard input".to_owned(),
+            Self::Registry(reference, _) => reference.to_string(),
         }
     }
 }

@@ -13,7 +13,12 @@ pub fn of(name: &str, config: &HandlerConfig, is_user: bool) -> Result<Vec<Unit>
     // `PREFIX/bin/wasm-sock`; it is only in the text of units, which the generator writes itself.
     let host = host_program::path().unwrap_or_default();
     let prefix = host.ancestors().nth(2).unwrap_or(Path::new("/usr"));
-    let installation = Installation { prefix, is_user };
+    // Nor does it matter here where the credentials of a user are.
+    let installation = Installation {
+        prefix,
+        is_user,
+        config_home: None,
+    };
     units_of(name, config, installation).map_err(|error| error.to_string())
 }
 

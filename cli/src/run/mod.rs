@@ -8,7 +8,7 @@ mod egress;
 mod screen;
 mod session;
 mod settings;
-mod sockets;
+pub mod sockets;
 mod source;
 mod stdin;
 mod summary;
@@ -16,7 +16,7 @@ mod symbols;
 mod watch;
 
 use crate::CommandError;
-use crate::settings::{Directory, Setting, Variable};
+use crate::settings::{Directory, Secret, Setting, Variable};
 use std::path::PathBuf;
 
 /// The arguments of `wasm-sock run`.
@@ -46,6 +46,12 @@ pub struct Run {
     /// A variable of its environment
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<Variable>,
+    /// A value that it may ask for
+    #[arg(long, value_name = "KEY=VALUE")]
+    config_value: Vec<Variable>,
+    /// A secret that it may ask for
+    #[arg(long, value_name = "NAME=FILE")]
+    secret: Vec<Secret>,
     /// A folder that it may open
     #[arg(long, value_name = "HOST:GUEST[:rw]")]
     dir: Vec<Directory>,

@@ -47,6 +47,7 @@ struct Session<'a> {
     config: PathBuf,
     /// `None`: the guest does not reach out.
     egress: Option<Egress>,
+    credentials: PathBuf,
     /// `None`: there is no module yet, or it has ended.
     host: Option<Child>,
     command: Option<String>,
@@ -65,6 +66,7 @@ pub fn run(run: &Run) -> Result<(), CommandError> {
     let folder = tempfile::Builder::new().prefix("wasm-sock-run-").tempdir()?;
     let artifact = folder.path().join("module.cwasm");
     let config = settings::write(run, &handler, &artifact, folder.path())?;
+    let credentials = settings::credentials(run, &handler, folder.path())?;
     let (sender, events) = mpsc::channel();
     let mut session = Session {
         run,
@@ -76,6 +78,7 @@ pub fn run(run: &Run) -> Result<(), CommandError> {
         sockets: Some(Sockets::bind(run)?),
         egress: Egress::start(&config, folder.path())?,
         config,
+        credentials,
         host: None,
         command: source.command_line(),
         wasm: Arc::default(),
@@ -212,6 +215,7 @@ impl Session<'_> {
         host.command().stderr(Stdio::piped()).process_group(0);
         host.command().env_remove("JOURNAL_STREAM");
         Egress::tell(self.egress.as_ref(), &mut host);
+        host.command().env("CREDENTIALS_DIRECTORY", &self.credentials);
         let mut child = host.start()?;
         let stderr = child.stderr.take();
         let to = self.sender.clone();

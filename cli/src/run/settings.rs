@@ -2,12 +2,13 @@
 
 use super::Run;
 use crate::CommandError;
-use crate::settings::{Directory, Setting};
+use crate::settings::{Directory, Secret, Setting};
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use toml::{Table, Value};
-use wasm_sock_config::{Config, Environment};
+use wasm_sock_config::{Config, Environment, credential_name};
 
 /// How long connections may go on after Ctrl-C.
 const DRAIN: &str = "2s";
@@ -29,6 +30,20 @@ pub fn write(run: &Run, handler: &str, artifact: &Path, folder: &Path) -> Result
     }
 }
 
+/// Makes the folder of the host's credentials in `folder`: links to the files with the secrets, which are not copied.
+/// Returns its path.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn credentials(run: &Run, handler: &str, folder: &Path) -> Result<PathBuf, CommandError> {
+    let credentials = folder.join("credentials");
+    fs::create_dir(&credentials)?;
+    for Secret { name, file } in &run.secret {
+        symlink(file, credentials.join(credential_name(handler, name)))?;
+    }
+    Ok(credentials)
+}
+
 fn text(run: &Run, handler: &str, artifact: &Path) -> Result<String, CommandError> {
     let mut host = Table::new();
     host.insert("idle-timeout".to_owned(), "infinity".into());
@@ -40,12 +55,16 @@ fn text(run: &Run, handler: &str, artifact: &Path) -> Result<String, CommandErro
             table.insert(key.to_owned(), list.clone().into());
         }
     }
-    if !run.env.is_empty() {
-        let variables = run.env.iter().cloned();
-        let variables: Table = variables
-            .map(|variable| (variable.name, variable.value.into()))
-            .collect();
-        table.insert("env".to_owned(), variables.into());
+    for (key, variables) in [("env", &run.env), ("config", &run.config_value)] {
+        if !variables.is_empty() {
+            let variables = variables.iter().cloned();
+            let variables = variables.map(|variable| (variable.name, Value::from(variable.value)));
+            table.insert(key.to_owned(), variables.collect::<Table>().into());
+        }
+    }
+    if !run.secret.is_empty() {
+        let names: Vec<&str> = run.secret.iter().map(|secret| secret.name.as_str()).collect();
+        table.insert("secrets".to_owned(), names.into());
     }
     if !run.dir.is_empty() {
         table.insert("dirs".to_owned(), run.dir.iter().map(grant).collect::<Vec<_>>().into());
@@ -90,6 +109,7 @@ fn grant(directory: &Directory) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wasm_sock_config::ConfigValue;
 
     fn configured(run: &Run) -> Result<Config, String> {
         let folder = tempfile::tempdir().unwrap();
@@ -106,6 +126,8 @@ mod tests {
         let run = Run {
             arg: vec!["--shout".to_owned()],
             env: vec!["A=b=c".parse().unwrap()],
+            config_value: vec!["greeting=hi".parse().unwrap()],
+            secret: vec!["token=/etc/hostname".parse().unwrap()],
             dir: vec!["/srv/a:/data:rw".parse().unwrap()],
             set: vec!["memory=128MiB".parse().unwrap(), "host.stack=1MiB".parse().unwrap()],
             ..Run::default()
@@ -115,6 +137,11 @@ mod tests {
         assert_eq!(handler.module.as_deref(), Some(Path::new("/m/a.cwasm")));
         assert_eq!(handler.args, ["--shout"]);
         assert_eq!(handler.env, [("A".to_owned(), "b=c".to_owned())]);
+        assert_eq!(
+            handler.config,
+            [("greeting".to_owned(), ConfigValue::Text("hi".into()))]
+        );
+        assert_eq!(handler.secrets, ["token"]);
         assert_eq!(handler.dirs[0].guest, "/data");
         assert_eq!((handler.limits.memory, config.host.stack), (128 << 20, 1 << 20));
     }

@@ -35,17 +35,29 @@ impl Sockets {
     /// # Errors
     /// When an address is not valid or in use.
     pub fn bind(run: &Run) -> Result<Self, CommandError> {
-        let mut sockets = Self {
-            descriptors: Vec::new(),
-            addresses: Vec::new(),
-            files: Vec::new(),
-        };
+        let mut sockets = Self::of([])?;
         if run.listen.is_empty() {
             sockets.add_default()?;
         }
         for text in &run.listen {
             let listen = Listen::parse(text).map_err(|why| CommandError::Failed(format!("--listen {why}")))?;
             sockets.add(&listen).map_err(|error| failed(&listen, &error))?;
+        }
+        Ok(sockets)
+    }
+
+    /// Makes these sockets.
+    ///
+    /// # Errors
+    /// When an address is in use, or is not this machine's.
+    pub fn of<'a>(listens: impl IntoIterator<Item = &'a Listen>) -> Result<Self, CommandError> {
+        let mut sockets = Self {
+            descriptors: Vec::new(),
+            addresses: Vec::new(),
+            files: Vec::new(),
+        };
+        for listen in listens {
+            sockets.add(listen).map_err(|error| failed(listen, &error))?;
         }
         Ok(sockets)
     }

@@ -26,11 +26,13 @@ pub fn run(run: &Run) -> Result<(), CommandError> {
     let artifact = folder.path().join("module.cwasm");
     let config = settings::write(run, &handler, &artifact, folder.path())?;
     let egress = Egress::start(&config, folder.path())?;
+    let credentials = settings::credentials(run, &handler, folder.path())?;
     let made = source.make(&artifact)?;
     let (ours, theirs) = UnixStream::pair()?;
     let config = config.to_string_lossy();
     let arguments = ["--config", &config, "--exit-with-guest", "--log-format", "json"];
     let mut host = Activation::new(&handler, vec![theirs.into()], arguments)?;
+    host.command().env("CREDENTIALS_DIRECTORY", credentials);
     host.command().stderr(Stdio::piped()).env_remove("JOURNAL_STREAM");
     Egress::tell(egress.as_ref(), &mut host);
     let mut child = host.start()?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Http, Limits, Listen, Location, Outbound, OutboundLimits};
+use super::{ConfigValue, Http, KeyValue, Limits, Listen, Location, Outbound, OutboundLimits};
 
 /// `[handler.NAME]`: a handler's guest and settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,12 +14,21 @@ pub struct HandlerConfig {
     pub args: Vec<String>,
     /// The guest's environment, sorted by name.
     pub env: Vec<(String, String)>,
+    /// What the guest may ask for by name (`wasi:config`), sorted by key. None of the keys is in `secrets`.
+    pub config: Vec<(String, ConfigValue)>,
+    /// The secrets that the guest may ask for in the same way: each is a credential of the service
+    /// ([`credential_name`](super::credential_name)).
+    pub secrets: Vec<String>,
     /// The folders the guest may open. Nothing else on the file system is visible to it.
     pub dirs: Vec<DirGrant>,
     /// The destinations that the guest may connect to. Empty: none.
     pub allow_outbound: Vec<Outbound>,
     /// Limits of the HTTP requests that the guest makes.
     pub outbound: OutboundLimits,
+    /// The key-value stores that the guest may open, by name. Empty: none.
+    pub keyvalue: Vec<KeyValue>,
+    /// The most that those which are embedded may grow to together, in bytes.
+    pub keyvalue_quota: u64,
     /// For the connections that the guest makes by TLS.
     pub tls: TlsFiles,
     /// The defaults, with what this handler overrides.
@@ -51,9 +60,13 @@ impl Default for HandlerConfig {
             module: None,
             args: Vec::new(),
             env: Vec::new(),
+            config: Vec::new(),
+            secrets: Vec::new(),
             dirs: Vec::new(),
             allow_outbound: Vec::new(),
             outbound: OutboundLimits::default(),
+            keyvalue: Vec::new(),
+            keyvalue_quota: 64 << 20,
             tls: TlsFiles::default(),
             limits: Limits::default(),
             http: Http::default(),
@@ -78,6 +91,12 @@ impl HandlerConfig {
     /// Descriptors that a connection takes: its own, and one for each folder.
     pub fn descriptors(&self) -> usize {
         1 + self.dirs.len()
+    }
+
+    /// Whether a guest may ask for what is in a file: a value of `config`, or a secret.
+    pub fn reads_files(&self) -> bool {
+        let is_file = |(_, value): &(String, ConfigValue)| matches!(value, ConfigValue::File(_));
+        !self.secrets.is_empty() || self.config.iter().any(is_file)
     }
 }
 

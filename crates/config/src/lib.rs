@@ -12,6 +12,7 @@
 mod checker;
 mod error;
 mod handler;
+mod keyvalue;
 mod listen;
 mod load;
 mod locate;
@@ -22,6 +23,7 @@ mod schema;
 mod source;
 mod suggest;
 mod value;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,7 @@ use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors, Location, Position};
 pub use handler::{Access, DirGrant, HandlerConfig, Logged, Logging, Process, Schedule, SocketOptions, TlsFiles};
+pub use keyvalue::{KeyValue, LEAST_KEYVALUE_QUOTA, Password, RedisAddress, RedisServer, StoreAddress};
 pub use listen::{Clash, Listen, ListenAddress, ListenKind};
 pub use locate::Environment;
 pub use outbound::{
@@ -43,6 +46,7 @@ pub use outbound::{
 pub use outgoing::OutboundLimits;
 pub use quantity::{parse_duration, parse_idle_timeout, parse_size};
 pub use suggest::distance;
+pub use values::{ConfigValue, credential_name, valid_secret_name};
 
 /// Descriptors of a host that are not for connections: standard streams, event loop, signals, the journal, a module
 /// that is loaded, the compiler's pipes.

@@ -25,6 +25,10 @@ pub struct Environment<'a> {
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
+/// `StateDirectory=` of the units that are shipped. It has only what the service writes: modules are beside it, and
+/// belong to root. (A user's manager had it below `$XDG_CONFIG_HOME` before systemd 254.)
+const SHIPPED: &str = "wasm-sock/state";
+
 impl Environment<'static> {
     /// The environment of this process; `is_root`: does it run as root?
     pub fn current(is_root: bool) -> Self {
@@ -50,14 +54,33 @@ impl Environment<'_> {
     /// The modules' folder unless `[host] modules` says otherwise.
     pub fn modules_directory(&self) -> PathBuf {
         let folder = match self.systemd_folder("STATE_DIRECTORY") {
-            Some(folder) => Some(folder),
-            None if self.user_manager => self.xdg("XDG_STATE_HOME", ".local/state"),
-            None => None,
+            Some(folder) if !folder.ends_with(SHIPPED) => Some(folder),
+            _ if self.user_manager => self.xdg("XDG_STATE_HOME", ".local/state"),
+            _ => None,
         };
         // A user without a home gets the system's folder too: messages need an absolute path.
         folder
             .unwrap_or_else(|| PathBuf::from("/var/lib/wasm-sock"))
             .join("modules")
+    }
+
+    /// The folder in which people keep the credentials of services: the system's, which systemd searches itself, or
+    /// the user's. `None`: a user without a home.
+    pub fn credential_store(&self) -> Option<PathBuf> {
+        match self.user_manager {
+            true => Some(self.xdg_base("XDG_CONFIG_HOME", ".config")?.join("credstore")),
+            false => Some(PathBuf::from("/etc/credstore")),
+        }
+    }
+
+    /// The folder with a folder for each handler, in which it keeps its state. `None`: a user without a home.
+    pub fn state_directory(&self) -> Option<PathBuf> {
+        match self.systemd_folder("STATE_DIRECTORY") {
+            Some(folder) if folder.ends_with(SHIPPED) => Some(folder),
+            Some(folder) => Some(folder.join("state")),
+            None if self.user_manager => Some(self.xdg("XDG_STATE_HOME", ".local/state")?.join("state")),
+            None => Some(Path::new("/var/lib").join(SHIPPED)),
+        }
     }
 
     /// systemd joins several folders with `:`. The first one counts: it stands first in the unit.
@@ -67,14 +90,17 @@ impl Environment<'_> {
         absolute(OsStr::from_bytes(first))
     }
 
-    /// The XDG base directory specification: a relative path counts as unset.
     fn xdg(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+        Some(self.xdg_base(variable, below_home)?.join("wasm-sock"))
+    }
+
+    /// The XDG base directory specification: a relative path counts as unset.
+    fn xdg_base(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
         let set = (self.variable)(variable).and_then(|value| absolute(&value));
-        let base = match set {
-            Some(base) => base,
-            None => absolute(&(self.variable)("HOME")?)?.join(below_home),
-        };
-        Some(base.join("wasm-sock"))
+        match set {
+            Some(base) => Some(base),
+            None => Some(absolute(&(self.variable)("HOME")?)?.join(below_home)),
+        }
     }
 }
 

@@ -9,9 +9,11 @@ mod outgoing;
 #[cfg(test)]
 mod properties;
 mod service;
+mod stores;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod values;
 
 use std::collections::btree_map::Entry;
 
@@ -74,9 +76,13 @@ const HANDLER_ONLY: Keys = &[
     "module",
     "args",
     "env",
+    "config",
+    "secrets",
     "dirs",
     "allow-outbound",
     "outbound",
+    "keyvalue",
+    "keyvalue-quota",
     "tls-roots",
     "tls-certificate",
     "tls-key",
@@ -92,6 +98,7 @@ const HANDLER_ONLY: Keys = &[
 ];
 const HANDLER: Keys = &handler_keys();
 const DIR: Keys = &["host", "guest", "access"];
+const STORE: Keys = &["at", "expire", "prefix"];
 const SOCKET: Keys = &[
     "user",
     "group",
@@ -305,16 +312,20 @@ impl Checker<'_> {
                     handler.allow_outbound = self.list(key, value, value::outbound);
                 }
                 "outbound" => self.outbound_limits(key, value, &mut handler.outbound),
+                "keyvalue" => handler.keyvalue = self.stores(key, value),
+                "keyvalue-quota" => self.set(&mut handler.keyvalue_quota, key, value, value::keyvalue_quota),
                 "tls-roots" | "tls-certificate" | "tls-key" => self.tls(key, value, &mut tls),
                 _ if self.limit(key, value, &mut handler.limits) => {}
                 _ if self.http(key, value, &mut handler.http) => {}
                 _ if self.logging(key, value, &mut handler.logging) => {}
                 _ if self.service(key, value, &mut handler) => {}
+                _ if self.values(key, value, &mut handler) => {}
                 _ => self.unknown(key, HANDLER),
             }
         }
         handler.tls = self.tls_files(own, tls);
         self.sockets(own, table, &mut handler);
+        self.ambiguous(table, &handler);
         handler
     }
 

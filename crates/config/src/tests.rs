@@ -274,6 +274,39 @@ fn the_folders_that_systemd_names_win_and_of_several_the_first_counts() {
 }
 
 #[test]
+fn modules_are_beside_the_state_directory_of_the_shipped_units_and_below_that_of_other_units() {
+    let folders = |user_manager, variables: &'static [(&str, &str)]| {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        let environment = Environment {
+            user_manager,
+            variable: &variable,
+        };
+        (environment.modules_directory(), environment.state_directory())
+    };
+    let expected = |modules: &str, state: &str| (PathBuf::from(modules), Some(PathBuf::from(state)));
+    let system = expected("/var/lib/wasm-sock/modules", "/var/lib/wasm-sock/state");
+    assert_eq!(folders(false, &[]), system);
+    let shipped = &[("STATE_DIRECTORY", "/var/lib/wasm-sock/state")];
+    assert_eq!(folders(false, shipped), system);
+    let own = &[("STATE_DIRECTORY", "/var/lib/mine:/var/lib/wasm-sock/state")];
+    assert_eq!(
+        folders(false, own),
+        expected("/var/lib/mine/modules", "/var/lib/mine/state")
+    );
+    // As systemd 252 has it for users.
+    let old = &[("STATE_DIRECTORY", "/h/.config/wasm-sock/state"), ("HOME", "/h")];
+    let modules = "/h/.local/state/wasm-sock/modules";
+    assert_eq!(folders(true, old), expected(modules, "/h/.config/wasm-sock/state"));
+    assert_eq!(
+        folders(true, &[("HOME", "/h")]),
+        expected(modules, "/h/.local/state/wasm-sock/state")
+    );
+}
+
+#[test]
 fn a_relative_or_missing_variable_counts_as_unset() {
     let file = |user_manager, variables: &'static [(&str, &str)]| {
         let variable = |name: &str| {

@@ -12,7 +12,7 @@ use toml::de::DeValue;
 
 use super::error::quoted;
 use super::quantity::{parse_duration, parse_idle_timeout, parse_size};
-use super::{Access, ForwardedFor, Outbound, Reload};
+use super::{Access, ForwardedFor, LEAST_KEYVALUE_QUOTA, Outbound, Reload, StoreAddress};
 
 pub(super) use service::{
     MAX_ADDRESSES, calendar, interface, listen, logged, mode, process, request_path, unit_path, user,
@@ -110,6 +110,27 @@ pub(super) fn memory(value: &DeValue<'_>) -> Reading<u64> {
     } else {
         Err(format!("cannot be {bytes} bytes (allowed: 64KiB to 4GiB)"))
     }
+}
+
+pub(super) fn keyvalue_quota(value: &DeValue<'_>) -> Reading<u64> {
+    match size(value)? {
+        bytes if bytes < LEAST_KEYVALUE_QUOTA => Err(format!("cannot be {bytes} bytes (allowed: 64KiB or more)")),
+        bytes => Ok(bytes),
+    }
+}
+
+/// Where a key-value store is. The text may contain a password, and is not repeated.
+pub(super) fn store_address(value: &DeValue<'_>) -> Reading<StoreAddress> {
+    StoreAddress::parse(&string(value)?).ok_or_else(|| {
+        "is no place of a store (allowed: \"embedded\", \"redis://USER:PASSWORD@HOST:6379/0\", \
+         \"rediss://HOST\" for TLS, \"redis+unix:///run/valkey.sock?db=0\")"
+            .to_owned()
+    })
+}
+
+/// For how long an entry lives, where zero would store nothing.
+pub(super) fn lifetime(value: &DeValue<'_>) -> Reading<Option<Duration>> {
+    more_than_zero(value, "nothing can be stored")
 }
 
 pub(super) fn max_head(value: &DeValue<'_>) -> Reading<u32> {

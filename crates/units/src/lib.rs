@@ -5,6 +5,7 @@
 //! `process = "connection"`: systemd derives the name of such a service from that of the socket.
 
 mod escape;
+mod secrets;
 mod service;
 mod socket;
 mod timer;
@@ -18,6 +19,7 @@ use std::path::Path;
 use wasm_sock_config::{HandlerConfig, Listen, Process};
 
 pub use escape::{escape, unescape};
+pub use secrets::{CREDENTIAL_STORES, ENCRYPTED_CREDENTIAL_STORES};
 
 /// The unit whose socket hosts connect to when a guest reaches out.
 pub const EGRESS: &str = "wasm-sock-egress.socket";
@@ -48,6 +50,8 @@ pub struct Installation<'a> {
     pub prefix: &'a Path,
     /// A user's own service manager, and not the system's.
     pub is_user: bool,
+    /// The folder of the user's own settings (`~/.config`), with the user's credentials.
+    pub config_home: Option<&'a Path>,
 }
 
 /// Why a handler cannot have units.
@@ -114,7 +118,7 @@ pub fn sockets<'a>(handler: &str, config: &'a HandlerConfig) -> Vec<(String, &'a
     own.into_iter().chain(others).collect()
 }
 
-/// All units of a handler. None if it is disabled, or has neither addresses nor a schedule.
+/// All units of a handler. None if it is disabled, or has neither addresses, nor a schedule, nor secrets.
 ///
 /// # Errors
 /// When no unit can have such a name.
@@ -123,7 +127,8 @@ pub fn units_of(
     config: &HandlerConfig,
     installation: Installation<'_>,
 ) -> Result<Vec<Unit>, NameError> {
-    if !config.enabled || config.listen.is_empty() && config.schedule.calendar.is_empty() {
+    let is_idle = config.listen.is_empty() && config.schedule.calendar.is_empty();
+    if !config.enabled || is_idle && config.secrets.is_empty() {
         return Ok(Vec::new());
     }
     check_name(handler, config.process)?;
@@ -137,6 +142,7 @@ pub fn units_of(
         }
     }
     units.extend(timer::units(handler, config, installation));
+    units.extend(secrets::units(handler, config, installation));
     Ok(units)
 }
 

@@ -2,7 +2,7 @@
 
 use wasm_sock_config::HandlerConfig;
 
-use crate::{Installation, Unit, head, word};
+use crate::{Installation, Unit, head, secrets, word};
 
 /// What all services of wasm-sock have in common, and this one, too.
 const SYSTEM: &str = include_str!("../../../units/system/wasm-sock@.service");
@@ -23,6 +23,7 @@ pub(crate) fn unit(handler: &str, config: &HandlerConfig, socket: &str, installa
     text += "CollectMode=inactive-or-failed\nStartLimitIntervalSec=0\n\n[Service]\n";
     text += &start;
     text += &shipped(installation.is_user);
+    text += &secrets::lines(handler, config, installation);
     Unit {
         name: format!("{stem}@.service"),
         text,

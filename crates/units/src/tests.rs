@@ -8,6 +8,7 @@ fn system() -> Installation<'static> {
     Installation {
         prefix: Path::new("/usr"),
         is_user: false,
+        config_home: None,
     }
 }
 

@@ -8,11 +8,12 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::net::{TcpStream, UdpSocket, UnixStream};
 use tokio::time::timeout;
-use wasm_sock_config::{self as config, HandlerConfig};
+use wasm_sock_config::{self as config, HandlerConfig, RedisAddress, StoreAddress};
 use wasm_sock_egress_protocol::{Alpn, Answer, Ask, Failure, Transport};
 
 /// The longest time-out, whatever a host says.
@@ -48,9 +49,7 @@ impl Session {
             match ask {
                 Ask::Connect { host, port, transport } => self.connect(&handler, &host, port, transport).await,
                 Ask::Resolve { name } => self.resolve(&handler, &name).await,
-                Ask::Store { name } => Err(Failure::Denied(format!(
-                    "keyvalue = {{ {name} = \"redis://...\" }} would allow it"
-                ))),
+                Ask::Store { name } => self.store(&handler, &name).await,
             }
         };
         timeout(within, answer).await.unwrap_or(Err(Failure::TimedOut))
@@ -106,6 +105,28 @@ impl Session {
                 let stream = connect::tcp(&addresses, port).await?;
                 self.secure(handler, &host, stream, transport == Transport::Https).await
             }
+        }
+    }
+
+    /// Connects to the server of a store. Which it is, is the configuration's to say: its address need not be public.
+    async fn store(&self, handler: &Handler<'_>, name: &str) -> Result<Answered, Failure> {
+        let store = handler.settings.keyvalue.iter().find(|store| store.name == name);
+        let Some(StoreAddress::Redis(server)) = store.map(|store| &store.at) else {
+            let entry = format!("keyvalue = {{ {name:?} = \"redis://...\" }} would allow it");
+            return Err(Failure::Denied(entry));
+        };
+        let (host, port, tls) = match &server.address {
+            RedisAddress::Unix(path) => return unix(path).await,
+            RedisAddress::Tcp { host, port, tls } => (host, *port, *tls),
+        };
+        let addresses = match Target::new(host) {
+            Target::Address(ip) => vec![ip],
+            Target::Name(name) => self.look_up(handler, &name).await?,
+        };
+        let stream = connect::tcp(&addresses, port).await?;
+        match tls {
+            true => self.secure(handler, host, stream, false).await,
+            false => tcp(stream),
         }
     }
 
@@ -170,6 +191,22 @@ async fn datagrams(handler: &Handler<'_>, addresses: &[IpAddr], port: u16) -> Re
 
 fn udp_addresses(socket: &UdpSocket) -> (Option<SocketAddr>, Option<SocketAddr>) {
     (socket.peer_addr().ok(), socket.local_addr().ok())
+}
+
+async fn unix(path: &Path) -> Result<Answered, Failure> {
+    let stream = connect::unix(path)
+        .await?
+        .into_std()
+        .map_err(|error| internal(&error))?;
+    Ok(Answered {
+        answer: Answer::Connected {
+            peer: None,
+            local: None,
+            protocol: None,
+        },
+        descriptor: Some(stream.into()),
+        relay: None,
+    })
 }
 
 fn tcp(stream: TcpStream) -> Result<Answered, Failure> {

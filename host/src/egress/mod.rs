@@ -9,4 +9,5 @@ mod wire;
 
 pub use client::Egress;
 pub use connected::Connected;
+
 pub use wasm_sock_egress_protocol::{Alpn, Ask, Failure, Transport};

@@ -1,6 +1,6 @@
 //! What the host needs for its handlers, from which the sandbox is made: paths, the way out, the compiler.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::io::ErrorKind;
@@ -31,6 +31,8 @@ impl Display for Use {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Needs {
     pub paths: BTreeMap<PathBuf, Use>,
+    /// Folders of these that handlers keep their state in, and that are made if they are not there.
+    pub state: BTreeSet<PathBuf>,
     /// Do guests reach out, through `wasm-sock-egress`?
     pub reaches_out: bool,
     /// May the compile process have to compile something?
@@ -53,6 +55,17 @@ impl Needs {
     /// Adds a directory that a guest may open.
     pub fn add_path(&mut self, path: &Path, access: Use) {
         self.grant(path, access);
+    }
+
+    /// Adds a file that is read for a guest. Another file of the same name is for the next host.
+    pub fn add_file(&mut self, file: &Path) {
+        self.grant(file, Use::Read);
+    }
+
+    /// Adds the folder that a handler keeps its state in.
+    pub fn add_state(&mut self, folder: PathBuf) {
+        self.grant(&folder, Use::Write);
+        self.state.insert(folder);
     }
 
     /// Adds reaching out, through `wasm-sock-egress`.

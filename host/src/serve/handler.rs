@@ -7,11 +7,12 @@ use crate::config::HandlerConfig;
 use crate::egress::Egress;
 use crate::http_client::Client;
 use crate::journal::{ConnectionId, RateLimited};
+use crate::keyvalue::Stores;
 use crate::limits::{History, LogLimit};
 use crate::module::{Compiled, CurrentProgram, Files, Unavailable};
 use crate::net::Peer;
 use crate::runtime::{Engines, Program};
-use crate::wasi::GuestContext;
+use crate::wasi::{GuestContext, Values};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
@@ -43,6 +44,8 @@ pub struct Handler {
     log: Arc<LogLimit>,
     /// The CPU usage of earlier guests, for preemption.
     history: Arc<History>,
+    /// What its guests may ask for by name. Read anew after a reload.
+    values: Arc<Values>,
     /// Warns of datagrams that are larger than `max-datagram`.
     pub too_large: Arc<RateLimited>,
     /// The successes that were offered to the log (`log-sample`).
@@ -55,6 +58,8 @@ pub struct Handler {
     egress: Option<Arc<Egress>>,
     /// Their HTTP client. A successor has another: connections were made by the grants of their time.
     http: Option<Arc<Client>>,
+    /// The key-value stores of its guests.
+    stores: Option<Arc<Stores>>,
     program: CurrentProgram,
 }
 
@@ -80,9 +85,11 @@ impl Handler {
             request_sources: sources(),
             log: LogLimit::new(limits.max_log),
             history: Arc::default(),
+            values: Arc::default(),
             too_large: Arc::default(),
             successes: Arc::default(),
             http: http_client(&name, &config, egress.as_ref()),
+            stores: Stores::of(&name, &config, egress.as_ref()),
             config: Arc::new(config),
             is_metrics: false,
             stats,
@@ -117,6 +124,7 @@ impl Handler {
         let successor = Arc::new(Self {
             name: self.name.clone(),
             http: http_client(&self.name, &config, self.egress.as_ref()),
+            stores: Stores::renewed(self.stores.as_ref(), &self.name, &config, self.egress.as_ref()),
             config: Arc::new(config),
             successor: OnceLock::new(),
             guest_exit: self.guest_exit.clone(),
@@ -127,6 +135,7 @@ impl Handler {
             request_sources: self.request_sources.clone(),
             log: self.log.clone(),
             history: self.history.clone(),
+            values: Arc::default(),
             too_large: self.too_large.clone(),
             successes: self.successes.clone(),
             is_metrics,
@@ -160,9 +169,11 @@ impl Handler {
             config: self.config.clone(),
             log_limit: self.log.clone(),
             history: self.history.clone(),
+            values: self.values.clone(),
             stats: self.stats.clone(),
             egress: self.egress.clone(),
             http: self.http.clone(),
+            stores: self.stores.clone(),
             peer,
             connection,
             request,
@@ -201,7 +212,7 @@ fn http_client(name: &Arc<str>, config: &HandlerConfig, egress: Option<&Arc<Egre
     Some(Client::new(name.clone(), config.outbound, egress.clone()))
 }
 
-/// Are these the same for connections? Where the settings are written, and what is systemd's of them, does not matter.
+/// Are these the same for connections, and in no file that a guest may have read? Where the settings are written, and what is systemd's of them, does not matter.
 fn is_same(one: &HandlerConfig, other: &HandlerConfig) -> bool {
     let one = one.clone();
     let other = HandlerConfig {
@@ -214,5 +225,5 @@ fn is_same(one: &HandlerConfig, other: &HandlerConfig) -> bool {
         location: one.location.clone(),
         ..other.clone()
     };
-    one == other
+    one == other && !one.reads_files()
 }

@@ -47,7 +47,9 @@ impl Handlers {
             return handler.clone();
         }
         let (settings, files) = plan.settings(name);
-        let stats = stats.map(|table| table.handler(name)).unwrap_or_default();
+        // The file of a single handler has one place, which is not for the host's own answers.
+        let counted = stats.filter(|_| !plan.is_metrics(name));
+        let stats = counted.map(|table| table.handler(name)).unwrap_or_default();
         let (settings, exit, egress) = (settings.into_owned(), self.guest_exit.clone(), self.egress.clone());
         let mut handler = Handler::new(name.to_owned(), settings, files, stats, exit, egress);
         handler.is_metrics = plan.is_metrics(name);

@@ -20,6 +20,7 @@ use crate::activation::{self, Kind, Passed, Socket};
 use crate::config::{HostConfig, RESERVED_DESCRIPTORS};
 use crate::event_loop;
 use crate::journal::{self, Level};
+use crate::keyvalue;
 use crate::libc_overrides::heap;
 use crate::lifecycle::{self, Activity, Signals};
 use crate::runtime::{self, Engines};
@@ -111,6 +112,7 @@ pub fn serve(started: Started) -> io::Result<Ending> {
     runtime::stop_turns();
     shared.threads.stop();
     runtime.shutdown_background();
+    keyvalue::finish();
     if let Some(stats) = &shared.stats {
         stats.leave();
     }

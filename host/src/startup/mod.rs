@@ -13,6 +13,7 @@ use crate::activation::{self, ActivationError, Passed, Socket, handler_name};
 use crate::config::{Config, ConfigErrors};
 use crate::egress::Egress;
 use crate::journal::{self, Level};
+use crate::keyvalue;
 use crate::lifecycle;
 use crate::module::{Cache, CompileProcess, Compiled, Work};
 use crate::runtime;
@@ -63,6 +64,7 @@ pub fn start(options: Options) -> Result<Started, ActivationError> {
     let compile_process = compile_process(&plan, &needs, &passed, cache.as_ref());
     let stats = stats::open(&passed, &plan);
     let egress = needs.reaches_out.then(egress::open).flatten();
+    keyvalue::make_folders(&needs);
     let (plan, missing) = confine(plan, &needs, egress.as_deref());
     trace::pass(Mark::Sandbox);
     Ok(Started {

@@ -4,6 +4,7 @@ use super::options::{Options, environment};
 use super::plan::Plan;
 use super::stats;
 use crate::config::DROP_INS;
+use crate::keyvalue;
 use crate::module::Cache;
 use crate::sandbox::{Needs, Use};
 use crate::wasi;
@@ -21,7 +22,8 @@ pub fn of_handlers(plan: &Plan, names: &BTreeSet<&str>) -> Needs {
             continue;
         }
         if let (settings, Ok(files)) = plan.settings(name) {
-            wasi::add_needs(&settings, &mut needs);
+            wasi::add_needs(name, &settings, &mut needs);
+            keyvalue::add_needs(name, &settings, &mut needs);
             needs.add_module(&files.cwasm, &files.wasm);
         }
     }

@@ -1,14 +1,17 @@
 //! The context in which a guest runs: its handler, its client, and the arguments and environment variables that follow
 //! from them.
 
+use super::values::Values;
 use crate::config::HandlerConfig;
 use crate::egress::Egress;
 use crate::http_client::Client;
-use crate::journal::{self, About, ConnectionId, FieldWriter, Fields, Level, Line, field};
+use crate::journal::{self, About, ConnectionId, FieldWriter, Fields, Level, Line, Window, field};
+use crate::keyvalue::Stores;
 use crate::limits::{History, LogLimit};
 use crate::net::Peer;
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Instant;
 use wasm_sock_stats::HandlerStats;
 
 /// The handler and the client of a guest. Arguments and variables are formatted when the guest asks for them: most
@@ -22,12 +25,16 @@ pub struct GuestContext {
     pub log_limit: Arc<LogLimit>,
     /// Whether guests of the handler have recently blocked their thread.
     pub history: Arc<History>,
+    /// What the guests of the handler may ask for by name.
+    pub values: Arc<Values>,
     /// Counts log lines that are dropped.
     pub stats: HandlerStats,
     /// The way out. `None`: nothing was granted that leads out.
     pub egress: Option<Arc<Egress>>,
     /// The HTTP client of the handler's guests. `None`: nothing was granted that they could call.
     pub http: Option<Arc<Client>>,
+    /// The key-value stores that it may open. `None`: none was granted.
+    pub stores: Option<Arc<Stores>>,
     /// The client; `None` when the instance serves several.
     pub peer: Option<Peer>,
     /// The connection, or the datagram; `None` when the instance serves several.
@@ -56,6 +63,18 @@ impl GuestContext {
             message: format_args!("{line}"),
             fields: &Stream,
         });
+    }
+
+    /// Logs that a guest has asked for a store that it was not granted, and what would grant it.
+    pub fn warn_of_store(&self, name: &str) {
+        let name = name.chars().take(80).collect::<String>();
+        let message = format_args!(
+            "the guest has no key-value store {name:?} (keyvalue = {{ {:?} = \"embedded\" }} would give it one)",
+            if name.is_empty() { "default" } else { &name }
+        );
+        if self.log_limit.allows(&mut Window::default(), Instant::now()) {
+            self.log(Level::Warning, message);
+        }
     }
 
     fn about(&self) -> About<'_> {

@@ -58,7 +58,6 @@ pub const fn p3(name: &'static str, define: fn(&mut Linker<GuestState>) -> wasmt
 }
 
 /// An interface of a draft, whose `name` ends with its version: `wasi:config/store@0.2.0-rc.1`.
-#[expect(dead_code, reason = "no draft is linked yet")]
 pub const fn draft(name: &'static str, define: fn(&mut Linker<GuestState>) -> wasmtime::Result<()>) -> Interface {
     Interface {
         version: Version::Exact,

@@ -8,6 +8,7 @@
 mod cli;
 mod clocks;
 mod completion;
+mod config;
 mod context;
 mod environment;
 mod filesystem;
@@ -16,6 +17,7 @@ mod hooks;
 mod http;
 mod interface;
 mod io;
+mod keyvalue;
 mod outbound;
 mod outgoing;
 mod p1;
@@ -23,6 +25,7 @@ mod random;
 mod sockets;
 mod state;
 mod stderr;
+mod values;
 
 use crate::config::HandlerConfig;
 use crate::limits::Refused;
@@ -42,14 +45,17 @@ pub use handles::{HANDLE, MOST as MOST_HANDLES};
 pub use interface::parse;
 pub use p1::{MODULES as WASI_0_1, define as define_p1};
 pub use state::GuestState;
+pub use values::Values;
 
 /// All interfaces that a component can be linked to.
 const ALL: &[&[Interface]] = &[
     cli::INTERFACES,
     clocks::INTERFACES,
+    config::INTERFACES,
     filesystem::INTERFACES,
     http::INTERFACES,
     io::INTERFACES,
+    keyvalue::INTERFACES,
     random::INTERFACES,
     sockets::INTERFACES,
 ];
@@ -111,8 +117,9 @@ pub enum StateError {
     Refused(#[from] Refused),
 }
 
-/// Adds what the sandbox has to allow for the grants of a handler.
-pub fn add_needs(handler: &HandlerConfig, needs: &mut Needs) {
+/// Adds what the sandbox has to allow for the grants of handler `name`.
+pub fn add_needs(name: &str, handler: &HandlerConfig, needs: &mut Needs) {
     filesystem::add_needs(handler, needs);
     outbound::add_needs(handler, needs);
+    values::add_needs(name, handler, needs);
 }

@@ -11,6 +11,12 @@ use harness::systemctl::{checkout, install};
 /// blocks (```text, ```console) is for reading.
 #[track_caller]
 fn follow(guide: &str, folder: &Path) {
+    follow_with(guide, folder, &[]);
+}
+
+/// The same, with the programs in these folders of the repository.
+#[track_caller]
+pub fn follow_with(guide: &str, folder: &Path, programs: &[&str]) {
     let text = fs::read_to_string(checkout().join(guide)).expect("read the guide");
     let script = shell_blocks(&text);
     assert!(!script.is_empty(), "{guide} has no ```sh block");
@@ -25,6 +31,9 @@ fn follow(guide: &str, folder: &Path) {
             shell.env(name, value);
         }
     }
+    let mut path: Vec<_> = programs.iter().map(|folder| checkout().join(folder)).collect();
+    path.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
+    shell.env("PATH", env::join_paths(path).expect("folders without a colon"));
     let result = shell.output().expect("run bash");
     let (printed, said) = (
         String::from_utf8_lossy(&result.stdout),

@@ -2,6 +2,7 @@
 
 mod failures;
 mod kills;
+mod registry;
 mod updates;
 mod users;
 

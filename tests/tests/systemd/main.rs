@@ -16,8 +16,11 @@ mod journal_and_notify;
 mod journal_fields;
 mod list_and_status;
 mod metrics;
+mod outbound;
 mod reload;
+mod scale_out;
 mod schedules;
+mod secrets;
 mod socket_types;
 mod stopping;
 

@@ -19,8 +19,8 @@ const SHARED: &str = "memory, table-elements, timeout, cpu-time, idle-connection
     head-timeout, keep-alive, max-head, max-body, reuse, concurrency, forwarded-for";
 
 /// Those that only a handler has.
-const OWN: &str = "module, args, env, dirs, allow-outbound, outbound, tls-roots, tls-certificate, tls-key, listen, \
-    socket, process, enabled, schedule, \
+const OWN: &str = "module, args, env, config, secrets, dirs, allow-outbound, outbound, keyvalue, \
+    keyvalue-quota, tls-roots, tls-certificate, tls-key, listen, socket, process, enabled, schedule, \
     schedule-jitter, schedule-persistent, schedule-path, schedule-input";
 
 /// Those of `[host]`.
@@ -304,6 +304,30 @@ fn a_folder_that_cannot_be_granted_is_told() {
 }
 
 #[test]
+fn a_store_that_cannot_be_is_told_without_its_password() {
+    let wrong = |stores: &str| errors(&format!("[handler.a]\nkeyvalue = {{ {stores} }}"));
+    let place = "is no place of a store (allowed: \"embedded\", \"redis://USER:PASSWORD@HOST:6379/0\", \
+         \"rediss://HOST\" for TLS, \"redis+unix:///run/valkey.sock?db=0\")";
+    assert_eq!(wrong("a = 'redis://:secret@'"), [format!("2:18: a: {place}")]);
+    assert_eq!(wrong("a = { at = 'x' }"), [format!("2:25: at: {place}")]);
+    assert_eq!(
+        wrong("a = { expire = '1h' }"),
+        ["2:18: a: \"at\" is missing (as in { at = \"embedded\", expire = \"1h\" })"]
+    );
+    assert_eq!(
+        wrong("a = { at = 'embedded', prefix = 'x', ttl = 1 }"),
+        [
+            "2:18: a: \"prefix\" is for servers (leave it out: an embedded store is the handler's alone)",
+            "2:51: unknown key \"ttl\" (allowed: at, expire, prefix)",
+        ]
+    );
+    assert_eq!(
+        errors("[handler.a]\nkeyvalue-quota = '1KiB'"),
+        ["2:18: keyvalue-quota: cannot be 1024 bytes (allowed: 64KiB or more)"]
+    );
+}
+
+#[test]
 fn a_name_that_no_socket_can_have_is_refused() {
     let refused = |name: &str| {
         format!(
@@ -360,6 +384,7 @@ fn every_key_that_messages_call_allowed_is_known() {
         ("[[handler.a.dirs]]", DIR),
         ("[handler.a.socket]", SOCKET),
         ("[handler.a.outbound]", OUTBOUND),
+        ("[handler.a.config.x]", super::values::CONFIG_VALUE),
         ("", MAIN_FILE),
     ] {
         for key in keys {

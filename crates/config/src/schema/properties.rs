@@ -33,7 +33,7 @@ proptest! {
             prop::sample::select(&[
                 "[", "]", "[[", "]]", "{", "}", "=", ".", ",", "\n", "\r\n", "\"", "'", "'''", "#",
                 " ", "\t", "\\", "\u{1b}", "\0", "ü", "host", "defaults", "handler", "a", "memory",
-                "dirs", "env", "args", "guest", "allow-outbound", "\"1s\"", "1", "-1", "true",
+                "dirs", "env", "args", "guest", "allow-outbound", "keyvalue", "\"embedded\"", "\"1s\"", "1", "-1", "true",
                 "0x", "1979-05-27", "inf", "\"\\u0000\"", "head-timeout", "max-head", "reuse",
                 "forwarded-for", "\"trust\"", "listen", "\"7000\"", "\"unix:/x\"", "socket", "symlinks", "process",
                 "\"connection\"", "schedule",

@@ -2,8 +2,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::{
-    Destination, ForwardedFor, Listen, Logged, Logging, Network, Outbound, OutboundLimits, Process, Schedule, Scope,
-    SocketOptions, TlsFiles,
+    ConfigValue, Destination, ForwardedFor, KeyValue, Listen, Logged, Logging, Network, Outbound, OutboundLimits,
+    Process, Schedule, Scope, SocketOptions, StoreAddress, TlsFiles,
 };
 use super::*;
 
@@ -32,12 +32,16 @@ pub(super) const ALL_KEYS: &str = r#"
 module = "hello.wasm"
 args = ["--shout", ""]
 env = { GREETING = "hi", EMPTY = "" }
+config = { greeting = "hi", motd = { file = "/etc/motd" } }
+secrets = ["token"]
 dirs = [
     { host = "/srv/hello", guest = "/data" },
     { host = "/var/tmp", guest = ".", access = "read-write" },
 ]
 allow-outbound = ["api.telegram.org:443", "[::1]:80"]
 outbound = { connect-timeout = "3s", first-byte-timeout = "infinity", idle-timeout = "1min", max-requests = 8, max-body = "infinity", max-head = "16KiB" }
+keyvalue = { default = "embedded", cache = { at = "redis://:secret@cache.example/3", expire = "1h", prefix = "" } }
+keyvalue-quota = "1MiB"
 tls-roots = "/etc/ssl/private-ca.pem"
 tls-certificate = "/etc/ssl/bot.pem"
 tls-key = "/etc/ssl/bot.key"
@@ -158,6 +162,11 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
         module: Some("/srv/modules/hello.wasm".into()),
         args: vec!["--shout".into(), "".into()],
         env: vec![("EMPTY".into(), "".into()), ("GREETING".into(), "hi".into())],
+        config: vec![
+            ("greeting".into(), ConfigValue::Text("hi".into())),
+            ("motd".into(), ConfigValue::File("/etc/motd".into())),
+        ],
+        secrets: vec!["token".into()],
         dirs: vec![
             grant("/srv/hello", "/data", Access::ReadOnly),
             grant("/var/tmp", ".", Access::ReadWrite),
@@ -182,6 +191,21 @@ fn every_key_is_read_and_handlers_build_on_tables_further_down() {
             max_body: None,
             max_head: 16 << 10,
         },
+        keyvalue: vec![
+            KeyValue {
+                name: "cache".into(),
+                at: StoreAddress::parse("redis://:secret@cache.example/3").expect("an address"),
+                lifetime: Some(Duration::from_secs(3600)),
+                prefix: Some(String::new()),
+            },
+            KeyValue {
+                name: "default".into(),
+                at: StoreAddress::Embedded,
+                lifetime: None,
+                prefix: None,
+            },
+        ],
+        keyvalue_quota: 1 << 20,
         tls: TlsFiles {
             roots: Some("/etc/ssl/private-ca.pem".into()),
             identity: Some(("/etc/ssl/bot.pem".into(), "/etc/ssl/bot.key".into())),

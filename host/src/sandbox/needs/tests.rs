@@ -30,9 +30,8 @@ fn of(modules: &Path, settings: &str) -> Needs {
         Some(module) => module.with_extension(extension),
         None => modules.join("it").with_extension(extension),
     };
-    crate::wasi::add_needs(&settings, &mut needs);
+    crate::wasi::add_needs("it", &settings, &mut needs);
     needs.add_module(&path("cwasm"), &path("wasm"));
-    needs.add_resolver();
     needs
 }
 

@@ -336,6 +336,7 @@ fn guest() -> Arc<GuestContext> {
         handler: "tested".into(),
         stats: Default::default(),
         history: Arc::default(),
+        values: Arc::default(),
         config: Arc::new(HandlerConfig {
             args: vec!["one".into(), "".into(), "drei\u{e4}".into()],
             env: vec![("A".into(), "1".into()), ("B".into(), "".into())],
@@ -344,6 +345,7 @@ fn guest() -> Arc<GuestContext> {
         log_limit: LogLimit::new(Some(0)),
         egress: None,
         http: None,
+        stores: None,
         peer: None,
         connection: None,
         request: None,

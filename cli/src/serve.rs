@@ -1,0 +1,133 @@
+//! `wasm-sock serve`: the host with the sockets of its configuration, where there is no systemd: in a container, or
+//! under another service manager.
+//!
+//! This program makes the sockets and becomes the host: the same process, so that signals and the exit code are the
+//! host's. Nothing would start it again for a client, so it does not exit when it is idle.
+
+pub mod egress;
+
+use crate::run::sockets::Sockets;
+use crate::{CommandError, absolute, activate};
+use rustix::process::geteuid;
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use wasm_sock_config::{Config, Environment, HandlerConfig, SocketOptions};
+
+/// The arguments of `wasm-sock serve`.
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+#[command(after_help = "\
+Opens the addresses in `listen` of the enabled handlers, and serves until a
+signal ends it: SIGTERM drains, SIGHUP reads the configuration again (not new
+addresses). `process`, `socket` and `schedule` are for systemd, and have no
+effect. With systemd, use `wasm-sock install`: a host that sleeps costs nothing.
+
+Examples:
+  wasm-sock serve
+  wasm-sock serve hello --config ./wasm-sock.toml")]
+pub struct Serve {
+    /// The handlers [default: all that have a `listen`]
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Read this file, and handlers.d/*.toml beside it [default: /etc/wasm-sock/wasm-sock.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Of the log, on standard error
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
+    log_format: String,
+}
+
+/// The exit code when there is nothing to serve: `EX_CONFIG`, as the host has it.
+const NOTHING: u8 = 78;
+
+/// Becomes the host.
+///
+/// # Errors
+/// When the configuration is invalid, nothing listens, or an address cannot be had.
+pub fn run(serve: &Serve) -> Result<(), CommandError> {
+    let path = serve.config.clone().map(absolute).transpose()?;
+    let environment = Environment::current(geteuid().is_root());
+    let config = Config::load(path.as_deref(), &environment).map_err(CommandError::Configuration)?;
+    let handlers = chosen(serve, &config)?;
+    let listens = || {
+        handlers
+            .iter()
+            .flat_map(|(name, handler)| handler.listen.iter().map(|at| (*name, at)))
+    };
+    let names: Vec<&str> = listens().map(|(name, _)| name).collect();
+    let mut sockets = Sockets::of(listens().map(|(_, listen)| listen))?;
+    for (name, handler) in &handlers {
+        warn_of(name, handler);
+    }
+    let mut variables = Vec::new();
+    let folder = run_time_directory(&mut variables);
+    let reaches_out = handlers.iter().any(|(_, handler)| egress::is_needed(handler));
+    if reaches_out && env::var_os(egress::VARIABLE).is_none() {
+        variables.push((egress::VARIABLE, egress::start(path.as_deref(), &folder)?));
+    }
+    let mut arguments: Vec<OsString> = vec!["--idle-timeout".into(), "infinity".into()];
+    arguments.extend(["--log-format".into(), OsString::from(&serve.log_format)]);
+    arguments.extend(
+        path.into_iter()
+            .flat_map(|path| ["--config".into(), path.into_os_string()]),
+    );
+    let descriptors = std::mem::take(&mut sockets.descriptors);
+    Err(activate::become_host(&names, descriptors, &arguments, &variables))
+}
+
+/// The directory for run-time files: counters, and the socket of `wasm-sock-egress`. Of a service manager, or a new one,
+/// which the host is told by a variable. It stays when the host has ended, as does a container's `/tmp`.
+fn run_time_directory(variables: &mut Vec<(&str, PathBuf)>) -> PathBuf {
+    if let Some(directory) = env::var_os("RUNTIME_DIRECTORY") {
+        return directory.into();
+    }
+    match tempfile::Builder::new().prefix("wasm-sock-").tempdir() {
+        Ok(directory) => {
+            let directory = directory.keep();
+            variables.push(("RUNTIME_DIRECTORY", directory.clone()));
+            directory
+        }
+        Err(error) => {
+            eprintln!("wasm-sock: nothing is counted: {error} (set $RUNTIME_DIRECTORY to a folder)");
+            env::temp_dir()
+        }
+    }
+}
+
+/// The handlers that are served, by name.
+fn chosen<'a>(serve: &'a Serve, config: &'a Config) -> Result<Vec<(&'a str, &'a HandlerConfig)>, CommandError> {
+    let nothing = |why: String| {
+        eprintln!("wasm-sock: {why}");
+        CommandError::Reported(NOTHING)
+    };
+    let all = config.handlers.iter().map(|(name, handler)| (name.as_str(), handler));
+    let mut listening = all.filter(|(_, handler)| handler.enabled && !handler.listen.is_empty());
+    if serve.names.is_empty() {
+        let handlers: Vec<_> = listening.collect();
+        return match handlers.is_empty() {
+            true => Err(nothing(
+                "no handler has a `listen` (listen = [\"7000\"] in [handler.NAME])".to_owned(),
+            )),
+            false => Ok(handlers),
+        };
+    }
+    let find = |name: &String| {
+        let found = listening.by_ref().find(|(candidate, _)| candidate == name);
+        found.ok_or_else(|| nothing(format!("{name}: no enabled handler with a `listen` has this name")))
+    };
+    let mut names = serve.names.clone();
+    names.sort();
+    names.dedup();
+    names.iter().map(find).collect()
+}
+
+/// Says which settings of a handler have no effect here.
+fn warn_of(name: &str, handler: &HandlerConfig) {
+    let is_set = [
+        ("socket", handler.socket != SocketOptions::default()),
+        ("schedule", !handler.schedule.calendar.is_empty()),
+    ];
+    for (setting, _) in is_set.iter().filter(|(_, is_set)| *is_set) {
+        eprintln!("wasm-sock: {name}: `{setting}` is for systemd, and has no effect here");
+    }
+}

@@ -1,0 +1,352 @@
+//! Key-value stores: what guests store is kept, whatever happens to hosts, and no handler sees another's.
+
+use harness::{Address, Client, Host, Kind, PATIENCE, World, eventually};
+use rusqlite::Connection;
+use rustix::process::Signal;
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Instant;
+
+const GRANTED: &str = "keyvalue = { default = \"embedded\", other = \"embedded\" }";
+
+/// A port whose guest does with its stores what it is told.
+fn actor(world: &World, handler: &str, settings: &str) -> Address {
+    world.install(handler, "keyvalue-actor");
+    world.configure(&format!("[handler.{handler}]\n{settings}\n"));
+    world.tcp(handler)
+}
+
+/// The file of a handler.
+fn file(world: &World, handler: &str) -> PathBuf {
+    world.path("state/state").join(handler).join("keyvalue.sqlite")
+}
+
+/// Tells a guest what to do, and expects its answer.
+#[track_caller]
+fn tell(client: &mut Client, command: &str, answer: &str) {
+    assert_eq!(ask(client, command), answer, "after {command:?}");
+}
+
+fn ask(client: &mut Client, command: &str) -> String {
+    client.send(format!("{command}\n"));
+    client.line().trim_end().to_owned()
+}
+
+fn kill(mut host: Host) {
+    host.signal(Signal::KILL);
+    host.exit_status();
+}
+
+#[test]
+fn both_drafts_lead_to_the_same_stores() {
+    let world = World::new(Kind::P2);
+    let address = actor(&world, "a", GRANTED);
+    let _host = world.start(&[]);
+    let mut client = address.connect();
+    for version in ["1", "2"] {
+        let mut tell = |command: &str, answer: &str| tell(&mut client, &format!("{version} {command}"), answer);
+        tell("get default k", "none");
+        tell("exists default k", "false");
+        tell("list default", "");
+        tell("get-many default a b", "none none");
+        tell("set default k one", "done");
+        tell("get default k", "=one");
+        tell("exists default k", "true");
+        tell("get other k", "none");
+        tell("set-many default a=1 b=2 c=3", "done");
+        tell("get-many default a x c", "a=1 none c=3");
+        tell("list default", "a b c k");
+        tell("delete-many default a x c", "done");
+        tell("delete default k", "done");
+        tell("delete default k", "done");
+        tell("increment default n 41", "41");
+        tell("increment default n 1", "42");
+        tell("increment other n 1", "1");
+        tell("set other n text", "done");
+        tell("increment other n 1", "error: the value is not a whole number");
+        tell("delete other n", "done");
+        tell("delete-many default b n", "done");
+    }
+    // What one draft has set, the other reads.
+    tell(&mut client, "1 set default shared 7", "done");
+    tell(&mut client, "2 increment default shared -9", "-2");
+    tell(&mut client, "1 get default shared", "=-2");
+    tell(
+        &mut client,
+        "1 increment default shared 1",
+        "error: the number would be out of range",
+    );
+}
+
+#[test]
+fn an_empty_name_is_that_of_the_default_store() {
+    let world = World::new(Kind::P2);
+    let address = actor(&world, "a", GRANTED);
+    let _host = world.start(&[]);
+    let mut client = address.connect();
+    tell(&mut client, "1 set  k v", "done");
+    tell(&mut client, "2 get default k", "=v");
+}
+
+#[test]
+fn a_store_that_was_not_granted_is_none_and_the_log_says_what_grants_it() {
+    let world = World::new(Kind::P2);
+    let some = actor(&world, "some", GRANTED);
+    let none = actor(&world, "none", "");
+    let host = world.start(&[]);
+    tell(&mut some.connect(), "1 get cache k", "error: no such store");
+    host.log
+        .expect("the guest has no key-value store \"cache\" (keyvalue = { \"cache\" = \"embedded\" }");
+    tell(&mut none.connect(), "2 get default k", "error: no such store");
+    assert!(
+        !file(&world, "none").parent().unwrap().exists(),
+        "nothing is made for it"
+    );
+    assert!(
+        !file(&world, "some").exists(),
+        "what is granted and not used is not made"
+    );
+}
+
+#[test]
+fn a_handler_does_not_see_the_stores_of_another() {
+    let world = World::new(Kind::P2);
+    let (one, other) = (actor(&world, "one", GRANTED), actor(&world, "other", GRANTED));
+    let _host = world.start(&[]);
+    tell(&mut one.connect(), "1 set default k secret", "done");
+    tell(&mut other.connect(), "1 get default k", "none");
+    tell(&mut other.connect(), "1 list default", "");
+}
+
+#[test]
+fn a_swap_fails_if_the_value_has_changed_since_also_if_the_guest_has_read_it_again() {
+    let world = World::new(Kind::P2);
+    let address = actor(&world, "a", GRANTED);
+    let _host = world.start(&[]);
+    let mut client = address.connect();
+    tell(&mut client, "2 late default k", "failed, then swapped");
+    tell(&mut client, "2 get default k", "=second");
+    tell(&mut client, "2 add default n 5", "1");
+    tell(&mut client, "2 get default n", "=5");
+}
+
+#[test]
+fn swaps_of_many_guests_in_two_hosts_lose_nothing() {
+    let world = World::new(Kind::P2);
+    let address = actor(&world, "a", GRANTED);
+    let (_one, _two) = (world.start(&[]), world.start(&[]));
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut client = address.connect();
+                for _ in 0..10 {
+                    let attempts = ask(&mut client, "2 add default n 1");
+                    assert!(attempts.parse::<u32>().is_ok(), "{attempts}");
+                }
+            });
+        }
+    });
+    tell(&mut address.connect(), "2 get default n", "=80");
+}
+
+#[test]
+fn what_a_guest_has_set_is_there_after_a_kill() {
+    let world = World::new(Kind::P2);
+    let address = actor(&world, "a", GRANTED);
+    for round in 0..3 {
+        let host = world.start(&[]);
+        let mut client = address.connect();
+        if round > 0 {
+            tell(&mut client, "1 get default k", &format!("={}", round - 1));
+        }
+        tell(&mut client, &format!("1 set default k {round}"), "done");
+        kill(host);
+    }
+}
+
+#[test]
+fn a_host_that_ends_leaves_nothing_to_replay() {
+    let world = World::new(Kind::P2);
+    let address = actor(&world, "a", GRANTED);
+    let mut host = world.start(&[]);
+    tell(&mut address.connect(), "1 set default k v", "done");
+    host.expect_leave();
+    let log = file(&world, "a").with_extension("sqlite-wal");
+    assert_eq!(fs::metadata(log).map_or(0, |log| log.len()), 0);
+}
+
+#[test]
+fn all_keys_are_listed_in_parts_by_either_cursor() {
+    let world = World::new(Kind::P2);
+    let address = actor(&world, "a", GRANTED);
+    let _host = world.start(&[]);
+    let mut client = address.connect();
+    for hundred in 0..25 {
+        let pairs: Vec<String> = (0..100).map(|key| format!("{:05}=x", hundred * 100 + key)).collect();
+        tell(&mut client, &format!("1 set-many default {}", pairs.join(" ")), "done");
+    }
+    for version in ["1", "2"] {
+        tell(
+            &mut client,
+            &format!("{version} list default"),
+            "2500 keys in 3 parts, sorted: true",
+        );
+    }
+}
+
+#[test]
+fn a_handler_that_has_reached_its_quota_can_read_and_delete() {
+    let world = World::new(Kind::P2);
+    let address = actor(&world, "a", &format!("{GRANTED}\nkeyvalue-quota = \"256KiB\""));
+    let host = world.start(&[]);
+    let mut client = address.connect();
+    let full = "error: the store is full: it has reached its quota";
+    tell(&mut client, "1 set-size default large 300000", full);
+    tell(&mut client, "1 set-size default half 150000", "done");
+    tell(&mut client, "1 set-size other half 150000", full);
+    tell(&mut client, "1 size default half", "150000");
+    tell(&mut client, "1 delete default half", "done");
+    tell(&mut client, "1 set-size other half 150000", "done");
+    host.log.expect("it has reached its quota (see keyvalue-quota");
+    tell(
+        &mut client,
+        "1 set-size default huge 17000000",
+        "error: the value is larger than 16 MiB",
+    );
+}
+
+#[test]
+fn a_damaged_file_is_kept_the_guest_gets_an_error_and_the_log_says_what_to_do() {
+    let world = World::new(Kind::P2);
+    let address = actor(&world, "a", GRANTED);
+    let neighbour = actor(&world, "neighbour", GRANTED);
+    let file = file(&world, "a");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let garbage = b"not a store at all ".repeat(1000);
+    fs::write(&file, &garbage).unwrap();
+    let host = world.start(&[]);
+    let mut client = address.connect();
+    for command in [
+        "1 get default k",
+        "1 set default k v",
+        "2 increment default n 1",
+        "2 list default",
+    ] {
+        let answer = ask(&mut client, command);
+        assert!(answer.starts_with("error: the store is damaged: "), "{answer}");
+    }
+    tell(&mut neighbour.connect(), "1 set default k v", "done");
+    assert_eq!(fs::read(&file).unwrap(), garbage, "it is as it was");
+    let line = host.log.expect("the store is damaged");
+    assert!(
+        line.contains(".recover`, and move it away)") && line.contains(file.to_str().unwrap()),
+        "{line}"
+    );
+    // What the log says is done, while the host runs.
+    fs::rename(&file, file.with_extension("damaged")).unwrap();
+    tell(&mut client, "1 set default k v", "done");
+    tell(&mut client, "1 get default k", "=v");
+}
+
+/// Another process that has locked the file stands for a disk that takes its time.
+#[test]
+fn a_guest_that_waits_for_the_disk_holds_up_no_other_guest_and_no_reader() {
+    let world = World::new(Kind::P2);
+    let address = actor(&world, "a", GRANTED);
+    let neighbour = actor(&world, "neighbour", GRANTED);
+    let _host = world.start(&[]);
+    let mut client = address.connect();
+    tell(&mut client, "1 set default k before", "done");
+    let slow = Connection::open(file(&world, "a")).unwrap();
+    slow.execute_batch("BEGIN IMMEDIATE").unwrap();
+    client.send("1 set default k after\n");
+    let begin = Instant::now();
+    tell(&mut neighbour.connect(), "1 set default k v", "done");
+    tell(&mut address.connect(), "1 get default k", "=before");
+    assert!(!client.hears_anything_within(std::time::Duration::from_millis(100)));
+    assert!(begin.elapsed() < PATIENCE);
+    slow.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(client.line().trim_end(), "done");
+    tell(&mut client, "1 get default k", "=after");
+}
+
+#[test]
+fn an_entry_expires_and_what_is_incremented_keeps_its_time() {
+    let world = World::new(Kind::P2);
+    let brief = "keyvalue = { brief = { at = \"embedded\", expire = \"1s\" }, default = \"embedded\" }";
+    let address = actor(&world, "a", brief);
+    let _host = world.start(&[]);
+    let mut client = address.connect();
+    tell(&mut client, "1 set default k stays", "done");
+    tell(&mut client, "1 set brief k goes", "done");
+    tell(&mut client, "1 get brief k", "=goes");
+    let begin = Instant::now();
+    eventually("the entry has expired", || ask(&mut client, "1 get brief k") == "none");
+    assert!(begin.elapsed().as_millis() > 500, "after {:?}", begin.elapsed());
+    tell(&mut client, "1 get default k", "=stays");
+    // A counter of one period: it begins anew, although it is incremented all the time.
+    tell(&mut client, "2 increment brief n 1", "1");
+    eventually("the counter begins anew", || {
+        ask(&mut client, "2 increment brief n 1") == "1"
+    });
+}
+
+#[test]
+fn an_administrator_reads_the_file_with_sqlite() {
+    let world = World::new(Kind::P2);
+    let address = actor(&world, "a", GRANTED);
+    let _host = world.start(&[]);
+    tell(&mut address.connect(), "1 set default greeting hello", "done");
+    let connection = Connection::open(file(&world, "a")).unwrap();
+    let value = "SELECT CAST(value AS TEXT) FROM entries WHERE store = 'default' AND key = 'greeting'";
+    let value: String = connection.query_row(value, [], |row| row.get(0)).unwrap();
+    assert_eq!(value, "hello");
+}
+
+/// The example, as its users meet it.
+#[test]
+fn the_counter_is_right_under_64_clients_in_two_processes() {
+    const CLIENTS: usize = 64;
+    const EACH: usize = 5;
+    let world = World::new(Kind::P2);
+    world.install("counter", "counter");
+    world.configure("[handler.counter]\nkeyvalue = { default = \"embedded\" }\n");
+    let address = world.tcp("counter");
+    let (one, two) = (world.start(&[]), world.start(&[]));
+    let answers: Vec<u64> = thread::scope(|scope| {
+        let post = || {
+            let answers = (0..EACH).map(|_| {
+                let response = address.http().post("/visits", "");
+                assert_eq!(response.status, 200, "{}", response.text());
+                response.text().trim().parse().expect("a number")
+            });
+            answers.collect::<Vec<u64>>()
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(post)).collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    // Each of them was told another number.
+    let mut sorted = answers.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (1..=(CLIENTS * EACH) as u64).collect::<Vec<_>>());
+    kill(one);
+    kill(two);
+    let _host = world.start(&[]);
+    address.get("/visits").expect(200, "320\n");
+    address.get("/other").expect(200, "0\n");
+    address.get("/").expect_status(404);
+}
+
+#[test]
+fn the_counter_without_its_grant_says_so() {
+    let world = World::new(Kind::P2);
+    world.install("counter", "counter");
+    let address = world.tcp("counter");
+    let host = world.start(&[]);
+    address
+        .http()
+        .post("/visits", "")
+        .expect(503, "The counter cannot be reached.\n");
+    host.log.expect("keyvalue = { \"default\" = \"embedded\" }");
+}
