@@ -1,10 +1,11 @@
 //! Makes connections: asks `wasm-sock-egress`, and starts the task that drives the connection.
 
+use super::client::GuestClient;
+use super::failure;
 use super::io::OutgoingIo;
 use super::origin::Origin;
 use super::pool::{Http1, Ready, STREAMS, Streams};
 use super::upload::Upload;
-use super::{GuestClient, failure};
 use crate::egress::{Alpn, Ask, Connected, Failure, Transport};
 use crate::net;
 use hyper::client::conn::{http1, http2};

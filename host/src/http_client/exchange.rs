@@ -1,10 +1,11 @@
 //! One request of a guest: from the wait for room to the head of its answer.
 
+use super::client::{Client, GuestClient, MOST_WAITING, Timeouts};
 use super::download::{Download, Lease, Leased};
+use super::failure;
 use super::origin::Origin;
 use super::pool::Ready;
 use super::upload::{Progress, Upload};
-use super::{Client, GuestClient, MOST_WAITING, Timeouts, failure};
 use crate::egress::Failure;
 use ::http::header::{HOST, TE};
 use ::http::uri::PathAndQuery;

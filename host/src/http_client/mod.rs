@@ -3,6 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | [`client`] | what the guests of a handler share |
 //! | [`origin`] | where a request goes: scheme, host, port |
 //! | [`pool`] | the connections of a handler that wait for their next request, or take several at a time |
 //! | [`connect`] | making one, and the task that drives it |
@@ -24,6 +25,7 @@
 //! at most (HTTP/2); the window of an HTTP/2 connection has room for all of its streams, so that none waits because the
 //! guest of another does not read.
 
+mod client;
 mod connect;
 mod download;
 mod exchange;
@@ -31,85 +33,9 @@ mod failure;
 mod io;
 mod origin;
 mod pool;
-
-mod upload;
-
-use crate::config::OutboundLimits;
-use crate::egress::Egress;
-use pool::Pool;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-use std::time::Duration;
-use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
-
 #[cfg(test)]
 mod tests;
+mod upload;
 
+pub use client::{Client, GuestClient, Timeouts};
 pub use origin::Origin;
-
-/// Requests that wait for one of `max-requests`, beyond which more are refused: each takes some memory of the host.
-const MOST_WAITING: u32 = 1024;
-
-/// The client of one handler: its guests share connections and limits.
-pub struct Client {
-    handler: Arc<str>,
-    limits: OutboundLimits,
-    egress: Arc<Egress>,
-    pool: Arc<Pool>,
-    /// One permit for each request that may be under way.
-    permits: Arc<Semaphore>,
-    /// Requests that wait for one.
-    waiting: AtomicU32,
-}
-
-/// The client as one guest uses it.
-#[derive(Clone)]
-pub struct GuestClient {
-    client: Arc<Client>,
-    /// The event loop of the thread that the guest began in.
-    home: Handle,
-}
-
-/// What a guest asks for; it can only shorten what the configuration says.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Timeouts {
-    pub connect: Option<Duration>,
-    pub first_byte: Option<Duration>,
-    pub between_bytes: Option<Duration>,
-}
-
-impl Client {
-    pub fn new(handler: Arc<str>, limits: OutboundLimits, egress: Arc<Egress>) -> Arc<Self> {
-        let most = (limits.max_requests as usize).min(Semaphore::MAX_PERMITS);
-        Arc::new(Self {
-            handler,
-            limits,
-            egress,
-            pool: Pool::new(most),
-            permits: Arc::new(Semaphore::new(most)),
-            waiting: AtomicU32::new(0),
-        })
-    }
-
-    /// For a guest that begins in this thread.
-    pub fn for_guest(self: &Arc<Self>) -> GuestClient {
-        GuestClient {
-            client: self.clone(),
-            home: Handle::current(),
-        }
-    }
-
-    /// The time-outs of a request for which its guest asks for these.
-    fn timeouts(&self, asked: Timeouts) -> Timeouts {
-        let shorter = |asked: Option<Duration>, most: Option<Duration>| match (asked, most) {
-            (Some(asked), Some(most)) => Some(asked.min(most)),
-            (asked, most) => asked.or(most),
-        };
-        Timeouts {
-            connect: shorter(asked.connect, self.limits.connect_timeout),
-            first_byte: shorter(asked.first_byte, self.limits.first_byte_timeout),
-            between_bytes: shorter(asked.between_bytes, self.limits.idle_timeout),
-        }
-    }
-}

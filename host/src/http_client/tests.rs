@@ -14,6 +14,8 @@ use egress::{Stub, no_report};
 use futures::future::join_all;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use server::{Peer, serve};
+use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, WasiBody};
