@@ -43,11 +43,11 @@ type All = std::result::Result<Vec<(String, Arc<str>)>, Error>;
 
 fn define(linker: &mut Linker<GuestState>, interface: &str) -> Result<()> {
     let mut interface = linker.instance(interface)?;
-    interface.func_wrap("get", |store, (key,)| Ok((get(&store, &key),)))?;
+    interface.func_wrap("get", |store, (key,): (String,)| Ok((get(&store, &key),)))?;
     interface.func_wrap("get-all", |store, ()| Ok((get_all(&store),)))
 }
 
-fn get(store: &StoreContextMut<'_, GuestState>, key: &String) -> Found {
+fn get(store: &StoreContextMut<'_, GuestState>, key: &str) -> Found {
     let guest = &store.data().context.guest;
     let value = guest.values.get(&guest.handler, &guest.config, key);
     value.map_err(|why| report(store, &why))
