@@ -29,7 +29,7 @@ use wasm_sock_config::{Access, Config, Environment, HandlerConfig, Http, Limits,
 pub fn run(file: Option<&Path>) -> Result<(), CommandError> {
     let environment = Environment::current(rustix::process::geteuid().is_root());
     let config = Config::load(file, &environment).map_err(CommandError::Configuration)?;
-    let units = socket_units(&[listening::expected(&config), outbound::expected(&config)].concat());
+    let units = socket_units(&listening::expected(&config));
     let mut problems = Vec::new();
     let (mut names, unreadable) = config.handler_names();
     if let Some(error) = unreadable {
@@ -51,7 +51,7 @@ pub fn run(file: Option<&Path>) -> Result<(), CommandError> {
     if is_default && has_manager() {
         let open = OpenSockets::now();
         missing = listening::warnings(&config, &units, |listen| open.has(listen));
-        missing.extend(outbound::warning(&config, &units));
+        missing.extend(outbound::warning(&config));
     }
     problems.extend(outbound::problems(&config));
     problems.extend(listening::problems(&config));

@@ -1,24 +1,14 @@
 //! Guests that reach out: the socket of `wasm-sock-egress`, and the files that it reads.
 
-use super::units::SocketUnit;
+use super::units::is_active;
 use std::fs::File;
 use wasm_sock_config::{Config, TlsFiles};
 use wasm_sock_units::EGRESS;
 
-/// The socket unit, if a handler needs it.
-pub fn expected(config: &Config) -> Vec<String> {
-    reaching_out(config)
-        .first()
-        .map(|_| EGRESS.to_owned())
-        .into_iter()
-        .collect()
-}
-
 /// Handlers whose guests cannot reach out, as nothing listens.
-pub fn warning(config: &Config, units: &[SocketUnit]) -> Option<String> {
+pub fn warning(config: &Config) -> Option<String> {
     let names = reaching_out(config);
-    let listens = units.iter().any(|unit| unit.name == EGRESS && unit.is_active);
-    if names.is_empty() || listens {
+    if names.is_empty() || is_active(EGRESS) {
         return None;
     }
     Some(format!(

@@ -52,6 +52,11 @@ impl SocketUnit {
     }
 }
 
+/// Is a unit active?
+pub fn is_active(unit: &str) -> bool {
+    show(&["--property=ActiveState", unit]).trim() == "ActiveState=active"
+}
+
 /// Does a service manager answer: the system's for root, else the user's own?
 pub fn has_manager() -> bool {
     !show(&["--property=Version"]).trim().is_empty()
