@@ -14,9 +14,12 @@ use wasm_sock_egress_protocol::Failure;
 /// The most configurations that are kept. With more, all are made again.
 const MOST_KEPT: usize = 1024;
 
+/// A configuration, and its files as they were when it was made.
+type Kept = (Vec<Stamp>, Arc<ClientConfig>);
+
 #[derive(Default)]
 pub struct Configurations {
-    kept: Mutex<HashMap<Key, (Vec<Stamp>, Arc<ClientConfig>)>>,
+    kept: Mutex<HashMap<Key, Kept>>,
     /// The authorities of the files, which take milliseconds to read.
     roots: Mutex<HashMap<PathBuf, (Stamp, Arc<RootCertStore>)>>,
 }

@@ -51,7 +51,7 @@ fn a_granted_name_does_not_lead_to_this_machine_nor_to_private_networks() {
     for transport in [Transport::Tcp, Transport::Http, Transport::Https, Transport::Tls] {
         let why = denied(host.reach("localhost", port, transport));
         assert!(
-            why.contains(&format!("localhost is 127.0.0.1, which is not on the public internet")),
+            why.contains("localhost is 127.0.0.1, which is not on the public internet"),
             "{why}"
         );
         assert!(
