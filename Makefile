@@ -13,12 +13,12 @@ LOCKED := $(if $(CI),--locked)
 GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/actors/actor
 # Guests that use interfaces which only components have.
 COMPONENTS := guests/http-hello guests/webhook guests/static guests/counter guests/mcp \
-  guests/shorten \
+  guests/shorten guests/bot \
   tests/actors/actor3 tests/actors/config-actor tests/actors/databases tests/actors/http-actor \
   tests/actors/http-actor3 tests/actors/http-fetch tests/actors/keyvalue-actor
 # Guests with unit tests, which run natively.
 TESTED_GUESTS := guests/hello guests/echo guests/http-hello guests/daytime guests/gopher guests/dns guests/webhook \
-  guests/static guests/counter guests/mcp guests/shorten
+  guests/static guests/counter guests/mcp guests/shorten guests/bot
 
 UNITS := wasm-sock.service wasm-sock@.service wasm-sock-exec@.service wasm-sock-handover.service \
   wasm-sock-handover@.service wasm-sock-egress.socket wasm-sock-egress.service
