@@ -49,7 +49,7 @@ impl GuestContext {
         journal::log_about(level, self.about(), message);
     }
 
-    /// Logs a line that the guest has written to its standard error.
+    /// Logs a line that the guest has written to its standard error, without secrets.
     pub fn log_written(&self, line: &str) {
         struct Stream;
         impl Fields for Stream {
@@ -60,7 +60,7 @@ impl GuestContext {
         journal::write(&Line {
             level: Level::Info,
             about: self.about(),
-            message: format_args!("{line}"),
+            message: format_args!("{}", self.values.hide(&self.config, line)),
             fields: &Stream,
         });
     }

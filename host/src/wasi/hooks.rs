@@ -1,7 +1,7 @@
 //! Hooks of `wasi:http`: buffer sizes of bodies, and the requests that guests make.
 
 use super::environment::GuestContext;
-use super::outgoing::{self, Caller};
+use super::outgoing::Caller;
 use crate::http_client::{GuestClient, Timeouts};
 use crate::journal::Window;
 use ::http::{Request, Response};
@@ -64,7 +64,7 @@ impl WasiHttpHooks for Hooks {
             between_bytes: options.between_bytes_timeout,
         };
         Box::new(async move {
-            let target = outgoing::shown(&origin, request.uri());
+            let target = caller.shown(&origin, request.uri());
             let report = |failure: &_| caller.report(&target, failure);
             let response = client.send(request, origin, timeouts, report).await?;
             // A task of its own drives the connection.

@@ -43,7 +43,7 @@ impl Caller {
         if allows_request(&self.guest.config.allow_outbound, &request) {
             return Ok(origin);
         }
-        let needed = journal::shortened(request, MAX_URL);
+        let needed = self.short(&request.to_string());
         let message = format_args!("{needed} was refused (allow-outbound = [\"{needed}\"] would allow it)");
         self.log(Level::Warning, message);
         Err(Error::HttpRequestDenied)
@@ -59,15 +59,21 @@ impl Caller {
         self.log(level, format_args!("cannot call {target}: {failure}"));
     }
 
+    /// A URL for the log, without its query, which may have a secret.
+    pub fn shown(&self, origin: &Origin, url: &Uri) -> String {
+        let (scheme, authority, path) = (origin.scheme(), origin.authority(), url.path());
+        self.short(&format!("{scheme}://{authority}{path}"))
+    }
+
+    /// A URL for the log, without secrets of the handler, which APIs expect in paths.
+    fn short(&self, url: &str) -> String {
+        let guest = &self.guest;
+        journal::shortened(guest.values.hide(&guest.config, url), MAX_URL)
+    }
+
     fn log(&self, level: Level, message: fmt::Arguments<'_>) {
         if self.guest.log_limit.allows(&mut lock(&self.window), Instant::now()) {
             self.guest.log(level, message);
         }
     }
-}
-
-/// A URL for the log, without its query, which may have a secret.
-pub fn shown(origin: &Origin, url: &Uri) -> String {
-    let (scheme, authority, path) = (origin.scheme(), origin.authority(), url.path());
-    journal::shortened(format_args!("{scheme}://{authority}{path}"), MAX_URL)
 }

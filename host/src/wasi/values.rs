@@ -8,6 +8,7 @@ use crate::config::{ConfigValue, HandlerConfig, credential_name};
 use crate::journal::RateLimited;
 use crate::sandbox::{self, Needs, OUTDATED_REASON};
 use crate::sync::lock;
+use std::borrow::Cow;
 use std::env;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
@@ -71,6 +72,20 @@ impl Values {
         values
             .map(|(key, value)| Ok((key.clone(), self.value(key, value)?)))
             .collect()
+    }
+
+    /// `text` without those of the secrets of `config` that guests have asked for.
+    pub fn hide<'a>(&self, config: &HandlerConfig, text: &'a str) -> Cow<'a, str> {
+        let mut shown = Cow::Borrowed(text);
+        if config.secrets.is_empty() {
+            return shown;
+        }
+        for (key, value) in lock(&self.read).iter() {
+            if config.secrets.contains(key) && !value.is_empty() && shown.contains(&**value) {
+                shown = shown.replace(&**value, "[secret]").into();
+            }
+        }
+        shown
     }
 
     fn value(&self, key: &str, value: &ConfigValue) -> Result<Arc<str>, Unreadable> {
