@@ -73,6 +73,7 @@ fn every_command_of_the_guides_works() {
     follow("README.md", &checkout());
     follow("docs/services.md", &checkout());
     follow("docs/observing.md", &checkout());
+    follow("docs/grants.md", &checkout());
 }
 
 #[test]
