@@ -123,7 +123,7 @@ Examples:
     Uninstall(uninstall::Uninstall),
     /// Store a module in an OCI registry
     Push(push::Push),
-    /// Write what runs a handler in Kubernetes, Nomad, Spin or a container
+    /// Write what runs a handler elsewhere: Kubernetes, Nomad, Spin
     Export(export::Export),
     /// Serve the handlers that listen, without systemd: in a container
     Serve(serve::Serve),

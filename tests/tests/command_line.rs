@@ -29,7 +29,7 @@ fn expect(output: &Output, code: i32, words: &[&str]) {
 #[test]
 fn a_standard_error_that_was_closed_ends_no_command_by_a_signal() {
     for (arguments, code) in [
-        (vec!["serve"], 2),
+        (vec!["dance"], 2),
         (vec!["host", "extra"], 2),
         (vec!["status", "--user", "none"], 1),
         (vec!["compile", "/none.wasm"], 1),
@@ -46,7 +46,7 @@ fn a_standard_error_that_was_closed_ends_no_command_by_a_signal() {
 fn wrong_usage_ends_with_2_and_names_what_is_wrong() {
     for (arguments, word) in [
         (vec![], "Usage: wasm-sock <COMMAND>"),
-        (vec!["serve"], "\"serve\""),
+        (vec!["dance"], "\"dance\""),
         (vec!["--verbose"], "--verbose"),
         (vec!["host", "--modul", "x"], "--modul"),
         (vec!["host", "--module"], "--module"),
@@ -56,7 +56,7 @@ fn wrong_usage_ends_with_2_and_names_what_is_wrong() {
         (vec!["check", "extra"], "extra"),
         (vec!["inspect"], "<FILE>"),
         (vec!["chek"], "did you mean \"check\"?"),
-        (vec!["help", "serve"], "there are host, check, inspect, compile"),
+        (vec!["help", "dance"], "there are host, check, inspect, compile"),
         (vec!["compile"], "usage: wasm-sock compile"),
         (vec!["compile", "a.wasm", "b.wasm"], "b.wasm"),
         (vec!["compile", "--fast", "a.wasm"], "--fast"),
@@ -85,10 +85,14 @@ Commands:
   new          Make a project that builds to a module
   install      Make a module a service
   uninstall    Remove a service that was installed
+  push         Store a module in an OCI registry
+  export       Write what runs a handler elsewhere: Kubernetes, Nomad, Spin
+  serve        Serve the handlers that listen, without systemd: in a container
   list         Print the handlers: addresses, state, counters
   status       Print all there is to tell of a handler
   logs         Print the log of a handler
   exec         Run a handler once, without a client
+  kv           Read and change what the guests of a handler have stored
   metrics      Print the counters of all handlers for Prometheus
   reload       Have a running host read its configuration again
   completions  Print what makes a shell complete commands and names of handlers
@@ -144,6 +148,8 @@ fn the_help_of_each_verb_fits_a_screen_and_has_two_examples() {
             "exec",
             &["<NAME|FILE>", "--input <FILE>", "The exit code is the guest's"],
         ),
+        ("push", &["oci://"]),
+        ("serve", &["[NAME]"]),
         ("completions", &["bash, zsh, fish"]),
         ("check", &["--config <FILE>", "handlers.d/*.toml", "Nothing is served"]),
         ("inspect", &["<FILE>", ".cwasm"]),

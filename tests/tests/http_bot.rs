@@ -359,7 +359,11 @@ fn without_a_way_out_an_update_waits_for_it() {
 fn a_request_that_is_refused_is_logged_without_the_token_in_its_url() {
     let bot = Bot::new();
     let settings = fs::read_to_string(bot.world.path("config/wasm-sock.toml")).unwrap();
-    fs::write(bot.world.path("config/wasm-sock.toml"), settings.replace("/bot*", "/webhooks/*")).unwrap();
+    fs::write(
+        bot.world.path("config/wasm-sock.toml"),
+        settings.replace("/bot*", "/webhooks/*"),
+    )
+    .unwrap();
     let host = bot.start();
     assert_eq!(bot.service.send(1, 7, "/add milk"), 503);
     host.log.expect("/bot[secret]/sendMessage was refused");

@@ -38,7 +38,7 @@ pub struct Run {
     #[arg(long)]
     release: bool,
     /// The handler's name [default: the file's]
-    #[arg(long)]
+    #[arg(long, hide = true)]
     name: Option<String>,
     /// An argument of the guest
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
@@ -47,7 +47,7 @@ pub struct Run {
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<Variable>,
     /// A value that it may ask for
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", hide = true)]
     config_value: Vec<Variable>,
     /// A secret that it may ask for
     #[arg(long, value_name = "NAME=FILE")]
