@@ -190,9 +190,9 @@ fn what_a_guest_tells_stderr_is_logged_with_its_handler() {
     }
 }
 
-each_kind! { HTTP: requests_of_guests_are_refused }
-fn requests_of_guests_are_refused(kind: Kind) {
-    let (_world, address, _host) = web_host(kind, "allow-outbound = [\"127.0.0.1:80\"]");
+each_kind! { HTTP: requests_of_guests_without_a_grant_are_refused }
+fn requests_of_guests_without_a_grant_are_refused(kind: Kind) {
+    let (_world, address, _host) = web_host(kind, "");
     address
         .get("/outbound?http://127.0.0.1:80/")
         .expect(200, "error: ErrorCode::HttpRequestDenied\n");

@@ -28,7 +28,8 @@ pub fn of_egress(failure: Failure) -> Error {
         },
         Failure::Tls(_) => Error::TlsProtocolError,
         Failure::Limit => Error::ConnectionLimitReached,
-        Failure::Internal(why) => Error::InternalError(Some(why)),
+        // It names paths of this machine: for the log, not for the guest.
+        Failure::Internal(_) => Error::InternalError(None),
     }
 }
 
