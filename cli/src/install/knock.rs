@@ -68,7 +68,8 @@ pub fn door(config: &HandlerConfig, is_http: bool) -> Result<&Listen, Skip> {
         .iter()
         .find(|listen| has_stream(listen.kind))
         .ok_or(Skip::NoStream)?;
-    match !is_http && (may_write || !config.allow_outbound.is_empty()) {
+    let may_write = may_write || !config.keyvalue.is_empty() || !config.allow_outbound.is_empty();
+    match !is_http && may_write {
         true => Err(Skip::NotHarmless),
         false => Ok(door),
     }
@@ -80,13 +81,17 @@ pub fn door(config: &HandlerConfig, is_http: bool) -> Result<&Listen, Skip> {
 /// What failed, as a message.
 pub fn knock(listen: &Listen, is_http: bool, interrupts: &Interrupts) -> Result<Answer, String> {
     let started = Instant::now();
-    let mut stream = Stream::connect(listen).map_err(|error| format!("cannot connect to {listen}: {error}"))?;
     let failed = |error: io::Error| match error.kind() {
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
             format!("the connection to {listen} was reset: its guest failed")
         }
         _ => format!("{listen}: {error}"),
     };
+    let mut stream = Stream::connect(listen).map_err(|error| match error.kind() {
+        // A guest can fail before connect(2) has returned.
+        ErrorKind::ConnectionReset => failed(error),
+        _ => format!("cannot connect to {listen}: {error}"),
+    })?;
     if is_http {
         let request =
             "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: wasm-sock-install\r\nConnection: close\r\n\r\n";

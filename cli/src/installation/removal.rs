@@ -11,9 +11,6 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Names in the state folder that are never a handler's state, whatever handlers are called.
-const OURS: [&str; 2] = ["modules", "install"];
-
 /// Removes what the record of a handler names, and returns what stays, a line each. May be repeated.
 ///
 /// # Errors
@@ -35,12 +32,12 @@ pub fn finish(store: &Store, handler: &str, is_purge: bool, manager: &dyn Manage
     manager.daemon_reload()?;
     manager.reset_failed(&record.units);
     manager.reset_failed(&record.services);
-    let state = store.places.state.join(handler);
+    let state = store.places.state.join("state").join(handler);
     match is_purge {
-        true if has_state(&state, handler) => {
+        true if state.exists() => {
             durable::remove_tree(&state).map_err(|error| format!("{}: {error}", state.display()))?;
         }
-        false if has_state(&state, handler) => {
+        false if state.exists() => {
             stays.push(format!("{}: the handler's state (--purge removes it)", state.display()));
         }
         _ => {}
@@ -86,10 +83,6 @@ fn remove_file(record: &Record, file: &Installed, is_purge: bool) -> io::Result<
 fn kept_name(settings: &Path) -> PathBuf {
     let name = settings.file_name().unwrap_or_default().to_string_lossy();
     settings.with_file_name(format!("{name}.old"))
-}
-
-fn has_state(state: &Path, handler: &str) -> bool {
-    !OURS.contains(&handler) && state.exists()
 }
 
 /// Removes the counters that the hosts of a handler have left.

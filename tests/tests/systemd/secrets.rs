@@ -188,7 +188,9 @@ fn a_secret_in_use_is_nowhere_else_on_the_machine() {
     let secret = unheard_of();
     let before = SystemTime::now();
     let _stored = Stored::new("sec-grep.token", &secret);
-    let _handler = asker("sec-grep", "listen = \"24218\"\nsecrets = [\"token\"]");
+    // The search takes a while.
+    let lines = "listen = \"24218\"\nsecrets = [\"token\"]\ntimeout = \"30min\"\nidle-connection-timeout = \"30min\"";
+    let _handler = asker("sec-grep", lines);
     let _other = asker("sec-beside", "listen = \"24219\"\nsecrets = [\"token\"]");
     let mut other = tcp(24_219).connect();
     other.send("rc.1 get token\n");
