@@ -2,7 +2,8 @@
 
 use crate::servers;
 use harness::{Kind, World};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::Shutdown;
 
 #[test]
 fn a_guest_connects_by_tcp_and_reads_to_the_end() {
@@ -10,6 +11,9 @@ fn a_guest_connects_by_tcp_and_reads_to_the_end() {
         let world = World::new(kind);
         let server = servers::serve(|mut stream| {
             let _ = stream.write_all(b"secret\n");
+            // Closing it with something unread would reset it.
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
         });
         let allow = format!("allow-outbound = [\"{server}\"]");
         let address = world.actor_port("call", &format!("connect {server}"), &allow);
