@@ -14,8 +14,12 @@ use std::time::Instant;
 /// Calls for one request.
 const CALLS: u64 = 500;
 
-/// Starts `wasm-sock-egress`, and becomes the host.
-const START: &str = "\"$EGRESS\" --listen \"$WASM_SOCK_EGRESS\" --idle-timeout infinity 3<&- & exec \"$@\"";
+/// Starts `wasm-sock-egress`, to which the socket was not passed, and becomes the host when it listens.
+const START: &str = "\
+env -u LISTEN_PID -u LISTEN_FDS -u LISTEN_FDNAMES \
+  \"$EGRESS\" --listen \"$WASM_SOCK_EGRESS\" --idle-timeout infinity 3<&- &
+until [ -S \"$WASM_SOCK_EGRESS\" ]; do sleep 0.01; done
+exec \"$@\"";
 
 pub fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let Some(server) = bench.peers.nginx(&bench.scratch)? else {
