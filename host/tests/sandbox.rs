@@ -218,8 +218,10 @@ fn the_one_socket_is_not_connected_to_a_stream_and_not_replaced() {
 
 /// A listening socket of packets.
 fn packets(path: &std::path::Path) -> OwnedFd {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
-    let fd = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+    // Not for the host, which has no other such socket.
+    let flags = SocketFlags::CLOEXEC;
+    let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
     bind(&fd, &SocketAddrUnix::new(path).unwrap()).unwrap();
     listen(&fd, 8).unwrap();
     fd
