@@ -323,7 +323,7 @@ fn an_uninstall_keeps_what_people_wrote() {
         let settings = machine.at("etc/handlers.d/a.toml");
         fs::write(&settings, "people's").unwrap();
         fs::write(machine.at("state/modules/a.wasm"), "people's").unwrap();
-        fs::create_dir(machine.at("state/a")).unwrap();
+        fs::create_dir_all(machine.at("state/state/a")).unwrap();
         let manager = Pretended::default();
         let store = machine.open(&manager);
         store.begin_removal("a", is_purge).unwrap();
@@ -334,7 +334,7 @@ fn an_uninstall_keeps_what_people_wrote() {
         );
         assert!(machine.at("state/modules/a.wasm").exists());
         assert_eq!(machine.at("etc/handlers.d/a.toml.old").exists(), !is_purge, "{stays}");
-        assert_eq!(machine.at("state/a").exists(), !is_purge, "{stays}");
+        assert_eq!(machine.at("state/state/a").exists(), !is_purge, "{stays}");
         assert!(!settings.exists());
         assert!(!machine.at("state/modules/a.cwasm").exists());
     }
