@@ -17,7 +17,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    // SAFETY: whoever starts us passes a socket that listens as descriptor 3 (`sd_listen_fds(3)`).
+    // SAFETY: the process that starts this one passes a socket that listens as descriptor 3 (`sd_listen_fds(3)`).
     let listener = unsafe { std::net::TcpListener::from_raw_fd(3) };
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
