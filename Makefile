@@ -257,7 +257,8 @@ unit:
 # most tests wait (measured: tests/README.md).
 RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 end-to-end: build/venv/kubernetes/ready
-	FUZZ_TIME=$(FUZZ_TIME) RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
+	FUZZ_TIME=$(FUZZ_TIME) RUST_TEST_THREADS=$(RUST_TEST_THREADS) tools/once-more \
+	  $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
 
 # All programs, one after the other, because compile times are measured. The end-to-end tests have the quick ones.
 corpus: ## run released programs here and in Wasmtime, and compare (200 MB, minutes)
@@ -267,7 +268,7 @@ corpus: ## run released programs here and in Wasmtime, and compare (200 MB, minu
 
 # Under a real systemd, in a throw-away copy of this machine. Arguments: options of the box, and the tests.
 define systemd_test
-	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test systemd \
+	tools/once-more $(CARGO) test $(LOCKED) -p wasm-sock-tests --test systemd \
 	  --config 'target.$(TARGET).runner=["$(CURDIR)/tools/systemd-box", $(1)"--"]' -- $(2)
 
 endef
