@@ -52,9 +52,13 @@ fn for_ever() -> &'static str {
 
 /// A world with a hostile guest, beside a canary.
 fn world_with(module: &[u8], settings: &str) -> (World, Address) {
+    world_of(module, &format!("{TIME}\n{settings}"))
+}
+
+fn world_of(module: &[u8], settings: &str) -> (World, Address) {
     let world = World::alone(Kind::P2);
     world.compile(module, "hostile");
-    world.configure(&format!("[handler.hostile]\n{TIME}\n{settings}\n"));
+    world.configure(&format!("[handler.hostile]\n{settings}\n"));
     let target = world.tcp("hostile");
     (world, target)
 }
@@ -131,7 +135,8 @@ fn instances_that_copy_as_much_as_fits_into_memory() {
 
 #[test]
 fn twenty_guests_with_many_globals_are_served() {
-    let (world, target) = world_with(&of_globals(60, ""), "");
+    // Making an instance takes 40 ms, and several times that on a busy machine.
+    let (world, target) = world_of(&of_globals(60, ""), "cpu-time = \"10s\"\ntimeout = \"30s\"");
     let host = world.start(&[]);
     let clients: Vec<_> = (0..20).map(|_| target.connect()).collect();
     for mut client in clients {
