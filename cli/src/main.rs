@@ -18,6 +18,7 @@ mod check;
 mod columns;
 mod commands;
 mod completions;
+mod egress;
 mod exec;
 mod export;
 mod handlers;

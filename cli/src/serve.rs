@@ -4,11 +4,9 @@
 //! This program makes the sockets and becomes the host: the same process, so that signals and the exit code are the
 //! host's. Nothing would start it again for a client, so it does not exit when it is idle.
 
-pub mod egress;
-
 use crate::run::sockets::Sockets;
-use crate::{CommandError, absolute, activate};
-use rustix::process::geteuid;
+use crate::{CommandError, absolute, activate, egress};
+use rustix::process::{geteuid, getpid};
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -61,9 +59,12 @@ pub fn run(serve: &Serve) -> Result<(), CommandError> {
     }
     let mut variables = Vec::new();
     let folder = run_time_directory(&mut variables);
-    let reaches_out = handlers.iter().any(|(_, handler)| egress::is_needed(handler));
+    let reaches_out = handlers.iter().any(|(_, handler)| handler.reaches_out());
     if reaches_out && env::var_os(egress::VARIABLE).is_none() {
-        variables.push((egress::VARIABLE, egress::start(path.as_deref(), &folder)?));
+        let socket = folder.join(format!("wasm-sock-egress.{}", getpid().as_raw_nonzero()));
+        // This process becomes the host: it is killed when that ends.
+        egress::start(path.as_deref(), &socket)?;
+        variables.push((egress::VARIABLE, socket));
     }
     let mut arguments: Vec<OsString> = vec!["--idle-timeout".into(), "infinity".into()];
     arguments.extend(["--log-format".into(), OsString::from(&serve.log_format)]);

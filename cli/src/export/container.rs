@@ -3,7 +3,6 @@
 
 use super::subject::{METRICS, Subject};
 use super::{Content, File, command, comment, losses, settings};
-use crate::serve::egress;
 use crate::{CommandError, host_program};
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -42,7 +41,7 @@ pub fn files(subject: &Subject) -> Result<Vec<File>, String> {
     for name in SIBLINGS {
         match host_program::sibling(name).ok() {
             Some(path) => files.push(copy(&format!("usr/lib/wasm-sock/{name}"), &path, 0o755)),
-            None if name == "wasm-sock-egress" && !egress::is_needed(&subject.handler) => {}
+            None if name == "wasm-sock-egress" && !subject.handler.reaches_out() => {}
             None => return Err(format!("cannot find {name} (install it beside the host)")),
         }
     }

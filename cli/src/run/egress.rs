@@ -1,20 +1,11 @@
-//! `wasm-sock-egress` for a run whose guest reaches out.
+//! `wasm-sock-egress` for a run whose handler needs it.
 
+use crate::CommandError;
 use crate::activate::Activation;
-use crate::{CommandError, host_program};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
-use rustix::process::{Signal, set_parent_process_death_signal};
-use std::io;
-use std::os::unix::process::CommandExt;
+use crate::egress::{VARIABLE, start};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Child;
 use wasm_sock_config::{Config, Environment};
-use wasm_sock_egress_protocol::VARIABLE;
-
-/// How long it may take to listen.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// It runs as long as this value lives.
 pub struct Egress {
@@ -23,7 +14,7 @@ pub struct Egress {
 }
 
 impl Egress {
-    /// Starts it in `folder`, if the configuration has a handler whose guests reach out.
+    /// Starts it in `folder`, if the configuration has a handler that needs it.
     ///
     /// # Errors
     /// When it cannot be run, or does not listen.
@@ -36,21 +27,9 @@ impl Egress {
         if !loaded.handlers.values().any(|handler| handler.reaches_out()) {
             return Ok(None);
         }
-        let (program, socket) = (host_program::sibling("wasm-sock-egress")?, folder.join("egress"));
-        let mut command = Command::new(&program);
-        command.arg("--config").arg(config).arg("--listen").arg(&socket);
-        command.args(["--idle-timeout", "infinity"]).env_remove("LISTEN_FDS");
-        // Ctrl-C is for the host, which still needs it while it drains.
-        command.stdin(Stdio::null()).process_group(0);
-        let die_with_parent = || Ok(set_parent_process_death_signal(Some(Signal::TERM))?);
-        // SAFETY: prctl(2) is a system call only.
-        unsafe { command.pre_exec(die_with_parent) };
-        let child = command
-            .spawn()
-            .map_err(|error| host_program::cannot_run(&program, &error))?;
-        let mut egress = Self { child, socket };
-        egress.wait()?;
-        Ok(Some(egress))
+        let socket = folder.join("egress");
+        let child = start(Some(config), &socket)?;
+        Ok(Some(Self { child, socket }))
     }
 
     /// Has a host find it.
@@ -58,27 +37,6 @@ impl Egress {
         if let Some(egress) = egress {
             host.command().env(VARIABLE, &egress.socket);
         }
-    }
-
-    fn wait(&mut self) -> Result<(), CommandError> {
-        let began = Instant::now();
-        while !self.listens()? {
-            if let Some(status) = self.child.try_wait()? {
-                return Err(CommandError::Failed(format!(
-                    "wasm-sock-egress has ended ({status}; see above)"
-                )));
-            }
-            if began.elapsed() > PATIENCE {
-                return Err(CommandError::Failed("wasm-sock-egress does not listen".to_owned()));
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
-        Ok(())
-    }
-
-    fn listens(&self) -> io::Result<bool> {
-        let host = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None)?;
-        Ok(connect(&host, &SocketAddrUnix::new(self.socket.as_path())?).is_ok())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ConfigValue, Http, KeyValue, Limits, Listen, Location, Outbound, OutboundLimits};
+use super::{ConfigValue, Http, KeyValue, Limits, Listen, Location, Outbound, OutboundLimits, StoreAddress};
 
 /// `[handler.NAME]`: a handler's guest and settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,9 +83,10 @@ impl Default for HandlerConfig {
 }
 
 impl HandlerConfig {
-    /// Do its guests reach out, through `wasm-sock-egress`?
+    /// Does its host need `wasm-sock-egress`: do its guests reach out, or are stores of theirs at a server?
     pub fn reaches_out(&self) -> bool {
-        !self.allow_outbound.is_empty()
+        let is_at_server = |store: &KeyValue| store.at != StoreAddress::Embedded;
+        !self.allow_outbound.is_empty() || self.keyvalue.iter().any(is_at_server)
     }
 
     /// Descriptors that a connection takes: its own, and one for each folder.

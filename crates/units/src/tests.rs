@@ -1,6 +1,8 @@
 use std::process::Command;
 
-use wasm_sock_config::{HandlerConfig, Listen, Process, Schedule, SocketOptions};
+use wasm_sock_config::{
+    HandlerConfig, KeyValue, Listen, Process, RedisAddress, RedisServer, Schedule, SocketOptions, StoreAddress,
+};
 
 use super::*;
 
@@ -304,4 +306,28 @@ fn no_unit_has_a_longer_name_than_systemd_takes() {
             assert!(name.len() <= MAX_NAME, "{} bytes: {name}", name.len());
         }
     }
+}
+
+#[test]
+fn a_handler_that_needs_egress_has_it_listen_and_no_other_has() {
+    let wants = format!("Wants={EGRESS}");
+    let wants = |config: &HandlerConfig| lines(&units("a", config)[0]).contains(&&*wants);
+    let mut config = handler(Process::Own, &["7000"]);
+    let store = |at| KeyValue {
+        name: "default".to_owned(),
+        at,
+        lifetime: None,
+        prefix: None,
+    };
+    let server = RedisServer {
+        address: RedisAddress::Unix("/run/redis.sock".into()),
+        user: None,
+        password: None,
+        database: 0,
+    };
+    assert!(!wants(&config));
+    config.keyvalue = vec![store(StoreAddress::Embedded)];
+    assert!(!wants(&config));
+    config.keyvalue = vec![store(StoreAddress::Redis(server))];
+    assert!(wants(&config));
 }

@@ -39,11 +39,8 @@ fn is_embedded(config: &HandlerConfig) -> bool {
     config.keyvalue.iter().any(|store| store.at == StoreAddress::Embedded)
 }
 
-/// Adds what the sandbox has to allow for the stores of a handler: its folder, and the way out.
+/// Adds the folder of a handler's embedded stores to what the sandbox has to allow.
 pub fn add_needs(handler: &str, config: &HandlerConfig, needs: &mut Needs) {
-    if config.keyvalue.iter().any(|store| store.at != StoreAddress::Embedded) {
-        needs.add_reaching_out();
-    }
     if is_embedded(config)
         && let Some(state) = directory()
     {

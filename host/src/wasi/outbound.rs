@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// How long a connection of a socket, or a lookup, may take. The handler's `timeout` may end the guest before.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Adds what the sandbox has to allow for `allow-outbound`.
+/// Adds the way out, if the handler needs it, to what the sandbox has to allow.
 pub fn add_needs(handler: &HandlerConfig, needs: &mut Needs) {
     if handler.reaches_out() {
         needs.add_reaching_out();
