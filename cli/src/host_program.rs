@@ -148,19 +148,7 @@ pub fn path() -> Result<PathBuf, CommandError> {
     if let Some(path) = env::var_os(HOST_PATH_VARIABLE) {
         return Ok(path.into());
     }
-    let candidates = candidates(&env::current_exe()?);
-    let missing = || {
-        let [beside, installed] = &candidates;
-        let (beside, installed) = (beside.display(), installed.display());
-        CommandError::Failed(format!(
-            "cannot find the host: it is neither {beside} nor {installed} (install it: `make install` does)"
-        ))
-    };
-    candidates
-        .iter()
-        .find(|path| path.is_file())
-        .cloned()
-        .ok_or_else(missing)
+    found("the host", &candidates(&env::current_exe()?))
 }
 
 /// The path of another program that is installed with the host: beside it (`build/`), or in `PREFIX/lib/wasm-sock` if
@@ -172,18 +160,18 @@ pub fn sibling(name: &str) -> Result<PathBuf, CommandError> {
     let host = path()?;
     let prefix = host.ancestors().nth(2).unwrap_or(Path::new("/"));
     let candidates = [host.with_file_name(name), prefix.join("lib/wasm-sock").join(name)];
-    let missing = || {
-        let [beside, installed] = &candidates;
-        let (beside, installed) = (beside.display(), installed.display());
+    found(name, &candidates)
+}
+
+/// The first of the two paths that is a file.
+fn found(what: &str, candidates: &[PathBuf; 2]) -> Result<PathBuf, CommandError> {
+    let found = candidates.iter().find(|path| path.is_file()).cloned();
+    found.ok_or_else(|| {
+        let [beside, installed] = candidates.each_ref().map(|path| path.display());
         CommandError::Failed(format!(
-            "cannot find {name}: it is neither {beside} nor {installed} (install it: `make install` does)"
+            "cannot find {what}: it is neither {beside} nor {installed} (install it: `make install` does)"
         ))
-    };
-    candidates
-        .iter()
-        .find(|path| path.is_file())
-        .cloned()
-        .ok_or_else(missing)
+    })
 }
 
 /// The two paths that the host may have, by the path of this `program`.

@@ -195,8 +195,6 @@ fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
-/// The lines of `[Unit]` that all have: `description`, and where the unit comes from. systemd compares the time of the
-/// source with when it read the unit, and tells when `daemon-reload` is missing.
 /// What guests that reach out need, which costs nothing until one does: a listening socket.
 fn way_out(config: &HandlerConfig) -> String {
     match config.reaches_out() {
@@ -205,6 +203,8 @@ fn way_out(config: &HandlerConfig) -> String {
     }
 }
 
+/// The lines of `[Unit]` that all have: `description`, and where the unit comes from. systemd compares the time of the
+/// source with when it read the unit, and tells when `daemon-reload` is missing.
 fn head(description: &str, config: &HandlerConfig, installation: Installation<'_>) -> String {
     let source = config.location.as_ref().and_then(|location| location.file.to_str());
     let source = source.filter(|path| is_writable(path) && path.starts_with('/'));
