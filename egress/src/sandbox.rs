@@ -7,14 +7,14 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
-use libc::{sock_filter, sock_fprog};
+use libc::sock_filter;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, geteuid, set_dumpable_behavior, setrlimit};
 use rustix::thread::set_no_new_privs;
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
-use std::io;
 use std::path::{Path, PathBuf};
 use wasm_sock_config::{Config, Environment, TlsFiles};
+use wasm_sock_seccomp::install;
 use wasm_sock_seccomp::lists::{Call, EGRESS};
 
 /// Compiled by `build.rs`.
@@ -98,7 +98,7 @@ pub fn enter(needs: &Needs) -> Vec<String> {
         Err(error) => missing.push(format!("files and ports are not confined ({error})")),
     }
     missing.extend(
-        filter()
+        install(FILTER)
             .err()
             .map(|error| format!("system calls are not filtered ({error})")),
     );
@@ -126,19 +126,6 @@ fn ruleset(needs: &Needs) -> Result<RulesetCreated, RulesetError> {
         }
     }
     Ok(ruleset)
-}
-
-/// Filters the system calls of this thread, and of those it starts.
-fn filter() -> io::Result<()> {
-    let program = sock_fprog {
-        len: FILTER.len() as libc::c_ushort,
-        filter: FILTER.as_ptr().cast_mut(),
-    };
-    // SAFETY: seccomp(2) reads the program, which is as long as it says.
-    match unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 impl Display for Needs {

@@ -5,6 +5,7 @@
 //! - [`Variant`]: which lists a process needs.
 //! - [`Architecture`]: the numbers of the calls.
 //! - [`compile`]: lists and numbers become a filter, `struct sock_filter[]`.
+//! - [`install`]: the kernel gets it.
 //!
 //! The host's build script compiles every variant, so a filter is a constant in the program and nothing is compiled
 //! when a host starts. The host itself uses this crate to choose a variant and to print it (`--print-sandbox`).
@@ -23,9 +24,11 @@
 
 mod architecture;
 mod compiler;
+mod install;
 pub mod lists;
 mod variant;
 
 pub use architecture::Architecture;
 pub use compiler::compile;
+pub use install::install;
 pub use variant::Variant;

@@ -2,9 +2,8 @@
 //! `wasm-sock-seccomp`.
 
 use super::needs::Needs;
-use libc::{sock_filter, sock_fprog};
+use libc::sock_filter;
 use std::borrow::Cow;
-use std::io;
 use std::os::fd::RawFd;
 use wasm_sock_seccomp::Variant;
 use wasm_sock_seccomp::lists::EGRESS_SOCKET;
@@ -25,12 +24,10 @@ pub fn variant(needs: &Needs) -> Variant {
     }
 }
 
-/// Filters the system calls of this thread, and of those it starts (`SECCOMP_SET_MODE_FILTER`, which needs
-/// `no_new_privs`). `egress` is the descriptor that may be connected.
+/// Filters the system calls of this thread, and of those it starts. `egress` is the descriptor that may be connected.
 ///
 /// # Errors
-/// Says that they are not filtered, and why: the kernel was built without `CONFIG_SECCOMP_FILTER`, or a filter that
-/// this process runs under refuses seccomp(2).
+/// Says that they are not filtered, and why ([`wasm_sock_seccomp::install`]).
 pub fn restrict(needs: &Needs, egress: Option<RawFd>) -> Result<(), String> {
     let mut filter = Cow::Borrowed(FILTERS[variant(needs) as usize]);
     if let Some(number) = egress {
@@ -38,17 +35,5 @@ pub fn restrict(needs: &Needs, egress: Option<RawFd>) -> Result<(), String> {
             step.k = number as u32;
         }
     }
-    let program = sock_fprog {
-        len: filter.len() as libc::c_ushort,
-        filter: filter.as_ptr().cast_mut(),
-    };
-    // SAFETY: seccomp(2) reads the program, which is as long as it says.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
-    match result {
-        0 => Ok(()),
-        _ => Err(format!(
-            "system calls are not filtered ({})",
-            io::Error::last_os_error()
-        )),
-    }
+    wasm_sock_seccomp::install(&filter).map_err(|error| format!("system calls are not filtered ({error})"))
 }
