@@ -2,7 +2,7 @@
 
 use super::client::GuestClient;
 use super::failure;
-use super::io::OutgoingIo;
+use super::io::{OutgoingIo, outgoing};
 use super::origin::Origin;
 use super::pool::{Http1, Ready, STREAMS, Streams};
 use super::upload::Upload;
@@ -85,7 +85,7 @@ impl GuestClient {
             } else {
                 net::Transport::Tcp
             };
-            let io = TokioIo::new(OutgoingIo::new(connected.fd, transport));
+            let io = TokioIo::new(outgoing(connected.fd, transport));
             match connected.protocol {
                 Some(Alpn::H2) => drive_http2(io, max_head, sender).await,
                 _ => drive_http1(io, max_head, sender).await,

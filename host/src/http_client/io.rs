@@ -1,37 +1,36 @@
 //! The socket of an outgoing connection, as hyper reads and writes it.
 
 use crate::net::{Connection, ConnectionIo, Transport};
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, Join, ReadBuf, join};
 use tokio::task::yield_now;
 
 /// What one poll of a connection reads at most, in bytes, before other tasks of the thread are polled: a server that
 /// sends what hyper only skips (1xx heads, frames of HTTP/2) would keep them waiting.
 const READ_BUDGET: usize = 256 * 1024;
 
-pub struct OutgoingIo {
+/// The reading half.
+pub struct OutgoingReader {
     stream: ConnectionIo,
     /// Bytes that were read since others had their turn.
     read: usize,
 }
 
-impl OutgoingIo {
-    /// `fd` is a connected, non-blocking stream.
-    pub fn new(fd: OwnedFd, transport: Transport) -> Self {
-        let connection = Connection::new(Arc::new(fd), transport);
-        connection.carries_http();
-        Self {
-            stream: ConnectionIo(Arc::new(connection)),
-            read: 0,
-        }
-    }
+pub type OutgoingIo = Join<OutgoingReader, ConnectionIo>;
+
+/// `fd` is a connected, non-blocking stream.
+pub fn outgoing(fd: OwnedFd, transport: Transport) -> OutgoingIo {
+    let connection = Arc::new(Connection::new(Arc::new(fd), transport));
+    connection.carries_http();
+    let stream = ConnectionIo(connection.clone());
+    join(OutgoingReader { stream, read: 0 }, ConnectionIo(connection))
 }
 
-impl AsyncRead for OutgoingIo {
+impl AsyncRead for OutgoingReader {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -50,31 +49,5 @@ impl AsyncRead for OutgoingIo {
         };
         self.read += buffer.filled().len() - before;
         Poll::Ready(result)
-    }
-}
-
-impl AsyncWrite for OutgoingIo {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

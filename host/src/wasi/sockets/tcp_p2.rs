@@ -19,7 +19,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, Network, s
 type Streams = (Resource<DynInputStream>, Resource<DynOutputStream>);
 
 impl GuestState {
-    fn tcp(&mut self, socket: &Resource<TcpSocket>) -> Result<&mut TcpSocket> {
+    pub(super) fn tcp(&mut self, socket: &Resource<TcpSocket>) -> Result<&mut TcpSocket> {
         Ok(self.ctx().table.get_mut(socket)?)
     }
 }

@@ -31,12 +31,6 @@ type Outcome = Socket<()>;
 /// The most that one read transfers, in bytes, when the guest does not say how much.
 const CHUNK: usize = 8 * 1024;
 
-impl GuestState {
-    fn tcp3(&mut self, socket: &Resource<TcpSocket>) -> Result<&mut TcpSocket> {
-        Ok(self.ctx().table.get_mut(socket)?)
-    }
-}
-
 fn failed(error: &io::Error) -> ErrorCode {
     match error.kind() {
         io::ErrorKind::BrokenPipe => ErrorCode::ConnectionBroken,
@@ -167,13 +161,13 @@ impl HostTcpSocketWithStore<GuestState> for Sockets {
         socket: Resource<TcpSocket>,
         remote: IpSocketAddress,
     ) -> Result<Socket<()>> {
-        let started = store.with(|mut access| Ok(access.get().tcp3(&socket)?.start_connect(address(remote))));
+        let started = store.with(|mut access| Ok(access.get().tcp(&socket)?.start_connect(address(remote))));
         let started: Result<code::Result<()>> = started;
         if let Err(code) = started? {
             return Ok(Err(code::p3(code)));
         }
         let poll = |context: &mut Context<'_>| {
-            store.with(|mut access| match access.get().tcp3(&socket) {
+            store.with(|mut access| match access.get().tcp(&socket) {
                 Ok(socket) => socket.poll_connected(context).map(Ok),
                 Err(error) => Poll::Ready(Err(error)),
             })
@@ -187,7 +181,7 @@ impl HostTcpSocketWithStore<GuestState> for Sockets {
         socket: Resource<TcpSocket>,
         mut data: StreamReader<u8>,
     ) -> Result<FutureReader<Outcome>> {
-        match store.get().tcp3(&socket)?.take_sending() {
+        match store.get().tcp(&socket)?.take_sending() {
             Ok(tcp) => {
                 let (half, outcome) = half(&tcp);
                 data.pipe(&mut store, Sending(half))?;
@@ -204,7 +198,7 @@ impl HostTcpSocketWithStore<GuestState> for Sockets {
         mut store: Access<'_, GuestState, Self>,
         socket: Resource<TcpSocket>,
     ) -> Result<(StreamReader<u8>, FutureReader<Outcome>)> {
-        match store.get().tcp3(&socket)?.take_receiving() {
+        match store.get().tcp(&socket)?.take_receiving() {
             Ok(tcp) => {
                 let (half, outcome) = half(&tcp);
                 let stream = StreamReader::new(&mut store, Receiving(half))?;
@@ -223,7 +217,7 @@ impl HostTcpSocketWithStore<GuestState> for Sockets {
 macro_rules! getter {
     ($method:ident, $option:ident, $value:ty) => {
         fn $method(&mut self, socket: Resource<TcpSocket>) -> Result<Socket<$value>> {
-            Ok(match self.tcp3(&socket)?.get(Name::$option) {
+            Ok(match self.tcp(&socket)?.get(Name::$option) {
                 Ok(Setting::$option(value)) => Ok(value),
                 Ok(_) => Err(ErrorCode::Other(None)),
                 Err(code) => Err(code::p3(code)),
@@ -236,7 +230,7 @@ macro_rules! getter {
 macro_rules! setter {
     ($method:ident, $option:ident, $value:ty) => {
         fn $method(&mut self, socket: Resource<TcpSocket>, value: $value) -> Result<Socket<()>> {
-            Ok(self.tcp3(&socket)?.set(Setting::$option(value)).map_err(code::p3))
+            Ok(self.tcp(&socket)?.set(Setting::$option(value)).map_err(code::p3))
         }
     };
 }
@@ -254,21 +248,21 @@ impl HostTcpSocket for GuestState {
     }
 
     fn bind(&mut self, socket: Resource<TcpSocket>, local: IpSocketAddress) -> Result<Socket<()>> {
-        Ok(self.tcp3(&socket)?.bind(address(local)).map_err(code::p3))
+        Ok(self.tcp(&socket)?.bind(address(local)).map_err(code::p3))
     }
 
     fn listen(&mut self, socket: Resource<TcpSocket>) -> Result<Socket<StreamReader<Resource<TcpSocket>>>> {
-        let refused = self.tcp3(&socket)?.listen().err();
+        let refused = self.tcp(&socket)?.listen().err();
         Ok(Err(code::p3(refused.unwrap_or(network::ErrorCode::AccessDenied))))
     }
 
     fn get_local_address(&mut self, socket: Resource<TcpSocket>) -> Result<Socket<IpSocketAddress>> {
-        let local = self.tcp3(&socket)?.local_address();
+        let local = self.tcp(&socket)?.local_address();
         Ok(local.map(ip_socket_address).map_err(code::p3))
     }
 
     fn get_remote_address(&mut self, socket: Resource<TcpSocket>) -> Result<Socket<IpSocketAddress>> {
-        let remote = self.tcp3(&socket)?.remote_address();
+        let remote = self.tcp(&socket)?.remote_address();
         Ok(remote.map(ip_socket_address).map_err(code::p3))
     }
 
@@ -277,7 +271,7 @@ impl HostTcpSocket for GuestState {
     }
 
     fn get_address_family(&mut self, socket: Resource<TcpSocket>) -> Result<IpAddressFamily> {
-        Ok(family(self.tcp3(&socket)?.is_v6))
+        Ok(family(self.tcp(&socket)?.is_v6))
     }
 
     fn set_listen_backlog_size(&mut self, _: Resource<TcpSocket>, value: u64) -> Result<Socket<()>> {

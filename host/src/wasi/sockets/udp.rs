@@ -28,6 +28,17 @@ const MOST_WAITING: usize = 64;
 /// The largest datagram, with its first byte.
 const PACKET: usize = 64 * 1024 + 1;
 
+/// The value of an option for which zero has no meaning.
+///
+/// # Errors
+/// `InvalidArgument` for zero.
+pub fn nonzero(value: u64) -> Result<u64> {
+    match value {
+        0 => Err(ErrorCode::InvalidArgument),
+        value => Ok(value),
+    }
+}
+
 pub struct UdpSocket {
     peers: Arc<Peers>,
     pub is_v6: bool,

@@ -6,7 +6,7 @@ use super::bindings::p2::wasi::sockets::udp::{
 use super::bindings::p2::wasi::sockets::udp_create_socket;
 use super::code::Result as Socket;
 use super::data::Sockets;
-use super::udp::{Incoming, Outgoing, UdpSocket};
+use super::udp::{Incoming, Outgoing, UdpSocket, nonzero};
 use crate::wasi::state::GuestState;
 use wasmtime::Result;
 use wasmtime::component::{Linker, Resource};
@@ -21,7 +21,7 @@ const MOST: usize = 16;
 const MOST_BYTES: usize = 64 * 1024;
 
 impl GuestState {
-    fn udp(&mut self, socket: &Resource<UdpSocket>) -> Result<&mut UdpSocket> {
+    pub(super) fn udp(&mut self, socket: &Resource<UdpSocket>) -> Result<&mut UdpSocket> {
         Ok(self.ctx().table.get_mut(socket)?)
     }
 }
@@ -133,14 +133,6 @@ impl HostUdpSocket for GuestState {
     fn drop(&mut self, socket: Resource<UdpSocket>) -> Result<()> {
         self.ctx().table.delete(socket)?;
         Ok(())
-    }
-}
-
-fn nonzero(value: u64) -> Socket<u64> {
-    if value == 0 {
-        Err(ErrorCode::InvalidArgument)
-    } else {
-        Ok(value)
     }
 }
 

@@ -6,7 +6,7 @@ use super::bindings::p3::wasi::sockets::types::{
 };
 use super::code;
 use super::data::Sockets;
-use super::udp::UdpSocket;
+use super::udp::{UdpSocket, nonzero};
 use crate::wasi::state::GuestState;
 use wasmtime::Result;
 use wasmtime::component::{Accessor, Linker, Resource};
@@ -14,12 +14,6 @@ use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p2::bindings::sockets::network;
 
 type Socket<T> = std::result::Result<T, ErrorCode>;
-
-impl GuestState {
-    fn udp3(&mut self, socket: &Resource<UdpSocket>) -> Result<&mut UdpSocket> {
-        Ok(self.ctx().table.get_mut(socket)?)
-    }
-}
 
 impl Host for GuestState {}
 
@@ -31,7 +25,7 @@ impl HostUdpSocketWithStore<GuestState> for Sockets {
         remote: Option<IpSocketAddress>,
     ) -> Result<Socket<()>> {
         let outgoing = store.with(|mut access| {
-            let socket = access.get().udp3(&socket)?;
+            let socket = access.get().udp(&socket)?;
             // WASI 0.3 binds a socket that sends.
             socket.is_bound = true;
             wasmtime::error::Ok(socket.outgoing())
@@ -45,7 +39,7 @@ impl HostUdpSocketWithStore<GuestState> for Sockets {
         socket: Resource<UdpSocket>,
     ) -> Result<Socket<(Vec<u8>, IpSocketAddress)>> {
         let incoming = store.with(|mut access| {
-            let socket = access.get().udp3(&socket)?;
+            let socket = access.get().udp(&socket)?;
             wasmtime::error::Ok(socket.is_bound.then(|| socket.incoming()))
         })?;
         let Some(incoming) = incoming else {
@@ -71,70 +65,66 @@ impl HostUdpSocket for GuestState {
     }
 
     fn bind(&mut self, socket: Resource<UdpSocket>, local: IpSocketAddress) -> Result<Socket<()>> {
-        Ok(self.udp3(&socket)?.bind(address(local)).map_err(code::p3))
+        Ok(self.udp(&socket)?.bind(address(local)).map_err(code::p3))
     }
 
     async fn connect(&mut self, socket: Resource<UdpSocket>, remote: IpSocketAddress) -> Result<Socket<()>> {
-        let connected = self.udp3(&socket)?.connect(Some(address(remote))).await;
+        let connected = self.udp(&socket)?.connect(Some(address(remote))).await;
         Ok(connected.map_err(code::p3))
     }
 
     fn disconnect(&mut self, socket: Resource<UdpSocket>) -> Result<Socket<()>> {
-        Ok(self.udp3(&socket)?.disconnect().map_err(code::p3))
+        Ok(self.udp(&socket)?.disconnect().map_err(code::p3))
     }
 
     fn get_local_address(&mut self, socket: Resource<UdpSocket>) -> Result<Socket<IpSocketAddress>> {
-        let local = self.udp3(&socket)?.local_address();
+        let local = self.udp(&socket)?.local_address();
         Ok(local.map(ip_socket_address).map_err(code::p3))
     }
 
     fn get_remote_address(&mut self, socket: Resource<UdpSocket>) -> Result<Socket<IpSocketAddress>> {
-        let remote = self.udp3(&socket)?.remote_address();
+        let remote = self.udp(&socket)?.remote_address();
         Ok(remote.map(ip_socket_address).map_err(code::p3))
     }
 
     fn get_address_family(&mut self, socket: Resource<UdpSocket>) -> Result<IpAddressFamily> {
-        Ok(family(self.udp3(&socket)?.is_v6))
+        Ok(family(self.udp(&socket)?.is_v6))
     }
 
     fn get_unicast_hop_limit(&mut self, socket: Resource<UdpSocket>) -> Result<Socket<u8>> {
-        Ok(Ok(self.udp3(&socket)?.hop_limit))
+        Ok(Ok(self.udp(&socket)?.hop_limit))
     }
 
     fn set_unicast_hop_limit(&mut self, socket: Resource<UdpSocket>, value: u8) -> Result<Socket<()>> {
-        let socket = self.udp3(&socket)?;
-        Ok(nonzero(value.into()).map(|_| socket.hop_limit = value))
+        let socket = self.udp(&socket)?;
+        Ok(nonzero(value.into())
+            .map(|_| socket.hop_limit = value)
+            .map_err(code::p3))
     }
 
     fn get_receive_buffer_size(&mut self, socket: Resource<UdpSocket>) -> Result<Socket<u64>> {
-        Ok(Ok(self.udp3(&socket)?.receive_buffer))
+        Ok(Ok(self.udp(&socket)?.receive_buffer))
     }
 
     fn set_receive_buffer_size(&mut self, socket: Resource<UdpSocket>, value: u64) -> Result<Socket<()>> {
-        let socket = self.udp3(&socket)?;
-        Ok(nonzero(value).map(|value| socket.receive_buffer = value))
+        let socket = self.udp(&socket)?;
+        Ok(nonzero(value)
+            .map(|value| socket.receive_buffer = value)
+            .map_err(code::p3))
     }
 
     fn get_send_buffer_size(&mut self, socket: Resource<UdpSocket>) -> Result<Socket<u64>> {
-        Ok(Ok(self.udp3(&socket)?.send_buffer))
+        Ok(Ok(self.udp(&socket)?.send_buffer))
     }
 
     fn set_send_buffer_size(&mut self, socket: Resource<UdpSocket>, value: u64) -> Result<Socket<()>> {
-        let socket = self.udp3(&socket)?;
-        Ok(nonzero(value).map(|value| socket.send_buffer = value))
+        let socket = self.udp(&socket)?;
+        Ok(nonzero(value).map(|value| socket.send_buffer = value).map_err(code::p3))
     }
 
     fn drop(&mut self, socket: Resource<UdpSocket>) -> Result<()> {
         self.ctx().table.delete(socket)?;
         Ok(())
-    }
-}
-
-fn nonzero(value: u64) -> Socket<u64> {
-    if value == 0 {
-        Err(ErrorCode::InvalidArgument)
-    } else {
-        Ok(value)
     }
 }
 
