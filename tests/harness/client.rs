@@ -217,6 +217,13 @@ impl Client {
         }
     }
 
+    /// Sends a line; the line that answers it, without its end.
+    #[track_caller]
+    pub fn ask(&mut self, line: &str) -> String {
+        self.send(format!("{line}\n"));
+        self.line()
+    }
+
     /// Does anything come, or does the connection end, within `time`?
     pub fn hears_anything_within(&self, time: Duration) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};

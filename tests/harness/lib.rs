@@ -5,6 +5,7 @@
 //! systemd would, and connects with a [`Client`]. When a test fails, what its hosts said is printed.
 
 mod artifacts;
+mod authority;
 mod client;
 mod egress;
 pub mod frames;
@@ -24,6 +25,7 @@ pub mod systemctl;
 mod world;
 
 pub use artifacts::{ALL, BOTH, Kind, compiler, egress, generator, second_version, unpacked, wasm, wasm_sock};
+pub use authority::Authority;
 pub use client::{Address, Answer, Client, End};
 pub use egress::Egress;
 pub use host::Host;

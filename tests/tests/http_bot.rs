@@ -8,36 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-use harness::{Address, Egress, Host, Kind, World, eventually};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use harness::{Address, Authority, Egress, Host, Kind, World, eventually};
 use rustix::process::Signal;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 const SECRET: &str = "what-the-service-sends";
 const TOKEN: &str = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw";
-
-/// A private authority.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// The settings of a server with a certificate for 127.0.0.1.
-    fn server(&self) -> Arc<ServerConfig> {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let builder = ServerConfig::builder().with_no_client_auth();
-        Arc::new(builder.with_single_cert(vec![certificate.der().clone()], key).unwrap())
-    }
-}
 
 /// What the API does with a request.
 #[derive(Clone, Copy, PartialEq)]
@@ -75,7 +52,7 @@ impl Api {
             requests: AtomicUsize::new(0),
             messages: Mutex::default(),
         });
-        let (config, shared) = (authority.server(), state.clone());
+        let (config, shared) = (authority.server("127.0.0.1", &[]), state.clone());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (config, state) = (config.clone(), shared.clone());
@@ -167,7 +144,7 @@ impl Bot {
         fs::write(world.path("credentials/bot.webhook-secret"), SECRET).unwrap();
         fs::write(world.path("credentials/bot.token"), TOKEN).unwrap();
         let roots = world.path("roots.pem");
-        fs::write(&roots, trusted.0.pem()).unwrap();
+        fs::write(&roots, trusted.pem()).unwrap();
         let url = format!("https://{}", api.address);
         world.configure(&format!(
             "[handler.bot]\nkeyvalue = {{ default = \"embedded\" }}\nsecrets = [\"webhook-secret\", \"token\"]\n\

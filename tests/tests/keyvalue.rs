@@ -25,12 +25,7 @@ fn file(world: &World, handler: &str) -> PathBuf {
 /// Tells a guest what to do, and expects its answer.
 #[track_caller]
 fn tell(client: &mut Client, command: &str, answer: &str) {
-    assert_eq!(ask(client, command), answer, "after {command:?}");
-}
-
-fn ask(client: &mut Client, command: &str) -> String {
-    client.send(format!("{command}\n"));
-    client.line().trim_end().to_owned()
+    assert_eq!(client.ask(command), answer, "after {command:?}");
 }
 
 fn kill(mut host: Host) {
@@ -141,7 +136,7 @@ fn swaps_of_many_guests_in_two_hosts_lose_nothing() {
             scope.spawn(|| {
                 let mut client = address.connect();
                 for _ in 0..10 {
-                    let attempts = ask(&mut client, "2 add default n 1");
+                    let attempts = client.ask("2 add default n 1");
                     assert!(attempts.parse::<u32>().is_ok(), "{attempts}");
                 }
             });
@@ -233,7 +228,7 @@ fn a_damaged_file_is_kept_the_guest_gets_an_error_and_the_log_says_what_to_do() 
         "2 increment default n 1",
         "2 list default",
     ] {
-        let answer = ask(&mut client, command);
+        let answer = client.ask(command);
         assert!(answer.starts_with("error: the store is damaged: "), "{answer}");
     }
     tell(&mut neighbour.connect(), "1 set default k v", "done");
@@ -282,14 +277,12 @@ fn an_entry_expires_and_what_is_incremented_keeps_its_time() {
     tell(&mut client, "1 set brief k goes", "done");
     tell(&mut client, "1 get brief k", "=goes");
     let begin = Instant::now();
-    eventually("the entry has expired", || ask(&mut client, "1 get brief k") == "none");
+    eventually("the entry has expired", || client.ask("1 get brief k") == "none");
     assert!(begin.elapsed().as_millis() > 500, "after {:?}", begin.elapsed());
     tell(&mut client, "1 get default k", "=stays");
     // A counter of one period: it begins anew, although it is incremented all the time.
     tell(&mut client, "2 increment brief n 1", "1");
-    eventually("the counter begins anew", || {
-        ask(&mut client, "2 increment brief n 1") == "1"
-    });
+    eventually("the counter begins anew", || client.ask("2 increment brief n 1") == "1");
 }
 
 #[test]

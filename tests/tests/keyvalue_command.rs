@@ -1,6 +1,6 @@
 //! `wasm-sock kv`: an administrator reads and changes what guests have stored, also while they run.
 
-use harness::{Address, Client, Kind, World, wasm_sock};
+use harness::{Address, Kind, World, wasm_sock};
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -9,11 +9,6 @@ fn actor(world: &World, settings: &str) -> Address {
     world.install("a", "keyvalue-actor");
     world.configure(&format!("[handler.a]\n{settings}\n"));
     world.tcp("a")
-}
-
-fn ask(client: &mut Client, command: &str) -> String {
-    client.send(format!("{command}\n"));
-    client.line()
 }
 
 fn kv(world: &World, arguments: &[&str], input: &[u8]) -> Output {
@@ -64,16 +59,16 @@ fn what_guests_set_people_read_and_what_people_set_guests_read() {
     let _host = world.start(&[]);
     let mut client = address.connect();
     expect(&world, &["list", "a"], b"");
-    assert_eq!(ask(&mut client, "1 set default from-guest 1"), "done");
+    assert_eq!(client.ask("1 set default from-guest 1"), "done");
     expect(&world, &["get", "a", "from-guest"], b"1");
     expect(&world, &["set", "a", "from-people", "2"], b"");
-    assert_eq!(ask(&mut client, "1 get default from-people"), "=2");
+    assert_eq!(client.ask("1 get default from-people"), "=2");
     let result = kv(&world, &["set", "a", "from-input", "--store", "other"], b"\x00\xff");
     assert!(result.status.success());
     expect(&world, &["get", "a", "from-input", "--store=other"], b"\x00\xff");
     expect(&world, &["list", "a"], b"from-guest\nfrom-people\n");
     expect(&world, &["delete", "a", "from-guest", "none"], b"");
-    assert_eq!(ask(&mut client, "1 exists default from-guest"), "false");
+    assert_eq!(client.ask("1 exists default from-guest"), "false");
 }
 
 #[test]
@@ -82,7 +77,7 @@ fn an_export_imports_into_another_handler() {
     let address = actor(&world, GRANTED);
     let host = world.start(&[]);
     let mut client = address.connect();
-    assert_eq!(ask(&mut client, "1 set-many default k=v l="), "done");
+    assert_eq!(client.ask("1 set-many default k=v l="), "done");
     assert!(
         kv(
             &world,

@@ -86,12 +86,7 @@ fn actor(world: &World, handler: &str, keyvalue: &str) -> Address {
 
 #[track_caller]
 fn tell(client: &mut Client, command: &str, answer: &str) {
-    assert_eq!(ask(client, command), answer, "after {command:?}");
-}
-
-fn ask(client: &mut Client, command: &str) -> String {
-    client.send(format!("{command}\n"));
-    client.line()
+    assert_eq!(client.ask(command), answer, "after {command:?}");
 }
 
 #[test]
@@ -151,9 +146,9 @@ fn many_keys_are_listed_once_each() {
     }
     server.say("SET else 1");
     for version in ["1", "2"] {
-        let answer = ask(&mut client, &format!("{version} list default"));
+        let answer = client.ask(&format!("{version} list default"));
         assert!(answer.starts_with("3000 keys in "), "{answer}");
-        let answer = ask(&mut client, &format!("{version} list all"));
+        let answer = client.ask(&format!("{version} list all"));
         assert!(answer.starts_with("3001 keys in "), "{answer}");
     }
     tell(&mut client, "1 get all else", "=1");
@@ -176,11 +171,9 @@ fn a_unix_socket_a_password_and_an_expiry_are_as_configured() {
     tell(&mut client, "1 set default k v", "done");
     tell(&mut client, "1 get default k", "=v");
     tell(&mut client, "1 increment default n 1", "1");
-    eventually("the entry has expired", || {
-        ask(&mut client, "1 get default k") == "none"
-    });
+    eventually("the entry has expired", || client.ask("1 get default k") == "none");
     eventually("the counter begins anew", || {
-        ask(&mut client, "1 increment default n 1") == "1"
+        client.ask("1 increment default n 1") == "1"
     });
     tell(
         &mut client,
@@ -203,9 +196,9 @@ fn increments_and_swaps_of_guests_in_two_hosts_lose_nothing() {
             scope.spawn(|| {
                 let mut client = address.connect();
                 for _ in 0..10 {
-                    let sum = ask(&mut client, "2 increment default n 1");
+                    let sum = client.ask("2 increment default n 1");
                     assert!(sum.parse::<i64>().is_ok(), "{sum}");
-                    let attempts = ask(&mut client, "2 add default swapped 1");
+                    let attempts = client.ask("2 add default swapped 1");
                     assert!(attempts.parse::<u32>().is_ok(), "{attempts}");
                 }
             });
@@ -253,7 +246,7 @@ fn a_server_that_is_killed_costs_errors_until_it_is_back_and_keeps_what_was_ackn
 
 /// It accepts connections, and says nothing.
 #[test]
-fn a_silent_server_costs_an_error_after_5_seconds_and_holds_up_nobody_else() {
+fn a_silent_server_costs_an_error_after_5_seconds_and_holds_up_no_other_guest() {
     let world = World::new(Kind::P2);
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
@@ -285,13 +278,13 @@ fn a_full_server_says_so_to_the_guest() {
     let _egress = world.egress();
     let _host = world.start(&[]);
     let mut client = address.connect();
-    let mut answers = (0..100).map(|key| ask(&mut client, &format!("1 set-size default k{key} 100000")));
+    let mut answers = (0..100).map(|key| client.ask(&format!("1 set-size default k{key} 100000")));
     let refused = answers.find(|answer| answer != "done").expect("it is full after 10 MB");
     assert!(
         refused.contains("the server of the store says: ") && refused.contains("maxmemory"),
         "{refused}"
     );
-    assert_eq!(ask(&mut client, "1 size default k0"), "100000");
+    assert_eq!(client.ask("1 size default k0"), "100000");
 }
 
 #[test]

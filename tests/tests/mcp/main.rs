@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use harness::{Address, Kind, World, eventually};
 use serde_json::{Value, json};
 
-const TOKEN: &str = "a token that nobody guesses";
+const TOKEN: &str = "a token that is not guessed";
 
 fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mcp")

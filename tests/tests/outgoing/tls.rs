@@ -2,46 +2,19 @@
 
 use super::Web;
 use super::servers::{self, Server, serve};
-use harness::World;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
+use harness::{Authority, World};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::fs;
 use std::io::BufReader;
 use std::sync::Arc;
 
-/// A private authority.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new([]).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
-    }
-
-    /// The settings of a server with a certificate for `name`.
-    fn server(&self, name: &str, alpn: &str) -> Arc<ServerConfig> {
-        let params = CertificateParams::new([name.to_owned()]).expect("a name");
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
-        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-        let builder = ServerConfig::builder().with_no_client_auth();
-        let config = builder.with_single_cert(vec![certificate.der().clone()], key);
-        let mut config = config.expect("a pair");
-        config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-        Arc::new(config)
-    }
-
-    /// A handler that trusts it.
-    fn web(&self, guest: &str, granted: &str) -> Web {
-        let world = World::new(harness::Kind::P2);
-        let roots = world.path("roots.pem");
-        fs::write(&roots, self.0.pem()).expect("a file");
-        let settings = format!("allow-outbound = [\"{granted}\"]\ntls-roots = \"{}\"", roots.display());
-        Web::of(world, guest, &settings)
-    }
+/// A handler that trusts `authority`.
+fn web(authority: &Authority, guest: &str, granted: &str) -> Web {
+    let world = World::new(harness::Kind::P2);
+    let roots = world.path("roots.pem");
+    fs::write(&roots, authority.pem()).expect("a file");
+    let settings = format!("allow-outbound = [\"{granted}\"]\ntls-roots = \"{}\"", roots.display());
+    Web::of(world, guest, &settings)
 }
 
 fn http1(config: Arc<ServerConfig>) -> Server {
@@ -80,8 +53,8 @@ fn http2(config: Arc<ServerConfig>) -> Server {
 fn https_is_spoken_with_servers_of_a_private_authority() {
     let authority = Authority::new();
     for guest in ["http-fetch", "fetch-javascript", "fetch-python"] {
-        let server = http1(authority.server("127.0.0.1", "http/1.1"));
-        let web = authority.web(guest, &server.address.to_string());
+        let server = http1(authority.server("127.0.0.1", &["http/1.1"]));
+        let web = web(&authority, guest, &server.address.to_string());
         for _ in 0..20 {
             let (status, text) = web.get(&format!("https://{}/secure", server.address));
             assert_eq!(status, 200, "{guest}: {text}\n{}", web.host.log.text());
@@ -94,8 +67,8 @@ fn https_is_spoken_with_servers_of_a_private_authority() {
 #[test]
 fn http2_is_spoken_with_servers_that_choose_it() {
     let authority = Authority::new();
-    let server = http2(authority.server("127.0.0.1", "h2"));
-    let web = authority.web("http-fetch", &format!("https://{}/*", server.address));
+    let server = http2(authority.server("127.0.0.1", &["h2"]));
+    let web = web(&authority, "http-fetch", &format!("https://{}/*", server.address));
     for _ in 0..20 {
         let (status, text) = web.get(&format!("https://{}/secure", server.address));
         let expected = format!("HTTP/2.0 https://{}/secure", server.address);
@@ -105,15 +78,15 @@ fn http2_is_spoken_with_servers_that_choose_it() {
 }
 
 #[test]
-fn a_certificate_of_somebody_else_is_refused() {
+fn a_certificate_of_another_name_or_authority_is_refused() {
     let (authority, other) = (Authority::new(), Authority::new());
     for config in [
-        authority.server("elsewhere.example", "http/1.1"),
-        authority.server("127.0.0.2", "http/1.1"),
-        other.server("127.0.0.1", "http/1.1"),
+        authority.server("elsewhere.example", &["http/1.1"]),
+        authority.server("127.0.0.2", &["http/1.1"]),
+        other.server("127.0.0.1", &["http/1.1"]),
     ] {
         let server = http1(config);
-        let web = authority.web("http-fetch", &server.address.to_string());
+        let web = web(&authority, "http-fetch", &server.address.to_string());
         let error = web.error(&format!("https://{}/", server.address));
         assert!(error.contains("TlsCertificateError"), "{error}");
     }
@@ -123,7 +96,7 @@ fn a_certificate_of_somebody_else_is_refused() {
 fn a_server_that_speaks_no_tls_is_a_tls_error() {
     let authority = Authority::new();
     let server = servers::telling();
-    let web = authority.web("http-fetch", &server.address.to_string());
+    let web = web(&authority, "http-fetch", &server.address.to_string());
     let error = web.error(&format!("https://{}/", server.address));
     assert!(
         error.contains("Tls") || error.contains("ConnectionTerminated"),
