@@ -312,11 +312,12 @@ bench-units: ## measure cold starts under systemd, and the memory of an idle soc
 profile: compile guests ## make the profile and the order of functions anew: host/pgo/ (10 to 30 minutes)
 	tools/setup profile
 	@mkdir -p build/profile
-	for guest in p1/hello p2/hello p2/http-hello p1/echo p2/echo p3/http-actor; do \
+	for guest in p1/hello p2/hello p2/http-hello p1/echo p2/echo p3/http-actor p2/http-fetch p2/counter; do \
 	  build/wasm-sock-compile build/guests/$$guest.wasm -o build/profile/$$(echo $$guest | tr / -).cwasm || exit 1; \
 	done
 	$(CARGO) build $(LOCKED) --release -p wasm-sock --target-dir target/profiled $(call rustflag,profile-generate)
-	python3 tools/pgo.py count target/profiled/$(TARGET)/release/wasm-sock build/profile target/host.profdata
+	python3 tools/pgo.py count target/profiled/$(TARGET)/release/wasm-sock build/profile target/host.profdata \
+	  build/wasm-sock-egress
 	rm -f host/pgo/profile-*.xz
 	xz -9 -c target/host.profdata >$(PROFILE)
 # Another make, because the name of the profile has changed.

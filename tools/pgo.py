@@ -1,22 +1,25 @@
 """What a host does when it starts and when it serves, for the compiler and the linker. Part of `make profile`.
 
-usage: python3 tools/pgo.py count HOST ARTIFACTS PROFILE
+usage: python3 tools/pgo.py count HOST ARTIFACTS PROFILE EGRESS
        python3 tools/pgo.py order HOST ARTIFACTS SCRIPT
 
 `count` writes how often each branch was taken (PROFILE, for `llvm-profdata`), of a HOST that counts
 (`-C profile-generate`). `order` writes a linker SCRIPT that puts the functions of a cold start side by side, and
 the constants that it reads, of a HOST with its symbols and the linker's map beside it (HOST.map). ARTIFACTS is a
-folder of compiled guests. Needs strace, and valgrind for `order`.
+folder of compiled guests, EGRESS is `wasm-sock-egress`. Needs strace, and valgrind for `order`.
 """
 
 import bisect
 import http.client
+import http.server
 import os
 import re
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,11 +30,15 @@ COLD = ["p1-hello", "p2-hello", "p2-http-hello"]
 STREAMS = ["p1-echo", "p2-echo"]
 DATAGRAMS = ["p1-echo"]
 HTTP = {"p2-http-hello": "/", "p3-http-actor": "/hello"}
+# Calls of a server by a guest; a store.
+CALLING, COUNTING = "p2-http-fetch", "p2-counter"
 
 # As many as it takes to make what is done for each of them outweigh what is done once.
 COLD_STARTS = 4
 TURNS = 500
 CLIENTS = 16
+# For one request.
+CALLS = 8
 
 # Instances of a generic function that never run are taken along only if they have few bytes: then it has
 # its place whatever the hash in its name.
@@ -122,11 +129,11 @@ def send_often(address):
             client.recv(100)
 
 
-def request_often(address, path):
+def request_often(address, path, method="GET"):
     clients = [http.client.HTTPConnection(*address, timeout=60) for _ in range(CLIENTS)]
     for _ in range(TURNS):
         for client in clients:
-            client.request("GET", path)
+            client.request(method, path)
         for client in clients:
             response = client.getresponse()
             response.read()
@@ -136,14 +143,46 @@ def request_often(address, path):
         client.close()
 
 
-def count(host, artifacts, profile):
+class Called(http.server.BaseHTTPRequestHandler):
+    """What a guest calls."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "6")
+        self.end_headers()
+        self.wfile.write(b"hello\n")
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def called(egress, folder):
+    """A server and its address, the setting with which a guest may call it, and the variables with which it can."""
+    path, config = Path(folder, "egress"), Path(folder, "wasm-sock.toml")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Called) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = "{}:{}".format(*server.server_address)
+        config.write_text(f'[handler.unknown]\nallow-outbound = ["{address}"]\n')
+        variables = os.environ | {"CONFIGURATION_DIRECTORY": folder}
+        process = subprocess.Popen([egress, "--listen", path, "--idle-timeout", "infinity"], env=variables)
+        while not path.exists():
+            time.sleep(0.01)
+        yield address, f"CONFIGURATION_DIRECTORY={folder} WASM_SOCK_EGRESS={path}"
+        process.terminate()
+        server.shutdown()
+
+
+def count(host, artifacts, profile, egress):
     with tempfile.TemporaryDirectory() as folder:
         # Each process has a file of its own.
         variable = f"LLVM_PROFILE_FILE={folder}/%p.profraw"
 
-        def run(guest, serve, kind=socket.SOCK_STREAM):
+        def run(guest, serve, kind=socket.SOCK_STREAM, more=""):
             listener = listening(kind)
-            with started(host, artifacts / f"{guest}.cwasm", listener, variable=variable):
+            with started(host, artifacts / f"{guest}.cwasm", listener, variable=f"{variable} {more}"):
                 serve(listener.getsockname())
 
         for guest in COLD * COLD_STARTS:
@@ -154,6 +193,13 @@ def count(host, artifacts, profile):
             run(guest, send_often, socket.SOCK_DGRAM)
         for guest, path in HTTP.items():
             run(guest, lambda address: request_often(address, path))
+        with tempfile.TemporaryDirectory() as called_from, called(egress, called_from) as (server, more):
+            path = f"/seq?{CALLS}+http://{server}/"
+            run(CALLING, lambda address: request_often(address, path), more=more)
+        with tempfile.TemporaryDirectory() as state:
+            Path(state, "wasm-sock.toml").write_text('[handler.unknown]\nkeyvalue = { default = "embedded" }\n')
+            more = f"CONFIGURATION_DIRECTORY={state} STATE_DIRECTORY={state}"
+            run(COUNTING, lambda address: request_often(address, "/visits", "POST"), more=more)
         merge = [llvm_profdata(), "merge", f"--output={profile}", *Path(folder).glob("*.profraw")]
         subprocess.run(merge, check=True)
 
@@ -278,5 +324,5 @@ def order(host, artifacts, script):
     ))
 
 
-verb, host, artifacts, result = sys.argv[1], *map(Path.absolute, map(Path, sys.argv[2:]))
-{"count": count, "order": order}[verb](host, artifacts, result)
+verb, *paths = sys.argv[1:]
+{"count": count, "order": order}[verb](*map(Path.absolute, map(Path, paths)))
