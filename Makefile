@@ -2,6 +2,8 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+# Where `install` finds the programs, and the tests what they test.
+WASM_SOCK_BUILD ?= build
 CARGO ?= cargo
 
 # Everything native is static musl: see .cargo/config.toml.
@@ -163,8 +165,17 @@ setup: ## install what building and the examples need (apt, rustup)
 setup-tests: ## install what testing needs as well
 	@tools/setup tests
 
-demo: setup build ## show it: two ports and no process; connect, and there is one
-	@tools/demo
+# The same code, compiled for less: without link-time optimization and the profile. A host of `make` starts twice as fast.
+DEMO := build/demo
+demo: setup ## show it: two ports and no process; connect, and there is one
+	@echo 'Compiling for the demonstration, with less optimization than `make` (5 to 10 minutes, once) ...'
+	$(CARGO) build $(LOCKED) --profile compiler -p wasm-sock
+	$(CARGO) build $(LOCKED) --profile compiler $(addprefix -p ,$(SIBLINGS) $(GENERATOR))
+	@install -C -D -m 755 -t $(DEMO) $(addprefix target/$(TARGET)/compiler/,wasm-sock $(SIBLINGS) $(GENERATOR))
+	$(foreach guest,hello daytime,$(CARGO) build $(LOCKED) --release --manifest-path guests/$(guest)/Cargo.toml \
+	  --target-dir target/guests --target wasm32-wasip2 && \
+	  install -C -D -m 644 -t $(DEMO)/guests/p2 target/guests/wasm32-wasip2/release/$(guest).wasm && ) true
+	@WASM_SOCK_BUILD=$(DEMO) tools/demo
 
 test: setup-tests build language-guests fmt clippy audit unit fuzz end-to-end bench-smoke systemd ## run all checks and tests
 
@@ -329,14 +340,14 @@ order:
 	python3 tools/pgo.py order $(ORDERED) build/profile host/pgo/hot.ld
 
 install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
-	@for program in wasm-sock $(SIBLINGS) $(GENERATOR); do test -x build/$$program || \
-	  { echo "install: build/$$program is not built yet; run \`make\` first" >&2; exit 1; }; done
-	install -D -m 755 -t $(bindir) build/wasm-sock
-	install -D -m 755 -t $(libdir)/wasm-sock $(addprefix build/,$(SIBLINGS))
+	@for program in wasm-sock $(SIBLINGS) $(GENERATOR); do test -x $(WASM_SOCK_BUILD)/$$program || \
+	  { echo "install: $(WASM_SOCK_BUILD)/$$program is not built yet; run \`make\` first" >&2; exit 1; }; done
+	install -D -m 755 -t $(bindir) $(WASM_SOCK_BUILD)/wasm-sock
+	install -D -m 755 -t $(libdir)/wasm-sock $(addprefix $(WASM_SOCK_BUILD)/,$(SIBLINGS))
 # Where it was installed earlier. Beside the host it would be found first, and be of another version.
 	rm -f $(bindir)/wasm-sock-compile
 	for manager in system user; do \
-	  install -D -m 755 -t $(libdir)/systemd/$$manager-generators build/$(GENERATOR) || exit 1; \
+	  install -D -m 755 -t $(libdir)/systemd/$$manager-generators $(WASM_SOCK_BUILD)/$(GENERATOR) || exit 1; \
 	done
 	install -d $(libdir)/systemd/system $(libdir)/systemd/user
 	for unit in $(UNITS); do \
