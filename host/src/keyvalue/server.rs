@@ -313,18 +313,25 @@ impl Server {
             .set_response_timeout(None)
             .set_connection_timeout(None);
         let failed = |error: &dyn Display| error.to_string();
+        let greeting_failed = |error: RedisError| match self.settings.address {
+            // TLS 1.3: the handshake is over when the server finds that it was shown no certificate.
+            RedisAddress::Tcp { tls: true, .. } if is_of_the_connection(&error) => {
+                format!("{error} (if it asks for a certificate: `tls-certificate`)")
+            }
+            _ => error.to_string(),
+        };
         // What egress speaks TLS for comes as a Unix socket.
         let (connection, driver) = match self.settings.address {
             RedisAddress::Tcp { tls: false, .. } => {
                 let stream = tokio::net::TcpStream::from_std(TcpStream::from(fd)).map_err(|e| failed(&e))?;
                 let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
-                let (connection, driver) = made.map_err(|e| failed(&e))?;
+                let (connection, driver) = made.map_err(greeting_failed)?;
                 (connection, tokio::spawn(driver))
             }
             RedisAddress::Tcp { tls: true, .. } | RedisAddress::Unix(_) => {
                 let stream = tokio::net::UnixStream::from_std(UnixStream::from(fd)).map_err(|e| failed(&e))?;
                 let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
-                let (connection, driver) = made.map_err(|e| failed(&e))?;
+                let (connection, driver) = made.map_err(greeting_failed)?;
                 (connection, tokio::spawn(driver))
             }
         };
