@@ -12,7 +12,13 @@ TARGET := x86_64-unknown-linux-musl
 LOCKED := $(if $(CI),--locked)
 
 # Guests that are built twice, as a core module and as a component.
-GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/actors/actor
+GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/actors/actor \
+  tests/actors/sqlite-actor
+# C in a guest in Rust (SQLite): by Debian's clang, which knows the target under its older name.
+export CC_wasm32_wasip1 := clang
+export CC_wasm32_wasip2 := clang
+export CFLAGS_wasm32_wasip1 := --target=wasm32-wasi
+export CFLAGS_wasm32_wasip2 := --target=wasm32-wasi
 # Guests that use interfaces which only components have.
 COMPONENTS := guests/http-hello guests/webhook guests/static guests/counter guests/mcp \
   guests/shorten guests/bot \

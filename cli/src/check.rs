@@ -7,6 +7,7 @@ mod open_sockets;
 mod outbound;
 mod schedules;
 pub mod secrets;
+mod stores;
 mod units;
 
 use crate::host_program::{self, HandlerDescription};
@@ -71,6 +72,7 @@ pub fn run(file: Option<&Path>) -> Result<(), CommandError> {
     }
     if is_default {
         missing.extend(secrets::warnings(&config, &environment));
+        missing.extend(stores::warnings(&config, &environment));
     }
     for warning in warnings(&config, &names, &units).into_iter().chain(missing) {
         print(&format!("\nwarning: {warning}\n"))?;
@@ -240,7 +242,7 @@ fn logged(logging: Logging) -> String {
     format!(", logs {which} and 1 of {} others", logging.sample)
 }
 
-/// The capabilities of a handler's guests: directories, outbound connections, names of variables, values and secrets.
+/// The capabilities of a handler's guests: directories, outbound connections, stores, names of variables, values and secrets.
 pub fn granted(settings: &HandlerConfig) -> String {
     let mut grants = Vec::new();
     for dir in &settings.dirs {
@@ -252,6 +254,9 @@ pub fn granted(settings: &HandlerConfig) -> String {
     }
     for outbound in &settings.allow_outbound {
         grants.push(format!("connect to {outbound}"));
+    }
+    for store in &settings.keyvalue {
+        grants.push(format!("store {} at {}", store.name, store.at));
     }
     if !settings.env.is_empty() {
         let names: Vec<&str> = settings.env.iter().map(|(name, _)| name.as_str()).collect();

@@ -174,6 +174,51 @@ fn the_files_of_the_counters_are_out_of_reach() {
 }
 
 #[test]
+fn a_handler_with_a_store_reaches_its_own_folder_and_no_other_handlers() {
+    let mut world = World::new();
+    world.settings += "keyvalue = { default = \"embedded\" }\n";
+    for handler in ["it", "other"] {
+        let folder = world.path("state/state").join(handler);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("keyvalue.sqlite"), "x").unwrap();
+    }
+    let state = world.path("state").to_str().unwrap().to_owned();
+    let try_to = |attempt: &str, file: &str, error: i32| {
+        let attempt = format!("{attempt}:{}", world.path("state/state").join(file).display());
+        let tried = [("WASM_SOCK_ATTEMPT", attempt.as_str()), ("STATE_DIRECTORY", &state)];
+        let output = world.start(&[tried[0], tried[1], ("WASM_SOCK_UNCONFINED", "1")]);
+        assert_eq!(
+            output.status.code(),
+            Some(WORKS),
+            "{attempt} without the sandbox: {output:?}"
+        );
+        let output = world.start(&tried);
+        assert_eq!(output.status.code(), Some(error), "{attempt}: {output:?}");
+    };
+    try_to("read", "it/keyvalue.sqlite", WORKS);
+    try_to("write", "it/keyvalue.sqlite", WORKS);
+    try_to("write", "it/keyvalue.sqlite-wal", WORKS);
+    try_to("list", "it", WORKS);
+    for way in ["other", "it/../other"] {
+        try_to("list", way, EACCES);
+        for attempt in ["read", "write", "open-beneath"] {
+            try_to(attempt, &format!("{way}/keyvalue.sqlite"), EACCES);
+        }
+        try_to("write", &format!("{way}/new"), EACCES);
+    }
+    // Nor are the handlers' names to be had.
+    try_to("list", "", EACCES);
+    try_to("write", "new", EACCES);
+    // A link that a host had made there would lead nowhere.
+    symlink(
+        world.path("state/state/other/keyvalue.sqlite"),
+        world.path("state/state/it/link"),
+    )
+    .unwrap();
+    try_to("read", "it/link", EACCES);
+}
+
+#[test]
 fn without_a_grant_no_socket_is_made() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let world = World::new();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 
@@ -13,6 +13,8 @@ impl Authority {
     #[expect(clippy::new_without_default, reason = "each is another one")]
     pub fn new() -> Self {
         let mut params = CertificateParams::new([]).expect("no names");
+        // With the subject of what it issues, OpenSSL would take that for self-signed.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
@@ -21,6 +23,14 @@ impl Authority {
     /// Its certificate, for `tls-roots`.
     pub fn pem(&self) -> String {
         self.0.pem()
+    }
+
+    /// A certificate for `name` and its key, as the files that a server reads.
+    pub fn files(&self, name: &str) -> (String, String) {
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
     }
 
     /// The settings of a server with a certificate for `name`, which chooses one of these protocols (ALPN); without any,

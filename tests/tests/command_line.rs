@@ -136,7 +136,17 @@ fn the_help_of_each_verb_fits_a_screen_and_has_two_examples() {
                 "--print-sandbox",
             ][..],
         ),
-        ("run", &["--watch", "--listen <ADDRESS>", "[default: 127.0.0.1:7000]"]),
+        (
+            "run",
+            &[
+                "(FOLDER) [default: .]",
+                "--watch",
+                "--listen <ADDRESS>",
+                "[default: 127.0.0.1:7000]",
+                "--name <NAME>",
+                "--config-value <KEY=VALUE>",
+            ],
+        ),
         ("new", &["<NAME>", "assemblyscript", "datagram", "[default: stream;"]),
         ("uninstall", &["<NAME>", "--purge"]),
         ("list", &["--json", "--user"]),

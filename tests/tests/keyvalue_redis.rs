@@ -1,6 +1,6 @@
 //! Stores of a Redis server, Debian's: the same semantics, and a server that is away costs an error.
 
-use harness::{Address, Client, Kind, World, eventually, unpacked};
+use harness::{Address, Authority, Client, Kind, World, eventually, unpacked};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -182,6 +182,183 @@ fn a_unix_socket_a_password_and_an_expiry_are_as_configured() {
     );
     let log = host.log.expect("keyvalue: the server of store \"wrong\": ");
     assert!(!log.contains("nonsense") && !log.contains("pass@word"), "{log}");
+}
+
+#[test]
+fn a_unix_socket_with_a_user_and_a_password() {
+    let world = World::new(Kind::P2);
+    let user = ["--user", "shop", "on", ">p@ss&word", "~*", "+@all"];
+    let server = Server::start(&world.path("redis"), free_port(), &user);
+    let socket = server.socket.display();
+    let keyvalue = format!(
+        "default = \"redis+unix://{socket}?db=2&user=shop&pass=p%40ss%26word\", \
+         wrong = \"redis+unix://{socket}?user=shop&pass=nonsense\""
+    );
+    let address = actor(&world, "a", &keyvalue);
+    let _egress = world.egress();
+    let host = world.start(&[]);
+    let mut client = address.connect();
+    tell(&mut client, "1 set default k v", "done");
+    tell(&mut client, "1 get default k", "=v");
+    assert!(server.say("SELECT 2\r\nGET a:default:k").contains("\r\nv"));
+    let unreachable = "error: the server of the store cannot be reached";
+    tell(&mut client, "1 get wrong k", unreachable);
+    let log = host.log.expect("keyvalue: the server of store \"wrong\": ");
+    assert!(!log.contains("nonsense") && !log.contains("p@ss"), "{log}");
+}
+
+/// A server that speaks TLS, too: the arguments for it, with a certificate for `name`.
+fn tls(world: &World, authority: &Authority, name: &str, port: u16) -> Vec<String> {
+    let (certificate, key) = authority.files(name);
+    let file = |name: &str, text: &str| {
+        let path = world.path(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let certificate = file("server.pem", &certificate);
+    let key = file("server.key", &key);
+    let authority = file("authority.pem", &authority.pem());
+    [
+        ["--tls-port".to_owned(), port.to_string()],
+        ["--tls-cert-file".to_owned(), certificate],
+        ["--tls-key-file".to_owned(), key],
+        ["--tls-ca-cert-file".to_owned(), authority],
+        ["--tls-auth-clients".to_owned(), "no".to_owned()],
+    ]
+    .concat()
+}
+
+fn start_with_tls(world: &World, arguments: &[String], more: &[&str]) -> Server {
+    let arguments = arguments.iter().map(String::as_str).chain(more.iter().copied());
+    Server::start(&world.path("redis"), free_port(), &arguments.collect::<Vec<_>>())
+}
+
+/// A handler that trusts the authority whose certificate is in `roots`.
+fn actor_with_roots(world: &World, keyvalue: &str, roots: &str) -> Address {
+    let settings = format!("[handler.a]\nkeyvalue = {{ {keyvalue} }}\n{roots}");
+    world.install("a", "keyvalue-actor");
+    world.configure(&settings);
+    world.tcp("a")
+}
+
+#[test]
+fn a_server_that_speaks_tls_is_trusted_by_the_authority_in_tls_roots() {
+    let (world, authority, port) = (World::new(Kind::P2), Authority::new(), free_port());
+    let arguments = tls(&world, &authority, "localhost", port);
+    let server = start_with_tls(&world, &arguments, &["--requirepass", "secret"]);
+    let roots = format!("tls-roots = {:?}\n", world.path("authority.pem"));
+    let url = format!("default = \"rediss://:secret@localhost:{port}/1\"");
+    let address = actor_with_roots(&world, &url, &roots);
+    let _egress = world.egress();
+    let _host = world.start(&[]);
+    let mut client = address.connect();
+    tell(&mut client, "1 set default k v", "done");
+    tell(&mut client, "1 get default k", "=v");
+    tell(&mut client, "2 increment default n 41", "41");
+    tell(&mut client, "2 late default k", "failed, then swapped");
+    // More than a record of TLS, and than a pipe holds.
+    tell(&mut client, "1 set-size default large 1000000", "done");
+    tell(&mut client, "1 size default large", "1000000");
+    let answer = server.say("AUTH secret\r\nSELECT 1\r\nGET a:default:n");
+    assert!(answer.contains("41"), "{answer}");
+}
+
+#[test]
+fn a_server_that_asks_for_a_certificate_is_shown_that_of_the_handler() {
+    let (world, authority, port) = (World::new(Kind::P2), Authority::new(), free_port());
+    let arguments = tls(&world, &authority, "localhost", port);
+    let _server = start_with_tls(&world, &arguments, &["--tls-auth-clients", "yes"]);
+    let (certificate, key) = authority.files("client.example");
+    fs::write(world.path("client.pem"), certificate).unwrap();
+    fs::write(world.path("client.key"), key).unwrap();
+    let settings = |shown: bool| {
+        let shown = match shown {
+            true => format!(
+                "tls-certificate = {:?}\ntls-key = {:?}\n",
+                world.path("client.pem"),
+                world.path("client.key")
+            ),
+            false => String::new(),
+        };
+        format!("tls-roots = {:?}\n{shown}", world.path("authority.pem"))
+    };
+    let url = format!("default = \"rediss://localhost:{port}\"");
+    let address = actor_with_roots(&world, &url, &settings(true));
+    world.install("b", "keyvalue-actor");
+    world.configure(&format!("[handler.b]\nkeyvalue = {{ {url} }}\n{}", settings(false)));
+    let bare = world.tcp("b");
+    let _egress = world.egress();
+    let host = world.start(&[]);
+    tell(&mut address.connect(), "1 set default k v", "done");
+    tell(
+        &mut bare.connect(),
+        "1 get default k",
+        "error: the server of the store cannot be reached",
+    );
+    let line = host.log.expect("b: keyvalue: the server of store \"default\": ");
+    assert!(line.contains("`tls-certificate`"), "{line}");
+}
+
+/// What the guest is told, and what the log says, of a server whose certificate is for `name`.
+fn refused(name: &str, trusts: bool, expected: &str) {
+    let (world, authority, port) = (World::new(Kind::P2), Authority::new(), free_port());
+    let arguments = tls(&world, &authority, name, port);
+    let _server = start_with_tls(&world, &arguments, &[]);
+    let roots = match trusts {
+        true => format!("tls-roots = {:?}\n", world.path("authority.pem")),
+        false => String::new(),
+    };
+    let url = format!("default = \"rediss://localhost:{port}\"");
+    let address = actor_with_roots(&world, &url, &roots);
+    let _egress = world.egress();
+    let host = world.start(&[]);
+    let begin = Instant::now();
+    tell(
+        &mut address.connect(),
+        "1 get default k",
+        "error: the server of the store cannot be reached",
+    );
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    let line = host.log.expect("keyvalue: the server of store \"default\": ");
+    assert!(line.contains(expected), "{line}");
+}
+
+#[test]
+fn a_server_of_an_unknown_authority_is_refused_and_the_log_names_tls_roots() {
+    refused(
+        "localhost",
+        false,
+        "its authority is unknown (`tls-roots` names a file with others)",
+    );
+}
+
+#[test]
+fn a_server_with_the_certificate_of_another_name_is_refused_and_the_log_has_both_names() {
+    refused("cache.example", true, "certificate not valid for name \"localhost\"");
+}
+
+/// TLS to a port without it, and the other way round: what a mistake in the address looks like.
+#[test]
+fn a_server_that_does_not_speak_tls_is_named_in_the_log() {
+    let (world, authority, port) = (World::new(Kind::P2), Authority::new(), free_port());
+    let arguments = tls(&world, &authority, "localhost", port);
+    let server = start_with_tls(&world, &arguments, &[]);
+    let keyvalue = format!(
+        "plain = \"rediss://localhost:{}\", tls = \"redis://localhost:{port}\"",
+        server.port
+    );
+    let address = actor_with_roots(&world, &keyvalue, "");
+    let _egress = world.egress();
+    let host = world.start(&[]);
+    let mut client = address.connect();
+    for store in ["plain", "tls"] {
+        let begin = Instant::now();
+        let unreachable = "error: the server of the store cannot be reached";
+        tell(&mut client, &format!("1 get {store} k"), unreachable);
+        host.log.expect(&format!("keyvalue: the server of store \"{store}\": "));
+        // A server of plain text takes the first bytes of TLS for a command that is not complete.
+        assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    }
 }
 
 #[test]

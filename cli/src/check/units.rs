@@ -88,6 +88,31 @@ fn parse_limits(text: &str) -> ServiceLimits {
     }
 }
 
+/// Where a service keeps its state, as its unit says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ServiceState {
+    /// `StateDirectory=`
+    pub directories: String,
+    /// `Environment=`
+    pub environment: String,
+}
+
+/// `None`: no service manager answers, or it knows no such service.
+pub fn service_state(service: &str) -> Option<ServiceState> {
+    parse_state(&show(&["--property=LoadState,StateDirectory,Environment", service]))
+}
+
+fn parse_state(text: &str) -> Option<ServiceState> {
+    let value = |name: &str| {
+        let mut lines = text.lines().filter_map(|line| line.split_once('='));
+        lines.find_map(|(key, value)| (key == name).then(|| value.to_owned()))
+    };
+    (value("LoadState")? == "loaded").then(|| ServiceState {
+        directories: value("StateDirectory").unwrap_or_default(),
+        environment: value("Environment").unwrap_or_default(),
+    })
+}
+
 /// The output of `systemctl show`; empty if no service manager answers.
 fn show(arguments: &[&str]) -> String {
     let mut systemctl = Command::new("systemctl");
@@ -173,6 +198,19 @@ pub fn obstacle(kind: &str, is_http: bool) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_state_of_a_service_is_known_if_systemd_knows_the_service() {
+        let text = "Environment=A=1\nStateDirectory=wasm-sock/state\nLoadState=loaded\n";
+        let state = parse_state(text).expect("it is loaded");
+        assert_eq!(
+            (state.directories.as_str(), state.environment.as_str()),
+            ("wasm-sock/state", "A=1")
+        );
+        for text in ["", "LoadState=not-found\n", "StateDirectory=x\nLoadState=masked\n"] {
+            assert_eq!(parse_state(text), None);
+        }
+    }
 
     #[test]
     fn our_units_are_found_with_all_that_they_listen_to() {

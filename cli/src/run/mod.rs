@@ -19,8 +19,19 @@ use crate::CommandError;
 use crate::settings::{Directory, Secret, Setting, Variable};
 use std::path::PathBuf;
 
+/// What it serves is said in a line, without a table of its own: all options fit a screen.
+const HELP: &str = "\
+{about-with-newline}
+{usage-heading} {usage}
+
+Serves a module (FILE) or a project (FOLDER) [default: .]
+
+Options:
+{options}{after-help}";
+
 /// The arguments of `wasm-sock run`.
 #[derive(Debug, Default, PartialEq, Eq, clap::Args)]
+#[command(help_template = HELP)]
 pub struct Run {
     /// A module, or a project's folder [default: .]
     #[arg(value_name = "FILE|FOLDER")]
@@ -38,7 +49,7 @@ pub struct Run {
     #[arg(long)]
     release: bool,
     /// The handler's name [default: the file's]
-    #[arg(long, hide = true)]
+    #[arg(long)]
     name: Option<String>,
     /// An argument of the guest
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
@@ -47,7 +58,7 @@ pub struct Run {
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<Variable>,
     /// A value that it may ask for
-    #[arg(long, value_name = "KEY=VALUE", hide = true)]
+    #[arg(long, value_name = "KEY=VALUE")]
     config_value: Vec<Variable>,
     /// A secret that it may ask for
     #[arg(long, value_name = "NAME=FILE")]

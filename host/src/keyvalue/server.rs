@@ -13,7 +13,7 @@ use crate::egress::{Ask, Connected, Egress};
 use crate::journal::RateLimited;
 use crate::sync::lock;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, RedisConnectionInfo, RedisError, cmd, pipe};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, RedisConnectionInfo, RedisError, Value, cmd, pipe};
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::TcpStream;
@@ -313,21 +313,33 @@ impl Server {
             .set_response_timeout(None)
             .set_connection_timeout(None);
         let failed = |error: &dyn Display| error.to_string();
+        let is_tls = matches!(self.settings.address, RedisAddress::Tcp { tls: true, .. });
+        let greeting_failed = |error: RedisError| match is_tls && is_of_the_connection(&error) {
+            true => format!("{error} (if it asks for a certificate: `tls-certificate`)"),
+            false => error.to_string(),
+        };
         // What egress speaks TLS for comes as a Unix socket.
-        let (connection, driver) = match self.settings.address {
+        let (mut connection, driver) = match self.settings.address {
             RedisAddress::Tcp { tls: false, .. } => {
                 let stream = tokio::net::TcpStream::from_std(TcpStream::from(fd)).map_err(|e| failed(&e))?;
                 let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
-                let (connection, driver) = made.map_err(|e| failed(&e))?;
+                let (connection, driver) = made.map_err(greeting_failed)?;
                 (connection, tokio::spawn(driver))
             }
             RedisAddress::Tcp { tls: true, .. } | RedisAddress::Unix(_) => {
                 let stream = tokio::net::UnixStream::from_std(UnixStream::from(fd)).map_err(|e| failed(&e))?;
                 let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
-                let (connection, driver) = made.map_err(|e| failed(&e))?;
+                let (connection, driver) = made.map_err(greeting_failed)?;
                 (connection, tokio::spawn(driver))
             }
         };
+        // TLS 1.3: our handshake is over before the server finds that it was shown no certificate.
+        if is_tls
+            && let Err(error) = cmd("PING").query_async::<Value>(&mut connection).await
+            && is_of_the_connection(&error)
+        {
+            return Err(greeting_failed(error));
+        }
         Ok(Live { connection, driver })
     }
 }

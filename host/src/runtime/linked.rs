@@ -124,13 +124,13 @@ fn link_component(component: &Component, cost: InstanceCost) -> Result<Linked, S
     let mut linker = wasmtime::component::Linker::new(engine);
     // Parts of a component may import an interface in several versions, which the linker treats as one.
     let mut defined = Vec::new();
-    for (import, _) in ty.imports(engine) {
+    for (import, item) in ty.imports(engine) {
         let interface = wasi::parse(import);
         if interface.is_some() && defined.contains(&interface) {
             continue;
         }
         defined.push(interface);
-        if !wasi::define(&mut linker, import).map_err(|e| format!("{e:#}"))? {
+        if !wasi::define(&mut linker, import, &item.ty).map_err(|e| format!("{e:#}"))? {
             return Err(format!("imports {import}, which this host does not provide"));
         }
     }

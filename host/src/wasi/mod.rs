@@ -37,6 +37,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use wasm_sock_engine::InstanceCost;
 use wasmtime::component::Linker;
+use wasmtime::component::types::ComponentItem;
 use wasmtime_wasi::WasiCtx;
 
 pub use completion::Completion;
@@ -66,15 +67,19 @@ fn find(import: &str) -> Option<&'static Interface> {
     all.find(|interface| interface.name == name && interface.version == version)
 }
 
-/// Adds the interface `import` to a linker. Returns whether the host has such an interface.
+/// Adds the interface `import` to a linker, as a component wants it. Returns whether the host has such an interface.
 ///
 /// # Errors
 /// When it was defined before.
-pub fn define(linker: &mut Linker<GuestState>, import: &str) -> wasmtime::Result<bool> {
-    match find(import) {
-        Some(interface) => (interface.define)(linker).map(|()| true),
-        None => Ok(false),
+pub fn define(linker: &mut Linker<GuestState>, import: &str, wanted: &ComponentItem) -> wasmtime::Result<bool> {
+    let Some(interface) = find(import) else {
+        return Ok(false);
+    };
+    (interface.define)(linker)?;
+    if import == keyvalue::BATCH && keyvalue::wants_older_get_many(linker, wanted) {
+        keyvalue::define_older_get_many(linker)?;
     }
+    Ok(true)
 }
 
 /// The setting that an import needs to be of use, as `inspect` shows it; `-`: none. `import` is an interface, or the

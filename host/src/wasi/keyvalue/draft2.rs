@@ -4,7 +4,9 @@ use super::view::{Error, KeyValue, Result, View, view};
 use crate::keyvalue::{Bucket, Failure, Observed};
 use crate::wasi::state::GuestState;
 use bindings::wasi::keyvalue::{atomics, batch, store};
-use wasmtime::component::{Linker, Resource};
+use wasmtime::StoreContextMut;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Linker, Resource, Type};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -30,6 +32,52 @@ pub fn define_atomics(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
 
 pub fn define_batch(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     batch::add_to_linker::<GuestState, KeyValue>(linker, view)
+}
+
+/// The interface with `get-many`, of which there are two.
+pub const BATCH: &str = "wasi:keyvalue/batch@0.2.0-draft2";
+const GET_MANY: &str = "get-many";
+
+/// Does a component import the older `get-many`, which returns `list<option<tuple<string, list<u8>>>>`? The proposal
+/// had it until August 2026, under the same version. Spin, and the proposal now, return
+/// `list<tuple<string, option<list<u8>>>>`.
+pub fn wants_older_get_many(linker: &Linker<GuestState>, batch: &ComponentItem) -> bool {
+    let ComponentItem::ComponentInstance(batch) = batch else {
+        return false;
+    };
+    let Some(ComponentItem::ComponentFunc(get_many)) = batch.get_export(linker.engine(), GET_MANY).map(|get| get.ty)
+    else {
+        return false;
+    };
+    let Some(Type::Result(result)) = get_many.results().next() else {
+        return false;
+    };
+    matches!(result.ok(), Some(Type::List(list)) if matches!(list.ty(), Type::Option(_)))
+}
+
+/// Replaces `get-many` by the older one.
+pub fn define_older_get_many(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    linker
+        .instance(BATCH)?
+        .func_wrap_async(GET_MANY, |store, arguments| Box::new(older_get_many(store, arguments)))?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Without keys that are not there, whose places say `none`.
+type OlderAnswer = std::result::Result<Vec<Option<(String, Vec<u8>)>>, store::Error>;
+
+async fn older_get_many(
+    mut state: StoreContextMut<'_, GuestState>,
+    (bucket, keys): (Resource<Bucket>, Vec<String>),
+) -> wasmtime::Result<(OlderAnswer,)> {
+    let mut view = view(state.data_mut());
+    let answer = match batch::Host::get_many(&mut view, bucket, keys).await {
+        Ok(pairs) => Ok(pairs.into_iter().map(|(key, value)| Some((key, value?))).collect()),
+        Err(error) => Err(store::Host::convert_error(&mut view, error)?),
+    };
+    Ok((answer,))
 }
 
 /// A compare-and-swap: what the value was when the guest began it. It stays that, so that a value which the guest has
