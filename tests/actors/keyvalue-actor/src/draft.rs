@@ -26,8 +26,16 @@ pub fn act(command: &str, store: &str, arguments: &[&str]) -> Answer {
         ("set-many", pairs) => batch::set_many(&bucket, &crate::pairs(pairs)).map(done).map_err(told),
         ("delete-many", keys) => batch::delete_many(&bucket, &owned(keys)).map(done).map_err(told),
         ("get-many", keys) => get_many(&bucket, keys),
+        ("get-often", [key, count]) => often(count, || bucket.get(key).map(drop)),
+        ("set-often", [key, count]) => often(count, || bucket.set(key, &[b'x'; 100])),
         _ => Err(format!("what is {command:?} with {arguments:?}?")),
     }
+}
+
+/// Does the same again and again: for the benchmark.
+fn often(count: &str, act: impl Fn() -> Result<(), store::Error>) -> Answer {
+    let count = count.parse().map_err(|_| "no number".to_owned())?;
+    (0..count).try_for_each(|_: u32| act()).map(done).map_err(told)
 }
 
 fn done(_: ()) -> String {
