@@ -9,9 +9,9 @@ use crate::turns::{Comparison, Contender, Load, alternate};
 use crate::way_out::WayOut;
 use crate::{Bench, PATIENCE, Result};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use wasm_sock_store::{Change, Database, Patience, What, file_of, make_folder};
 
@@ -23,17 +23,20 @@ const KEY: &str = "key-00000";
 /// How the guest and the native program are asked for a turn.
 const GETS: (&str, u64) = ("get-often", 50_000);
 const SETS: (&str, u64) = ("set-often", 100);
+const GETS_AFTER_SETS: (&str, u64) = ("get-often", 10_000);
 const GETS_OF_REDIS: (&str, u64) = ("get-often", 5_000);
 
 pub fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
-    cold(bench, report)?;
-    embedded(bench, report)?;
+    // Not where temporary files are, which may be kept in memory.
+    let folder = tempfile::tempdir_in(bench.build.join("bench"))?;
+    cold(bench, folder.path(), report)?;
+    embedded(bench, folder.path(), report)?;
     redis(bench, report)
 }
 
 /// Where a store is that has so many keys, each with a value of 100 bytes: the folder of state, and the file.
-fn filled(bench: &Bench, keys: usize) -> Result<(PathBuf, PathBuf)> {
-    let state = bench.scratch.join(format!("state-{keys}"));
+fn filled(folder: &Path, keys: usize) -> Result<(PathBuf, PathBuf)> {
+    let state = folder.join(format!("state-{keys}"));
     // The folders of handlers are below.
     let file = file_of(&state.join("state"), HANDLER);
     make_folder(file.parent().ok_or("no folder")?)?;
@@ -51,12 +54,22 @@ fn filled(bench: &Bench, keys: usize) -> Result<(PathBuf, PathBuf)> {
     Ok((state, file))
 }
 
+/// Leaves of a store what is there when a host has ended in its own time: the file, without the index of its log.
+fn forget_index(file: &Path) -> Result<()> {
+    let index = file.with_extension("sqlite-shm");
+    match fs::remove_file(index) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// A guest's first answer on a cold start: without a store, and after a read of one.
-fn cold(bench: &Bench, report: &mut Report) -> Result<()> {
+fn cold(bench: &Bench, folder: &Path, report: &mut Report) -> Result<()> {
     let nothing = WayOut::new(bench, "store-none", GUEST, "")?.host();
     let with = WayOut::new(bench, "store-cold", GUEST, GRANT)?;
-    let few = with.host().variable("STATE_DIRECTORY", filled(bench, 1)?.0);
-    let many = with.host().variable("STATE_DIRECTORY", filled(bench, 10_000)?.0);
+    let (few_keys, many_keys) = (filled(folder, 1)?, filled(folder, 10_000)?);
+    let few = with.host().variable("STATE_DIRECTORY", &few_keys.0);
+    let many = with.host().variable("STATE_DIRECTORY", &many_keys.0);
     let read = format!("1 get default {KEY}\n");
     let starts: [(_, &Program, &[u8]); 4] = [
         ("no store", &nothing, b"ready\n"),
@@ -76,6 +89,8 @@ fn cold(bench: &Bench, report: &mut Report) -> Result<()> {
                 starts.len() - 1 - place
             };
             let (name, program, words) = starts[index];
+            forget_index(&few_keys.1)?;
+            forget_index(&many_keys.1)?;
             let time = cold_start(program, 1, words).map_err(|error| format!("{name}: {error}"))?;
             times[index].add(time);
         }
@@ -140,8 +155,8 @@ fn native(bench: &Bench, store: impl AsRef<std::ffi::OsStr>) -> Program {
     Program::new([bench.build.join("store-caller")]).variable("STORE", store)
 }
 
-fn embedded(bench: &Bench, report: &mut Report) -> Result<()> {
-    let (state, file) = filled(bench, 1000)?;
+fn embedded(bench: &Bench, folder: &Path, report: &mut Report) -> Result<()> {
+    let (state, file) = filled(folder, 1000)?;
     let copy = file.with_file_name("native.sqlite");
     fs::copy(&file, &copy)?;
     let host = WayOut::new(bench, "store-warm", GUEST, GRANT)?.host();
@@ -152,14 +167,20 @@ fn embedded(bench: &Bench, report: &mut Report) -> Result<()> {
         Actor::new("wasm-sock", &host)?,
         Actor::new("native, crates/store", &native(bench, copy))?,
     ];
-    let all = turns(bench, &actors, SETS)?;
-    report.table(all.table("The embedded store, one durable set after the other", "sets per second"));
-    let (ours, native) = (&all.turns[0], &all.turns[1]);
-    report.measure("durable sets per second", ours.rate.turn_by_turn(&native.rate))?;
-    let all = turns(bench, &actors, GETS)?;
-    report.table(all.table("The embedded store, one get after the other", "gets per second"));
-    let (ours, native) = (&all.turns[0], &all.turns[1]);
-    report.measure("gets per second", ours.rate.turn_by_turn(&native.rate))
+    let works = [
+        (GETS, "get", "gets per second"),
+        (SETS, "durable set", "durable sets per second"),
+        // While the log of the file is long.
+        (GETS_AFTER_SETS, "get after sets", "gets per second after sets"),
+    ];
+    for (work, what, promise) in works {
+        let all = turns(bench, &actors, work)?;
+        let title = format!("The embedded store, one {what} after the other");
+        report.table(all.table(&title, "per second"));
+        let (ours, native) = (&all.turns[0], &all.turns[1]);
+        report.measure(promise, ours.rate.turn_by_turn(&native.rate))?;
+    }
+    Ok(())
 }
 
 fn redis(bench: &Bench, report: &mut Report) -> Result<()> {
@@ -183,9 +204,13 @@ fn redis(bench: &Bench, report: &mut Report) -> Result<()> {
     let actors = [
         Actor::new("wasm-sock", &WayOut::new(bench, "store-redis", GUEST, &grant)?.both())?,
         Actor::new("native, redis-rs", &native(bench, &url))?,
+        Actor::new(
+            "native, redis-rs, blocking",
+            &native(bench, &url).variable("BLOCKING", "yes"),
+        )?,
     ];
     let all = turns(bench, &actors, GETS_OF_REDIS)?;
-    report.table(all.table("A store of Redis, one get after the other", "gets per second"));
+    report.table(all.table("A store of Redis, one get after the other", "per second"));
     let (ours, native) = (&all.turns[0], &all.turns[1]);
     report.measure("latency of a get of Redis", ours.median.turn_by_turn(&native.median))
 }

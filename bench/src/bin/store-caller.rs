@@ -1,6 +1,7 @@
 //! The baseline for key-value stores: a native program that gets or sets a key as often as it is asked to, one after
 //! the other (a line `1 get-often STORE KEY COUNT`, as the guest `keyvalue-actor` is asked). `$STORE` is a file of
-//! crates/store, or the address of a Redis server.
+//! crates/store, or the address of a Redis server; with `$BLOCKING` the client waits in the system call, and not in an
+//! event loop as a server's would.
 
 use redis::aio::MultiplexedConnection;
 use std::error::Error;
@@ -12,13 +13,12 @@ use wasm_sock_store::{Change, Database, Patience, What};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// As the guest sets it.
-const VALUE: [u8; 100] = [b'x'; 100];
 const QUOTA: u64 = 64 << 20;
 
 enum Store {
     Embedded(Database),
     Redis(MultiplexedConnection),
+    Blocking(redis::Connection),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -28,7 +28,10 @@ async fn main() -> Result<()> {
     let address = std::env::var("STORE")?;
     let mut store = if address.starts_with("redis:") {
         let client = redis::Client::open(address)?;
-        Store::Redis(client.get_multiplexed_async_connection().await?)
+        match std::env::var_os("BLOCKING") {
+            None => Store::Redis(client.get_multiplexed_async_connection().await?),
+            Some(_) => Store::Blocking(client.get_connection()?),
+        }
     } else {
         let patience = Patience::Wait(Duration::from_secs(5));
         Store::Embedded(Database::open_or_make(address.as_ref(), QUOTA, patience)?)
@@ -42,8 +45,8 @@ async fn main() -> Result<()> {
             let [_, command, name, key, count] = words[..] else {
                 return Err(format!("what is {line:?}?").into());
             };
-            for _ in 0..count.parse()? {
-                store.act(command, name, key).await?;
+            for index in 0..count.parse()? {
+                store.act(command, name, key, index).await?;
             }
             answers.write_all(b"done\n")?;
         }
@@ -52,7 +55,7 @@ async fn main() -> Result<()> {
 }
 
 impl Store {
-    async fn act(&mut self, command: &str, store: &str, key: &str) -> Result<()> {
+    async fn act(&mut self, command: &str, store: &str, key: &str, index: u32) -> Result<()> {
         match (self, command) {
             (Self::Embedded(database), "get-often") => {
                 database.get(store, key)?.ok_or("nothing is there")?;
@@ -61,7 +64,7 @@ impl Store {
                 let change = Change {
                     store: store.to_owned(),
                     lifetime: None,
-                    what: What::Set(vec![(key.to_owned(), VALUE.to_vec())]),
+                    what: What::Set(vec![(key.to_owned(), numbered(index).to_vec())]),
                 };
                 for result in database.commit(&[change]) {
                     result?;
@@ -71,8 +74,19 @@ impl Store {
                 let value: Option<Vec<u8>> = redis::cmd("GET").arg(key).query_async(server).await?;
                 value.ok_or("nothing is there")?;
             }
+            (Self::Blocking(server), "get-often") => {
+                let value: Option<Vec<u8>> = redis::cmd("GET").arg(key).query(server)?;
+                value.ok_or("nothing is there")?;
+            }
             _ => return Err(format!("what is {command}?").into()),
         }
         Ok(())
     }
+}
+
+/// As the guest sets it: SQLite does not write what is there already.
+fn numbered(index: u32) -> [u8; 100] {
+    let mut value = [b'x'; 100];
+    value[..4].copy_from_slice(&index.to_le_bytes());
+    value
 }
