@@ -128,7 +128,8 @@ impl Peers {
         let listen = match tls {
             None => format!("listen {address};\n"),
             Some(tls) => format!(
-                "listen {address} ssl;\nssl_certificate {};\nssl_certificate_key {};\nssl_session_tickets off;\n",
+                "listen {address} ssl;\nssl_certificate {};\nssl_certificate_key {};\nssl_session_tickets off;\n\
+                 ssl_protocols TLSv1.2 TLSv1.3;\n",
                 text(&tls.certificate),
                 text(&tls.key)
             ),
