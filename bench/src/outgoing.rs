@@ -18,6 +18,8 @@ use std::time::Instant;
 /// Calls for one request.
 const CALLS: u64 = 500;
 
+const GUEST: &str = "http-fetch";
+
 /// What nginx answers.
 const ANSWER: &str = "Hello, stranger!\n";
 
@@ -29,34 +31,29 @@ pub fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         report.skip("calls to nginx", peers::MISSING);
         return Ok(());
     };
-    warm(bench, report, "HTTP", &plain, &authority)?;
-    warm(bench, report, "HTTPS", &tls, &authority)?;
-    cold(bench, report, &tls, &authority)
-}
-
-/// A guest that may call `server`.
-fn way_out<'a>(bench: &'a Bench, name: &str, server: SocketAddr, authority: &Authority) -> Result<WayOut<'a>> {
-    let grant = if name == "HTTP" {
-        format!("allow-outbound = [\"{server}\"]\n")
-    } else {
-        format!(
-            "allow-outbound = [\"https://{server}/\"]\ntls-roots = {:?}\n",
-            authority.root
-        )
-    };
-    WayOut::new(bench, &format!("outgoing-{name}"), "http-fetch", &grant)
+    let grant = format!("allow-outbound = [\"{}\"]\n", plain.address);
+    let way_out = WayOut::new(bench, "outgoing-http", GUEST, &grant)?;
+    warm(bench, report, "HTTP", &plain, (&way_out, &authority))?;
+    let grant = format!(
+        "allow-outbound = [\"https://{}/\"]\ntls-roots = {:?}\n",
+        tls.address, authority.root
+    );
+    let way_out = WayOut::new(bench, "outgoing-https", GUEST, &grant)?;
+    warm(bench, report, "HTTPS", &tls, (&way_out, &authority))?;
+    let way_out = WayOut::new(bench, "outgoing-cold", GUEST, &grant)?;
+    cold(bench, report, &tls, (&way_out, &authority))
 }
 
 fn warm(
     bench: &Bench,
     report: &mut Report,
-    protocol: &'static str,
+    protocol: &str,
     server: &Peer,
-    authority: &Authority,
+    (way_out, authority): (&WayOut, &Authority),
 ) -> Result<()> {
     let url = format!("{}://{}/", protocol.to_lowercase(), server.address);
     let _nginx = listening(&server.program, server.address)?;
-    let (ours, address) = awake(&way_out(bench, protocol, server.address, authority)?.both())?;
+    let (ours, address) = awake(&way_out.both())?;
     let native = Program::new([bench.build.join("http-caller")]).variable("TLS_ROOTS", &authority.root);
     let (native, native_address) = awake(&native)?;
     let url = url.as_str();
@@ -97,14 +94,18 @@ fn calls(address: SocketAddr, url: &str) -> Result<Load> {
 
 /// From `execve` of the host, with a request pending that it passes on by HTTPS, to the end of the answer; and from
 /// `execve` of curl to its end.
-fn cold(bench: &Bench, report: &mut Report, server: &Peer, authority: &Authority) -> Result<()> {
+fn cold(
+    bench: &Bench,
+    report: &mut Report,
+    server: &Peer,
+    (way_out, authority): (&WayOut, &Authority),
+) -> Result<()> {
     let Some(curl) = peers::installed("curl") else {
         report.skip("curl", "not installed");
         return Ok(());
     };
     let _nginx = listening(&server.program, server.address)?;
     let url = format!("https://{}/", server.address);
-    let way_out = way_out(bench, "HTTPS-cold", server.address, authority)?;
     let (host, _egress) = (way_out.host(), way_out.egress()?);
     let request = format!("GET /?{url} HTTP/1.0\r\nHost: bench\r\n\r\n");
     let curl = Program::new([curl])

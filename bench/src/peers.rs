@@ -115,8 +115,8 @@ impl Peers {
         Ok(Some(Peer { program, address }))
     }
 
-    /// nginx with the same answer as the guest, in its configuration; by TLS with a certificate of this authority. Each
-    /// connection shakes hands anew, for whoever keeps no tickets.
+    /// nginx with the same answer as the guest, in its configuration; by TLS with a certificate of this authority, and
+    /// no session is resumed.
     pub fn nginx(&self, scratch: &Path, tls: Option<&Authority>) -> Result<Option<Peer>> {
         let Some(nginx) = self.find("servers/usr/sbin/nginx") else {
             return Ok(None);

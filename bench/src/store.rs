@@ -108,7 +108,7 @@ fn cold(bench: &Bench, folder: &Path, report: &mut Report) -> Result<()> {
     report.measure("a read on a cold start, 10,000 keys", many.p10() / few.p10())
 }
 
-/// Somebody who does what a line says.
+/// A program that does what a line says.
 struct Actor {
     name: &'static str,
     process: Process,
