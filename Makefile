@@ -311,7 +311,7 @@ bench-programs:
 	clang --target=wasm32-wasi -Os -s -o build/idle.wasm bench/idle.c
 	@install -C -m 644 build/idle.wasm build/guests/p1/
 	$(CARGO) build $(LOCKED) --release -p wasm-sock-bench
-	@install -C -m 755 $(addprefix target/$(TARGET)/release/,tcp-echo udp-echo http-caller wasm-sock-bench) build/
+	@install -C -m 755 $(addprefix target/$(TARGET)/release/,tcp-echo udp-echo http-caller store-caller wasm-sock-bench) build/
 
 bench: setup-tests build python-guest bench-programs ## measure the promises of SPECIFICATION.md; ONLY=cold,warm ROUNDS=50
 	bench/setup

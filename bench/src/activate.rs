@@ -24,6 +24,34 @@ pub fn cold_start_at(program: &Program, address: SocketAddr, words: &[u8]) -> Re
     Ok(started.elapsed())
 }
 
+/// Microseconds from just before `execve` to the end of the answer, which ends with `expected`, for a client that is
+/// already waiting and has said `words`.
+pub fn cold_answer(program: &Program, words: &[u8], expected: &str) -> Result<f64> {
+    let (listeners, mut client) = sockets_with_a_client(1)?;
+    client.write_all(words)?;
+    let started = SharedTime::new()?;
+    let _process = start(program, &listeners, &started)?;
+    let mut answer = String::new();
+    client.read_to_string(&mut answer)?;
+    let took = started.elapsed();
+    if !answer.ends_with(expected) {
+        return Err(format!("{}: {answer:?}", program.name()).into());
+    }
+    Ok(took)
+}
+
+/// Microseconds from just before `execve` to the end of a program that is passed nothing, and has to succeed.
+pub fn cold_run(program: &Program) -> Result<f64> {
+    let started = SharedTime::new()?;
+    let process = start(program, &[], &started)?;
+    let status = process.wait()?;
+    let took = started.elapsed();
+    if status != 0 {
+        return Err(format!("{}: status {status}", program.name()).into());
+    }
+    Ok(took)
+}
+
 /// Starts `program` once for somebody who says `words`, and gives it the time to keep what it likes in
 /// its cache.
 pub fn settle(program: &Program, sockets: usize, words: &[u8]) -> Result<()> {

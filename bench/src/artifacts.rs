@@ -8,7 +8,7 @@ use std::{fs, thread};
 /// Those that the measurements cannot do without.
 const GUESTS: [(&str, &[&str]); 3] = [
     ("p1", &["hello", "echo", "idle"]),
-    ("p2", &["hello", "echo", "http-hello", "http-fetch"]),
+    ("p2", &["hello", "echo", "http-hello", "http-fetch", "keyvalue-actor"]),
     ("p3", &["http-actor"]),
 ];
 

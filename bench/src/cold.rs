@@ -8,7 +8,7 @@ use crate::plot::{Bar, Chart, Content};
 use crate::process::{Process, Program};
 use crate::report::{Report, Table};
 use crate::statistics::Samples;
-use crate::{Bench, PATIENCE, Result};
+use crate::{Bench, PATIENCE, Result, grants};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
@@ -68,7 +68,8 @@ fn knock(address: SocketAddr, words: &[u8]) -> Result<f64> {
 
 pub fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     everybody(bench, report)?;
-    many_sockets(bench, report)
+    many_sockets(bench, report)?;
+    grants::measure(bench, report)
 }
 
 fn everybody(bench: &Bench, report: &mut Report) -> Result<()> {

@@ -94,7 +94,7 @@ fn servers(bench: &Bench, report: &mut Report) -> Result<Vec<Server>> {
     };
     add("wasmtime serve", bench.peers.wasmtime_serve(bench, "p2", "http-hello")?)?;
     add("workerd, JavaScript", bench.peers.workerd()?)?;
-    add("nginx, a constant", bench.peers.nginx(&bench.scratch)?)?;
+    add("nginx, a constant", bench.peers.nginx(&bench.scratch, None)?)?;
     Ok(servers)
 }
 

@@ -3,9 +3,11 @@
 
 mod activate;
 mod artifacts;
+mod authority;
 mod clients;
 mod cold;
 mod datagrams;
+mod grants;
 mod handlers;
 mod http;
 mod machine;
@@ -19,10 +21,12 @@ mod promises;
 mod report;
 mod scale;
 mod statistics;
+mod store;
 mod tree;
 mod turns;
 mod warm;
 mod watchdog;
+mod way_out;
 
 use artifacts::Artifacts;
 use options::{Effort, Options};
@@ -50,7 +54,7 @@ struct Chapter {
     measure: fn(&Bench, &mut Report) -> Result<()>,
 }
 
-const CHAPTERS: [Chapter; 8] = [
+const CHAPTERS: [Chapter; 9] = [
     Chapter {
         name: "cold",
         measure: cold::measure,
@@ -70,6 +74,10 @@ const CHAPTERS: [Chapter; 8] = [
     Chapter {
         name: "outgoing",
         measure: outgoing::measure,
+    },
+    Chapter {
+        name: "store",
+        measure: store::measure,
     },
     Chapter {
         name: "datagrams",

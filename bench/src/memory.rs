@@ -81,7 +81,7 @@ fn one_handler(bench: &Bench, report: &mut Report) -> Result<Vec<Bar>> {
     call(address, b".")?;
     tell("native, tokio", tree::pss(&process)?);
     let peers = [
-        ("nginx, a constant", bench.peers.nginx(&bench.scratch)?),
+        ("nginx, a constant", bench.peers.nginx(&bench.scratch, None)?),
         ("wasmtime serve", bench.peers.wasmtime_serve(bench, "p2", "http-hello")?),
         ("workerd, JavaScript", bench.peers.workerd()?),
     ];

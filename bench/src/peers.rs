@@ -1,6 +1,7 @@
 //! What wasm-sock is measured beside: programs that `bench/setup` brings. Each may be missing.
 
 use crate::activate::free_address;
+use crate::authority::Authority;
 use crate::process::Program;
 use crate::{Bench, Result, run};
 use std::fs;
@@ -114,8 +115,9 @@ impl Peers {
         Ok(Some(Peer { program, address }))
     }
 
-    /// nginx with the same answer as the guest, in its configuration.
-    pub fn nginx(&self, scratch: &Path) -> Result<Option<Peer>> {
+    /// nginx with the same answer as the guest, in its configuration; by TLS with a certificate of this authority, and
+    /// no session is resumed.
+    pub fn nginx(&self, scratch: &Path, tls: Option<&Authority>) -> Result<Option<Peer>> {
         let Some(nginx) = self.find("servers/usr/sbin/nginx") else {
             return Ok(None);
         };
@@ -123,17 +125,42 @@ impl Peers {
         let folder = text(scratch);
         let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
         let places = places.map(|what| format!("{what}_temp_path {folder}/nginx-{what};\n"));
+        let listen = match tls {
+            None => format!("listen {address};\n"),
+            Some(tls) => format!(
+                "listen {address} ssl;\nssl_certificate {};\nssl_certificate_key {};\nssl_session_tickets off;\n\
+                 ssl_protocols TLSv1.2 TLSv1.3;\n",
+                text(&tls.certificate),
+                text(&tls.key)
+            ),
+        };
         let configuration = format!(
-            "daemon off;\nmaster_process off;\npid {folder}/nginx.pid;\nerror_log stderr;\n\
+            "daemon off;\nmaster_process off;\npid {folder}/nginx-{0}.pid;\nerror_log stderr;\n\
              events {{ }}\n\
-             http {{\naccess_log off;\nkeepalive_requests 1000000000;\n{}\
-             server {{\nlisten {address};\n\
+             http {{\naccess_log off;\nkeepalive_requests 1000000000;\n{1}\
+             server {{\n{listen}\
              location / {{ default_type text/plain; return 200 \"Hello, stranger!\\n\"; }}\n}}\n}}\n",
+            address.port(),
             places.concat()
         );
-        let path = scratch.join("nginx.conf");
+        let path = scratch.join(format!("nginx-{}.conf", address.port()));
         fs::write(&path, configuration)?;
         let program = Program::new([nginx]).arguments(["-c"]).arguments([path]);
+        Ok(Some(Peer { program, address }))
+    }
+
+    /// Debian's Redis, which keeps nothing on the disk.
+    pub fn redis(&self, scratch: &Path) -> Result<Option<Peer>> {
+        let unpacked = self.find("servers/usr/bin/redis-server");
+        let Some(redis) = unpacked.or_else(|| installed("redis-server")) else {
+            return Ok(None);
+        };
+        let address = free_address()?;
+        let program = Program::new([redis])
+            .arguments(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
+            .arguments([address.port().to_string()])
+            .arguments(["--dir"])
+            .arguments([scratch]);
         Ok(Some(Peer { program, address }))
     }
 
@@ -203,6 +230,15 @@ fn serve(wasmtime: &Path) -> Result<(Program, SocketAddr)> {
         .arguments(["serve", "-S", "cli", "--addr"])
         .arguments([address.to_string()]);
     Ok((program, address))
+}
+
+/// A program of the machine.
+pub fn installed(name: &str) -> Option<PathBuf> {
+    let folders = ["/usr/bin", "/usr/sbin", "/usr/local/bin"];
+    folders
+        .iter()
+        .map(|folder| Path::new(folder).join(name))
+        .find(|path| path.exists())
 }
 
 /// As whom inetd is to start programs.

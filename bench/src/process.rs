@@ -88,6 +88,19 @@ impl Process {
             info.si_pid() == 0
         }
     }
+
+    /// Waits for its end. Returns the status, or the signal that ended it.
+    pub fn wait(&self) -> io::Result<i32> {
+        // SAFETY: waitid writes what it is given. WNOWAIT leaves the process for `drop` to reap.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let options = libc::WEXITED | libc::WNOWAIT;
+            match libc::waitid(libc::P_PID, self.pid as u32, &mut info, options) {
+                0 => Ok(info.si_status()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        }
+    }
 }
 
 /// A moment that a child tells its parent, in nanoseconds of the monotonic clock.

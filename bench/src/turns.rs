@@ -17,6 +17,20 @@ pub struct Load {
     pub p99: f64,
 }
 
+impl Load {
+    /// Of a client that did one thing after the other, and knows how long all of them took.
+    pub fn of_one_client(count: u64, took: Duration) -> Self {
+        let each = took.as_secs_f64() * 1e6 / count as f64;
+        Self {
+            count,
+            took,
+            p10: each,
+            median: each,
+            p99: each,
+        }
+    }
+}
+
 pub struct Contender<'a> {
     pub name: &'a str,
     /// Whose CPU time it is, with all that it has started.
@@ -32,7 +46,7 @@ pub struct Turns {
     /// Microseconds of CPU time for one answer.
     pub cpu: Samples,
     p10: Samples,
-    median: Samples,
+    pub median: Samples,
     pub p99: Samples,
 }
 

@@ -26,8 +26,23 @@ pub fn act(command: &str, store: &str, arguments: &[&str]) -> Answer {
         ("set-many", pairs) => batch::set_many(&bucket, &crate::pairs(pairs)).map(done).map_err(told),
         ("delete-many", keys) => batch::delete_many(&bucket, &owned(keys)).map(done).map_err(told),
         ("get-many", keys) => get_many(&bucket, keys),
+        ("get-often", [key, count]) => often(count, |_| bucket.get(key).map(drop)),
+        ("set-often", [key, count]) => often(count, |index| bucket.set(key, &numbered(index))),
         _ => Err(format!("what is {command:?} with {arguments:?}?")),
     }
+}
+
+/// Does the same again and again: for the benchmark.
+fn often(count: &str, act: impl Fn(u32) -> Result<(), store::Error>) -> Answer {
+    let count = count.parse().map_err(|_| "no number".to_owned())?;
+    (0..count).try_for_each(act).map(done).map_err(told)
+}
+
+/// 100 bytes that differ each time: SQLite does not write what is there already.
+fn numbered(index: u32) -> [u8; 100] {
+    let mut value = [b'x'; 100];
+    value[..4].copy_from_slice(&index.to_le_bytes());
+    value
 }
 
 fn done(_: ()) -> String {

@@ -19,6 +19,7 @@ fn main() {
         let Ok(line) = line else { return };
         let words: Vec<&str> = line.split(' ').collect();
         let answer = match words.as_slice() {
+            ["ready"] => Ok("ready".to_owned()),
             ["1", command, store, arguments @ ..] => draft::act(command, store, arguments),
             ["2", command, store, arguments @ ..] => draft2::act(command, store, arguments),
             _ => Err(format!("what is {line:?}?")),
