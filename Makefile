@@ -24,7 +24,12 @@ UNITS := wasm-sock.service wasm-sock@.service wasm-sock-exec@.service wasm-sock-
   wasm-sock-handover@.service wasm-sock-egress.socket wasm-sock-egress.service
 bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib
-docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
+sharedir = $(DESTDIR)$(PREFIX)/share
+docdir = $(sharedir)/doc/wasm-sock
+# Below share/zsh. Debian's packages have vendor-completions.
+ZSH_FUNCTIONS ?= site-functions
+COMPLETIONS = bash-completion/completions/wasm-sock zsh/$(ZSH_FUNCTIONS)/_wasm-sock \
+  fish/vendor_completions.d/wasm-sock.fish
 
 .PHONY: build host compile egress guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd
 .PHONY: corpus bench bench-programs bench-smoke bench-units profile order
@@ -70,6 +75,16 @@ compile:
 	$(CARGO) build $(LOCKED) --profile compiler $(addprefix -p ,$(SIBLINGS) $(GENERATOR))
 	@install -C -D -m 755 -t build $(addprefix target/$(TARGET)/compiler/,$(SIBLINGS) $(GENERATOR))
 	$(foreach program,$(SIBLINGS) $(GENERATOR),$(call finish,$(program)))
+	$(call write_manual,build/wasm-sock-cli)
+
+# Manual pages, schemas and completions: the program for people writes them. The pages have the date of the last commit.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
+define write_manual
+	@rm -rf build/share && mkdir -p build/share/completions
+	@SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(1) man build/share/man
+	@$(1) schema build/share/schema
+	@for shell in bash zsh fish; do $(1) completions $$shell >build/share/completions/$$shell || exit 1; done
+endef
 
 egress: ## build the way out of guests alone
 	$(call begin,wasm-sock-egress)
@@ -328,7 +343,7 @@ order:
 	python3 tools/pgo.py order $(ORDERED) build/profile host/pgo/hot.ld
 
 install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
-	@for program in wasm-sock $(SIBLINGS) $(GENERATOR); do test -x build/$$program || \
+	@for program in wasm-sock $(SIBLINGS) $(GENERATOR) share/man; do test -x build/$$program || \
 	  { echo "install: build/$$program is not built yet; run \`make\` first" >&2; exit 1; }; done
 	install -D -m 755 -t $(bindir) build/wasm-sock
 	install -D -m 755 -t $(libdir)/wasm-sock $(addprefix build/,$(SIBLINGS))
@@ -348,6 +363,13 @@ install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	install -D -m 644 units/tmpfiles.conf $(libdir)/tmpfiles.d/wasm-sock.conf
 	install -D -m 644 -t $(docdir)/examples units/examples/* units/hardened.conf
 	install -D -m 644 -t $(docdir) units/handler.toml
+	for section in 1 5 7; do \
+	  install -D -m 644 -t $(sharedir)/man/man$$section build/share/man/*.$$section || exit 1; \
+	done
+	install -D -m 644 -t $(sharedir)/wasm-sock build/share/schema/*.json
+	for completion in $(COMPLETIONS); do \
+	  install -D -m 644 build/share/completions/$${completion%%[-/]*} $(sharedir)/$$completion || exit 1; \
+	done
 # On the machine itself (not for a package): create the user and the folders, reload the units.
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then set -e; \
 	  systemd-sysusers $(PREFIX)/lib/sysusers.d/wasm-sock.conf; \
@@ -361,7 +383,9 @@ uninstall: ## remove what `make install` installed; modules and configuration st
 	rm -f $(foreach manager,system user,$(libdir)/systemd/$(manager)-generators/$(GENERATOR))
 	rm -f $(foreach unit,$(UNITS),$(libdir)/systemd/system/$(unit) $(libdir)/systemd/user/$(unit))
 	rm -f $(libdir)/sysusers.d/wasm-sock.conf $(libdir)/tmpfiles.d/wasm-sock.conf
-	rm -rf $(docdir)
+	rm -rf $(docdir) $(sharedir)/wasm-sock
+	rm -f $(foreach section,1 5 7,$(sharedir)/man/man$(section)/wasm-sock*.$(section))
+	rm -f $(addprefix $(sharedir)/,$(COMPLETIONS))
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && [ -d /run/systemd/system ]; then \
 	  systemctl daemon-reload; \
 	fi

@@ -1,5 +1,4 @@
-//! Shells complete commands, options and names of handlers; man pages are written. Each in the real shell, if there is
-//! one.
+//! Shells complete commands, options and names of handlers. Each in the real shell, if there is one.
 
 use std::fs;
 use std::path::Path;
@@ -116,17 +115,4 @@ fn zsh_takes_the_script() {
         return;
     };
     assert!(said.contains("wasm_sock"), "{said}");
-}
-
-#[test]
-fn each_command_has_a_man_page() {
-    let world = World::new(Kind::P1);
-    let folder = world.path("run/man");
-    let output = harness::run(&["man", folder.to_str().unwrap()]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for verb in ["run", "new", "exec", "install", "host"] {
-        let page = fs::read_to_string(folder.join(format!("wasm-sock-{verb}.1"))).expect("a page");
-        assert!(page.contains(".SH SYNOPSIS") && page.contains("Examples"), "{page}");
-    }
-    assert!(!folder.join("wasm-sock-activate.1").exists(), "the hidden verb");
 }

@@ -476,7 +476,7 @@ pub const DIR: &[Setting] = &[
     without_default(
         "guest",
         Kind::Text {
-            what: "a path without `..`",
+            what: "a path without ..",
             pattern: ".",
         },
         "What the guest knows it as: an absolute path, or one that is relative to its working directory.",
