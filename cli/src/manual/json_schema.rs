@@ -4,6 +4,9 @@
 use serde_json::{Map, Value, json};
 use wasm_sock_config::settings::{DEFAULTS, HANDLER, HANDLER_NAME, HOST, Kind, Setting};
 
+/// The file of the schema of `handlers.d/NAME.toml`.
+pub const DROP_IN: &str = "handler.schema.json";
+
 /// The schema of `wasm-sock.toml`, and of `handlers.d/NAME.toml`, by the names of their files.
 pub fn all() -> [(&'static str, Value); 2] {
     let main = table(HOST, &[]).described("The process: when it exits, folders, limits of all handlers together.");
@@ -16,10 +19,7 @@ pub fn all() -> [(&'static str, Value); 2] {
                 json!({ "host": main, "defaults": defaults, "handler": handlers() }),
             ),
         ),
-        (
-            "handler.schema.json",
-            file("handlers.d/NAME.toml", json!({ "handler": handlers() })),
-        ),
+        (DROP_IN, file("handlers.d/NAME.toml", json!({ "handler": handlers() }))),
     ]
 }
 

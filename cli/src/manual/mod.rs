@@ -63,6 +63,18 @@ pub fn schema(arguments: &Schema) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// The schema of handlers' files that was installed with this program: `PREFIX/share/wasm-sock` beside
+/// `PREFIX/lib/wasm-sock`.
+pub fn installed_schema() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let path = program
+        .ancestors()
+        .nth(3)?
+        .join("share/wasm-sock")
+        .join(json_schema::DROP_IN);
+    path.exists().then_some(path)
+}
+
 fn failed(path: &Path, error: &std::io::Error) -> CommandError {
     CommandError::Failed(format!("{}: {error}", path.display()))
 }
