@@ -33,7 +33,7 @@ COMPLETIONS = bash-completion/completions/wasm-sock zsh/$(ZSH_FUNCTIONS)/_wasm-s
 
 .PHONY: build host compile egress guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd
 .PHONY: corpus bench bench-programs bench-smoke bench-units profile order
-.PHONY: install uninstall clean help
+.PHONY: install uninstall deb clean help
 # One build at a time: each uses all processors, and they share a target directory.
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
@@ -145,10 +145,10 @@ build/venv/kubernetes/ready: tools/kubernetes.txt
 	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
 	@touch $@
 
-# What reads the schemas of the configuration as editors do.
-build/venv/taplo/ready: tools/taplo.txt
+# What reads the schemas of the configuration as editors do, and the schema of bills of materials.
+build/venv/schemas/ready: tools/schemas.txt
 	python3 -m venv --clear $(@D)
-	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
+	$(@D)/bin/pip install --quiet --no-deps --require-hashes --requirement $<
 	@touch $@
 
 # The package forgets that a program can be executed.
@@ -277,7 +277,7 @@ unit:
 # FUZZ_TIME is for `mutation_fuzz`, which sends mutated input to the host. More threads than processors, because
 # most tests wait (measured: tests/README.md).
 RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
-end-to-end: build/venv/kubernetes/ready build/venv/taplo/ready
+end-to-end: build/venv/kubernetes/ready build/venv/schemas/ready
 	FUZZ_TIME=$(FUZZ_TIME) RUST_TEST_THREADS=$(RUST_TEST_THREADS) tools/once-more \
 	  $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
 
@@ -296,7 +296,9 @@ endef
 
 systemd: build/venv/wasmtime/ready
 	tools/systemd-box -- tools/demo --in-the-box
-	$(call systemd_test,,--skip guides)
+	$(call systemd_test,,--skip guides --skip package)
+# What installs and removes wasm-sock does so for the whole box.
+	$(call systemd_test,,package)
 # In a box of their own: a reader's machine has no sockets from tests, and has a network.
 	$(call systemd_test,"--network"$(comma) ,guides)
 
@@ -395,6 +397,12 @@ uninstall: ## remove what `make install` installed; modules and configuration st
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && [ -d /run/systemd/system ]; then \
 	  systemctl daemon-reload; \
 	fi
+
+# Packages: packaging/.
+PACKAGES ?= build/packages
+REVISION ?= 1
+deb: host compile ## make a Debian package in build/packages; REVISION=1
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/deb -r $(REVISION) $(PACKAGES)
 
 clean: ## remove everything that was built
 	rm -rf build target guests/hello-assemblyscript/node_modules

@@ -168,14 +168,14 @@ fn wrong_keys_and_values_are_refused() {
 #[test]
 fn taplo_reads_the_schema_that_the_first_line_names() {
     let schemas = Schemas::new();
-    let taplo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/venv/taplo/bin/taplo");
+    let taplo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/venv/schemas/bin/taplo");
     let lint = |text: &str| {
         let file = schemas.path("one.toml");
         let schema = schemas.path(DROP_IN);
         fs::write(&file, format!("#:schema {}\n{text}", schema.display())).unwrap();
         let output = Command::new(&taplo).arg("lint").arg(&file).output();
         let output =
-            output.unwrap_or_else(|error| panic!("{}: {error} (make build/venv/taplo/ready)", taplo.display()));
+            output.unwrap_or_else(|error| panic!("{}: {error} (make build/venv/schemas/ready)", taplo.display()));
         (output.status.success(), super::said(&output))
     };
     let (valid, said) = lint("[handler.a]\nlisten = ['70', 'udp:70']\nkeyvalue = { default = 'embedded' }\n");
