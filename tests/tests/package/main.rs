@@ -70,6 +70,16 @@ fn the_same_build_makes_the_same_bytes() {
         fs::read(first).unwrap() == fs::read(second).unwrap(),
         "two packages of one build differ"
     );
+    let archive = |name: &str| {
+        let mut command = Command::new(root().join("packaging/tarball"));
+        let folder = again.path().join(name);
+        let printed = run(command.arg(folder).env("SOURCE_DATE_EPOCH", "1700000000"));
+        fs::read(printed.trim()).unwrap()
+    };
+    assert!(
+        archive("first") == archive("second"),
+        "two archives of one build differ"
+    );
 }
 
 /// SPECIFICATION.md has no bound for it: this is.

@@ -1,4 +1,5 @@
-//! The Debian package, in a box of its own: its installation, upgrade and removal are the machine's.
+//! The Debian package and the archive with an install script, in a box of their own: installation, upgrade and removal are
+//! the machine's. One at a time.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -6,11 +7,14 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::systemctl::{checkout, output, systemctl};
 use harness::{Kind, eventually, wasm};
+
+static MACHINE: Mutex<()> = Mutex::new(());
 
 const PORT: u16 = 23_700;
 
@@ -116,6 +120,7 @@ fn version() -> String {
 
 #[test]
 fn a_package_is_installed_upgraded_downgraded_removed_and_purged() {
+    let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
     // Images of containers have it: there, packages start and stop nothing.
     let _ = fs::remove_file("/usr/sbin/policy-rc.d");
     let folder = tempfile::tempdir().unwrap();
@@ -193,6 +198,69 @@ fn a_package_is_installed_upgraded_downgraded_removed_and_purged() {
     fs::remove_file("/etc/systemd/system/by-hand.socket").unwrap();
     assert_eq!(traces(), "", "after a purge");
     assert!(knock("gone\n").is_err(), "the socket of a purged package");
+}
+
+#[test]
+fn an_archive_is_installed_by_its_script_and_removed() {
+    let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::tempdir().unwrap();
+    let mut make = Command::new(checkout().join("packaging/tarball"));
+    let archive = output(make.arg(folder.path()).env("SOURCE_DATE_EPOCH", "1700000000"));
+    output(
+        Command::new("tar")
+            .arg("-C")
+            .arg(folder.path())
+            .args(["-xf", archive.trim()]),
+    );
+    let unpacked = archive.trim().trim_end_matches(".tar.xz").to_owned();
+    let script = |arguments: &[&str]| output(Command::new(format!("{unpacked}/install.sh")).args(arguments));
+    assert_eq!(traces(), "", "before");
+
+    script(&[]);
+    let echo = wasm(Kind::P1, "echo");
+    let port = PORT.to_string();
+    let mut install = Command::new("/usr/local/bin/wasm-sock");
+    output(install.args([
+        "install",
+        echo.to_str().unwrap(),
+        "--name",
+        "parrot",
+        "--listen",
+        &port,
+        "--no-knock",
+    ]));
+    knock("hello\n").expect("the first knock");
+    let (answered, failures) = under_load(|| drop(script(&[])));
+    assert_eq!(failures, [""; 0], "of {answered} clients while it was installed again");
+
+    script(&["--uninstall"]);
+    assert!(knock("gone\n").is_err(), "the socket of what was removed");
+    let left = traces();
+    let others = left.lines().filter(|line| {
+        !["/etc/wasm-sock", "/var/", "/run/wasm-sock"]
+            .iter()
+            .any(|kept| line.starts_with(kept))
+    });
+    assert_eq!(others.collect::<Vec<_>>(), [""; 0]);
+    assert!(Path::new("/etc/wasm-sock/handlers.d/parrot.toml").exists());
+    for folder in [
+        "/etc/wasm-sock",
+        "/var/lib/wasm-sock",
+        "/var/cache/wasm-sock",
+        "/run/wasm-sock",
+    ] {
+        let _ = fs::remove_dir_all(folder);
+    }
+    // In a place that systemd does not know, its own path is in the units.
+    script(&["/opt/wasm-sock"]);
+    let unit = fs::read_to_string("/opt/wasm-sock/lib/systemd/system/wasm-sock@.service").unwrap();
+    assert!(unit.contains("ExecStart=/opt/wasm-sock/bin/wasm-sock host\n"), "{unit}");
+    script(&["--uninstall", "/opt/wasm-sock"]);
+    let left = output(Command::new("find").args(["/opt/wasm-sock", "-type", "f"]));
+    assert_eq!(left, "");
+    for folder in ["/etc/wasm-sock", "/var/lib/wasm-sock", "/run/wasm-sock"] {
+        let _ = fs::remove_dir_all(folder);
+    }
 }
 
 /// A socket unit that an administrator wrote for the shared service.
