@@ -409,7 +409,7 @@ tarball: host compile ## make an archive with an install script in build/package
 
 # What is too slow for `make test`.
 release-check: deb tarball build/venv/kubernetes/ready build/venv/schemas/ready ## check the packages: built twice, in fresh userlands (root, network)
-	packaging/twice $(SOURCE_DATE_EPOCH) $(PACKAGES)
+	REVISION=$(REVISION) packaging/twice $(SOURCE_DATE_EPOCH) $(PACKAGES)
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test package
 	packaging/userlands $(PACKAGES)/wasm-sock_*-$(REVISION)_*.deb
 
