@@ -82,7 +82,7 @@ SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y C
 define write_manual
 	@rm -rf build/share && mkdir -p build/share/completions
 	@SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(1) man build/share/man
-	@$(1) schema build/share/schema
+	@$(1) json-schemas build/share/schema
 	@for shell in bash zsh fish; do $(1) completions $$shell >build/share/completions/$$shell || exit 1; done
 endef
 

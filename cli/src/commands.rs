@@ -195,7 +195,7 @@ Examples:
     Man(manual::Man),
     /// Write the JSON schemas of the configuration
     #[command(hide = true)]
-    Schema(manual::Schema),
+    JsonSchemas(manual::JsonSchemas),
     /// Print the version
     Version,
     /// Print this, or the help of a command

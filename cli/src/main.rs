@@ -125,7 +125,7 @@ fn run(verb: Verb) -> Result<(), CommandError> {
         Verb::Activate(arguments) => activate::run(&arguments),
         Verb::Completions(arguments) => completions::run(&arguments),
         Verb::Man(arguments) => manual::man(&arguments),
-        Verb::Schema(arguments) => manual::schema(&arguments),
+        Verb::JsonSchemas(arguments) => manual::schema(&arguments),
         Verb::Host { .. } | Verb::Compile { .. } => host_program::hand_back(),
         Verb::Version => print(concat!("wasm-sock ", env!("CARGO_PKG_VERSION"), "\n")),
         Verb::Help { command } => commands::help(command),

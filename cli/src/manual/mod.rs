@@ -1,4 +1,4 @@
-//! `wasm-sock man` and `wasm-sock schema`: the manual pages, and the JSON schemas of the configuration that editors read.
+//! `wasm-sock man` and `wasm-sock json-schemas`: the manual pages, and the JSON schemas of the configuration that editors read.
 //!
 //! Pages of section 1 are made from the definition of the command line, wasm-sock.toml(5) and the schemas from that of
 //! the settings (`wasm_sock_config::settings`); wasm-sock(7) is written by hand. Packages contain what these verbs write.
@@ -21,9 +21,9 @@ pub struct Man {
     folder: PathBuf,
 }
 
-/// The arguments of `wasm-sock schema`.
+/// The arguments of `wasm-sock json-schemas`.
 #[derive(Debug, PartialEq, Eq, clap::Args)]
-pub struct Schema {
+pub struct JsonSchemas {
     /// Where the schemas go
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
@@ -53,7 +53,7 @@ pub fn man(arguments: &Man) -> Result<(), CommandError> {
 ///
 /// # Errors
 /// When they cannot be written.
-pub fn schema(arguments: &Schema) -> Result<(), CommandError> {
+pub fn schema(arguments: &JsonSchemas) -> Result<(), CommandError> {
     fs::create_dir_all(&arguments.folder)?;
     for (name, schema) in json_schema::all() {
         let path = arguments.folder.join(name);

@@ -18,7 +18,7 @@ struct Schemas(TempDir);
 impl Schemas {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let output = run(&["schema", folder.path().to_str().unwrap()]);
+        let output = run(&["json-schemas", folder.path().to_str().unwrap()]);
         assert!(output.status.success(), "{}", super::said(&output));
         Self(folder)
     }
