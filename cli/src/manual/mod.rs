@@ -1,4 +1,5 @@
-//! `wasm-sock man` and `wasm-sock json-schemas`: the manual pages, and the JSON schemas of the configuration that editors read.
+//! `wasm-sock man` and `wasm-sock json-schemas`: the manual pages, and the JSON schemas of the configuration, which
+//! editors read.
 //!
 //! Pages of section 1 are made from the definition of the command line, wasm-sock.toml(5) and the schemas from that of
 //! the settings (`wasm_sock_config::settings`); wasm-sock(7) is written by hand. Packages contain what these verbs write.

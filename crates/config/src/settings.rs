@@ -1,7 +1,7 @@
 //! The settings: what the tables of the configuration may have, what each key means, and its default.
 //!
-//! The checker's lists of keys, the manual page wasm-sock.toml(5) and the JSON schema are made from these tables. They are
-//! constants, so that a program has of them only what it uses: the host has the keys.
+//! The checker's lists of keys, the manual page wasm-sock.toml(5) and the JSON schema are made from these tables. They
+//! are constants, so that a program has of them only what it uses: the host has the keys.
 
 /// One key of a table.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! The manual pages and the schemas of the configuration, as `make` writes them and packages contain them. mandoc, groff
-//! and man-db read the pages; a validator from PyPI reads the schemas (`jsonschema`, see tools/kubernetes.txt).
+//! The manual pages and the schemas of the configuration, as `make` writes them and packages contain them. mandoc,
+//! groff and man-db read the pages; a validator from PyPI reads the schemas (`jsonschema`, see tools/kubernetes.txt).
 
 mod schema;
 

@@ -1,5 +1,5 @@
-//! The Debian package as a file: what is in it, that it is the same each time, and what Debian's own check says of it. Its
-//! installation is in `systemd::package`.
+//! The Debian package as a file: what is in it, that it is the same each time, and what Debian's own check says of it.
+//! Its installation is in `systemd::package`.
 
 use std::collections::BTreeSet;
 use std::fs;

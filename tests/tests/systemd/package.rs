@@ -1,5 +1,5 @@
-//! The Debian package and the archive with an install script, in a box of their own: installation, upgrade and removal are
-//! the machine's. One at a time.
+//! The Debian package and the archive with an install script, in a box of their own: installation, upgrade and removal
+//! are the machine's. One at a time.
 
 use std::fs;
 use std::io::{Read, Write};
