@@ -32,11 +32,16 @@ UNITS := wasm-sock.service wasm-sock@.service wasm-sock-exec@.service wasm-sock-
   wasm-sock-handover@.service wasm-sock-egress.socket wasm-sock-egress.service
 bindir = $(DESTDIR)$(PREFIX)/bin
 libdir = $(DESTDIR)$(PREFIX)/lib
-docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
+sharedir = $(DESTDIR)$(PREFIX)/share
+docdir = $(sharedir)/doc/wasm-sock
+# Below share/zsh. Debian's packages have vendor-completions.
+ZSH_FUNCTIONS ?= site-functions
+COMPLETIONS = bash-completion/completions/wasm-sock zsh/$(ZSH_FUNCTIONS)/_wasm-sock \
+  fish/vendor_completions.d/wasm-sock.fish
 
 .PHONY: build host compile egress guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd
 .PHONY: corpus bench bench-programs bench-smoke bench-units profile order
-.PHONY: install uninstall clean help
+.PHONY: install uninstall deb tarball release-check clean help
 # One build at a time: each uses all processors, and they share a target directory.
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
@@ -78,6 +83,18 @@ compile:
 	$(CARGO) build $(LOCKED) --profile compiler $(addprefix -p ,$(SIBLINGS) $(GENERATOR))
 	@install -C -D -m 755 -t build $(addprefix target/$(TARGET)/compiler/,$(SIBLINGS) $(GENERATOR))
 	$(foreach program,$(SIBLINGS) $(GENERATOR),$(call finish,$(program)))
+	$(call write_manual,build)
+
+# Manual pages, schemas and completions, in a folder with the program for people, which writes them. The pages have the date of the last commit.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
+define write_manual
+	@rm -rf $(1)/share && mkdir -p $(1)/share/completions
+	@SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(1)/wasm-sock-cli man $(1)/share/man
+	@$(1)/wasm-sock-cli json-schemas $(1)/share/schema
+	@for shell in bash zsh fish; do \
+	  $(1)/wasm-sock-cli completions $$shell >$(1)/share/completions/$$shell || exit 1; \
+	done
+endef
 
 egress: ## build the way out of guests alone
 	$(call begin,wasm-sock-egress)
@@ -138,6 +155,12 @@ build/venv/kubernetes/ready: tools/kubernetes.txt
 	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
 	@touch $@
 
+# What reads the schemas of the configuration as editors do, and the schema of bills of materials.
+build/venv/schemas/ready: tools/schemas.txt
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --no-deps --require-hashes --requirement $<
+	@touch $@
+
 # The package forgets that a program can be executed.
 build/venv/wasmtime/ready: tools/wasmtime.txt
 	python3 -m venv --clear $(@D)
@@ -178,6 +201,7 @@ demo: setup ## show it: two ports and no process; connect, and there is one
 	$(CARGO) build $(LOCKED) --profile compiler -p wasm-sock
 	$(CARGO) build $(LOCKED) --profile compiler $(addprefix -p ,$(SIBLINGS) $(GENERATOR))
 	@install -C -D -m 755 -t $(DEMO) $(addprefix target/$(TARGET)/compiler/,wasm-sock $(SIBLINGS) $(GENERATOR))
+	$(call write_manual,$(DEMO))
 	$(foreach guest,hello daytime,$(CARGO) build $(LOCKED) --release --manifest-path guests/$(guest)/Cargo.toml \
 	  --target-dir target/guests --target wasm32-wasip2 && \
 	  install -C -D -m 644 -t $(DEMO)/guests/p2 target/guests/wasm32-wasip2/release/$(guest).wasm && ) true
@@ -273,7 +297,7 @@ unit:
 # FUZZ_TIME is for `mutation_fuzz`, which sends mutated input to the host. More threads than processors, because
 # most tests wait (measured: tests/README.md).
 RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
-end-to-end: build/venv/kubernetes/ready
+end-to-end: build/venv/kubernetes/ready build/venv/schemas/ready
 	FUZZ_TIME=$(FUZZ_TIME) RUST_TEST_THREADS=$(RUST_TEST_THREADS) tools/once-more \
 	  $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
 
@@ -292,7 +316,9 @@ endef
 
 systemd: build/venv/wasmtime/ready
 	tools/systemd-box -- tools/demo --in-the-box
-	$(call systemd_test,,--skip guides)
+	$(call systemd_test,,--skip guides --skip package)
+# What installs and removes wasm-sock does so for the whole box.
+	$(call systemd_test,,package)
 # In a box of their own: a reader's machine has no sockets from tests, and has a network.
 	$(call systemd_test,"--network"$(comma) ,guides)
 
@@ -346,7 +372,7 @@ order:
 	python3 tools/pgo.py order $(ORDERED) build/profile host/pgo/hot.ld
 
 install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
-	@for program in wasm-sock $(SIBLINGS) $(GENERATOR); do test -x $(WASM_SOCK_BUILD)/$$program || \
+	@for program in wasm-sock $(SIBLINGS) $(GENERATOR) share/man; do test -x $(WASM_SOCK_BUILD)/$$program || \
 	  { echo "install: $(WASM_SOCK_BUILD)/$$program is not built yet; run \`make\` first" >&2; exit 1; }; done
 	install -D -m 755 -t $(bindir) $(WASM_SOCK_BUILD)/wasm-sock
 	install -D -m 755 -t $(libdir)/wasm-sock $(addprefix $(WASM_SOCK_BUILD)/,$(SIBLINGS))
@@ -366,6 +392,13 @@ install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	install -D -m 644 units/tmpfiles.conf $(libdir)/tmpfiles.d/wasm-sock.conf
 	install -D -m 644 -t $(docdir)/examples units/examples/* units/hardened.conf
 	install -D -m 644 -t $(docdir) units/handler.toml
+	for section in 1 5 7; do \
+	  install -D -m 644 -t $(sharedir)/man/man$$section $(WASM_SOCK_BUILD)/share/man/*.$$section || exit 1; \
+	done
+	install -D -m 644 -t $(sharedir)/wasm-sock $(WASM_SOCK_BUILD)/share/schema/*.json
+	for completion in $(COMPLETIONS); do \
+	  install -D -m 644 $(WASM_SOCK_BUILD)/share/completions/$${completion%%[-/]*} $(sharedir)/$$completion || exit 1; \
+	done
 # On the machine itself (not for a package): create the user and the folders, reload the units.
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then set -e; \
 	  systemd-sysusers $(PREFIX)/lib/sysusers.d/wasm-sock.conf; \
@@ -379,10 +412,27 @@ uninstall: ## remove what `make install` installed; modules and configuration st
 	rm -f $(foreach manager,system user,$(libdir)/systemd/$(manager)-generators/$(GENERATOR))
 	rm -f $(foreach unit,$(UNITS),$(libdir)/systemd/system/$(unit) $(libdir)/systemd/user/$(unit))
 	rm -f $(libdir)/sysusers.d/wasm-sock.conf $(libdir)/tmpfiles.d/wasm-sock.conf
-	rm -rf $(docdir)
+	rm -rf $(docdir) $(sharedir)/wasm-sock
+	rm -f $(foreach section,1 5 7,$(sharedir)/man/man$(section)/wasm-sock*.$(section))
+	rm -f $(addprefix $(sharedir)/,$(COMPLETIONS))
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && [ -d /run/systemd/system ]; then \
 	  systemctl daemon-reload; \
 	fi
+
+# Packages: packaging/.
+PACKAGES ?= build/packages
+REVISION ?= 1
+deb: host compile ## make a Debian package in build/packages; REVISION=1
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/deb -r $(REVISION) $(PACKAGES)
+
+tarball: host compile ## make an archive with an install script in build/packages
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/tarball $(PACKAGES)
+
+# What is too slow for `make test`.
+release-check: deb tarball build/venv/kubernetes/ready build/venv/schemas/ready ## check the packages: built twice, in fresh userlands (root, network)
+	REVISION=$(REVISION) packaging/twice $(SOURCE_DATE_EPOCH) $(PACKAGES)
+	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test package
+	packaging/userlands $(PACKAGES)/wasm-sock_*-$(REVISION)_*.deb
 
 clean: ## remove everything that was built
 	rm -rf build target guests/hello-assemblyscript/node_modules

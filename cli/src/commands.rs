@@ -4,8 +4,8 @@
 
 use crate::{CommandError, print};
 use crate::{
-    activate, completions, exec, export, install, kv, list, logs, metrics, new, push, reload, run, serve, status,
-    uninstall,
+    activate, completions, exec, export, install, kv, list, logs, manual, metrics, new, push, reload, run, serve,
+    status, uninstall,
 };
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
@@ -190,9 +190,12 @@ Examples:
   wasm-sock completions bash > /etc/bash_completion.d/wasm-sock
   wasm-sock completions fish > ~/.config/fish/completions/wasm-sock.fish")]
     Completions(completions::Completions),
-    /// Write the man pages
+    /// Write the manual pages
     #[command(hide = true)]
-    Man(completions::Man),
+    Man(manual::Man),
+    /// Write the JSON schemas of the configuration
+    #[command(hide = true)]
+    JsonSchemas(manual::JsonSchemas),
     /// Print the version
     Version,
     /// Print this, or the help of a command

@@ -1,5 +1,5 @@
-//! `wasm-sock completions`: makes a shell complete commands, options, and the names of handlers. `wasm-sock man`: the
-//! man pages. Both come from the one definition of the command line.
+//! `wasm-sock completions`: makes a shell complete commands, options, and the names of handlers. All comes from the one
+//! definition of the command line.
 //!
 //! The script of a shell runs this program with `$WASM_SOCK_COMPLETE` set, and so knows the handlers of the moment.
 
@@ -9,8 +9,6 @@ use clap::CommandFactory;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh};
 use rustix::process::geteuid;
-use std::fs;
-use std::path::PathBuf;
 use wasm_sock_config::{Config, Environment};
 
 /// The arguments of `wasm-sock completions`.
@@ -28,18 +26,18 @@ enum Shell {
     Fish,
 }
 
-/// The arguments of `wasm-sock man`.
-#[derive(Debug, PartialEq, Eq, clap::Args)]
-pub struct Man {
-    /// Where the pages go
-    #[arg(value_name = "FOLDER")]
-    folder: PathBuf,
-}
-
 const NAME: &str = "wasm-sock";
 
 /// The variable in which a shell asks for completions.
 const VARIABLE: &str = "WASM_SOCK_COMPLETE";
+
+/// zsh runs the script as the function that completes, when it is a file `_wasm-sock` in `$fpath` and is needed for the
+/// first time.
+const FIRST_TIME: &[u8] = b"
+if [[ ${funcstack[1]} == _wasm-sock ]]; then
+    _clap_dynamic_completer_wasm_sock
+fi
+";
 
 /// Prints the script of a shell.
 ///
@@ -53,6 +51,9 @@ pub fn run(arguments: &Completions) -> Result<(), CommandError> {
     };
     let mut script = Vec::new();
     shell.write_registration(VARIABLE, NAME, NAME, NAME, &mut script)?;
+    if arguments.shell == Shell::Zsh {
+        script.extend_from_slice(FIRST_TIME);
+    }
     print(&String::from_utf8_lossy(&script))
 }
 
@@ -69,13 +70,4 @@ pub fn handlers() -> ArgValueCandidates {
         let names = config.map(|config| config.handler_names().0).unwrap_or_default();
         names.into_iter().map(CompletionCandidate::new).collect()
     })
-}
-
-/// Writes a man page for each command.
-///
-/// # Errors
-/// When they cannot be written.
-pub fn man(arguments: &Man) -> Result<(), CommandError> {
-    fs::create_dir_all(&arguments.folder)?;
-    Ok(clap_mangen::generate_to(CommandLine::command(), &arguments.folder)?)
 }

@@ -30,6 +30,7 @@ mod kv;
 mod list;
 mod log_line;
 mod logs;
+mod manual;
 mod metrics;
 mod module_kind;
 mod new;
@@ -41,6 +42,7 @@ mod run;
 mod scope;
 mod serve;
 mod settings;
+mod source_date;
 mod status;
 mod uninstall;
 
@@ -122,7 +124,8 @@ fn run(verb: Verb) -> Result<(), CommandError> {
         Verb::Reload(arguments) => reload::run(&arguments),
         Verb::Activate(arguments) => activate::run(&arguments),
         Verb::Completions(arguments) => completions::run(&arguments),
-        Verb::Man(arguments) => completions::man(&arguments),
+        Verb::Man(arguments) => manual::man(&arguments),
+        Verb::JsonSchemas(arguments) => manual::schema(&arguments),
         Verb::Host { .. } | Verb::Compile { .. } => host_program::hand_back(),
         Verb::Version => print(concat!("wasm-sock ", env!("CARGO_PKG_VERSION"), "\n")),
         Verb::Help { command } => commands::help(command),

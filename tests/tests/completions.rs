@@ -1,5 +1,4 @@
-//! Shells complete commands, options and names of handlers; man pages are written. Each in the real shell, if there is
-//! one.
+//! Shells complete commands, options and names of handlers. Each in the real shell, if there is one.
 
 use std::fs;
 use std::path::Path;
@@ -118,15 +117,62 @@ fn zsh_takes_the_script() {
     assert!(said.contains("wasm_sock"), "{said}");
 }
 
-#[test]
-fn each_command_has_a_man_page() {
-    let world = World::new(Kind::P1);
-    let folder = world.path("run/man");
-    let output = harness::run(&["man", folder.to_str().unwrap()]);
+/// What `make install` installs, below `run/installed` of the world.
+fn install(world: &World) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut make = Command::new("make");
+    make.args(["-s", "install", "PREFIX=/usr"]).current_dir(root);
+    let output = make
+        .arg(format!("DESTDIR={}", world.path("run/installed").display()))
+        .output();
+    let output = output.expect("run make");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for verb in ["run", "new", "exec", "install", "host"] {
-        let page = fs::read_to_string(folder.join(format!("wasm-sock-{verb}.1"))).expect("a page");
-        assert!(page.contains(".SH SYNOPSIS") && page.contains("Examples"), "{page}");
+}
+
+#[test]
+fn bash_loads_the_installed_file_at_the_first_tabulator() {
+    let world = world("bash");
+    install(&world);
+    let script = "export XDG_DATA_DIRS=$PWD/installed/usr/share; . /usr/share/bash-completion/bash_completion\n\
+                  complete -p wasm-sock 2>/dev/null && exit 1; _completion_loader wasm-sock; complete -p wasm-sock";
+    let said = said(&world, "bash", script).expect("bash is everywhere");
+    assert!(said.contains("-F _clap_complete_wasm_sock wasm-sock"), "{said}");
+}
+
+#[test]
+fn fish_finds_the_installed_file() {
+    let world = world("fish");
+    install(&world);
+    let mut fish = command(&world, "fish");
+    fish.env("XDG_DATA_DIRS", world.path("run/installed/usr/share"));
+    let Ok(output) = fish.args(["-c", "complete -C 'wasm-sock exec gr'"]).output() else {
+        return skip("fish (apt-get install fish)");
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said.split_whitespace().next(), Some("greeter"), "{said}");
+}
+
+/// In a terminal, as a person types it: the file is the function that completes, and is read at the first tabulator.
+#[test]
+fn zsh_completes_by_the_installed_file_at_the_first_tabulator() {
+    let world = world("zsh");
+    install(&world);
+    let script = "zmodload zsh/zpty; zpty typed zsh -f -i\n\
+                  zpty -w typed 'fpath=($PWD/installed/usr/share/zsh/site-functions $fpath); autoload -U compinit'\n\
+                  zpty -w typed 'compinit -D -u; PS1=READY'\n\
+                  zpty -r -m typed line '*READY*' || exit 1\n\
+                  zpty -n -w typed $'wasm-sock exec gr\\t'\n\
+                  zpty -r -m typed line '*exec greeter*' && print -r -- $line";
+    let mut zsh = command(&world, "timeout");
+    zsh.args(["20", "zsh", "-f", "-c", script]);
+    let output = zsh.output().expect("timeout is everywhere");
+    if output.status.code() == Some(127) {
+        return skip("zsh (apt-get install zsh)");
     }
-    assert!(!folder.join("wasm-sock-activate.1").exists(), "the hidden verb");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains("greeter"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

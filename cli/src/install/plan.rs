@@ -11,6 +11,7 @@ use crate::installation::change::Change;
 use crate::installation::record::{Installed, Record};
 use crate::installation::scope::Scope;
 use crate::installation::systemd::Manager;
+use crate::manual;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,7 +67,8 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Vec<String>> {
     problems.extend(handler_file::strange(request, &modules, module.as_ref()));
     let file = handler_file::path(&scope.places, name);
     let former_text = fs::read_to_string(&file).ok();
-    let text = match settings::changed(former_text.as_deref(), name, arguments) {
+    let schema = manual::installed_schema();
+    let text = match settings::changed(former_text.as_deref(), name, arguments, schema.as_deref()) {
         Ok(text) => text,
         Err(why) => {
             problems.push(format!("{}: {why}", file.display()));

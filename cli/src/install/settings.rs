@@ -2,22 +2,33 @@
 
 use super::arguments::Install;
 use crate::settings::{Directory, Setting, Variable};
+use std::path::Path;
 use std::str::FromStr;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 const HEADER: &str = "\
 # Made by `wasm-sock install`. You may change it: the next install keeps what it
-# is not told to change. For all settings see the documentation of wasm-sock.
+# is not told to change. All settings: man wasm-sock.toml
 ";
 
-/// The text of the handler's file with what the command line sets. `former` is its text so far.
+/// The text of the handler's file with what the command line sets. `former` is its text so far; a new one names the
+/// `schema` in its first line, where editors look for it.
 ///
 /// # Errors
 /// When the former text is not TOML, or a table is something else there; the configuration's parser has more to say.
-pub fn changed(former: Option<&str>, handler: &str, arguments: &Install) -> Result<String, String> {
+pub fn changed(
+    former: Option<&str>,
+    handler: &str,
+    arguments: &Install,
+    schema: Option<&Path>,
+) -> Result<String, String> {
+    let header = || {
+        let schema = schema.map(|path| format!("#:schema {}\n", path.display()));
+        format!("{}{HEADER}", schema.unwrap_or_default())
+    };
     let mut document: DocumentMut = match former {
         Some(text) => text.parse().map_err(|_| "it is not valid TOML".to_owned())?,
-        None => HEADER.parse().unwrap_or_default(),
+        None => header().parse().unwrap_or_default(),
     };
     let table = handler_table(&mut document, handler)?;
     if !arguments.listen.is_empty() {

@@ -20,6 +20,7 @@ mod outbound;
 mod outgoing;
 mod quantity;
 mod schema;
+pub mod settings;
 mod source;
 mod suggest;
 mod value;

@@ -21,6 +21,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::checker::{Checker, Key, Value};
 use super::error::{ConfigError, Location, quoted};
+use super::settings::{self, keys};
 use super::source::SourceFile;
 use super::suggest::closest;
 use super::value;
@@ -40,78 +41,14 @@ type Keys = &'static [&'static str];
 
 const MAIN_FILE: Keys = &["host", "defaults", "handler"];
 const DROP_IN: Keys = &["handler"];
-const HOST: Keys = &[
-    "idle-timeout",
-    "drain-timeout",
-    "modules",
-    "stack",
-    "max-memory",
-    "max-connections",
-    "require-sandbox",
-    "reload",
-];
-const DEFAULTS: Keys = &[
-    "memory",
-    "table-elements",
-    "timeout",
-    "cpu-time",
-    "idle-connection-timeout",
-    "max-connections",
-    "max-connections-per-source",
-    "max-output",
-    "max-datagram",
-    "max-log",
-    "log",
-    "log-sample",
-    "head-timeout",
-    "keep-alive",
-    "max-head",
-    "max-body",
-    "reuse",
-    "concurrency",
-    "forwarded-for",
-];
+const HOST: Keys = &keys::<{ settings::HOST.len() }>(settings::HOST);
+const DEFAULTS: Keys = &keys::<{ settings::DEFAULTS.len() }>(settings::DEFAULTS);
 /// What only a handler has; the rest of its keys are the defaults'.
-const HANDLER_ONLY: Keys = &[
-    "module",
-    "args",
-    "env",
-    "config",
-    "secrets",
-    "dirs",
-    "allow-outbound",
-    "outbound",
-    "keyvalue",
-    "keyvalue-quota",
-    "tls-roots",
-    "tls-certificate",
-    "tls-key",
-    "listen",
-    "socket",
-    "process",
-    "enabled",
-    "schedule",
-    "schedule-jitter",
-    "schedule-persistent",
-    "schedule-path",
-    "schedule-input",
-];
+const HANDLER_ONLY: Keys = &keys::<{ settings::HANDLER.len() }>(settings::HANDLER);
 const HANDLER: Keys = &handler_keys();
-const DIR: Keys = &["host", "guest", "access"];
-const STORE: Keys = &["at", "expire", "prefix"];
-const SOCKET: Keys = &[
-    "user",
-    "group",
-    "mode",
-    "directory-mode",
-    "backlog",
-    "interface",
-    "free-bind",
-    "no-delay",
-    "ipv6-only",
-    "keep-alive",
-    "symlinks",
-];
+const DIR: Keys = &keys::<{ settings::DIR.len() }>(settings::DIR);
+const STORE: Keys = &keys::<{ settings::STORE.len() }>(settings::STORE);
+const SOCKET: Keys = &keys::<{ settings::SOCKET.len() }>(settings::SOCKET);
 
 const fn handler_keys() -> [&'static str; HANDLER_ONLY.len() + DEFAULTS.len()] {
     let mut keys = [""; HANDLER_ONLY.len() + DEFAULTS.len()];

@@ -215,7 +215,7 @@ fn a_dry_run_shows_everything_and_changes_nothing() {
     for text in [
         "dry would be installed: core module (WASI 0.1)",
         "write /var/lib/wasm-sock/modules/dry.cwasm",
-        "write /etc/wasm-sock/handlers.d/dry.toml\n  # Made by",
+        "write /etc/wasm-sock/handlers.d/dry.toml\n  #:schema /usr/share/wasm-sock/handler.schema.json\n  # Made by",
         "\n  [handler.dry]\n  listen = [\"23020\"]\n  env = { A = \"B\" }\n",
         "\n  wasm-sock@dry.socket\n",
         "    ListenStream=23020\n",

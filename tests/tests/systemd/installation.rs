@@ -49,7 +49,21 @@ fn uninstall_takes_away_what_install_put_there_and_nothing_else() {
     let unit = root.path().join("opt/lib/systemd/system/wasm-sock@.service");
     let unit = fs::read_to_string(unit).unwrap();
     assert!(unit.contains("ExecStart=/opt/bin/wasm-sock host\n"), "{unit}");
-    assert!(files(root.path()).len() > before.len() + 6);
+    let installed = files(root.path());
+    for file in [
+        "bin/wasm-sock",
+        "lib/wasm-sock/wasm-sock-cli",
+        "share/man/man1/wasm-sock-run.1",
+        "share/man/man5/wasm-sock.toml.5",
+        "share/man/man7/wasm-sock.7",
+        "share/wasm-sock/wasm-sock.schema.json",
+        "share/wasm-sock/handler.schema.json",
+        "share/bash-completion/completions/wasm-sock",
+        "share/zsh/site-functions/_wasm-sock",
+        "share/fish/vendor_completions.d/wasm-sock.fish",
+    ] {
+        assert!(installed.contains(&format!("opt/{file}")), "{file}: {installed:?}");
+    }
     make(&["-s", "uninstall", "PREFIX=/opt", &destination]);
     assert_eq!(files(root.path()), before);
 }

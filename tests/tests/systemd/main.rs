@@ -18,6 +18,7 @@ mod keyvalue;
 mod list_and_status;
 mod metrics;
 mod outbound;
+mod package;
 mod reload;
 mod scale_out;
 mod schedules;

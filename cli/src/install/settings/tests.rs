@@ -25,7 +25,7 @@ fn a_new_file_has_a_header_and_what_was_given() {
         process: Some(ProcessName::Shared),
         ..arguments(&["7000", "unix:/run/hello"])
     };
-    let text = changed(None, "hello.v2", &arguments).unwrap();
+    let text = changed(None, "hello.v2", &arguments, None).unwrap();
     let expected = format!(
         "{HEADER}[handler.\"hello.v2\"]\n{}",
         r#"listen = ["7000", "unix:/run/hello"]
@@ -39,7 +39,7 @@ socket = { mode = "0600" }
 "#
     );
     assert_eq!(text, expected);
-    let again = changed(Some(&text), "hello.v2", &arguments).unwrap();
+    let again = changed(Some(&text), "hello.v2", &arguments, None).unwrap();
     assert_eq!(again, expected);
 }
 
@@ -73,13 +73,16 @@ fn an_update_changes_what_is_given_and_keeps_comments_and_order() {
         host = \"/srv/more\"\n\
         guest = \"/more\"\n\
         access = \"read-only\"\n";
-    assert_eq!(changed(Some(former), "hello", &arguments).unwrap(), expected);
-    assert_eq!(changed(Some(former), "hello", &Install::default()).unwrap(), former);
+    assert_eq!(changed(Some(former), "hello", &arguments, None).unwrap(), expected);
+    assert_eq!(
+        changed(Some(former), "hello", &Install::default(), None).unwrap(),
+        former
+    );
 }
 
 #[test]
 fn a_file_that_is_no_handlers_file_is_an_error() {
-    let error = |text: &str| changed(Some(text), "a", &arguments(&["1"])).unwrap_err();
+    let error = |text: &str| changed(Some(text), "a", &arguments(&["1"]), None).unwrap_err();
     assert_eq!(error("= 3"), "it is not valid TOML");
     assert_eq!(error("handler = 3"), "\"handler\" is no table in it");
     assert_eq!(error("[handler]\na = 3"), "\"handler.a\" is no table in it");
@@ -92,4 +95,24 @@ fn the_command_line_says_what_is_missing() {
     assert!("/srv:ro".parse::<Directory>().unwrap_err().contains("two paths"));
     assert!("memory".parse::<Setting>().unwrap_err().contains("has no \"=\""));
     assert!("a b=3".parse::<Setting>().unwrap_err().contains("is no key"));
+}
+
+#[test]
+fn a_new_file_names_the_schema_that_is_installed_in_its_first_line() {
+    let schema = Path::new("/usr/share/wasm-sock/handler.schema.json");
+    let text = changed(None, "a", &arguments(&["1"]), Some(schema)).unwrap();
+    assert!(
+        text.starts_with("#:schema /usr/share/wasm-sock/handler.schema.json\n# Made by"),
+        "{text}"
+    );
+    assert!(text.ends_with("[handler.a]\nlisten = [\"1\"]\n"), "{text}");
+    assert_eq!(
+        changed(Some(&text), "a", &Install::default(), Some(schema)).unwrap(),
+        text
+    );
+    assert!(
+        !changed(Some("[handler.a]"), "a", &Install::default(), Some(schema))
+            .unwrap()
+            .contains("#:schema")
+    );
 }

@@ -2,17 +2,11 @@
 
 use super::super::checker::{Checker, Key, Value};
 use super::super::outgoing::OutboundLimits;
+use super::super::settings::{self, keys};
 use super::super::value;
 use super::Keys;
 
-pub(super) const OUTBOUND: Keys = &[
-    "connect-timeout",
-    "first-byte-timeout",
-    "idle-timeout",
-    "max-requests",
-    "max-body",
-    "max-head",
-];
+pub(super) const OUTBOUND: Keys = &keys::<{ settings::OUTBOUND.len() }>(settings::OUTBOUND);
 
 impl Checker<'_> {
     pub(super) fn outbound_limits(&mut self, key: &Key<'_>, value: &Value<'_>, limits: &mut OutboundLimits) {

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::super::settings::Setting;
 use super::super::{
     ConfigValue, Destination, ForwardedFor, KeyValue, Listen, Logged, Logging, Network, Outbound, OutboundLimits,
     Process, Schedule, Scope, SocketOptions, StoreAddress, TlsFiles,
@@ -316,37 +317,38 @@ fn longer_tables_may_be_written_out() {
 
 #[test]
 fn the_defaults_written_out_change_nothing() {
-    let text = r#"
-        [host]
-        idle-timeout = "30s"
-        drain-timeout = "10s"
-        modules = "/modules"
-        stack = "512KiB"
-        max-connections = "infinity"
-        reload = "in-place"
-
-        [defaults]
-        memory = "64MiB"
-        timeout = "60s"
-        cpu-time = "5s"
-        idle-connection-timeout = "10min"
-        max-output = "infinity"
-        max-datagram = 65535
-        table-elements = 1000000
-        max-connections = 256
-        max-connections-per-source = 64
-        max-log = 1000
-        log = "all"
-        log-sample = 1
-        head-timeout = "10s"
-        keep-alive = "60s"
-        max-head = "32KiB"
-        max-body = "16MiB"
-        reuse = 128
-        concurrency = 16
-        forwarded-for = "set"
-    "#;
-    assert_eq!(config(text), fresh());
+    let lines = |settings: &[Setting]| {
+        let lines = settings
+            .iter()
+            .filter_map(|setting| Some(format!("{} = {}\n", setting.key, setting.default?)));
+        lines.collect::<String>()
+    };
+    let text = format!(
+        "[host]\n{}[defaults]\n{}",
+        lines(settings::HOST),
+        lines(settings::DEFAULTS)
+    );
+    assert_eq!(config(&text), fresh());
+    let mut written_out = handler(&format!(
+        "[handler.a]\n{}{}[[handler.a.dirs]]\nhost = '/h'\nguest = '/g'\n{}\
+         [handler.a.keyvalue.s]\nat = 'embedded'\n{}",
+        lines(settings::DEFAULTS),
+        lines(settings::HANDLER)
+            .replace("dirs = []\n", "")
+            .replace("keyvalue = {}\n", "")
+            .replace(
+                "outbound = {}\n",
+                &lines(settings::OUTBOUND)
+                    .lines()
+                    .map(|line| format!("outbound.{line}\n"))
+                    .collect::<String>()
+            ),
+        lines(settings::DIR),
+        lines(settings::STORE),
+    ));
+    let mut left_out = handler("[handler.a]\nkeyvalue = { s = 'embedded' }\ndirs = [{ host = '/h', guest = '/g' }]");
+    (written_out.location, left_out.location) = (None, None);
+    assert_eq!(written_out, left_out);
 }
 
 /// The block of README.md that names all settings.

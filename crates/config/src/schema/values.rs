@@ -6,10 +6,11 @@ use toml::de::DeValue;
 
 use super::{Checker, HandlerConfig, Key, Keys, Value, value};
 use crate::error::quoted;
+use crate::settings::{self, keys};
 use crate::values::{ConfigValue, MAX_CREDENTIAL, credential_name, valid_secret_name};
 
 /// The table in place of a string in `config`.
-pub(super) const CONFIG_VALUE: Keys = &["file"];
+pub(super) const CONFIG_VALUE: Keys = &keys::<{ settings::CONFIG_FILE.len() }>(settings::CONFIG_FILE);
 
 impl Checker<'_> {
     /// Reads `key` if it is one of these; returns whether it is.

@@ -1,0 +1,80 @@
+#!/bin/sh
+# Installs wasm-sock from this folder, or a newer version over an older one:
+#
+#   ./install.sh [PREFIX]               /usr/local, unless another is given
+#   ./install.sh --uninstall [PREFIX]   stops the sockets and removes it; /etc/wasm-sock, /var/lib/wasm-sock and
+#                                       /var/cache/wasm-sock stay
+#
+# As root. Nothing is downloaded. systemd looks for units in /usr and /usr/local only.
+set -eu
+
+folder=$(cd "$(dirname "$0")" && pwd)/files
+uninstall=no
+if [ "${1:-}" = --uninstall ]; then
+  uninstall=yes
+  shift
+fi
+prefix=${1:-/usr/local}
+case $prefix in
+  /*) ;;
+  *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac
+if [ "$(id -u)" != 0 ]; then
+  echo "install.sh: it has to be run by root" >&2
+  exit 1
+fi
+systemd=no
+[ ! -d /run/systemd/system ] || systemd=yes
+
+files() {
+  (cd "$folder" && find . -type f) | sed 's|^\./||'
+}
+
+# Units by patterns; none is no mistake.
+units() {
+  systemctl list-units --all --plain --no-legend "$@" | sed 's/ .*//'
+}
+
+if [ $uninstall = yes ]; then
+  if [ $systemd = yes ]; then
+    # Sockets first: a client would start the services again.
+    {
+      units 'wasm-sock*.socket' 'wasm-sock*.timer'
+      systemctl show --property=TriggeredBy --value 'wasm-sock.service' 'wasm-sock@*.service' | tr ' ' '\n'
+    } | sort -u | sed '/^$/d' | xargs -r -d '\n' systemctl stop
+    units 'wasm-sock*.service' | xargs -r -d '\n' systemctl stop
+    systemctl --quiet disable wasm-sock-egress.socket 2>/dev/null || true
+  fi
+  files | while read -r file; do rm -f "$prefix/$file"; done
+  for own in lib/wasm-sock share/wasm-sock share/doc/wasm-sock/examples share/doc/wasm-sock; do
+    [ ! -d "$prefix/$own" ] || rmdir "$prefix/$own" 2>/dev/null || true
+  done
+  [ $systemd = no ] || systemctl daemon-reload
+  echo "wasm-sock was removed from $prefix. Yours to keep or delete: /etc/wasm-sock, /var/lib/wasm-sock," \
+    "/var/cache/wasm-sock, and the users wasm-sock and wasm-sock-egress."
+  exit 0
+fi
+
+files | while read -r file; do
+  mode=644
+  [ ! -x "$folder/$file" ] || mode=755
+  case $file in
+    lib/systemd/*.service)
+      sed "s|/usr/local/|$prefix/|g" "$folder/$file" | install -D -m $mode /dev/stdin "$prefix/$file" ;;
+    # A program that runs is not written to, but replaced.
+    *) install -D -m $mode "$folder/$file" "$prefix/$file" ;;
+  esac
+done
+systemd-sysusers "$prefix/lib/sysusers.d/wasm-sock.conf"
+systemd-tmpfiles --create "$prefix/lib/tmpfiles.d/wasm-sock.conf"
+if [ $systemd = yes ]; then
+  systemctl daemon-reload
+  # Hosts of an older version finish their connections; clients wait for the new one.
+  case $prefix in
+    /usr | /usr/local)
+      systemctl try-restart wasm-sock.service 'wasm-sock@*.service'
+      systemctl try-restart wasm-sock-egress.service ;;
+    *) echo "systemd finds no units in $prefix: \`wasm-sock run\` and \`wasm-sock serve\` need none" >&2 ;;
+  esac
+fi
+echo "wasm-sock was installed in $prefix: try \`wasm-sock help\`"

@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""What is linked into the programs of wasm-sock: licences and a bill of materials.
+
+  linked.py copyright   their licence texts, as /usr/share/doc/PACKAGE/copyright (Debian's machine-readable format)
+  linked.py sbom        a list of all components: CycloneDX 1.5, JSON
+
+Both are made from Cargo.lock, for the features that are built; the same source gives the same bytes. The date is that
+of $SOURCE_DATE_EPOCH. Called in the repository, after a build (cargo has the sources then).
+"""
+
+import datetime
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tomllib
+import uuid
+
+PROGRAMS = ["wasm-sock", "wasm-sock-cli", "wasm-sock-compile", "wasm-sock-egress", "wasm-sock-generator"]
+TARGET = os.environ.get("TARGET", "x86_64-unknown-linux-musl")
+NAMES = re.compile(r"^(licen[cs]e|copying|unlicense|notice|copyright)", re.IGNORECASE)
+# A file of that name with the licences of others, such as BoringSSL's in ring.
+FOLDERS = ["", "LICENSES"]
+MUSL = """Copyright © 2005-2020 Rich Felker, et al.
+
+Permission is hereby granted, free of charge, to any person obtaining
+a copy of this software and associated documentation files (the
+"Software"), to deal in the Software without restriction, including
+without limitation the rights to use, copy, modify, merge, publish,
+distribute, sublicense, and/or sell copies of the Software, and to
+permit persons to whom the Software is furnished to do so, subject to
+the following conditions:
+
+The above copyright notice and this permission notice shall be
+included in all copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND,
+EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF
+MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT.
+IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY
+CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT,
+TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE
+SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+"""
+SQLITE = "The author disclaims copyright to this source code (https://sqlite.org/copyright.html).\n"
+
+
+class Component:
+    def __init__(self, name, version, licence, texts, purl, digest=None):
+        self.name, self.version, self.licence, self.texts = name, version, licence, texts
+        self.purl, self.digest, self.programs = purl, digest, set()
+
+    def __str__(self):
+        return f"{self.name}-{self.version}"
+
+
+def output(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@functools.cache
+def metadata_of_cargo():
+    return json.loads(output("cargo", "metadata", "--locked", "--format-version=1", "--filter-platform", TARGET))
+
+
+@functools.cache
+def crates():
+    """The crates of others that are linked, without macros and what builds them."""
+    packages = {(package["name"], package["version"]): package for package in metadata_of_cargo()["packages"]}
+    digests = digests_of_lock()
+    found = {}
+    for program in PROGRAMS:
+        edges = ["--target", TARGET, "--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"]
+        for line in output("cargo", "tree", "--locked", "--package", program, *edges).splitlines():
+            name, version = line.split()[:2] if line else ("", "")
+            package = packages.get((name, version.removeprefix("v")))
+            if package is None or package["source"] is None:
+                continue
+            key = (package["name"], package["version"])
+            if key not in found:
+                folder = pathlib.Path(package["manifest_path"]).parent
+                licence = (package["license"] or "").replace("/", " OR ")
+                purl = "pkg:cargo/{}@{}".format(*key)
+                found[key] = Component(*key, licence, texts_in(folder), purl, digests.get(key))
+            found[key].programs.add(program)
+    # Some crates of Wasmtime have no text in them.
+    with_text = {component.licence: component for component in found.values() if component.texts}
+    for component in found.values():
+        if not component.texts:
+            same = with_text.get(component.licence)
+            if same is None:
+                sys.exit(f"linked.py: {component} has no licence text, and no other crate is under {component.licence}")
+            component.texts = same.texts
+    return [found[key] for key in sorted(found)]
+
+
+def digests_of_lock():
+    lock = tomllib.loads(pathlib.Path("Cargo.lock").read_text())
+    return {(package["name"], package["version"]): package.get("checksum") for package in lock["package"]}
+
+
+def texts_in(folder):
+    files = [path for below in FOLDERS for path in sorted((folder / below).glob("*")) if NAMES.match(path.name) or below]
+    return [path.read_text(errors="replace") for path in files if path.is_file() and path.suffix not in (".rs", ".toml")]
+
+
+def others(crates):
+    """What is linked, and is no crate of the lock file. libunwind and compiler-rt (llvm-runtimes) come with rustc."""
+    rustc = re.search(r"release: (\S+)", output("rustc", "-vV")).group(1)
+    sqlite = next(crate for crate in crates if crate.name == "libsqlite3-sys")
+    metadata = metadata_of_cargo()
+    manifest = next(package["manifest_path"] for package in metadata["packages"] if package["name"] == sqlite.name)
+    header = (pathlib.Path(manifest).parent / "sqlite3/sqlite3.h").read_text()
+    version = re.search(r'#define SQLITE_VERSION +"([^"]+)"', header).group(1)
+    mit = pathlib.Path("LICENSE-MIT").read_text()
+    mit = mit.replace(mit.splitlines()[0], "Copyright (c) The Rust Project Contributors")
+    rust = [mit, pathlib.Path("LICENSE-APACHE").read_text()]
+    llvm = next(crate for crate in crates if crate.name == "wasmtime")
+    found = [
+        Component("llvm-runtimes", rustc, llvm.licence, llvm.texts, f"pkg:generic/llvm-runtimes@{rustc}"),
+        Component("musl", "1.2.5", "MIT", [MUSL], "pkg:generic/musl@1.2.5"),
+        Component("rust-std", rustc, "MIT OR Apache-2.0", rust, f"pkg:generic/rust-std@{rustc}"),
+        Component("sqlite", version, "blessing", [SQLITE], f"pkg:generic/sqlite@{version}"),
+    ]
+    for component in found:
+        component.programs.update(sqlite.programs if component.name == "sqlite" else PROGRAMS)
+    return found
+
+
+def shortened(text):
+    """Debian has the text of the Apache License; what is in a file before and after it stays."""
+    begin = re.search(r"^[ \t]*Apache License\s*$", text, re.MULTILINE)
+    end = re.search(r"^[ \t]*END OF TERMS AND CONDITIONS[ \t]*$", text, re.MULTILINE)
+    if not (begin and end and begin.start() < end.start()):
+        return text
+    after = re.sub(r"\s*APPENDIX: How to apply.*?limitations under the License\.", "", text[end.end() :], flags=re.DOTALL)
+    return f"{text[:begin.start()]}\nApache License, version 2.0: see /usr/share/common-licenses/Apache-2.0\n{after}"
+
+
+def field(text):
+    """The text of a field: no line is empty."""
+    lines = [line.rstrip() for line in text.replace("\f", "").strip("\n").splitlines()]
+    return "\n".join(f" {line}" if line.strip() else " ." for line in lines)
+
+
+def copyright_lines(texts):
+    found = []
+    for line in "\n".join(texts).splitlines():
+        line = line.strip(" \t*/#")
+        if re.match(r"(copyright|\(c\)|©)", line, re.IGNORECASE) and re.search(r"\d{4}|contributors|authors", line, re.IGNORECASE):
+            if line not in found and not re.search(r"\[yyyy\]|\{yyyy\}|notice|holder|owner", line, re.IGNORECASE):
+                found.append(line)
+    return found
+
+
+def copyright():
+    print("Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/")
+    print("Upstream-Name: wasm-sock")
+    print("Comment: The programs are static. Below is everything that is linked into them, as crates/NAME-VERSION; the")
+    print(" same list, with checksums, is sbom.cdx.json.gz beside this file.\n")
+    own = pathlib.Path("LICENSE-MIT").read_text()
+    print("Files: *\nCopyright: 2026 the wasm-sock authors\nLicense: MIT or Apache-2.0")
+    print(field(own))
+    print(" .\n or: Apache License, version 2.0: see /usr/share/common-licenses/Apache-2.0\n")
+    known = crates()
+    for component in sorted(known + others(known), key=str):
+        copyrights = copyright_lines(component.texts) or [f"the authors of {component.name}"]
+        print(f"Files: crates/{component}/*")
+        print("Copyright: " + "\n ".join(copyrights))
+        name = f"licence-of-{component}"
+        print(f"License: {name}")
+        print(f"Comment: {component.licence}\n")
+    # Each text once, with the components that have it.
+    texts = {}
+    for component in sorted(known + others(known), key=str):
+        text = "\n\n".join(shortened(text).strip("\n") for text in component.texts)
+        texts.setdefault(text, []).append(component)
+    for text, components in texts.items():
+        first, *same = components
+        print(f"License: licence-of-{first}\n{field(text)}\n")
+        for component in same:
+            print(f"License: licence-of-{component}\n The same text as licence-of-{first}.\n")
+
+
+def sbom():
+    version = re.search(r'^version = "(.*)"', pathlib.Path("Cargo.toml").read_text(), re.MULTILINE).group(1)
+    date = datetime.datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), datetime.timezone.utc)
+    known = crates()
+    components = []
+    for component in sorted(known + others(known), key=str):
+        entry = {
+            "type": "library",
+            "bom-ref": component.purl,
+            "name": component.name,
+            "version": component.version,
+            "licenses": [{"expression": component.licence}],
+            "purl": component.purl,
+            "properties": [{"name": "wasm-sock:program", "value": program} for program in sorted(component.programs)],
+        }
+        if component.digest:
+            entry["hashes"] = [{"alg": "SHA-256", "content": component.digest}]
+        components.append(entry)
+    programs = [{"type": "application", "bom-ref": name, "name": name, "version": version} for name in PROGRAMS]
+    needs = [
+        {"ref": name, "dependsOn": [c["bom-ref"] for c in components if {"name": "wasm-sock:program", "value": name} in c["properties"]]}
+        for name in PROGRAMS
+    ]
+    document = {
+        "$schema": "http://cyclonedx.org/schema/bom-1.5.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "version": 1,
+        "metadata": {
+            "timestamp": date.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "component": {
+                "type": "application",
+                "bom-ref": "pkg:generic/wasm-sock@" + version,
+                "name": "wasm-sock",
+                "version": version,
+                "licenses": [{"expression": "MIT OR Apache-2.0"}],
+                "components": programs,
+            },
+        },
+        "components": components,
+        "dependencies": needs,
+    }
+    content = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+    document["serialNumber"] = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, content)}"
+    json.dump(document, sys.stdout, indent=1)
+    print()
+
+
+if __name__ == "__main__":
+    {"copyright": copyright, "sbom": sbom}[sys.argv[1]]()

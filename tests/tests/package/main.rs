@@ -1,0 +1,233 @@
+//! The Debian package as a file: what is in it, that it is the same each time, and what Debian's own check says of it.
+//! Its installation is in `systemd::package`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A package of this build, made once, and its files.
+struct Package {
+    folder: TempDir,
+    file: PathBuf,
+}
+
+impl Package {
+    fn get() -> &'static Self {
+        static PACKAGE: OnceLock<Package> = OnceLock::new();
+        PACKAGE.get_or_init(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let file = make(folder.path());
+            run(Command::new("dpkg-deb")
+                .arg("-x")
+                .arg(&file)
+                .arg(folder.path().join("files")));
+            Self { folder, file }
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("files").join(name)
+    }
+
+    /// A file that is compressed.
+    fn read_compressed(&self, name: &str) -> String {
+        run(Command::new("gzip").arg("-dc").arg(self.path(name)))
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// What a command prints. It has to succeed.
+fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&[stderr, stdout].concat())
+    );
+    String::from_utf8_lossy(&stdout).into_owned()
+}
+
+fn make(folder: &Path) -> PathBuf {
+    let mut command = Command::new(root().join("packaging/deb"));
+    let printed = run(command.arg(folder).env("SOURCE_DATE_EPOCH", "1700000000"));
+    PathBuf::from(printed.trim())
+}
+
+#[test]
+fn the_same_build_makes_the_same_bytes() {
+    let again = tempfile::tempdir().unwrap();
+    let (first, second) = (&Package::get().file, make(again.path()));
+    assert_eq!(first.file_name(), second.file_name());
+    assert!(
+        fs::read(first).unwrap() == fs::read(second).unwrap(),
+        "two packages of one build differ"
+    );
+    let archive = |name: &str| {
+        let mut command = Command::new(root().join("packaging/tarball"));
+        let folder = again.path().join(name);
+        let printed = run(command.arg(folder).env("SOURCE_DATE_EPOCH", "1700000000"));
+        fs::read(printed.trim()).unwrap()
+    };
+    assert!(
+        archive("first") == archive("second"),
+        "two archives of one build differ"
+    );
+}
+
+/// SPECIFICATION.md has no bound for it: this is.
+#[test]
+fn a_package_has_at_most_8_mb() {
+    let size = fs::metadata(&Package::get().file).unwrap().len();
+    assert!(size <= 8_000_000, "{size} bytes");
+}
+
+#[test]
+fn lintian_finds_nothing_that_is_not_explained() {
+    let mut lintian = Command::new("lintian");
+    lintian.args(["--tag-display-limit", "0", "--fail-on", "error,warning"]);
+    let output = lintian
+        .arg(&Package::get().file)
+        .output()
+        .expect("run lintian (tools/setup tests)");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && !said.contains("unused-override"), "{said}");
+    let overrides = fs::read_to_string(root().join("packaging/debian/lintian-overrides")).unwrap();
+    let mut explained = false;
+    for line in overrides.lines() {
+        assert!(line.starts_with('#') || explained, "without a reason: {line}");
+        explained = line.starts_with('#');
+    }
+}
+
+#[test]
+fn a_package_has_all_that_belongs_to_it() {
+    let package = Package::get();
+    for file in [
+        "usr/bin/wasm-sock",
+        "usr/lib/wasm-sock/wasm-sock-cli",
+        "usr/lib/wasm-sock/wasm-sock-compile",
+        "usr/lib/wasm-sock/wasm-sock-egress",
+        "usr/lib/systemd/system-generators/wasm-sock-generator",
+        "usr/lib/systemd/system/wasm-sock@.service",
+        "usr/lib/systemd/user/wasm-sock@.service",
+        "usr/lib/sysusers.d/wasm-sock.conf",
+        "usr/lib/tmpfiles.d/wasm-sock.conf",
+        "usr/share/man/man1/wasm-sock-install.1.gz",
+        "usr/share/man/man5/wasm-sock.toml.5.gz",
+        "usr/share/man/man7/wasm-sock.7.gz",
+        "usr/share/bash-completion/completions/wasm-sock",
+        "usr/share/zsh/vendor-completions/_wasm-sock",
+        "usr/share/fish/vendor_completions.d/wasm-sock.fish",
+        "usr/share/wasm-sock/handler.schema.json",
+        "usr/share/doc/wasm-sock/examples/hello.socket",
+        "usr/share/doc/wasm-sock/copyright",
+        "usr/share/doc/wasm-sock/changelog.gz",
+    ] {
+        assert!(package.path(file).is_file(), "{file}");
+    }
+    let programs = run(Command::new("find")
+        .arg(package.path("usr"))
+        .args(["-type", "f", "-perm", "/111"]));
+    for program in programs.lines() {
+        let dynamic = run(Command::new("readelf").args(["--dynamic", program]));
+        assert!(!dynamic.contains("NEEDED"), "{program} needs a library: {dynamic}");
+    }
+}
+
+/// The crates that cargo links, by its own words.
+fn linked() -> BTreeSet<String> {
+    let mut linked = BTreeSet::new();
+    for program in ["", "-cli", "-compile", "-egress", "-generator"] {
+        let mut tree = Command::new(env!("CARGO"));
+        tree.args([
+            "tree",
+            "--locked",
+            "--package",
+            &format!("wasm-sock{program}"),
+            "--prefix",
+            "none",
+        ]);
+        tree.args([
+            "--target",
+            "x86_64-unknown-linux-musl",
+            "--edges",
+            "normal,no-proc-macro",
+            "--format",
+            "{p}",
+        ]);
+        let lines = run(tree.current_dir(root()));
+        let others = lines.lines().filter(|line| !line.is_empty() && !line.contains(" (/"));
+        linked.extend(others.map(|line| {
+            let mut words = line.split(' ');
+            format!(
+                "{}-{}",
+                words.next().unwrap(),
+                words.next().unwrap().trim_start_matches('v')
+            )
+        }));
+    }
+    assert!(linked.len() > 150, "{linked:?}");
+    linked
+}
+
+#[test]
+fn all_that_is_linked_in_has_its_licence_text() {
+    let text = fs::read_to_string(Package::get().path("usr/share/doc/wasm-sock/copyright")).unwrap();
+    let paragraphs: BTreeSet<&str> = text
+        .split("\n\n")
+        .filter_map(|paragraph| paragraph.lines().next())
+        .collect();
+    let others = ["musl-1.2.5", "sqlite-3", "rust-std-1", "llvm-runtimes-1"];
+    for other in others {
+        assert!(text.contains(&format!("\nFiles: crates/{other}")), "{other}");
+    }
+    for component in linked() {
+        for line in [
+            format!("Files: crates/{component}/*"),
+            format!("License: licence-of-{component}"),
+        ] {
+            assert!(paragraphs.contains(line.as_str()), "{line}");
+        }
+    }
+    for words in [
+        "Permission is hereby granted",
+        "LLVM Exceptions to the Apache 2.0 License",
+        "Redistribution and use",
+    ] {
+        assert!(text.contains(words), "{words}");
+    }
+}
+
+#[test]
+fn the_bill_of_materials_is_valid_and_has_all_that_is_linked_in() {
+    let text = Package::get().read_compressed("usr/share/doc/wasm-sock/sbom.cdx.json.gz");
+    let bill: Value = serde_json::from_str(&text).unwrap();
+    let string = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let components = bill["components"].as_array().unwrap();
+    let names: BTreeSet<String> = components
+        .iter()
+        .map(|each| format!("{}-{}", string(each, "name"), string(each, "version")))
+        .collect();
+    let missing: Vec<String> = linked().difference(&names).cloned().collect();
+    assert_eq!(missing, [""; 0]);
+    let file = Package::get().folder.path().join("sbom.json");
+    fs::write(&file, text).unwrap();
+    let venv = root().join("build/venv");
+    let find = run(Command::new("find")
+        .arg(venv.join("schemas/lib"))
+        .args(["-path", "*/cyclonedx/schema/_res"]));
+    let mut validate = Command::new(venv.join("kubernetes/bin/python3"));
+    validate
+        .arg(root().join("tests/tests/package/sbom.py"))
+        .arg(find.trim())
+        .arg(file);
+    assert_eq!(run(&mut validate), "");
+}

@@ -1,0 +1,274 @@
+//! The Debian package and the archive with an install script, in a box of their own: installation, upgrade and removal
+//! are the machine's. One at a time.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::systemctl::{checkout, output, systemctl};
+use harness::{Kind, eventually, wasm};
+
+static MACHINE: Mutex<()> = Mutex::new(());
+
+const PORT: u16 = 23_700;
+
+/// The package of this build with a revision, in a folder.
+fn package(folder: &Path, revision: &str) -> PathBuf {
+    let mut command = Command::new(checkout().join("packaging/deb"));
+    command
+        .args(["-r", revision])
+        .arg(folder)
+        .env("SOURCE_DATE_EPOCH", "1700000000");
+    PathBuf::from(output(&mut command).trim())
+}
+
+fn dpkg(arguments: &[&str]) -> String {
+    let mut command = Command::new("dpkg");
+    output(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+fn installed(package: &Path) {
+    dpkg(&["--install", package.to_str().unwrap()]);
+}
+
+fn wasm_sock(arguments: &[&str]) -> String {
+    output(Command::new("/usr/bin/wasm-sock").args(arguments))
+}
+
+/// Sends a line to the handler `echo`, and waits for the whole answer.
+fn knock(line: &str) -> Result<(), String> {
+    let failed = |error: std::io::Error| error.to_string();
+    let mut stream = TcpStream::connect(("127.0.0.1", PORT)).map_err(failed)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(failed)?;
+    stream.write_all(line.as_bytes()).map_err(failed)?;
+    stream.shutdown(std::net::Shutdown::Write).map_err(failed)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(failed)?;
+    (answer == line)
+        .then_some(())
+        .ok_or_else(|| format!("{line:?} was answered by {answer:?}"))
+}
+
+/// What there is of wasm-sock on the machine: files below these folders, by name.
+fn traces() -> String {
+    let mut find = Command::new("find");
+    find.args(["/etc", "/usr", "/var", "/run", "-xdev"]);
+    find.args([
+        "(",
+        "-path",
+        "/run/systemd/units",
+        "-o",
+        "-path",
+        "/var/lib/dpkg",
+        "-o",
+        "-path",
+        "/var/log",
+        ")",
+    ]);
+    find.args(["-prune", "-o", "-name", "*wasm-sock*", "-print"]);
+    let Output { stdout, .. } = find.output().unwrap();
+    String::from_utf8_lossy(&stdout).into_owned()
+}
+
+/// Clients that knock all the time; returns how many were answered, and what happened to the others.
+fn under_load(change: impl FnOnce()) -> (u32, Vec<String>) {
+    let (done, answered) = (AtomicBool::new(false), AtomicU32::new(0));
+    let failures = thread::scope(|scope| {
+        let client = |number: u32| {
+            let (done, answered) = (&done, &answered);
+            move || {
+                let mut failures = Vec::new();
+                while !done.load(Ordering::Relaxed) {
+                    match knock(&format!("client {number}\n")) {
+                        Ok(()) => drop(answered.fetch_add(1, Ordering::Relaxed)),
+                        Err(why) => failures.push(why),
+                    }
+                }
+                failures
+            }
+        };
+        let clients: Vec<_> = (0..4).map(|number| scope.spawn(client(number))).collect();
+        eventually("the clients are answered", || answered.load(Ordering::Relaxed) > 100);
+        change();
+        let before = answered.load(Ordering::Relaxed);
+        eventually("the clients are answered after it", || {
+            answered.load(Ordering::Relaxed) > before + 100
+        });
+        done.store(true, Ordering::Relaxed);
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    (answered.into_inner(), failures)
+}
+
+fn host() -> String {
+    systemctl(&["show", "--property=MainPID", "--value", "wasm-sock@parrot.service"])
+}
+
+fn version() -> String {
+    dpkg(&["--status", "wasm-sock"])
+        .lines()
+        .find(|line| line.starts_with("Version: "))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[test]
+fn a_package_is_installed_upgraded_downgraded_removed_and_purged() {
+    let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Images of containers have it: there, packages start and stop nothing.
+    let _ = fs::remove_file("/usr/sbin/policy-rc.d");
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (package(folder.path(), "1"), package(folder.path(), "2"));
+    assert_eq!(traces(), "", "before");
+
+    installed(&first);
+    let man = output(Command::new("man").args(["-w", "wasm-sock-install", "wasm-sock.toml"]));
+    assert!(man.contains("/usr/share/man/man5/wasm-sock.toml.5.gz"), "{man}");
+    assert_eq!(
+        systemctl(&["list-units", "--plain", "--no-legend", "--state=failed", "wasm-sock*"]),
+        ""
+    );
+    let echo = wasm(Kind::P1, "echo");
+    let install = [
+        "install",
+        echo.to_str().unwrap(),
+        "--name",
+        "parrot",
+        "--listen",
+        &PORT.to_string(),
+        "--no-knock",
+    ];
+    wasm_sock(&install);
+    knock("hello\n").expect("the first knock");
+    let file = fs::read_to_string("/etc/wasm-sock/handlers.d/parrot.toml").unwrap();
+    assert!(
+        file.starts_with("#:schema /usr/share/wasm-sock/handler.schema.json\n"),
+        "{file}"
+    );
+
+    for (package, revision) in [(&second, "2"), (&first, "1")] {
+        let before = host();
+        let (answered, failures) = under_load(|| installed(package));
+        assert_eq!(
+            failures,
+            [""; 0],
+            "of {answered} clients while {} was installed",
+            package.display()
+        );
+        assert!(version().ends_with(&format!("-{revision}")), "{}", version());
+        assert_ne!(host(), before, "the host is of the new version");
+    }
+
+    fs::write("/var/lib/wasm-sock/state/kept", "data")
+        .or_else(|_| {
+            fs::create_dir_all("/var/lib/wasm-sock/state")?;
+            fs::write("/var/lib/wasm-sock/state/kept", "data")
+        })
+        .unwrap();
+    by_hand();
+    dpkg(&["--remove", "wasm-sock"]);
+    assert!(knock("gone\n").is_err(), "the socket of a removed package");
+    let left = systemctl(&[
+        "list-units",
+        "--all",
+        "--plain",
+        "--no-legend",
+        "wasm-sock*",
+        "by-hand.socket",
+    ]);
+    let active = left.lines().filter(|line| line.contains(" active "));
+    assert_eq!(active.collect::<Vec<_>>(), [""; 0], "units of a removed package");
+    for kept in ["/etc/wasm-sock/handlers.d/parrot.toml", "/var/lib/wasm-sock/state/kept"] {
+        assert!(Path::new(kept).exists(), "{kept}");
+    }
+    assert!(!traces().contains("/usr/"), "{}", traces());
+
+    // The handler that is still configured listens again, without a word.
+    installed(&second);
+    let start = Instant::now();
+    knock("again\n").unwrap_or_else(|why| panic!("after {:?}: {why}", start.elapsed()));
+
+    dpkg(&["--purge", "wasm-sock"]);
+    fs::remove_file("/etc/systemd/system/by-hand.socket").unwrap();
+    assert_eq!(traces(), "", "after a purge");
+    assert!(knock("gone\n").is_err(), "the socket of a purged package");
+}
+
+#[test]
+fn an_archive_is_installed_by_its_script_and_removed() {
+    let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::tempdir().unwrap();
+    let mut make = Command::new(checkout().join("packaging/tarball"));
+    let archive = output(make.arg(folder.path()).env("SOURCE_DATE_EPOCH", "1700000000"));
+    output(
+        Command::new("tar")
+            .arg("-C")
+            .arg(folder.path())
+            .args(["-xf", archive.trim()]),
+    );
+    let unpacked = archive.trim().trim_end_matches(".tar.xz").to_owned();
+    let script = |arguments: &[&str]| output(Command::new(format!("{unpacked}/install.sh")).args(arguments));
+    assert_eq!(traces(), "", "before");
+
+    script(&[]);
+    let echo = wasm(Kind::P1, "echo");
+    let port = PORT.to_string();
+    let mut install = Command::new("/usr/local/bin/wasm-sock");
+    output(install.args([
+        "install",
+        echo.to_str().unwrap(),
+        "--name",
+        "parrot",
+        "--listen",
+        &port,
+        "--no-knock",
+    ]));
+    knock("hello\n").expect("the first knock");
+    let (answered, failures) = under_load(|| drop(script(&[])));
+    assert_eq!(failures, [""; 0], "of {answered} clients while it was installed again");
+
+    script(&["--uninstall"]);
+    assert!(knock("gone\n").is_err(), "the socket of what was removed");
+    let left = traces();
+    let others = left.lines().filter(|line| {
+        !["/etc/wasm-sock", "/var/", "/run/wasm-sock"]
+            .iter()
+            .any(|kept| line.starts_with(kept))
+    });
+    assert_eq!(others.collect::<Vec<_>>(), [""; 0]);
+    assert!(Path::new("/etc/wasm-sock/handlers.d/parrot.toml").exists());
+    for folder in [
+        "/etc/wasm-sock",
+        "/var/lib/wasm-sock",
+        "/var/cache/wasm-sock",
+        "/run/wasm-sock",
+    ] {
+        let _ = fs::remove_dir_all(folder);
+    }
+    // In a place that systemd does not know, its own path is in the units.
+    script(&["/opt/wasm-sock"]);
+    let unit = fs::read_to_string("/opt/wasm-sock/lib/systemd/system/wasm-sock@.service").unwrap();
+    assert!(unit.contains("ExecStart=/opt/wasm-sock/bin/wasm-sock host\n"), "{unit}");
+    script(&["--uninstall", "/opt/wasm-sock"]);
+    let left = output(Command::new("find").args(["/opt/wasm-sock", "-type", "f"]));
+    assert_eq!(left, "");
+    for folder in ["/etc/wasm-sock", "/var/lib/wasm-sock", "/run/wasm-sock"] {
+        let _ = fs::remove_dir_all(folder);
+    }
+}
+
+/// A socket unit that an administrator wrote for the shared service.
+fn by_hand() {
+    let unit = "[Socket]\nListenStream=23701\nFileDescriptorName=parrot\nService=wasm-sock.service\n";
+    fs::write("/etc/systemd/system/by-hand.socket", unit).unwrap();
+    systemctl(&["daemon-reload"]);
+    systemctl(&["start", "by-hand.socket"]);
+    // systemd loads the service with it.
+    assert_eq!(systemctl(&["is-active", "by-hand.socket"]), "active\n");
+}
