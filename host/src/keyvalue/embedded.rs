@@ -45,7 +45,7 @@ impl Embedded {
         read: impl Fn(&Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Failure> {
         let (file, worker) = self.places()?;
-        let result = match self.read_here(file, &read) {
+        let result = match self.read_here(file, worker, &read) {
             Err(StoreError::Busy) => worker.read(read).await,
             result => result.map_err(Failure::from),
         };
@@ -73,11 +73,16 @@ impl Embedded {
     }
 
     /// Reads in this thread. [`StoreError::Busy`] when that would take long, or has to wait.
-    fn read_here<T>(&self, file: &Path, read: impl Fn(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn read_here<T>(
+        &self,
+        file: &Path,
+        worker: &Worker,
+        read: impl Fn(&Database) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let idle = lock(&self.readers).pop();
         let database = match idle {
             Some(database) => database,
-            None if has_long_log(file) => return Err(StoreError::Busy),
+            None if has_long_log(file) && !worker.is_open() => return Err(StoreError::Busy),
             None => Database::open(file, self.quota, Patience::None)?,
         };
         let result = read(&database);

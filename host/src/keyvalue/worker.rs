@@ -8,6 +8,7 @@ use super::failure::Failure;
 use crate::sync::lock;
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ pub struct Worker {
     queue: Mutex<Queue>,
     /// Work was added, the process ends, or the thread has ended.
     changed: Condvar,
+    /// The thread has the file open.
+    is_open: AtomicBool,
 }
 
 #[derive(Default)]
@@ -63,6 +66,7 @@ impl Worker {
             quota,
             queue,
             changed,
+            is_open: AtomicBool::new(false),
         });
         lock(&WORKERS).push(Arc::downgrade(&worker));
         worker
@@ -89,6 +93,11 @@ impl Worker {
         Ok(answered.await.unwrap_or(Err(StoreError::Busy))?)
     }
 
+    /// Is the file open? Then others open it without replaying the log.
+    pub fn is_open(&self) -> bool {
+        self.is_open.load(Relaxed)
+    }
+
     fn add(self: &Arc<Self>, work: Work) -> Result<(), Failure> {
         let mut queue = lock(&self.queue);
         if !queue.has_thread {
@@ -112,6 +121,7 @@ impl Worker {
             let batch = self.wait();
             if !batch.is_empty() {
                 database = self.perform(database, batch);
+                self.is_open.store(database.is_some(), Relaxed);
                 continue;
             }
             if let Some(database) = &database {
@@ -120,6 +130,7 @@ impl Worker {
             }
             let mut queue = lock(&self.queue);
             if queue.work.is_empty() {
+                self.is_open.store(false, Relaxed);
                 queue.has_thread = false;
                 drop(queue);
                 self.changed.notify_all();
