@@ -29,6 +29,7 @@ docdir = $(DESTDIR)$(PREFIX)/share/doc/wasm-sock
 .PHONY: build host compile egress guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd
 .PHONY: corpus bench bench-programs bench-smoke bench-units profile order
 .PHONY: install uninstall clean help
+.PHONY: book bench-thirty
 # One build at a time: each uses all processors, and they share a target directory.
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
@@ -166,7 +167,7 @@ setup-tests: ## install what testing needs as well
 demo: setup build ## show it: two ports and no process; connect, and there is one
 	@tools/demo
 
-test: setup-tests build language-guests fmt clippy audit unit fuzz end-to-end bench-smoke systemd ## run all checks and tests
+test: setup-tests build language-guests fmt clippy audit unit fuzz book end-to-end bench-smoke systemd ## run all checks and tests
 
 comma := ,
 # Packages outside of the workspace: guests, and the fuzzers.
@@ -308,6 +309,9 @@ bench-units: ## measure cold starts under systemd, and the memory of an idle soc
 	musl-gcc -static -O2 -s -o build/baseline bench/baseline.c
 	tools/systemd-box -- python3 bench/units.py
 
+bench-thirty: ## measure thirty small services, before and after: docs/replace/thirty.md
+	tools/systemd-box -- python3 bench/thirty.py
+
 # The host is built three times: with counters, with symbols, and as it is shipped.
 profile: compile guests ## make the profile and the order of functions anew: host/pgo/ (10 to 30 minutes)
 	tools/setup profile
@@ -366,6 +370,21 @@ uninstall: ## remove what `make install` installed; modules and configuration st
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && [ -d /run/systemd/system ]; then \
 	  systemctl daemon-reload; \
 	fi
+
+# mdbook is quick to install and would be slow to build.
+build/venv/book/ready: tools/book.txt
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
+	@touch $@
+
+# Links to files outside of the book (`../README.md`) become their names. The test `book` checks that all lead somewhere.
+book: build/venv/book/ready ## make HTML of docs/ in build/book
+	rm -rf build/book build/book-source
+	cp -r docs build/book-source
+	sed -i -E 's#\[([^]]*)\]\(\.\./([^)]*)\)#\1 (`\2`)#g' build/book-source/*.md
+	sed -i -E 's#\[([^]]*)\]\(\.\./\.\./([^)]*)\)#\1 (`\2`)#g' build/book-source/*/*.md
+	sed -i -E 's#(\S+) \(`\1`\)#`\1`#g' build/book-source/*.md build/book-source/*/*.md
+	build/venv/book/bin/mdbook build -d $(CURDIR)/build/book build/book-source
 
 clean: ## remove everything that was built
 	rm -rf build target guests/hello-assemblyscript/node_modules
