@@ -41,7 +41,7 @@ COMPLETIONS = bash-completion/completions/wasm-sock zsh/$(ZSH_FUNCTIONS)/_wasm-s
 
 .PHONY: build host compile egress guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd
 .PHONY: corpus bench bench-programs bench-smoke bench-units profile order
-.PHONY: install uninstall deb tarball release-check clean help
+.PHONY: install uninstall deb tarball release-check book bench-thirty clean help
 # One build at a time: each uses all processors, and they share a target directory.
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
@@ -207,7 +207,7 @@ demo: setup ## show it: two ports and no process; connect, and there is one
 	  install -C -D -m 644 -t $(DEMO)/guests/p2 target/guests/wasm32-wasip2/release/$(guest).wasm && ) true
 	@WASM_SOCK_BUILD=$(DEMO) tools/demo
 
-test: setup-tests build language-guests fmt clippy audit unit fuzz end-to-end bench-smoke systemd ## run all checks and tests
+test: setup-tests build language-guests fmt clippy audit unit fuzz book end-to-end bench-smoke systemd ## run all checks and tests
 
 comma := ,
 # Packages outside of the workspace: guests, and the fuzzers.
@@ -351,6 +351,9 @@ bench-units: ## measure cold starts under systemd, and the memory of an idle soc
 	musl-gcc -static -O2 -s -o build/baseline bench/baseline.c
 	tools/systemd-box -- python3 bench/units.py
 
+bench-thirty: ## measure thirty small services, before and after: docs/replace/thirty.md
+	tools/systemd-box -- python3 bench/thirty.py
+
 # The host is built three times: with counters, with symbols, and as it is shipped.
 profile: compile guests ## make the profile and the order of functions anew: host/pgo/ (10 to 30 minutes)
 	tools/setup profile
@@ -418,6 +421,21 @@ uninstall: ## remove what `make install` installed; modules and configuration st
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && [ -d /run/systemd/system ]; then \
 	  systemctl daemon-reload; \
 	fi
+
+# mdbook is quick to install and would be slow to build.
+build/venv/book/ready: tools/book.txt
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
+	@touch $@
+
+# Links to files outside of the book (`../README.md`) become their names. The test `book` checks that all lead somewhere.
+book: build/venv/book/ready ## make HTML of docs/ in build/book
+	rm -rf build/book build/book-source
+	cp -r docs build/book-source
+	sed -i -E 's#\[([^]]*)\]\(\.\./([^)]*)\)#\1 (`\2`)#g' build/book-source/*.md
+	sed -i -E 's#\[([^]]*)\]\(\.\./\.\./([^)]*)\)#\1 (`\2`)#g' build/book-source/*/*.md
+	sed -i -E 's#(\S+) \(`\1`\)#`\1`#g' build/book-source/*.md build/book-source/*/*.md
+	build/venv/book/bin/mdbook build -d $(CURDIR)/build/book build/book-source
 
 # Packages: packaging/.
 PACKAGES ?= build/packages

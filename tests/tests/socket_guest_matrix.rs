@@ -1,4 +1,4 @@
-//! Every kind of socket with every kind of guest: each pair does what README.md says.
+//! Every kind of socket with every kind of guest: each pair does what docs/sockets.md says.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -98,14 +98,14 @@ fn messages(world: &World, destination: &Destination, http: bool) -> String {
     if is_packets { "packets" } else { "datagrams" }.to_owned()
 }
 
-/// The cells of the line of README.md's table that begins with `socket`.
+/// The cells of the line of the table in docs/sockets.md that begins with `socket`.
 fn promised(socket: &str) -> Vec<String> {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-    let text = fs::read_to_string(readme).expect("read README.md");
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sockets.md");
+    let text = fs::read_to_string(page).expect("read docs/sockets.md");
     let line = text
         .lines()
         .find(|line| line.starts_with(&format!("| {socket}")))
-        .unwrap_or_else(|| panic!("README.md has no line for {socket:?}"));
+        .unwrap_or_else(|| panic!("docs/sockets.md has no line for {socket:?}"));
     let cells: Vec<String> = line
         .trim_matches('|')
         .split('|')
@@ -115,7 +115,7 @@ fn promised(socket: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_pair_of_socket_and_guest_does_what_the_readme_says() {
+fn every_pair_of_socket_and_guest_does_what_the_book_says() {
     for (socket, serve) in SOCKETS {
         let promised = promised(socket);
         assert_eq!(promised.len(), GUESTS.len(), "{socket}");

@@ -67,7 +67,7 @@ fn every_kind_of_guest_answers_in_the_hardened_service() {
     every_guest_answers("hardened", Some(&text));
 }
 
-/// Tenths, as `systemd-analyze` takes a threshold: what README.md promises.
+/// Tenths, as `systemd-analyze` takes a threshold: what docs/walls.md promises.
 #[test]
 fn the_exposure_of_the_services_is_what_is_promised() {
     install();

@@ -351,17 +351,17 @@ fn the_defaults_written_out_change_nothing() {
     assert_eq!(written_out, left_out);
 }
 
-/// The block of README.md that names all settings.
-fn settings_of_readme() -> String {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
-    let (_, block) = readme.split_once("```toml\n[host]").expect("the block of settings");
+/// The block of docs/settings.md that names all settings.
+fn settings_of_the_book() -> String {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/settings.md")).unwrap();
+    let (_, block) = page.split_once("```toml\n[host]").expect("the block of settings");
     let (block, _) = block.split_once("```").expect("its end");
     format!("[host]{block}")
 }
 
 #[test]
-fn readme_names_every_key_and_what_it_says_is_understood() {
-    let text = settings_of_readme();
+fn the_book_names_every_key_and_what_it_says_is_understood() {
+    let text = settings_of_the_book();
     let errors = check(&source(&text), Role::Main, &mut fresh());
     assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [""; 0]);
     let (host, rest) = text.split_once("[defaults]").expect("[defaults] after [host]");
