@@ -62,6 +62,16 @@ pub fn wasm_sock() -> PathBuf {
     current("wasm-sock", &IS_STALE, &["host", "crates"], "host")
 }
 
+/// Copies a program that the test runs then. Not in this process: another test that forks meanwhile would hold the copy
+/// open for writing, and execve(2) would fail (ETXTBSY).
+///
+/// # Panics
+/// If it cannot.
+pub fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new("cp").args([from, to]).status().expect("start cp");
+    assert!(status.success(), "cp {} {}: {status}", from.display(), to.display());
+}
+
 /// # Panics
 /// As [`wasm_sock`].
 pub fn compiler() -> PathBuf {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
 
 use crate::artifacts;
 use crate::egress;
@@ -164,17 +163,7 @@ impl Launch {
                 Err(image.execute())
             });
         }
-        let mut spawned = command.spawn();
-        // Another test of this process that forks meanwhile may still hold a copied program open for writing.
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while spawned
-            .as_ref()
-            .is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy)
-            && Instant::now() < deadline
-        {
-            std::thread::yield_now();
-            spawned = command.spawn();
-        }
+        let spawned = command.spawn();
         spawned.unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()))
     }
 }

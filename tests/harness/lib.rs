@@ -24,7 +24,9 @@ mod supervisor;
 pub mod systemctl;
 mod world;
 
-pub use artifacts::{ALL, BOTH, Kind, compiler, egress, generator, second_version, unpacked, wasm, wasm_sock};
+pub use artifacts::{
+    ALL, BOTH, Kind, compiler, copy_program, egress, generator, second_version, unpacked, wasm, wasm_sock,
+};
 pub use authority::Authority;
 pub use client::{Address, Answer, Client, End};
 pub use egress::Egress;

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use harness::{Kind, World, each_kind, run, run_in, wasm, wasm_sock};
+use harness::{Kind, World, copy_program, each_kind, run, run_in, wasm, wasm_sock};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -212,12 +212,12 @@ fn what_help_says_of_host_and_compile_they_understand() {
 fn installed(world: &World, folder: Option<&str>) -> PathBuf {
     let program = world.path("bin/wasm-sock");
     fs::create_dir_all(world.path("bin")).unwrap();
-    fs::copy(wasm_sock(), &program).unwrap();
+    copy_program(&wasm_sock(), &program);
     if let Some(folder) = folder {
         let folder = world.path(folder);
         fs::create_dir_all(&folder).unwrap();
         for sibling in ["wasm-sock-compile", "wasm-sock-cli"] {
-            fs::copy(wasm_sock().with_file_name(sibling), folder.join(sibling)).unwrap();
+            copy_program(&wasm_sock().with_file_name(sibling), &folder.join(sibling));
         }
     }
     program

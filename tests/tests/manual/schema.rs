@@ -69,7 +69,15 @@ impl Schemas {
 fn settings_of_the_repository() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut found = Vec::new();
-    for folder in ["", "docs", "guests", "units", "units/examples"] {
+    for folder in [
+        "",
+        "docs",
+        "docs/how-to",
+        "docs/replace",
+        "guests",
+        "units",
+        "units/examples",
+    ] {
         for entry in fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(&root).unwrap().display().to_string();
@@ -104,7 +112,7 @@ fn all_settings_in_the_repository_are_valid() {
     let found = settings_of_the_repository();
     let places: BTreeSet<&str> = found.iter().map(|(place, _)| place.as_str()).collect();
     assert!(
-        places.contains("units/handler.toml") && places.contains("README.md"),
+        places.contains("units/handler.toml") && places.contains("docs/settings.md"),
         "{places:?}"
     );
     assert!(found.len() >= 10, "{}: {places:?}", found.len());

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::inotify;
 use rustix::process::{Pid, Signal, kill_process};
 
-use harness::{Host, Kind, PATIENCE, World, compiler, each_kind, eventually, second_version, wasm, wasm_sock};
+use harness::{
+    Host, Kind, PATIENCE, World, compiler, copy_program, each_kind, eventually, second_version, wasm, wasm_sock,
+};
 
 fn entries(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("list a folder");
@@ -28,9 +30,9 @@ fn copied_program(world: &World, with_compiler: bool) -> PathBuf {
     let folder = world.path("bin");
     fs::create_dir_all(&folder).unwrap();
     let copy = folder.join("wasm-sock");
-    fs::copy(wasm_sock(), &copy).unwrap();
+    copy_program(&wasm_sock(), &copy);
     if with_compiler {
-        fs::copy(compiler(), folder.join("wasm-sock-compile")).unwrap();
+        copy_program(&compiler(), &folder.join("wasm-sock-compile"));
     }
     copy
 }
