@@ -61,6 +61,8 @@ mod tests {
     use super::*;
     use std::net::{TcpListener, UdpSocket};
     use std::os::unix::net::UnixListener;
+    use std::thread::sleep;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn sockets_are_there_as_long_as_they_are_open() {
@@ -82,6 +84,11 @@ mod tests {
         };
         assert_eq!(open(), [true; 3]);
         drop((tcp, udp, unix));
+        // A test that starts a program at this moment holds copies of them until it is started.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while open() != [false; 3] && Instant::now() < deadline {
+            sleep(Duration::from_millis(1));
+        }
         assert_eq!(open(), [false; 3]);
     }
 }
