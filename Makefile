@@ -197,7 +197,7 @@ setup-tests: ## install what testing needs as well
 # The same code, compiled for less: without link-time optimization and the profile. A host of `make` starts twice as fast.
 DEMO := build/demo
 demo: setup ## show it: two ports and no process; connect, and there is one
-	@echo 'Compiling for the demonstration, with less optimization than `make` (5 to 10 minutes, once) ...'
+	@echo 'Compiling for the demonstration, with less optimization than `make` (12 minutes on two processors, once) ...'
 	$(CARGO) build $(LOCKED) --profile compiler -p wasm-sock
 	$(CARGO) build $(LOCKED) --profile compiler $(addprefix -p ,$(SIBLINGS) $(GENERATOR))
 	@install -C -D -m 755 -t $(DEMO) $(addprefix target/$(TARGET)/compiler/,wasm-sock $(SIBLINGS) $(GENERATOR))
