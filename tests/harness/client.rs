@@ -224,6 +224,12 @@ impl Client {
         self.line()
     }
 
+    /// Sends a line, which must be answered so.
+    #[track_caller]
+    pub fn tell(&mut self, line: &str, answer: &str) {
+        assert_eq!(self.ask(line), answer, "after {line:?}");
+    }
+
     /// Does anything come, or does the connection end, within `time`?
     pub fn hears_anything_within(&self, time: Duration) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};

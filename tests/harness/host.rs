@@ -77,6 +77,13 @@ impl Host {
         !self.ends_within(Duration::ZERO)
     }
 
+    /// Kills it (SIGKILL), and waits until it is gone.
+    #[track_caller]
+    pub fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.exit_status();
+    }
+
     /// How it ended, which must be soon.
     #[track_caller]
     pub fn exit_status(&mut self) -> ExitStatus {

@@ -9,7 +9,6 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 use harness::{Address, Authority, Egress, Host, Kind, World, eventually};
-use rustix::process::Signal;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
@@ -204,12 +203,11 @@ fn post(address: &Address, lines: &str, body: &str) -> u16 {
 #[test]
 fn a_list_is_kept_for_each_chat_and_outlives_the_host() {
     let bot = Bot::new();
-    let mut host = bot.start();
+    let host = bot.start();
     assert_eq!(bot.service.send(1, 7, "/add milk"), 200, "{}", host.log.text());
     assert_eq!(bot.service.send(2, -100_200, "/add@example_bot bread"), 200);
     assert_eq!(bot.service.send(3, 7, "/add eggs"), 200);
-    host.signal(Signal::KILL);
-    host.exit_status();
+    host.kill();
     let _next = bot.start();
     assert_eq!(bot.list(4, 7), "1. milk\n2. eggs");
     assert_eq!(bot.service.send(5, 7, "/done 1"), 200);
@@ -350,7 +348,7 @@ fn a_request_that_is_refused_is_logged_without_the_token_in_its_url() {
 #[test]
 fn a_client_without_the_secret_changes_nothing() {
     let bot = Bot::new();
-    let mut host = bot.start();
+    let host = bot.start();
     let body = update(1, 7, "/add milk");
     let name = "X-Telegram-Bot-Api-Secret-Token";
     for lines in [
@@ -370,8 +368,7 @@ fn a_client_without_the_secret_changes_nothing() {
     assert_eq!(post(&bot.service.0, &secret, r#"{"update_id":1,"poll":{}}"#), 200);
     assert_eq!(bot.list(2, 7), "Nothing to do.");
     // Without a secret, there is no service that could be told from others.
-    host.signal(Signal::KILL);
-    host.exit_status();
+    host.kill();
     fs::write(bot.world.path("credentials/bot.webhook-secret"), "").unwrap();
     let next = bot.start();
     assert_eq!(post(&bot.service.0, &format!("{name}:\r\n"), &body), 500);

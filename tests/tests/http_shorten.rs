@@ -4,7 +4,6 @@ use std::fs;
 use std::thread;
 
 use harness::{Address, Host, Kind, World, curl};
-use rustix::process::Signal;
 
 const TOKEN: &str = "for makers of links";
 
@@ -48,12 +47,11 @@ fn make(address: &Address, url: &str) -> String {
 #[test]
 fn a_link_is_followed_and_outlives_the_host() {
     let (world, address, page) = shortener();
-    let mut host = start(&world);
+    let host = start(&world);
     let url = page.url("/?name=Ada+%26+Bob");
     let code = make(&address, &url);
     assert_eq!(make(&address, &url), code, "the same address has the same link");
-    host.signal(Signal::KILL);
-    host.exit_status();
+    host.kill();
     let _next = start(&world);
     let short = address.url(&format!("/{code}"));
     assert_eq!(curl(&["-L", &short]), b"Hello, Ada & Bob!\n");

@@ -1,8 +1,7 @@
 //! Key-value stores: what guests store is kept, whatever happens to hosts, and no handler sees another's.
 
-use harness::{Address, Client, Host, Kind, PATIENCE, World, eventually};
+use harness::{Address, Kind, PATIENCE, World, eventually};
 use rusqlite::Connection;
-use rustix::process::Signal;
 use std::fs;
 use std::path::PathBuf;
 use std::thread;
@@ -22,17 +21,6 @@ fn file(world: &World, handler: &str) -> PathBuf {
     world.path("state/state").join(handler).join("keyvalue.sqlite")
 }
 
-/// Tells a guest what to do, and expects its answer.
-#[track_caller]
-fn tell(client: &mut Client, command: &str, answer: &str) {
-    assert_eq!(client.ask(command), answer, "after {command:?}");
-}
-
-fn kill(mut host: Host) {
-    host.signal(Signal::KILL);
-    host.exit_status();
-}
-
 #[test]
 fn both_drafts_lead_to_the_same_stores() {
     let world = World::new(Kind::P2);
@@ -40,7 +28,7 @@ fn both_drafts_lead_to_the_same_stores() {
     let _host = world.start(&[]);
     let mut client = address.connect();
     for version in ["1", "2"] {
-        let mut tell = |command: &str, answer: &str| tell(&mut client, &format!("{version} {command}"), answer);
+        let mut tell = |command: &str, answer: &str| client.tell(&format!("{version} {command}"), answer);
         tell("get default k", "none");
         tell("exists default k", "false");
         tell("list default", "");
@@ -64,11 +52,10 @@ fn both_drafts_lead_to_the_same_stores() {
         tell("delete-many default b n", "done");
     }
     // What one draft has set, the other reads.
-    tell(&mut client, "1 set default shared 7", "done");
-    tell(&mut client, "2 increment default shared -9", "-2");
-    tell(&mut client, "1 get default shared", "=-2");
-    tell(
-        &mut client,
+    client.tell("1 set default shared 7", "done");
+    client.tell("2 increment default shared -9", "-2");
+    client.tell("1 get default shared", "=-2");
+    client.tell(
         "1 increment default shared 1",
         "error: the number would be out of range",
     );
@@ -80,8 +67,8 @@ fn an_empty_name_is_that_of_the_default_store() {
     let address = actor(&world, "a", GRANTED);
     let _host = world.start(&[]);
     let mut client = address.connect();
-    tell(&mut client, "1 set  k v", "done");
-    tell(&mut client, "2 get default k", "=v");
+    client.tell("1 set  k v", "done");
+    client.tell("2 get default k", "=v");
 }
 
 /// The names of stores are words of the configuration, and no paths; a key is a text within its store.
@@ -93,11 +80,11 @@ fn no_name_of_a_store_or_a_key_leads_to_the_file_of_another_handler() {
     let settings = "keyvalue = { default = \"embedded\", \"../victim\" = \"embedded\" }";
     let thief = actor(&world, "thief", settings);
     let _host = world.start(&[]);
-    tell(&mut victim.connect(), "1 set default secret s3cret", "done");
+    victim.connect().tell("1 set default secret s3cret", "done");
     let folder = file(&world, "victim").parent().unwrap().display().to_string();
     let (mut client, mut told) = (thief.connect(), Vec::new());
-    tell(&mut client, "1 get ../victim secret", "none");
-    tell(&mut client, "2 list ../victim", "");
+    client.tell("1 get ../victim secret", "none");
+    client.tell("2 list ../victim", "");
     for version in ["1", "2"] {
         for name in [
             "victim",
@@ -118,11 +105,7 @@ fn no_name_of_a_store_or_a_key_leads_to_the_file_of_another_handler() {
             &format!("file:{folder}/keyvalue.sqlite"),
             "embedded",
         ] {
-            tell(
-                &mut client,
-                &format!("{version} get {name} secret"),
-                "error: no such store",
-            );
+            client.tell(&format!("{version} get {name} secret"), "error: no such store");
         }
         for key in [
             "../victim/secret",
@@ -132,15 +115,15 @@ fn no_name_of_a_store_or_a_key_leads_to_the_file_of_another_handler() {
             "*",
             "secret",
         ] {
-            tell(&mut client, &format!("{version} get default {key}"), "none");
-            tell(&mut client, &format!("{version} set ../victim {key} stolen"), "done");
+            client.tell(&format!("{version} get default {key}"), "none");
+            client.tell(&format!("{version} set ../victim {key} stolen"), "done");
             told.push(client.ask(&format!("{version} list ../victim")));
         }
-        tell(&mut client, &format!("{version} list default"), "");
+        client.tell(&format!("{version} list default"), "");
     }
     assert!(told.iter().all(|keys| !keys.contains("s3cret")), "{told:?}");
-    tell(&mut victim.connect(), "1 get default secret", "=s3cret");
-    tell(&mut victim.connect(), "1 list default", "secret");
+    victim.connect().tell("1 get default secret", "=s3cret");
+    victim.connect().tell("1 list default", "secret");
     // Nothing was made but the two folders.
     let folders = fs::read_dir(world.path("state/state")).unwrap();
     let mut names: Vec<_> = folders.map(|folder| folder.unwrap().file_name()).collect();
@@ -215,9 +198,9 @@ fn a_guest_gets_the_form_of_get_many_that_it_was_built_for() {
     let world = World::new(Kind::P2);
     let address = actor(&world, "a", GRANTED);
     let host = world.start(&[]);
-    tell(&mut address.connect(), "2 set default a 1", "done");
-    tell(&mut address.connect(), "2 get-many default a x", "a=1 none");
-    kill(host);
+    address.connect().tell("2 set default a 1", "done");
+    address.connect().tell("2 get-many default a x", "a=1 none");
+    host.kill();
     world.compile(&wat::parse_str(OLDER_GET_MANY).expect("valid text"), "a");
     let host = world.start(&[]);
     // Its output is empty, and it has not trapped.
@@ -231,10 +214,10 @@ fn a_store_that_was_not_granted_is_none_and_the_log_says_what_grants_it() {
     let some = actor(&world, "some", GRANTED);
     let none = actor(&world, "none", "");
     let host = world.start(&[]);
-    tell(&mut some.connect(), "1 get cache k", "error: no such store");
+    some.connect().tell("1 get cache k", "error: no such store");
     host.log
         .expect("the guest has no key-value store \"cache\" (keyvalue = { \"cache\" = \"embedded\" }");
-    tell(&mut none.connect(), "2 get default k", "error: no such store");
+    none.connect().tell("2 get default k", "error: no such store");
     assert!(
         !file(&world, "none").parent().unwrap().exists(),
         "nothing is made for it"
@@ -250,9 +233,9 @@ fn a_handler_does_not_see_the_stores_of_another() {
     let world = World::new(Kind::P2);
     let (one, other) = (actor(&world, "one", GRANTED), actor(&world, "other", GRANTED));
     let _host = world.start(&[]);
-    tell(&mut one.connect(), "1 set default k secret", "done");
-    tell(&mut other.connect(), "1 get default k", "none");
-    tell(&mut other.connect(), "1 list default", "");
+    one.connect().tell("1 set default k secret", "done");
+    other.connect().tell("1 get default k", "none");
+    other.connect().tell("1 list default", "");
 }
 
 #[test]
@@ -261,10 +244,10 @@ fn a_swap_fails_if_the_value_has_changed_since_also_if_the_guest_has_read_it_aga
     let address = actor(&world, "a", GRANTED);
     let _host = world.start(&[]);
     let mut client = address.connect();
-    tell(&mut client, "2 late default k", "failed, then swapped");
-    tell(&mut client, "2 get default k", "=second");
-    tell(&mut client, "2 add default n 5", "1");
-    tell(&mut client, "2 get default n", "=5");
+    client.tell("2 late default k", "failed, then swapped");
+    client.tell("2 get default k", "=second");
+    client.tell("2 add default n 5", "1");
+    client.tell("2 get default n", "=5");
 }
 
 #[test]
@@ -283,7 +266,7 @@ fn swaps_of_many_guests_in_two_hosts_lose_nothing() {
             });
         }
     });
-    tell(&mut address.connect(), "2 get default n", "=80");
+    address.connect().tell("2 get default n", "=80");
 }
 
 #[test]
@@ -294,10 +277,10 @@ fn what_a_guest_has_set_is_there_after_a_kill() {
         let host = world.start(&[]);
         let mut client = address.connect();
         if round > 0 {
-            tell(&mut client, "1 get default k", &format!("={}", round - 1));
+            client.tell("1 get default k", &format!("={}", round - 1));
         }
-        tell(&mut client, &format!("1 set default k {round}"), "done");
-        kill(host);
+        client.tell(&format!("1 set default k {round}"), "done");
+        host.kill();
     }
 }
 
@@ -306,7 +289,7 @@ fn a_host_that_ends_leaves_nothing_to_replay() {
     let world = World::new(Kind::P2);
     let address = actor(&world, "a", GRANTED);
     let mut host = world.start(&[]);
-    tell(&mut address.connect(), "1 set default k v", "done");
+    address.connect().tell("1 set default k v", "done");
     host.expect_leave();
     let log = file(&world, "a").with_extension("sqlite-wal");
     assert_eq!(fs::metadata(log).map_or(0, |log| log.len()), 0);
@@ -320,14 +303,10 @@ fn all_keys_are_listed_in_parts_by_either_cursor() {
     let mut client = address.connect();
     for hundred in 0..25 {
         let pairs: Vec<String> = (0..100).map(|key| format!("{:05}=x", hundred * 100 + key)).collect();
-        tell(&mut client, &format!("1 set-many default {}", pairs.join(" ")), "done");
+        client.tell(&format!("1 set-many default {}", pairs.join(" ")), "done");
     }
     for version in ["1", "2"] {
-        tell(
-            &mut client,
-            &format!("{version} list default"),
-            "2500 keys in 3 parts, sorted: true",
-        );
+        client.tell(&format!("{version} list default"), "2500 keys in 3 parts, sorted: true");
     }
 }
 
@@ -338,15 +317,14 @@ fn a_handler_that_has_reached_its_quota_can_read_and_delete() {
     let host = world.start(&[]);
     let mut client = address.connect();
     let full = "error: the store is full: it has reached its quota";
-    tell(&mut client, "1 set-size default large 300000", full);
-    tell(&mut client, "1 set-size default half 150000", "done");
-    tell(&mut client, "1 set-size other half 150000", full);
-    tell(&mut client, "1 size default half", "150000");
-    tell(&mut client, "1 delete default half", "done");
-    tell(&mut client, "1 set-size other half 150000", "done");
+    client.tell("1 set-size default large 300000", full);
+    client.tell("1 set-size default half 150000", "done");
+    client.tell("1 set-size other half 150000", full);
+    client.tell("1 size default half", "150000");
+    client.tell("1 delete default half", "done");
+    client.tell("1 set-size other half 150000", "done");
     host.log.expect("it has reached its quota (see keyvalue-quota");
-    tell(
-        &mut client,
+    client.tell(
         "1 set-size default huge 17000000",
         "error: the value is larger than 16 MiB",
     );
@@ -372,7 +350,7 @@ fn a_damaged_file_is_kept_the_guest_gets_an_error_and_the_log_says_what_to_do() 
         let answer = client.ask(command);
         assert!(answer.starts_with("error: the store is damaged: "), "{answer}");
     }
-    tell(&mut neighbour.connect(), "1 set default k v", "done");
+    neighbour.connect().tell("1 set default k v", "done");
     assert_eq!(fs::read(&file).unwrap(), garbage, "it is as it was");
     let line = host.log.expect("the store is damaged");
     assert!(
@@ -381,8 +359,8 @@ fn a_damaged_file_is_kept_the_guest_gets_an_error_and_the_log_says_what_to_do() 
     );
     // What the log says is done, while the host runs.
     fs::rename(&file, file.with_extension("damaged")).unwrap();
-    tell(&mut client, "1 set default k v", "done");
-    tell(&mut client, "1 get default k", "=v");
+    client.tell("1 set default k v", "done");
+    client.tell("1 get default k", "=v");
 }
 
 /// Another process that has locked the file stands for a disk that takes its time.
@@ -393,18 +371,18 @@ fn a_guest_that_waits_for_the_disk_holds_up_no_other_guest_and_no_reader() {
     let neighbour = actor(&world, "neighbour", GRANTED);
     let _host = world.start(&[]);
     let mut client = address.connect();
-    tell(&mut client, "1 set default k before", "done");
+    client.tell("1 set default k before", "done");
     let slow = Connection::open(file(&world, "a")).unwrap();
     slow.execute_batch("BEGIN IMMEDIATE").unwrap();
     client.send("1 set default k after\n");
     let begin = Instant::now();
-    tell(&mut neighbour.connect(), "1 set default k v", "done");
-    tell(&mut address.connect(), "1 get default k", "=before");
+    neighbour.connect().tell("1 set default k v", "done");
+    address.connect().tell("1 get default k", "=before");
     assert!(!client.hears_anything_within(std::time::Duration::from_millis(100)));
     assert!(begin.elapsed() < PATIENCE);
     slow.execute_batch("ROLLBACK").unwrap();
     assert_eq!(client.line().trim_end(), "done");
-    tell(&mut client, "1 get default k", "=after");
+    client.tell("1 get default k", "=after");
 }
 
 #[test]
@@ -414,15 +392,15 @@ fn an_entry_expires_and_what_is_incremented_keeps_its_time() {
     let address = actor(&world, "a", brief);
     let _host = world.start(&[]);
     let mut client = address.connect();
-    tell(&mut client, "1 set default k stays", "done");
-    tell(&mut client, "1 set brief k goes", "done");
-    tell(&mut client, "1 get brief k", "=goes");
+    client.tell("1 set default k stays", "done");
+    client.tell("1 set brief k goes", "done");
+    client.tell("1 get brief k", "=goes");
     let begin = Instant::now();
     eventually("the entry has expired", || client.ask("1 get brief k") == "none");
     assert!(begin.elapsed().as_millis() > 500, "after {:?}", begin.elapsed());
-    tell(&mut client, "1 get default k", "=stays");
+    client.tell("1 get default k", "=stays");
     // A counter of one period: it begins anew, although it is incremented all the time.
-    tell(&mut client, "2 increment brief n 1", "1");
+    client.tell("2 increment brief n 1", "1");
     eventually("the counter begins anew", || client.ask("2 increment brief n 1") == "1");
 }
 
@@ -431,7 +409,7 @@ fn an_administrator_reads_the_file_with_sqlite() {
     let world = World::new(Kind::P2);
     let address = actor(&world, "a", GRANTED);
     let _host = world.start(&[]);
-    tell(&mut address.connect(), "1 set default greeting hello", "done");
+    address.connect().tell("1 set default greeting hello", "done");
     let connection = Connection::open(file(&world, "a")).unwrap();
     let value = "SELECT CAST(value AS TEXT) FROM entries WHERE store = 'default' AND key = 'greeting'";
     let value: String = connection.query_row(value, [], |row| row.get(0)).unwrap();
@@ -464,8 +442,8 @@ fn the_counter_is_right_under_64_clients_in_two_processes() {
     let mut sorted = answers.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, (1..=(CLIENTS * EACH) as u64).collect::<Vec<_>>());
-    kill(one);
-    kill(two);
+    one.kill();
+    two.kill();
     let _host = world.start(&[]);
     address.get("/visits").expect(200, "320\n");
     address.get("/other").expect(200, "0\n");

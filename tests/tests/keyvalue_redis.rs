@@ -1,6 +1,6 @@
 //! Stores of a Redis server, Debian's: the same semantics, and a server that is away costs an error.
 
-use harness::{Address, Authority, Client, Kind, World, eventually, unpacked};
+use harness::{Address, Authority, Kind, World, eventually, unpacked};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -84,11 +84,6 @@ fn actor(world: &World, handler: &str, keyvalue: &str) -> Address {
     world.tcp(handler)
 }
 
-#[track_caller]
-fn tell(client: &mut Client, command: &str, answer: &str) {
-    assert_eq!(client.ask(command), answer, "after {command:?}");
-}
-
 #[test]
 fn both_drafts_do_with_a_server_what_they_do_with_the_embedded_store() {
     let world = World::new(Kind::P2);
@@ -102,7 +97,7 @@ fn both_drafts_do_with_a_server_what_they_do_with_the_embedded_store() {
     let _host = world.start(&[]);
     let mut client = address.connect();
     for version in ["1", "2"] {
-        let mut tell = |command: &str, answer: &str| tell(&mut client, &format!("{version} {command}"), answer);
+        let mut tell = |command: &str, answer: &str| client.tell(&format!("{version} {command}"), answer);
         tell("get default k", "none");
         tell("exists default k", "false");
         tell("list default", "");
@@ -119,10 +114,10 @@ fn both_drafts_do_with_a_server_what_they_do_with_the_embedded_store() {
         tell("set-many default", "done");
         tell("delete-many default k n", "done");
     }
-    tell(&mut client, "2 late default k", "failed, then swapped");
-    tell(&mut client, "2 late default new", "failed, then swapped");
-    tell(&mut client, "2 add default n -7", "1");
-    tell(&mut client, "2 get default n", "=-7");
+    client.tell("2 late default k", "failed, then swapped");
+    client.tell("2 late default new", "failed, then swapped");
+    client.tell("2 add default n -7", "1");
+    client.tell("2 get default n", "=-7");
     // Keys begin with the names of handler and store, in database 3.
     assert!(server.say("SELECT 3\r\nGET a:default:n").contains("-7"));
 }
@@ -142,7 +137,7 @@ fn many_keys_are_listed_once_each() {
     let mut client = address.connect();
     for thousand in 0..3 {
         let pairs: Vec<String> = (0..1000).map(|key| format!("{:05}=x", thousand * 1000 + key)).collect();
-        tell(&mut client, &format!("1 set-many default {}", pairs.join(" ")), "done");
+        client.tell(&format!("1 set-many default {}", pairs.join(" ")), "done");
     }
     server.say("SET else 1");
     for version in ["1", "2"] {
@@ -151,7 +146,7 @@ fn many_keys_are_listed_once_each() {
         let answer = client.ask(&format!("{version} list all"));
         assert!(answer.starts_with("3001 keys in "), "{answer}");
     }
-    tell(&mut client, "1 get all else", "=1");
+    client.tell("1 get all else", "=1");
 }
 
 #[test]
@@ -168,18 +163,14 @@ fn a_unix_socket_a_password_and_an_expiry_are_as_configured() {
     let _egress = world.egress();
     let host = world.start(&[]);
     let mut client = address.connect();
-    tell(&mut client, "1 set default k v", "done");
-    tell(&mut client, "1 get default k", "=v");
-    tell(&mut client, "1 increment default n 1", "1");
+    client.tell("1 set default k v", "done");
+    client.tell("1 get default k", "=v");
+    client.tell("1 increment default n 1", "1");
     eventually("the entry has expired", || client.ask("1 get default k") == "none");
     eventually("the counter begins anew", || {
         client.ask("1 increment default n 1") == "1"
     });
-    tell(
-        &mut client,
-        "1 get wrong k",
-        "error: the server of the store cannot be reached",
-    );
+    client.tell("1 get wrong k", "error: the server of the store cannot be reached");
     let log = host.log.expect("keyvalue: the server of store \"wrong\": ");
     assert!(!log.contains("nonsense") && !log.contains("pass@word"), "{log}");
 }
@@ -198,11 +189,11 @@ fn a_unix_socket_with_a_user_and_a_password() {
     let _egress = world.egress();
     let host = world.start(&[]);
     let mut client = address.connect();
-    tell(&mut client, "1 set default k v", "done");
-    tell(&mut client, "1 get default k", "=v");
+    client.tell("1 set default k v", "done");
+    client.tell("1 get default k", "=v");
     assert!(server.say("SELECT 2\r\nGET a:default:k").contains("\r\nv"));
     let unreachable = "error: the server of the store cannot be reached";
-    tell(&mut client, "1 get wrong k", unreachable);
+    client.tell("1 get wrong k", unreachable);
     let log = host.log.expect("keyvalue: the server of store \"wrong\": ");
     assert!(!log.contains("nonsense") && !log.contains("p@ss"), "{log}");
 }
@@ -252,13 +243,13 @@ fn a_server_that_speaks_tls_is_trusted_by_the_authority_in_tls_roots() {
     let _egress = world.egress();
     let _host = world.start(&[]);
     let mut client = address.connect();
-    tell(&mut client, "1 set default k v", "done");
-    tell(&mut client, "1 get default k", "=v");
-    tell(&mut client, "2 increment default n 41", "41");
-    tell(&mut client, "2 late default k", "failed, then swapped");
+    client.tell("1 set default k v", "done");
+    client.tell("1 get default k", "=v");
+    client.tell("2 increment default n 41", "41");
+    client.tell("2 late default k", "failed, then swapped");
     // More than a record of TLS, and than a pipe holds.
-    tell(&mut client, "1 set-size default large 1000000", "done");
-    tell(&mut client, "1 size default large", "1000000");
+    client.tell("1 set-size default large 1000000", "done");
+    client.tell("1 size default large", "1000000");
     let answer = server.say("AUTH secret\r\nSELECT 1\r\nGET a:default:n");
     assert!(answer.contains("41"), "{answer}");
 }
@@ -289,12 +280,9 @@ fn a_server_that_asks_for_a_certificate_is_shown_that_of_the_handler() {
     let bare = world.tcp("b");
     let _egress = world.egress();
     let host = world.start(&[]);
-    tell(&mut address.connect(), "1 set default k v", "done");
-    tell(
-        &mut bare.connect(),
-        "1 get default k",
-        "error: the server of the store cannot be reached",
-    );
+    address.connect().tell("1 set default k v", "done");
+    bare.connect()
+        .tell("1 get default k", "error: the server of the store cannot be reached");
     let line = host.log.expect("b: keyvalue: the server of store \"default\": ");
     assert!(line.contains("`tls-certificate`"), "{line}");
 }
@@ -313,11 +301,9 @@ fn refused(name: &str, trusts: bool, expected: &str) {
     let _egress = world.egress();
     let host = world.start(&[]);
     let begin = Instant::now();
-    tell(
-        &mut address.connect(),
-        "1 get default k",
-        "error: the server of the store cannot be reached",
-    );
+    address
+        .connect()
+        .tell("1 get default k", "error: the server of the store cannot be reached");
     assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
     let line = host.log.expect("keyvalue: the server of store \"default\": ");
     assert!(line.contains(expected), "{line}");
@@ -354,7 +340,7 @@ fn a_server_that_does_not_speak_tls_is_named_in_the_log() {
     for store in ["plain", "tls"] {
         let begin = Instant::now();
         let unreachable = "error: the server of the store cannot be reached";
-        tell(&mut client, &format!("1 get {store} k"), unreachable);
+        client.tell(&format!("1 get {store} k"), unreachable);
         host.log.expect(&format!("keyvalue: the server of store \"{store}\": "));
         // A server of plain text takes the first bytes of TLS for a command that is not complete.
         assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
@@ -382,8 +368,8 @@ fn increments_and_swaps_of_guests_in_two_hosts_lose_nothing() {
         }
     });
     let mut client = address.connect();
-    tell(&mut client, "2 get default n", "=80");
-    tell(&mut client, "2 get default swapped", "=80");
+    client.tell("2 get default n", "=80");
+    client.tell("2 get default swapped", "=80");
 }
 
 #[test]
@@ -395,17 +381,12 @@ fn a_server_that_is_killed_costs_errors_until_it_is_back_and_keeps_what_was_ackn
     let _egress = world.egress();
     let host = world.start(&[]);
     let mut client = address.connect();
-    tell(&mut client, "1 set default k v", "done");
+    client.tell("1 set default k v", "done");
     server.kill();
     let begin = Instant::now();
     for _ in 0..3 {
-        tell(
-            &mut client,
-            "1 get default k",
-            "error: the server of the store cannot be reached",
-        );
-        tell(
-            &mut client,
+        client.tell("1 get default k", "error: the server of the store cannot be reached");
+        client.tell(
             "1 increment default n 1",
             "error: the server of the store cannot be reached",
         );
@@ -417,8 +398,8 @@ fn a_server_that_is_killed_costs_errors_until_it_is_back_and_keeps_what_was_ackn
     );
     host.log.expect("keyvalue: the server of store \"default\": ");
     let _server = Server::start(&folder, port, &[]);
-    tell(&mut client, "1 get default k", "=v");
-    tell(&mut client, "1 increment default n 1", "1");
+    client.tell("1 get default k", "=v");
+    client.tell("1 increment default n 1", "1");
 }
 
 /// It accepts connections, and says nothing.
@@ -437,7 +418,7 @@ fn a_silent_server_costs_an_error_after_5_seconds_and_holds_up_no_other_guest() 
     let mut client = address.connect();
     let begin = Instant::now();
     client.send("1 get default k\n");
-    tell(&mut address.connect(), "1 set own k v", "done");
+    address.connect().tell("1 set own k v", "done");
     assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
     assert_eq!(client.line(), "error: the server of the store cannot be reached");
     assert!(begin.elapsed() > Duration::from_secs(4), "{:?}", begin.elapsed());
@@ -469,10 +450,8 @@ fn without_egress_the_guest_gets_an_error_and_the_log_says_what_to_do() {
     let world = World::new(Kind::P2);
     let address = actor(&world, "a", "default = \"redis://127.0.0.1:1\"");
     let host = world.start(&[]);
-    tell(
-        &mut address.connect(),
-        "1 get default k",
-        "error: the server of the store cannot be reached",
-    );
+    address
+        .connect()
+        .tell("1 get default k", "error: the server of the store cannot be reached");
     host.log.expect("wasm-sock-egress.socket");
 }

@@ -1,8 +1,7 @@
 //! SQLite in a guest, on a folder of `dirs`: its own locks keep instances and hosts apart, and what a guest that was
 //! ended leaves behind.
 
-use harness::{Address, Client, Host, Kind, World, each_kind};
-use rustix::process::Signal;
+use harness::{Address, Kind, World, each_kind};
 use std::fs;
 use std::path::PathBuf;
 use std::thread;
@@ -27,16 +26,6 @@ fn lock(world: &World) -> PathBuf {
     world.path("data/it.sqlite.lock")
 }
 
-#[track_caller]
-fn tell(client: &mut Client, command: &str, answer: &str) {
-    assert_eq!(client.ask(command), answer, "after {command:?}");
-}
-
-fn kill(mut host: Host) {
-    host.signal(Signal::KILL);
-    host.exit_status();
-}
-
 each_kind! { BOTH: twenty_writers_at_a_time_in_two_hosts_lose_nothing_and_readers_see_whole_transactions }
 fn twenty_writers_at_a_time_in_two_hosts_lose_nothing_and_readers_see_whole_transactions(kind: Kind) {
     const WRITERS: usize = 20;
@@ -49,18 +38,18 @@ fn twenty_writers_at_a_time_in_two_hosts_lose_nothing_and_readers_see_whole_tran
             .map(|_| {
                 scope.spawn(|| {
                     let mut client = address.connect();
-                    tell(&mut client, &format!("add {EACH}"), "done");
-                    tell(&mut client, "pair 3", "done");
+                    client.tell(&format!("add {EACH}"), "done");
+                    client.tell("pair 3", "done");
                 })
             })
             .collect();
         // Money that has left one account and not come to the other would be missing.
         let mut reader = address.connect();
         while writers.iter().any(|writer| !writer.is_finished()) {
-            tell(&mut reader, "balance", "1000");
+            reader.tell("balance", "1000");
         }
     });
-    tell(&mut address.connect(), "sum", &(WRITERS * EACH).to_string());
+    address.connect().tell("sum", &(WRITERS * EACH).to_string());
     assert!(!lock(&world).exists(), "nothing is locked in the end");
 }
 
@@ -71,11 +60,11 @@ fn a_client_that_leaves_within_a_transaction_leaves_no_lock(kind: Kind) {
     let address = actor(&world, "a", "/data/it.sqlite", "");
     let _host = world.start(&[]);
     let mut client = address.connect();
-    tell(&mut client, "add 3", "done");
-    tell(&mut client, "begin", "begun");
+    client.tell("add 3", "done");
+    client.tell("begin", "begun");
     assert!(lock(&world).exists());
     drop(client);
-    tell(&mut address.connect(), "sum", "3");
+    address.connect().tell("sum", "3");
 }
 
 // As it is, not as it should be: WASI has no locks that end with their holder.
@@ -85,30 +74,30 @@ fn a_guest_that_is_ended_within_a_transaction_leaves_the_lock_which_is_removed_b
     let address = actor(&world, "a", "/data/it.sqlite impatient", "cpu-time = \"200ms\"");
     let host = world.start(&[]);
     let mut client = address.connect();
-    tell(&mut client, "add 3", "done");
-    tell(&mut client, "begin", "begun");
+    client.tell("add 3", "done");
+    client.tell("begin", "begun");
     client.send("spin\n");
     host.log.expect("cpu-time");
     drop(client);
     assert!(lock(&world).exists());
-    tell(&mut address.connect(), "sum", "error: database is locked");
+    address.connect().tell("sum", "error: database is locked");
     // Another host is no help.
-    kill(host);
+    host.kill();
     let host = world.start(&[]);
     let mut waits = address.connect();
-    tell(&mut waits, "sum", "error: database is locked");
+    waits.tell("sum", "error: database is locked");
     fs::remove_dir(lock(&world)).unwrap();
     // What was committed is there, and the rest of the journal undone. The same guest goes on.
-    tell(&mut address.connect(), "sum", "3");
+    address.connect().tell("sum", "3");
     waits.ask("sum");
-    tell(&mut waits, "sum", "3");
+    waits.tell("sum", "3");
     // So it is with a host that is killed.
-    tell(&mut waits, "begin", "begun");
-    kill(host);
+    waits.tell("begin", "begun");
+    host.kill();
     assert!(lock(&world).exists());
     fs::remove_dir(lock(&world)).unwrap();
     let _host = world.start(&[]);
-    tell(&mut address.connect(), "sum", "3");
+    address.connect().tell("sum", "3");
 }
 
 // One instance at a time needs no lock, so that none is left.
@@ -120,21 +109,21 @@ fn one_instance_at_a_time_without_locks_loses_nothing_and_is_never_locked_out(ki
     let host = world.start(&[]);
     thread::scope(|scope| {
         for _ in 0..20 {
-            scope.spawn(|| tell(&mut address.connect(), "add 5", "done"));
+            scope.spawn(|| address.connect().tell("add 5", "done"));
         }
     });
     let mut client = address.connect();
-    tell(&mut client, "sum", "100");
-    tell(&mut client, "begin", "begun");
+    client.tell("sum", "100");
+    client.tell("begin", "begun");
     client.send("spin\n");
     host.log.expect("cpu-time");
     drop(client);
     // The journal of the guest that was ended is there, and undone by the next one.
     let mut client = address.connect();
-    tell(&mut client, "sum", "100");
-    tell(&mut client, "begin", "begun");
-    kill(host);
+    client.tell("sum", "100");
+    client.tell("begin", "begun");
+    host.kill();
     let _host = world.start(&[]);
-    tell(&mut address.connect(), "sum", "100");
+    address.connect().tell("sum", "100");
     assert!(!lock(&world).exists());
 }
