@@ -6,7 +6,7 @@ use rustix::process::geteuid;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use wasm_sock_config::{Config, Environment, HandlerConfig, StoreAddress};
+use wasm_sock_config::{Config, Environment, HandlerConfig};
 use wasm_sock_units::service_name;
 
 /// Handlers that cannot use their embedded stores.
@@ -19,8 +19,7 @@ pub fn warnings(config: &Config, environment: &Environment<'_>) -> Vec<String> {
 
 /// The warning about one handler.
 pub fn of_handler(name: &str, handler: &HandlerConfig, environment: &Environment<'_>) -> Option<String> {
-    let is_embedded = handler.keyvalue.iter().any(|store| store.at == StoreAddress::Embedded);
-    if !is_embedded {
+    if !handler.has_embedded_store() {
         return None;
     }
     let service = service_name(name, handler.process);
@@ -92,7 +91,7 @@ fn owner(path: &Path) -> Option<u32> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
-    use wasm_sock_config::KeyValue;
+    use wasm_sock_config::{KeyValue, StoreAddress};
 
     fn handler() -> HandlerConfig {
         let store = KeyValue {

@@ -77,11 +77,8 @@ pub fn service_limits(service: &str) -> ServiceLimits {
 }
 
 fn parse_limits(text: &str) -> ServiceLimits {
-    let value = |name: &str| {
-        let mut lines = text.lines().filter_map(|line| line.split_once('='));
-        // "infinity" does not parse as a number: no limit.
-        lines.find(|(key, _)| *key == name)?.1.parse().ok()
-    };
+    // "infinity" does not parse as a number: no limit.
+    let value = |name: &str| property(text, name)?.parse().ok();
     ServiceLimits {
         memory: value("MemoryMax"),
         descriptors: value("LimitNOFILESoft"),
@@ -103,14 +100,17 @@ pub fn service_state(service: &str) -> Option<ServiceState> {
 }
 
 fn parse_state(text: &str) -> Option<ServiceState> {
-    let value = |name: &str| {
-        let mut lines = text.lines().filter_map(|line| line.split_once('='));
-        lines.find_map(|(key, value)| (key == name).then(|| value.to_owned()))
-    };
-    (value("LoadState")? == "loaded").then(|| ServiceState {
+    let value = |name: &str| property(text, name).map(str::to_owned);
+    (property(text, "LoadState")? == "loaded").then(|| ServiceState {
         directories: value("StateDirectory").unwrap_or_default(),
         environment: value("Environment").unwrap_or_default(),
     })
+}
+
+/// A property in the output of `systemctl show` for one unit.
+fn property<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = text.lines().filter_map(|line| line.split_once('='));
+    lines.find_map(|(key, value)| (key == name).then_some(value))
 }
 
 /// The output of `systemctl show`; empty if no service manager answers.

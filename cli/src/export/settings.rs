@@ -90,8 +90,7 @@ pub fn files(subject: &Subject) -> Vec<(String, String)> {
 
 /// Is state kept in files of the handler?
 pub fn is_stateful(subject: &Subject) -> bool {
-    let stores = &subject.handler.keyvalue;
-    stores.iter().any(|store| matches!(store.at, StoreAddress::Embedded))
+    subject.handler.has_embedded_store()
 }
 
 /// Stores whose server has a password, which is in the settings.

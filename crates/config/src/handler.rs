@@ -89,6 +89,11 @@ impl HandlerConfig {
         !self.allow_outbound.is_empty() || self.keyvalue.iter().any(is_at_server)
     }
 
+    /// Does it keep a store in files of its own?
+    pub fn has_embedded_store(&self) -> bool {
+        self.keyvalue.iter().any(|store| store.at == StoreAddress::Embedded)
+    }
+
     /// Descriptors that a connection takes: its own, and one for each folder.
     pub fn descriptors(&self) -> usize {
         1 + self.dirs.len()

@@ -1,6 +1,6 @@
 //! The folder of a handler, in which its embedded stores are.
 
-use crate::config::{Environment, HandlerConfig, StoreAddress};
+use crate::config::{Environment, HandlerConfig};
 use crate::journal::{self, Level};
 use crate::sandbox::Needs;
 use rustix::fs::stat;
@@ -35,13 +35,9 @@ fn other_owner(folder: &Path) -> Option<u32> {
     (geteuid().is_root() && owner != 0).then_some(owner)
 }
 
-fn is_embedded(config: &HandlerConfig) -> bool {
-    config.keyvalue.iter().any(|store| store.at == StoreAddress::Embedded)
-}
-
 /// Adds the folder of a handler's embedded stores to what the sandbox has to allow.
 pub fn add_needs(handler: &str, config: &HandlerConfig, needs: &mut Needs) {
-    if is_embedded(config)
+    if config.has_embedded_store()
         && let Some(state) = directory()
     {
         needs.add_state(state.join(handler));
