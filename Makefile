@@ -75,7 +75,7 @@ host:
 	$(call finish,wasm-sock)
 
 # The programs that the host runs and that are not linked into it.
-SIBLINGS := wasm-sock-compile wasm-sock-cli wasm-sock-egress
+SIBLINGS := wasm-sock-compile wasm-sock-cli wasm-sock-egress wasm-sock-keeper
 # What systemd runs at boot and at daemon-reload.
 GENERATOR := wasm-sock-generator
 compile:

@@ -21,7 +21,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use units::{ServiceLimits, SocketUnit, has_manager, obstacle, service_limits, socket_units};
-use wasm_sock_config::{Access, Config, Environment, HandlerConfig, Http, Limits, Logged, Logging};
+use wasm_sock_config::{Access, Config, Environment, HandlerConfig, Http, Limits, Logged, Logging, WhenIdle};
 
 /// Prints the summary, the tables and the warnings. `file` is the configuration, in place of the default ones.
 ///
@@ -154,9 +154,13 @@ fn summary(config: &Config, names: &BTreeSet<String>) -> String {
     }
     let _ = writeln!(text, "modules: {}", config.host.modules.display());
     let idle = time(config.host.idle_timeout);
+    let then = match config.host.when_idle {
+        WhenIdle::Exit => "",
+        WhenIdle::Park => " (then it parks)",
+    };
     let _ = writeln!(
         text,
-        "idle-timeout {idle}, drain-timeout {:?}, stack {}, max-memory {}, max-connections {}",
+        "idle-timeout {idle}{then}, drain-timeout {:?}, stack {}, max-memory {}, max-connections {}",
         config.host.drain_timeout,
         size(config.host.stack.into()),
         match config.host.max_memory {

@@ -57,6 +57,9 @@ Examples:
         /// [default: 30s]
         #[arg(long, value_name = "TIME")]
         idle_timeout: Option<String>,
+        /// After that: exit, or park: stay as a small process that starts the next host [default: exit]
+        #[arg(long, value_name = "WHAT", value_parser = ["exit", "park"])]
+        when_idle: Option<String>,
         /// End with the guest's exit code (Accept=yes, inetd)
         #[arg(long)]
         exit_with_guest: bool,

@@ -66,7 +66,9 @@ pub fn run(serve: &Serve) -> Result<(), CommandError> {
         egress::start(path.as_deref(), &socket)?;
         variables.push((egress::VARIABLE, socket));
     }
-    let mut arguments: Vec<OsString> = vec!["--idle-timeout".into(), "infinity".into()];
+    let mut arguments: Vec<OsString> = ["--idle-timeout", "infinity", "--when-idle", "exit"]
+        .map(OsString::from)
+        .to_vec();
     arguments.extend(["--log-format".into(), OsString::from(&serve.log_format)]);
     arguments.extend(
         path.into_iter()

@@ -5,8 +5,10 @@ mod sender;
 
 use crate::event_loop;
 use crate::journal::{self, Level};
+use crate::keeper;
 use crate::sync::lock;
 use sd_notify::NotifyState;
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
@@ -42,6 +44,8 @@ pub struct Activity {
     closing: SetOnce<()>,
     /// Set when the drain is over and what is still in flight is reset.
     gave_up: AtomicBool,
+    /// Has there ever been a connection or a request?
+    has_begun: AtomicBool,
 }
 
 /// A connection or a request in flight. The host does not exit for being idle until this is dropped.
@@ -67,6 +71,7 @@ impl Activity {
             quiet: Notify::new(),
             closing: SetOnce::new(),
             gave_up: AtomicBool::new(false),
+            has_begun: AtomicBool::new(false),
         })
     }
 
@@ -83,6 +88,7 @@ impl Activity {
     }
 
     fn in_flight_as(self: &Arc<Self>, is_activity: bool) -> InFlight {
+        self.has_begun.store(true, Relaxed);
         self.in_flight.fetch_add(1, Relaxed);
         InFlight {
             activity: self.clone(),
@@ -92,6 +98,7 @@ impl Activity {
 
     /// Counts an open connection that may be idle at times, until the result is dropped.
     pub fn open(self: &Arc<Self>) -> Open {
+        self.has_begun.store(true, Relaxed);
         self.open.fetch_add(1, Relaxed);
         Open(self.clone())
     }
@@ -99,6 +106,11 @@ impl Activity {
     /// The number of connections and requests in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Relaxed)
+    }
+
+    /// Has there ever been a connection or a request?
+    pub fn has_begun(&self) -> bool {
+        self.has_begun.load(Relaxed)
     }
 
     fn is_quiet(&self) -> bool {
@@ -266,7 +278,30 @@ pub enum Request {
 }
 
 /// Reads the blocked signals, one after the other (`signalfd(2)`).
-pub struct Signals(AsyncFd<OwnedFd>);
+pub struct Signals {
+    descriptor: AsyncFd<OwnedFd>,
+    terminations: Terminations,
+}
+
+/// How often the host was told to end: by its keeper, and by others. `systemctl kill` tells both, and the keeper passes
+/// that on: it is one time.
+#[derive(Debug, Default)]
+struct Terminations {
+    by_keeper: Cell<u32>,
+    by_others: Cell<u32>,
+}
+
+impl Terminations {
+    /// Counts one more; returns whether it is news.
+    fn count(&self, is_by_keeper: bool) -> bool {
+        let (by_this, by_that) = match is_by_keeper {
+            true => (&self.by_keeper, &self.by_others),
+            false => (&self.by_others, &self.by_keeper),
+        };
+        by_this.set(by_this.get() + 1);
+        by_this.get() > by_that.get()
+    }
+}
 
 impl Signals {
     /// Opens the descriptor and registers it with the event loop of the current thread.
@@ -283,7 +318,10 @@ impl Signals {
             }
             OwnedFd::from_raw_fd(fd)
         };
-        Ok(Self(event_loop::register(fd)?))
+        Ok(Self {
+            descriptor: event_loop::register(fd)?,
+            terminations: Terminations::default(),
+        })
     }
 
     /// Waits for the next signal that asks for something. Other signals are logged and ignored.
@@ -292,7 +330,13 @@ impl Signals {
             let (signal, sender) = self.read().await;
             match signal {
                 RELOADING => return Request::Reload(sender),
-                signal if TERMINATING.contains(&signal) => return Request::End,
+                signal if TERMINATING.contains(&signal) => {
+                    let is_by_keeper = keeper::is_kept() && sender.is_parent();
+                    if self.terminations.count(is_by_keeper) {
+                        return Request::End;
+                    }
+                    continue;
+                }
                 _ => {}
             }
             let name = IGNORED.iter().find(|(ignored, _)| *ignored == signal);
@@ -305,7 +349,7 @@ impl Signals {
     async fn read(&self) -> (c_int, Sender) {
         let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
         loop {
-            let Ok(mut ready) = self.0.readable().await else {
+            let Ok(mut ready) = self.descriptor.readable().await else {
                 return std::future::pending().await;
             };
             if let Ok(Ok(_)) = ready.try_io(|fd| Ok(rustix::io::read(fd, &mut info)?)) {
@@ -344,6 +388,20 @@ pub fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
+/// Tells the service manager that the host serves. A keeper has told it before.
+pub fn notify_ready() {
+    if !keeper::is_kept() {
+        notify(&[NotifyState::Ready]);
+    }
+}
+
+/// Tells the service manager that the host ends. The service of a keeper does not.
+pub fn notify_stopping() {
+    if !keeper::is_kept() {
+        notify(&[NotifyState::Stopping]);
+    }
+}
+
 /// Tells the service manager that the configuration is being read again, until the next [`NotifyState::Ready`]. The time
 /// tells it which reload is meant (`Type=notify-reload`, `sd_notify(3)`).
 pub fn notify_reload() {
@@ -364,8 +422,9 @@ pub async fn report_status(activity: Arc<Activity>, handlers: usize) {
         return;
     }
     loop {
+        let since = keeper::awake_since().map_or(String::new(), |since| format!("awake since {since}: "));
         let status = format!(
-            "{handlers} handler{}, {} in flight, {} served",
+            "{since}{handlers} handler{}, {} in flight, {} served",
             if handlers == 1 { "" } else { "s" },
             activity.in_flight(),
             activity.served()

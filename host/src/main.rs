@@ -8,6 +8,7 @@ mod egress;
 mod event_loop;
 mod http_client;
 mod journal;
+mod keeper;
 mod keyvalue;
 mod libc_overrides;
 mod lifecycle;

@@ -1,5 +1,5 @@
-//! Finds the programs that are installed with the host: the compiler (`wasm-sock-compile`), and the commands for people
-//! (`wasm-sock-cli`).
+//! Finds the programs that are installed with the host: the compiler (`wasm-sock-compile`), the commands for people
+//! (`wasm-sock-cli`), and the keeper (`wasm-sock-keeper`).
 
 use std::env;
 use std::io;
@@ -23,6 +23,12 @@ pub const COMPILER: Sibling = Sibling {
 pub const COMMANDS: Sibling = Sibling {
     name: "wasm-sock-cli",
     advice: "install it: this command is a part of it",
+};
+
+/// Holds the sockets while no host runs (`when-idle = "park"`).
+pub const KEEPER: Sibling = Sibling {
+    name: "wasm-sock-keeper",
+    advice: "install it, or leave out `when-idle`",
 };
 
 impl Sibling {

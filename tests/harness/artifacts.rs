@@ -59,6 +59,7 @@ pub fn wasm_sock() -> PathBuf {
     // It hands over to these.
     compiler();
     cli();
+    keeper();
     current("wasm-sock", &IS_STALE, &["host", "crates"], "host")
 }
 
@@ -87,6 +88,15 @@ pub fn compiler() -> PathBuf {
 fn cli() -> PathBuf {
     static IS_STALE: OnceLock<Option<String>> = OnceLock::new();
     current("wasm-sock-cli", &IS_STALE, &["cli", "crates"], "compile")
+}
+
+/// What holds the sockets while no host runs.
+///
+/// # Panics
+/// As [`wasm_sock`].
+pub fn keeper() -> PathBuf {
+    static IS_STALE: OnceLock<Option<String>> = OnceLock::new();
+    current("wasm-sock-keeper", &IS_STALE, &["keeper"], "compile")
 }
 
 /// What connects guests to what they were granted.

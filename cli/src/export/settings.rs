@@ -19,7 +19,7 @@ const FOR_SYSTEMD: [&str; 9] = [
 ];
 
 /// What the host of the container does in its own way.
-const OF_THIS_HOST: [&str; 3] = ["modules", "idle-timeout", "reload"];
+const OF_THIS_HOST: [&str; 4] = ["modules", "idle-timeout", "when-idle", "reload"];
 
 /// Where modules are in a container.
 pub const MODULES: &str = "/var/lib/wasm-sock/modules";

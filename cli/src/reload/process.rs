@@ -21,10 +21,24 @@ const INTERVAL: Duration = Duration::from_millis(3);
 /// The name of a host's process (`proc_pid_comm(5)`).
 const COMMAND: &str = "wasm-sock";
 
+/// The name of a keeper's process, of which the kernel keeps 15 characters.
+const KEEPER: &str = "wasm-sock-keepe";
+
 /// Is this a host, as far as its name tells?
 pub fn is_host(pid: i32) -> bool {
-    let command = fs::read_to_string(format!("/proc/{pid}/comm"));
-    command.is_ok_and(|command| command.trim_end() == COMMAND)
+    command(pid).is_some_and(|command| command == COMMAND)
+}
+
+/// The name of a process. `None`: it is not there.
+fn command(pid: i32) -> Option<String> {
+    let command = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(command.trim_end().to_owned())
+}
+
+/// The host that a keeper has started. `None`: it is asleep.
+fn host_of(keeper: i32) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).ok()?;
+    children.split_whitespace().find_map(|child| child.parse().ok().filter(|pid| is_host(*pid)))
 }
 
 /// Reloads the host with this process number. `handlers` are its handlers, in case that its counters do not tell.
@@ -33,32 +47,37 @@ pub fn is_host(pid: i32) -> bool {
 /// When the configuration of its handlers has mistakes, the process is no host or may not be told, or it could not
 /// apply the configuration.
 pub fn reload(pid: i32, handlers: &[String], scope: &Scope) -> Result<(), CommandError> {
+    let is_keeper = command(pid).is_some_and(|command| command == KEEPER);
+    let pid = is_keeper.then(|| host_of(pid)).flatten().unwrap_or(pid);
     let failed = |why: String| CommandError::Failed(format!("reload: process {pid} {why}"));
     let counters = Counters {
         pid,
         directory: scope.counters(),
     };
     scope.check(&names(&counters, handlers, scope))?;
-    let command = fs::read_to_string(format!("/proc/{pid}/comm"));
-    match command.as_deref().map(str::trim_end) {
-        Ok(COMMAND) => {}
-        Ok(other) => {
+    match command(pid).as_deref() {
+        Some(COMMAND) => {}
+        // Its next host reads the configuration that was checked.
+        Some(KEEPER) => return Ok(()),
+        Some(other) => {
             return Err(failed(format!(
                 "is no host but {other:?} (give the number of a `wasm-sock host`)"
             )));
         }
-        Err(_) => {
+        None if is_keeper => return Ok(()),
+        None => {
             return Err(failed(
                 "is not there (has the host exited? then there is nothing to reload)".to_owned(),
             ));
         }
     }
     let before = counters.host();
-    tell(pid).map_err(|error| {
-        failed(format!(
-            "cannot be told: {error} (run this as the host's user, or as root)"
-        ))
-    })?;
+    if let Err(error) = tell(pid) {
+        // A host of a keeper that has ended meanwhile.
+        let is_gone = is_keeper && command(pid).is_none();
+        let why = format!("cannot be told: {error} (run this as the host's user, or as root)");
+        return if is_gone { Ok(()) } else { Err(failed(why)) };
+    }
     // Without counters, only the log tells what becomes of it.
     let Some(before) = before else {
         return Ok(());

@@ -35,6 +35,8 @@ pub struct Socket {
 pub struct Passed {
     pub sockets: Vec<Socket>,
     pub not_open: Vec<(String, SocketError)>,
+    /// Were they passed by the variables of `sd_listen_fds(3)`, and not as standard input?
+    pub is_listed: bool,
 }
 
 /// The kind of a socket: listener, connection or datagram socket.
@@ -179,6 +181,7 @@ pub fn sockets() -> Result<Passed, ActivationError> {
     let mut passed = Passed {
         sockets: Vec::with_capacity(fds.len()),
         not_open: Vec::new(),
+        is_listed: true,
     };
     for (name, (fd, events)) in names.into_iter().zip(states(&fds)) {
         if events & libc::POLLNVAL != 0 {
@@ -231,6 +234,7 @@ pub fn standard_input() -> Option<(Passed, bool)> {
     let passed = Passed {
         sockets: vec![socket],
         not_open: Vec::new(),
+        is_listed: false,
     };
     Some((passed, was_connection[2]))
 }

@@ -94,6 +94,28 @@ pub struct HostConfig {
     /// Serve nothing where the kernel cannot confine the process (Landlock, seccomp).
     pub require_sandbox: bool,
     pub reload: Reload,
+    pub when_idle: WhenIdle,
+}
+
+/// What the process that the service manager has started does while there is nothing to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WhenIdle {
+    /// It exits; the service manager watches the sockets, and starts the next host.
+    #[default]
+    Exit,
+    /// It watches the sockets itself, as `wasm-sock-keeper`, and starts hosts as child processes.
+    Park,
+}
+
+impl WhenIdle {
+    /// The one of this name, as in the configuration.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "exit" => Some(Self::Exit),
+            "park" => Some(Self::Park),
+            _ => None,
+        }
+    }
 }
 
 /// How a running host gets new settings.
@@ -118,6 +140,7 @@ impl Default for HostConfig {
             max_memory: None,
             require_sandbox: false,
             reload: Reload::default(),
+            when_idle: WhenIdle::default(),
         }
     }
 }

@@ -108,6 +108,7 @@ impl Checker<'_> {
                 "max-connections" => self.set(&mut host.max_connections, key, value, value::bound),
                 "require-sandbox" => self.set(&mut host.require_sandbox, key, value, value::boolean),
                 "reload" => self.set(&mut host.reload, key, value, value::reload),
+                "when-idle" => self.set(&mut host.when_idle, key, value, value::when_idle),
                 _ => self.unknown(key, HOST),
             }
         }

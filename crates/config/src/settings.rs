@@ -169,6 +169,14 @@ pub const HOST: &[Setting] = &[
         "How a running host gets new settings. `in-place`: it reads the configuration again. `hand-over`: it ends, and \
          the next host reads it; a running one has no access to the configuration.",
     ),
+    setting(
+        "when-idle",
+        Kind::Choice(&["exit", "park"]),
+        "\"exit\"",
+        "What becomes of the process after `idle-timeout`. `exit`: it ends, and systemd starts the next one. `park`: a \
+         process of less than 100 KiB keeps the sockets, and starts the next host without systemd, which is ten times \
+         faster.",
+    ),
 ];
 
 /// `[defaults]`, and with the same keys `[handler.NAME]`.

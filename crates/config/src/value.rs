@@ -12,7 +12,7 @@ use toml::de::DeValue;
 
 use super::error::quoted;
 use super::quantity::{parse_duration, parse_idle_timeout, parse_size};
-use super::{Access, ForwardedFor, LEAST_KEYVALUE_QUOTA, Outbound, Reload, StoreAddress};
+use super::{Access, ForwardedFor, LEAST_KEYVALUE_QUOTA, Outbound, Reload, StoreAddress, WhenIdle};
 
 pub(super) use service::{
     MAX_ADDRESSES, calendar, interface, listen, logged, mode, process, request_path, unit_path, user,
@@ -284,6 +284,11 @@ pub(super) fn reload(value: &DeValue<'_>) -> Reading<Reload> {
             quoted(other)
         )),
     }
+}
+
+pub(super) fn when_idle(value: &DeValue<'_>) -> Reading<WhenIdle> {
+    let name = string(value)?;
+    WhenIdle::named(&name).ok_or_else(|| format!("cannot be {} (allowed: \"exit\", \"park\")", quoted(&name)))
 }
 
 pub(super) fn outbound(value: &DeValue<'_>) -> Reading<Outbound> {

@@ -3,7 +3,7 @@
 use super::describe::Subject;
 use super::failure::Failure;
 use crate::activation;
-use crate::config::{parse_idle_timeout, valid_handler_name};
+use crate::config::{WhenIdle, parse_idle_timeout, valid_handler_name};
 use crate::journal::Format;
 use crate::startup::Options;
 use lexopt::{Arg, Parser, ValueExt};
@@ -76,6 +76,12 @@ fn parse_host(mut parser: Parser) -> Result<Action, lexopt::Error> {
                 let text = parser.value()?.to_string_lossy().into_owned();
                 let parsed = parse_idle_timeout(&text);
                 options.startup.idle_timeout = Some(parsed.map_err(|why| format!("--idle-timeout {text:?}: {why}"))?);
+            }
+            Arg::Long("when-idle") => {
+                let name = parser.value()?;
+                let known = name.to_str().and_then(WhenIdle::named);
+                let known = known.ok_or_else(|| format!("--when-idle {name:?}: it is exit or park"))?;
+                options.startup.when_idle = Some(known);
             }
             Arg::Long("handler") => options.startup.handler = Some(handler_name(parser.value()?)?),
             Arg::Long("exit-with-guest") => options.exit_with_guest = true,
@@ -155,6 +161,15 @@ mod tests {
             panic!()
         };
         assert_eq!(never.startup.idle_timeout, Some(None));
+    }
+
+    #[test]
+    fn host_takes_what_to_do_when_idle() {
+        let Action::Host(options) = parse("host --when-idle park").unwrap() else {
+            panic!()
+        };
+        assert_eq!(options.startup.when_idle, Some(WhenIdle::Park));
+        assert!(parse("host --when-idle sleep").unwrap_err().contains("exit or park"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::output::print;
 use crate::activation::{self, ActivationError, Kind, Passed, Socket};
 use crate::journal;
+use crate::keeper;
 use crate::serve::{self, Ending};
 use crate::startup;
 use std::process::ExitCode;
@@ -28,8 +29,9 @@ pub fn run(options: HostOptions) -> Result<ExitCode, Failure> {
         check_connections(&started.passed)?;
     }
     match serve::serve(started)? {
-        Ending::Served(guest) if options.exit_with_guest => Ok(guest),
-        Ending::Served(_) => Ok(ExitCode::SUCCESS),
+        Ending::Served { guests, .. } if options.exit_with_guest => Ok(guests),
+        Ending::Served { kept, .. } if keeper::is_kept() => Ok(kept),
+        Ending::Served { .. } => Ok(ExitCode::SUCCESS),
         Ending::TurnedAway => Err(Failure::Reported),
     }
 }

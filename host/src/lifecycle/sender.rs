@@ -1,7 +1,7 @@
 //! The process that has sent a signal.
 
 use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
+use rustix::process::{Pid, getppid, test_kill_process};
 use std::ffi::c_int;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -27,6 +27,11 @@ impl Sender {
             pid: Pid::from_raw(pid),
             queued: code == libc::SI_QUEUE,
         }
+    }
+
+    /// Is it the process that has started this one?
+    pub(super) fn is_parent(&self) -> bool {
+        self.pid.is_some() && self.pid == getppid()
     }
 
     /// Waits until the sender has ended and its parent process knows, if it used sigqueue(3); for [`SENDER_TIMEOUT`] at

@@ -6,6 +6,7 @@ use super::host_limits::{limit_memory, most_connections};
 use super::shared::Shared;
 use crate::activation::Socket;
 use crate::journal::{self, Level};
+use crate::keeper;
 use crate::lifecycle::{self, Request, Signals};
 use crate::module::FileStamp;
 use crate::sandbox;
@@ -13,6 +14,7 @@ use crate::startup::{Plan, Reading, Reload};
 use sd_notify::NotifyState;
 use std::future;
 use std::pin::pin;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -30,10 +32,18 @@ pub struct Server {
     pub reload: Reload,
 }
 
+/// How serving has ended.
+pub struct Ended {
+    /// `false`: nothing could be served, and nothing has changed about that.
+    pub has_served: bool,
+    /// What a keeper has to know of it: an exit code.
+    pub kept: ExitCode,
+}
+
 impl Server {
     /// Serves until there is a reason to exit (idle timeout, signal, changed files, a reload that this process cannot
-    /// apply); then drains. Returns `false` if nothing could be served, and nothing has changed about that.
-    pub async fn until_done(mut self, signals: &Signals, mut listening: JoinSet<()>) -> bool {
+    /// apply); then drains.
+    pub async fn until_done(mut self, signals: &Signals, mut listening: JoinSet<()>) -> Ended {
         // Not at once: a cause that persists would make systemd start the host again and again.
         let earliest = Instant::now() + RECHECK_INTERVAL;
         let mut outdated = pin!(async {
@@ -63,16 +73,28 @@ impl Server {
         };
         listening.abort_all();
         self.shared.activity.close();
-        if let Some(sender) = hands_over {
+        if let Some(sender) = hands_over.filter(|_| !keeper::is_kept()) {
             // For systemd a reload has failed if the service says that it ends before the reload is over.
             tokio::select! {
                 () = sender.reaped() => {}
                 () = until_end(signals) => {}
             }
         }
-        lifecycle::notify(&[NotifyState::Stopping]);
+        lifecycle::notify_stopping();
         self.drain(signals).await;
-        hands_over.is_some() || matches!(self.plan, Plan::Serve { .. })
+        Ended {
+            has_served: hands_over.is_some() || matches!(self.plan, Plan::Serve { .. }),
+            kept: self.kept(),
+        }
+    }
+
+    /// What a keeper has to know.
+    fn kept(&self) -> ExitCode {
+        match (self.plan.parks(), self.shared.activity.has_begun()) {
+            (Some(false), _) => keeper::KEEP_NO_MORE.into(),
+            (_, false) => keeper::NOTHING_ACCEPTED.into(),
+            (_, true) => ExitCode::SUCCESS,
+        }
     }
 
     /// The handler of a socket.

@@ -27,7 +27,6 @@ use crate::runtime::{self, Engines};
 use crate::startup::{Plan, Started};
 use crate::trace::{self, Mark};
 use rustix::process::{Resource, getrlimit};
-use sd_notify::NotifyState;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
@@ -41,7 +40,7 @@ use datagram::DatagramQueue;
 use handler::Handler;
 use handlers::Handlers;
 use host_limits::{limit_memory, most_connections};
-use life::Server;
+use life::{Ended, Server};
 use shared::Shared;
 use threads::Threads;
 
@@ -51,8 +50,13 @@ const MAX_EVENTS: usize = 128;
 
 /// How serving has ended.
 pub enum Ending {
-    /// With the exit code of the guests ([`exit_code::GuestExit`]).
-    Served(ExitCode),
+    /// Clients, or none.
+    Served {
+        /// The exit code of the guests ([`exit_code::GuestExit`]).
+        guests: ExitCode,
+        /// What a keeper has to know of that: an exit code.
+        kept: ExitCode,
+    },
     /// Nothing could be served: connections were reset.
     TurnedAway,
 }
@@ -107,7 +111,7 @@ pub fn serve(started: Started) -> io::Result<Ending> {
         handlers,
         reload,
     };
-    let has_served = runtime.block_on(run(server, passed));
+    let ended = runtime.block_on(run(server, passed));
     // What is left are guests that did not end within the drain timeout, and threads that wait for a file system.
     runtime::stop_turns();
     shared.threads.stop();
@@ -117,14 +121,18 @@ pub fn serve(started: Started) -> io::Result<Ending> {
         stats.leave();
     }
     journal::flush();
-    Ok(match has_served? {
-        true => Ending::Served(guest_exit.code()),
+    let ended = ended?;
+    Ok(match ended.has_served {
+        true => Ending::Served {
+            guests: guest_exit.code(),
+            kept: ended.kept,
+        },
         false => Ending::TurnedAway,
     })
 }
 
 /// Serves the sockets: those with pending clients first.
-async fn run(mut server: Server, passed: Passed) -> io::Result<bool> {
+async fn run(mut server: Server, passed: Passed) -> io::Result<Ended> {
     let mut listening = JoinSet::new();
     // Pending clients are served first; registering a thousand other sockets would delay them.
     let (first, later): (Vec<_>, Vec<_>) = passed.sockets.into_iter().partition(|socket| socket.ready);
@@ -141,7 +149,7 @@ async fn run(mut server: Server, passed: Passed) -> io::Result<bool> {
     for (name, error) in passed.not_open {
         report_unserved(&name, error);
     }
-    lifecycle::notify(&[NotifyState::Ready]);
+    lifecycle::notify_ready();
     let mut reports = JoinSet::new();
     let shared = &server.shared;
     reports.spawn(lifecycle::report_status(

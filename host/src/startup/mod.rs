@@ -4,6 +4,7 @@
 mod egress;
 mod needs;
 mod options;
+mod park;
 mod plan;
 mod reload;
 mod report;
@@ -57,6 +58,7 @@ pub fn start(options: Options) -> Result<Started, ActivationError> {
     trace::pass(Mark::Sockets);
     let cache = Cache::from_environment();
     let (plan, needs) = prepare(&options, &passed, cache.as_ref());
+    park::park(&plan, &passed);
     if let Some(cache) = &cache {
         // An error is ignored here: it occurs again, and is logged, when something is stored there.
         let _ = cache.make();

@@ -1,7 +1,7 @@
 //! The options of `wasm-sock host`, and what else is given from outside: its environment.
 
 use super::plan::Plan;
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, WhenIdle};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// `--idle-timeout`, which overrides the configuration; `Some(None)`: infinity.
     pub idle_timeout: Option<Option<Duration>>,
+    /// `--when-idle`, which overrides the configuration.
+    pub when_idle: Option<WhenIdle>,
 }
 
 impl Options {
@@ -23,6 +25,9 @@ impl Options {
     pub fn plan(&self, mut config: Config) -> Plan {
         if let Some(idle_timeout) = self.idle_timeout {
             config.host.idle_timeout = idle_timeout;
+        }
+        if let Some(when_idle) = self.when_idle {
+            config.host.when_idle = when_idle;
         }
         Plan::Serve {
             config: Box::new(config),

@@ -1,6 +1,6 @@
 //! The plan of the host: serve the passed sockets with a configuration, or reset connections because that is invalid.
 
-use crate::config::{Config, HandlerConfig, Reload, valid_handler_name};
+use crate::config::{Config, HandlerConfig, Reload, WhenIdle, valid_handler_name};
 use crate::module::Files;
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -27,6 +27,15 @@ impl Plan {
     /// Is a reload for the next host (`reload = "hand-over"`)?
     pub fn hands_over(&self) -> bool {
         matches!(self, Self::Serve { config, .. } if config.host.reload == Reload::HandOver)
+    }
+
+    /// Is there a keeper of the sockets while no host runs (`when-idle = "park"`)? `None`: that is not known, because the
+    /// configuration is invalid.
+    pub fn parks(&self) -> Option<bool> {
+        match self {
+            Self::Serve { config, .. } => Some(config.host.when_idle == WhenIdle::Park),
+            Self::TurnAway => None,
+        }
     }
 
     /// Is it the socket at which the host itself answers? It has that name, and there is no module for it.

@@ -115,6 +115,7 @@ fn a_package_has_all_that_belongs_to_it() {
         "usr/lib/wasm-sock/wasm-sock-cli",
         "usr/lib/wasm-sock/wasm-sock-compile",
         "usr/lib/wasm-sock/wasm-sock-egress",
+        "usr/lib/wasm-sock/wasm-sock-keeper",
         "usr/lib/systemd/system-generators/wasm-sock-generator",
         "usr/lib/systemd/system/wasm-sock@.service",
         "usr/lib/systemd/user/wasm-sock@.service",
@@ -145,7 +146,7 @@ fn a_package_has_all_that_belongs_to_it() {
 /// The crates that cargo links, by its own words.
 fn linked() -> BTreeSet<String> {
     let mut linked = BTreeSet::new();
-    for program in ["", "-cli", "-compile", "-egress", "-generator"] {
+    for program in ["", "-cli", "-compile", "-egress", "-generator", "-keeper"] {
         let mut tree = Command::new(env!("CARGO"));
         tree.args([
             "tree",

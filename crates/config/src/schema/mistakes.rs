@@ -25,7 +25,7 @@ const OWN: &str = "module, args, env, config, secrets, dirs, allow-outbound, out
 
 /// Those of `[host]`.
 const OF_HOST: &str =
-    "idle-timeout, drain-timeout, modules, stack, max-memory, max-connections, require-sandbox, reload";
+    "idle-timeout, drain-timeout, modules, stack, max-memory, max-connections, require-sandbox, reload, when-idle";
 
 pub(super) fn errors(text: &str) -> Vec<String> {
     errors_as(Role::Main, text)

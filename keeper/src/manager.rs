@@ -1,0 +1,113 @@
+//! What the service manager is told (`sd_notify(3)`).
+
+use crate::environment;
+use crate::host::Ending;
+use crate::text::{Text, monotonic};
+use core::ffi::{CStr, c_int};
+use libc::{AF_UNIX, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_DGRAM, sockaddr_un, socklen_t};
+
+pub struct Manager {
+    /// `None`: there is none.
+    socket: Option<c_int>,
+    address: sockaddr_un,
+    length: socklen_t,
+    /// `WatchdogSec=` of the service, in microseconds.
+    watchdog: Option<&'static CStr>,
+}
+
+impl Manager {
+    /// Makes the socket for `$NOTIFY_SOCKET`. It is not connected: the manager may have made another one of its name, as
+    /// years pass.
+    pub fn new() -> Self {
+        let mut address = sockaddr_un {
+            sun_family: AF_UNIX as u16,
+            sun_path: [0; 108],
+        };
+        let mut length = 0;
+        let path = environment::value("NOTIFY_SOCKET").unwrap_or_default().to_bytes();
+        for (place, byte) in address.sun_path.iter_mut().zip(path) {
+            // `@` stands for the zero byte of an abstract name (unix(7)).
+            *place = if length == 0 && *byte == b'@' { 0 } else { *byte as _ };
+            length += 1;
+        }
+        // SAFETY: it has no conditions.
+        let socket = (length > 0).then(|| unsafe { libc::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) });
+        Self {
+            socket: socket.filter(|socket| *socket >= 0),
+            address,
+            length: length + size_of::<libc::sa_family_t>() as socklen_t,
+            watchdog: environment::value("WATCHDOG_USEC"),
+        }
+    }
+
+    /// The socket; -1: there is none.
+    pub fn descriptor(&self) -> c_int {
+        self.socket.unwrap_or(-1)
+    }
+
+    /// The keeper has begun.
+    pub fn ready(&self) {
+        self.tell(Text::new().push(b"READY=1\n").push(ASLEEP).now());
+        self.stop_watchdog();
+    }
+
+    /// A host was started. It tells its state itself; the watchdog is for it.
+    pub fn awake(&self) {
+        if let Some(time) = self.watchdog {
+            // Two messages: the first moves the watchdog's deadline, which may have been long ago.
+            self.tell(Text::new().push(b"WATCHDOG=1"));
+            self.tell(Text::new().push(b"WATCHDOG_USEC=").push(time.to_bytes()));
+        }
+    }
+
+    /// The host has ended.
+    pub fn asleep(&self, ending: Ending) {
+        self.stop_watchdog();
+        let mut message = Text::new();
+        message.push(ASLEEP).now();
+        if ending.is_failure() {
+            message.push(b"; the last host ");
+            ending.describe(&mut message);
+        }
+        self.tell(&message);
+    }
+
+    /// There was nothing to reload: the next host reads its configuration (`Type=notify-reload`).
+    pub fn reloaded(&self) {
+        self.tell(Text::new().push(b"RELOADING=1\nMONOTONIC_USEC=").number(monotonic(), 1));
+        self.tell(Text::new().push(b"READY=1"));
+    }
+
+    /// The keeper ends.
+    pub fn stopping(&self) {
+        self.tell(Text::new().push(b"STOPPING=1"));
+    }
+
+    /// While no host runs, there is nothing that has to be alive.
+    fn stop_watchdog(&self) {
+        if self.watchdog.is_some() {
+            self.tell(Text::new().push(b"WATCHDOG_USEC=0"));
+        }
+    }
+
+    fn tell(&self, message: &Text) {
+        let Some(socket) = self.socket else {
+            return;
+        };
+        let text = message.as_bytes();
+        // SAFETY: text and address are valid, and as long as it says. A failure is the manager's: what it is told is for
+        // people.
+        unsafe {
+            libc::sendto(
+                socket,
+                text.as_ptr().cast(),
+                text.len(),
+                MSG_NOSIGNAL,
+                (&raw const self.address).cast(),
+                self.length,
+            );
+        }
+    }
+}
+
+const ASLEEP: &[u8] = b"STATUS=asleep since ";
