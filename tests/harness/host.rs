@@ -131,6 +131,19 @@ impl Host {
         kibibytes * 1024
     }
 
+    /// The processes that it has started and that have not been waited for.
+    pub fn children(&self) -> Vec<Pid> {
+        let children = self.proc(&format!("task/{}/children", self.pid()));
+        let children = children.split_whitespace().map(|pid| pid.parse().expect("a number"));
+        children.map(|pid| Pid::from_raw(pid).expect("a process")).collect()
+    }
+
+    /// A file of proc(5) about it.
+    pub fn proc(&self, file: &str) -> String {
+        let path = format!("/proc/{}/{file}", self.pid());
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
     /// CPU time that the host has used.
     pub fn cpu_time(&self) -> Duration {
         // proc_pid_stat(5): after the name in brackets, utime and stime are the 12th and 13th.
@@ -139,11 +152,6 @@ impl Host {
         let fields: Vec<&str> = fields.split(' ').collect();
         let ticks = |at: usize| fields[at].parse::<u64>().expect("a number");
         Duration::from_millis((ticks(11) + ticks(12)) * 10)
-    }
-
-    fn proc(&self, file: &str) -> String {
-        let path = format!("/proc/{}/{file}", self.pid());
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     fn finish_logs(&mut self) {

@@ -70,6 +70,27 @@ fn ten_thousand_knocks_around_idle_exits_are_all_answered() {
 }
 
 #[test]
+fn ten_thousand_knocks_at_a_keeper_are_all_answered() {
+    for (world, address) in world() {
+        for idle in ["0", "1ms", "3ms"] {
+            let (start, knocks) = (Instant::now(), 1668);
+            let launch = world.launch().args(&["--when-idle", "park", "--idle-timeout", idle]);
+            let mut keeper = launch.start();
+            knock_around(&address, knocks, Duration::from_millis(15));
+            keeper.expect_leave();
+            let hosts = keeper.notifications.count("STATUS=asleep since ");
+            assert!(hosts >= 100, "{knocks} knocks met only {hosts} hosts");
+            assert_eq!(keeper.log.count("wasm-sock-keeper:"), 0, "{}", keeper.log.text());
+            println!(
+                "{:?}, parked, idle-timeout {idle}: {knocks} knocks, {hosts} hosts, {:.1?}",
+                world.kind,
+                start.elapsed()
+            );
+        }
+    }
+}
+
+#[test]
 fn a_thousand_knocks_while_hosts_are_told_to_stop_are_all_answered() {
     for (world, address) in world() {
         let knocks = 1000;

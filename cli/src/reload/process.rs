@@ -38,7 +38,9 @@ fn command(pid: i32) -> Option<String> {
 /// The host that a keeper has started. `None`: it is asleep.
 fn host_of(keeper: i32) -> Option<i32> {
     let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).ok()?;
-    children.split_whitespace().find_map(|child| child.parse().ok().filter(|pid| is_host(*pid)))
+    children
+        .split_whitespace()
+        .find_map(|child| child.parse().ok().filter(|pid| is_host(*pid)))
 }
 
 /// Reloads the host with this process number. `handlers` are its handlers, in case that its counters do not tell.
