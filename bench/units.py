@@ -1,8 +1,8 @@
 """What systemd adds, under a real one: run it in tools/systemd-box (`make bench-units`).
 
 From connect to the first byte: each service is started cold, in alternation with the others: a static C program in
-a unit with nothing in it, and in the shipped unit; the host in both, and with units/hardened.conf. Median and
-p10 in milliseconds. And what a socket costs that sleeps, of a thousand; how long the generator and `wasm-sock list`
+a unit with nothing in it, and in the shipped unit; the host in both, and with units/hardened.conf; and parked, with
+three kinds of guests. Median and p10 in milliseconds. And what a socket costs that sleeps, of a thousand; how long the generator and `wasm-sock list`
 take for a thousand handlers, and `wasm-sock install` beyond systemd's own reload. Exits with 1 if a promise of
 SPECIFICATION.md is broken.
 """
@@ -26,6 +26,12 @@ HOST = "/usr/bin/wasm-sock host --idle-timeout 0"
 IDLE_SOCKETS = 1000
 
 BARE_C, SHIPPED_C, SHIPPED = "static C, bare unit", "static C, shipped unit", "wasm-sock, shipped unit"
+PARKED = {
+    "parked, core module": "p1/hello",
+    "parked, component": "p2/hello",
+    "parked, HTTP component": "p2/http-hello",
+}
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 def run(*command):
@@ -49,6 +55,7 @@ def main():
         print(f"{what:28} {p10:6.1f} {median:10.1f} {median / medians[BARE_C]:11.2f}")
     measured = {
         "shipped unit, from connect to the first byte": medians[SHIPPED] / medians[SHIPPED_C],
+        **{f"{what}, from connect to the first byte": medians[what] for what in PARKED},
         "memory of an idle socket": idle,
         "install, to the answered knock, beyond a reload of systemd": install(),
         **thousand_handlers(),
@@ -154,6 +161,7 @@ def cold_starts():
         "wasm-sock, bare unit": bare.format(HOST),
         SHIPPED_C: shipped + instead,
         SHIPPED: shipped + start,
+        **{what: shipped + start.replace(HOST, f"{HOST} --when-idle park") for what in PARKED},
         "static C, hardened.conf": shipped + instead + hardened,
         "wasm-sock, hardened.conf": shipped + start + hardened,
     }
@@ -161,7 +169,8 @@ def cold_starts():
     for number, (what, text) in enumerate(services.items()):
         name, port = f"bench{number}", 19000 + number
         service(name, text)
-        run("build/wasm-sock", "compile", "build/guests/p1/hello.wasm", "-o", MODULES / f"{name}.cwasm")
+        guest = PARKED.get(what, "p1/hello")
+        run("build/wasm-sock", "compile", f"build/guests/{guest}.wasm", "-o", MODULES / f"{name}.cwasm")
         (SYSTEM / f"{name}.socket").write_text(
             f"[Socket]\nListenStream=127.0.0.1:{port}\nTriggerLimitIntervalSec=0\n"
         )
@@ -173,27 +182,36 @@ def cold_starts():
     # The first round fills the cache, and does not count.
     for number in range(ROUNDS + 1):
         for what, (name, port) in ports.items():
-            taken = connect(port)
+            taken = connect(port, REQUEST if "HTTP" in what else b"")
             if number:
                 times[what].append(taken)
-            settle(name)
+            settle(name, what in PARKED)
     return times
 
 
-def settle(name):
-    """Waits until the service has exited, and systemd has cleaned up after it."""
+def settle(name, is_parked):
+    """Waits until the service has exited, and systemd has cleaned up after it; or until nothing but its keeper runs."""
     give_up = time.monotonic() + 30
-    while subprocess.run(["systemctl", "is-active", "-q", f"{name}.service"]).returncode == 0:
+    processes = Path(f"/sys/fs/cgroup/system.slice/{name}.service/cgroup.procs")
+
+    def is_awake():
+        if is_parked:
+            return len(processes.read_text().split()) > 1
+        return subprocess.run(["systemctl", "is-active", "-q", f"{name}.service"]).returncode == 0
+
+    while is_awake():
         if time.monotonic() > give_up:
             sys.exit(f"{name}.service does not end")
         time.sleep(0.02)
     time.sleep(0.2)
 
 
-def connect(port):
+def connect(port, request):
     began = time.perf_counter()
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
-        client.shutdown(socket.SHUT_WR)
+        client.sendall(request)
+        if not request:
+            client.shutdown(socket.SHUT_WR)
         if not client.recv(1):
             sys.exit(f"no answer at port {port}")
     return (time.perf_counter() - began) * 1000

@@ -14,6 +14,7 @@ mod machine;
 mod memory;
 mod options;
 mod outgoing;
+mod parked;
 mod peers;
 mod plot;
 mod process;
@@ -54,10 +55,14 @@ struct Chapter {
     measure: fn(&Bench, &mut Report) -> Result<()>,
 }
 
-const CHAPTERS: [Chapter; 9] = [
+const CHAPTERS: [Chapter; 10] = [
     Chapter {
         name: "cold",
         measure: cold::measure,
+    },
+    Chapter {
+        name: "parked",
+        measure: parked::measure,
     },
     Chapter {
         name: "memory",

@@ -19,6 +19,7 @@ mod list_and_status;
 mod metrics;
 mod outbound;
 mod package;
+mod parked;
 mod reload;
 mod scale_out;
 mod schedules;

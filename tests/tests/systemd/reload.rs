@@ -21,6 +21,11 @@ impl Reloaded {
         Self::new(name, Service::shared(name, ""))
     }
 
+    /// The same, of a keeper whose hosts leave soon.
+    fn parked(name: &str) -> Self {
+        Self::new(name, Service::shared(name, "--when-idle park --idle-timeout 400ms"))
+    }
+
     fn new(name: &str, service: Service) -> Self {
         install_guest("actor.cwasm", "actor");
         let folder = format!("wasm-sock/{name}");
@@ -95,6 +100,37 @@ fn a_reload_is_over_when_the_host_has_applied_the_settings() {
     }
     assert_eq!(it.service.process(), process, "it is another host");
     it.log_has("reload: applied: new connections get the new settings of reload-good");
+}
+
+#[test]
+fn a_parked_service_is_reloaded_awake_and_asleep() {
+    let it = Reloaded::parked("reload-parked");
+    it.configure(&coloured("reload-parked", "red"));
+    let socket = it.service.listen("reload-parked.socket", "");
+    assert_eq!(colour(&socket.address), "red");
+    let keeper = it.service.process();
+    it.configure(&coloured("reload-parked", "green"));
+    it.expect_reload();
+    it.log_has("reload: applied: new connections get the new settings of reload-parked");
+    assert_eq!(colour(&socket.address), "green");
+    let asleep = || it.service.property("StatusText").starts_with("asleep since ");
+    eventually("the host has left", asleep);
+    it.configure(&coloured("reload-parked", "blue"));
+    it.expect_reload();
+    assert!(asleep(), "the reload has started a host");
+    // A mistake is told also while no host could.
+    it.write("handlers.d/reload-parked.toml", "[handler.reload-parked]\nmemroy = 1\n");
+    assert!(!it.reload().status.success(), "the reload did not fail");
+    fs::remove_file(it.folder.join("handlers.d/reload-parked.toml")).unwrap();
+    assert_eq!(colour(&socket.address), "blue");
+    // What needs a new host: the keeper starts it, and the service stays what it was.
+    it.configure(&listing("reload-parked", "/usr"));
+    it.expect_reload();
+    eventually("the next host lists the folder", || {
+        socket.address.knock().text().contains("bin")
+    });
+    assert_eq!(it.service.process(), keeper, "it is another keeper");
+    assert_eq!(it.service.property("NRestarts"), "0");
 }
 
 #[test]

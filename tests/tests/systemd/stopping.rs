@@ -8,7 +8,7 @@ use harness::systemctl::{Service, Socket, install, install_guest, systemctl};
 use harness::{Client, eventually};
 
 /// A service with a handler that answers and hangs up, and one that waits for its client to.
-fn service(name: &str) -> (Service, Socket, Socket) {
+fn service(name: &str, options: &str) -> (Service, Socket, Socket) {
     install();
     install_guest("actor.cwasm", "actor");
     let folder = format!("/etc/wasm-sock/{name}");
@@ -18,7 +18,7 @@ fn service(name: &str) -> (Service, Socket, Socket) {
     let quick = handler("quick", r#"["version"]"#);
     let slow = handler("slow", r#"["version", "hold"]"#);
     fs::write(&config, quick + &slow).unwrap();
-    let service = Service::shared(name, &format!("--config {config}"));
+    let service = Service::shared(name, &format!("--config {config} {options}"));
     let quick = service.listen(&format!("{name}-quick.socket"), "");
     let slow = service.listen(&format!("{name}-slow.socket"), "");
     (service, quick, slow)
@@ -35,8 +35,8 @@ fn finish_late(mut client: Client, service: &Service, process: Option<u32>) {
 
 /// Does `verb` five times while clients knock without a pause. All of them, before, during and
 /// after, must be answered.
-fn under_load(name: &str, verb: &str) {
-    let (service, quick, slow) = service(name);
+fn under_load(name: &str, options: &str, verb: &str) {
+    let (service, quick, slow) = service(name, options);
     let (done, answered) = (AtomicBool::new(false), AtomicU32::new(0));
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -72,17 +72,27 @@ fn under_load(name: &str, verb: &str) {
 
 #[test]
 fn stopping_the_service_under_load_fails_no_client() {
-    under_load("stopped", "stop");
+    under_load("stopped", "", "stop");
 }
 
 #[test]
 fn restarting_the_service_under_load_fails_no_client() {
-    under_load("restarted", "restart");
+    under_load("restarted", "", "restart");
+}
+
+#[test]
+fn stopping_a_parked_service_under_load_fails_no_client() {
+    under_load("stopped-parked", "--when-idle park --idle-timeout 1ms", "stop");
+}
+
+#[test]
+fn restarting_a_parked_service_under_load_fails_no_client() {
+    under_load("restarted-parked", "--when-idle park --idle-timeout 1ms", "restart");
 }
 
 #[test]
 fn a_hangup_for_all_processes_of_the_service_fails_no_client() {
-    let (service, quick, slow) = service("rotated");
+    let (service, quick, slow) = service("rotated", "");
     let mut before = slow.address.connect();
     assert_eq!(before.line(), "version 1");
     let process = service.process();
