@@ -40,7 +40,7 @@ COMPLETIONS = bash-completion/completions/wasm-sock zsh/$(ZSH_FUNCTIONS)/_wasm-s
   fish/vendor_completions.d/wasm-sock.fish
 
 .PHONY: build host compile egress guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd
-.PHONY: corpus bench bench-programs bench-smoke bench-units profile order
+.PHONY: corpus bench bench-programs bench-smoke bench-units bench-pieces profile order
 .PHONY: install uninstall deb tarball release-check book bench-thirty clean help
 # One build at a time: each uses all processors, and they share a target directory.
 .NOTPARALLEL:
@@ -350,6 +350,9 @@ bench-smoke: build bench-programs ## test the benchmark itself, in a minute; nev
 bench-units: ## measure cold starts under systemd, and the memory of an idle socket
 	musl-gcc -static -O2 -s -o build/baseline bench/baseline.c
 	tools/systemd-box -- python3 bench/units.py
+
+bench-pieces: ## measure what each piece of the shipped unit costs at a start: docs/performance.md
+	tools/systemd-box -- python3 bench/unit_pieces.py
 
 bench-thirty: ## measure thirty small services, before and after: docs/replace/thirty.md
 	tools/systemd-box -- python3 bench/thirty.py

@@ -217,4 +217,5 @@ def connect(port, request):
     return (time.perf_counter() - began) * 1000
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -23,7 +23,7 @@ impl Reloaded {
 
     /// The same, of a keeper whose hosts leave soon.
     fn parked(name: &str) -> Self {
-        Self::new(name, Service::shared(name, "--when-idle park --idle-timeout 400ms"))
+        Self::new(name, Service::shared(name, "--when-idle park --idle-timeout 2s"))
     }
 
     fn new(name: &str, service: Service) -> Self {
@@ -47,8 +47,11 @@ impl Reloaded {
         self.write("wasm-sock.toml", text);
     }
 
-    /// `systemctl reload`
+    /// `systemctl reload`. A host answers before it tells systemd that it is ready; until then, a reload is the start.
     fn reload(&self) -> Output {
+        eventually("the service has started", || {
+            self.service.property("ActiveState") != "activating"
+        });
         let command = Command::new("systemctl").args(["reload", &self.service.unit]).output();
         command.expect("run systemctl")
     }
