@@ -53,12 +53,11 @@ Examples:
         /// Read this file, and handlers.d/*.toml beside it [default: /etc/wasm-sock/wasm-sock.toml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Exit after this time without a connection: 30s, 5min; 0 is after the last connection, infinity means never
-        /// [default: 30s]
+        /// Exit after this time without a connection: 5min, 0, infinity [default: 30s]
         #[arg(long, value_name = "TIME")]
         idle_timeout: Option<String>,
-        /// After that: exit, or park: stay as a small process that starts the next host [default: exit]
-        #[arg(long, value_name = "WHAT", value_parser = ["exit", "park"])]
+        /// Then exit, or leave a small process that starts the next host [default: exit]
+        #[arg(long, value_name = "exit|park", value_parser = ["exit", "park"], hide_possible_values = true)]
         when_idle: Option<String>,
         /// End with the guest's exit code (Accept=yes, inetd)
         #[arg(long)]
@@ -66,7 +65,7 @@ Examples:
         /// Of the log, on standard error [default: to journald, or text]
         #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
         log_format: Option<String>,
-        /// Print what the host would confine itself to, and serve nothing
+        /// Print what it would confine itself to
         #[arg(long)]
         print_sandbox: bool,
     },

@@ -2,7 +2,7 @@
 //! under another service manager.
 //!
 //! This program makes the sockets and becomes the host: the same process, so that signals and the exit code are the
-//! host's. Nothing would start it again for a client, so it does not exit when it is idle.
+//! host's. Nothing would start it again for a client, so it does not exit when it is idle: it stays, or parks.
 
 use crate::run::sockets::Sockets;
 use crate::{CommandError, absolute, activate, egress};
@@ -30,6 +30,9 @@ pub struct Serve {
     /// Read this file, and handlers.d/*.toml beside it [default: /etc/wasm-sock/wasm-sock.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Without clients: stay, or park: leave a small process
+    #[arg(long, value_name = "WHAT", value_parser = ["stay", "park"], default_value = "stay")]
+    when_idle: String,
     /// Of the log, on standard error
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
     log_format: String,
@@ -66,9 +69,11 @@ pub fn run(serve: &Serve) -> Result<(), CommandError> {
         egress::start(path.as_deref(), &socket)?;
         variables.push((egress::VARIABLE, socket));
     }
-    let mut arguments: Vec<OsString> = ["--idle-timeout", "infinity", "--when-idle", "exit"]
-        .map(OsString::from)
-        .to_vec();
+    let when_idle: &[&str] = match serve.when_idle.as_str() {
+        "park" => &["--when-idle", "park"],
+        _ => &["--when-idle", "exit", "--idle-timeout", "infinity"],
+    };
+    let mut arguments: Vec<OsString> = when_idle.iter().map(OsString::from).collect();
     arguments.extend(["--log-format".into(), OsString::from(&serve.log_format)]);
     arguments.extend(
         path.into_iter()

@@ -283,6 +283,31 @@ fn serve_opens_what_the_configuration_says_and_drains_on_sigterm() {
 }
 
 #[test]
+fn serve_may_park() {
+    let handlers = Handlers::new("");
+    let file = handlers.path("wasm-sock.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("[host]", "[host]\nidle-timeout = \"100ms\"")).unwrap();
+    let mut command = Command::new(wasm_sock());
+    command.args(["serve", "--when-idle", "park", "--config"]).arg(file);
+    command
+        .env("CACHE_DIRECTORY", handlers.path("cache"))
+        .stderr(Stdio::null());
+    let mut process = Process::start(&mut command);
+    let pid = process.0.id();
+    let is = |command: &str| {
+        let comm = fs::read_to_string(format!("/proc/{pid}/comm"));
+        comm.is_ok_and(|comm| comm.trim_end() == command)
+    };
+    let children = || fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    for _ in 0..2 {
+        eventually("HTTP is answered", || get(handlers.web, "/").contains("Hi ${x} {{y}}"));
+        eventually("the keeper is alone", || is("wasm-sock-keepe") && children().is_empty());
+    }
+    assert_eq!(process.end(pid), Some(0));
+}
+
+#[test]
 fn serve_without_anything_that_listens_is_a_bad_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("wasm-sock.toml");

@@ -93,6 +93,30 @@ fn a_user_has_handlers_of_their_own_and_adds_addresses_while_they_run() {
 }
 
 #[test]
+fn a_users_handlers_may_be_parked() {
+    let kim = User::new("kim", &["swift"]);
+    fs::write(
+        kim.home(".config/wasm-sock/wasm-sock.toml"),
+        "[host]\nwhen-idle = 'park'\nidle-timeout = '200ms'\n",
+    )
+    .unwrap();
+    kim.configure("swift", "listen = '24120'");
+    kim.systemctl(&["daemon-reload"]);
+    kim.systemctl(&["start", "wasm-sock@swift.socket"]);
+    let service = "wasm-sock@swift.service";
+    let show = |what: &str| kim.systemctl(&["show", "-P", what, service]);
+    echoes(24_120);
+    let keeper = show("MainPID");
+    eventually("it is parked", || show("StatusText").starts_with("asleep since "));
+    echoes(24_120);
+    assert_eq!((show("MainPID"), show("ActiveState").trim()), (keeper, "active"));
+    kim.systemctl(&["reload", service]);
+    kim.systemctl(&["stop", service]);
+    assert_eq!(show("Result").trim(), "success");
+    echoes(24_120);
+}
+
+#[test]
 fn check_tells_what_systemd_does_not_do_of_the_configuration() {
     let hugo = User::new("hugo", &["a", "b", "c"]);
     let unit = "wasm-sock@a.socket";

@@ -147,6 +147,35 @@ fn an_address_is_added_to_a_handler_that_runs_and_removed_and_no_client_is_lost(
     assert_eq!(property(unit, "ActiveState"), "active");
 }
 
+/// The service runs all the time: it is the keeper that gives way to another.
+#[test]
+fn an_address_is_added_to_a_parked_handler_and_removed_and_no_client_is_lost() {
+    let unit = "wasm-sock@hpark.socket";
+    let folder = "/etc/systemd/system/wasm-sock@hpark.service.d";
+    std::fs::create_dir_all(folder).unwrap();
+    let start = "[Service]\nExecStart=\nExecStart=/usr/bin/wasm-sock host --idle-timeout 5ms --when-idle park\n";
+    std::fs::write(format!("{folder}/park.conf"), start).unwrap();
+    let handler = Handler::started("hpark", "listen = '24210'", &[unit]);
+    Load::during(&[24_210], |load| {
+        let before = property("wasm-sock@hpark.service", "MainPID");
+        let second = "wasm-sock@hpark:24211.socket";
+        handler.configure("listen = ['24210', '24211']");
+        systemctl(&["daemon-reload"]);
+        systemctl(&["start", second]);
+        address(24_211).ask("first try\n").expect_whole("first try\n");
+        assert_ne!(
+            property("wasm-sock@hpark.service", "MainPID"),
+            before,
+            "it is the same keeper"
+        );
+        load.goes_on();
+        systemctl(&["stop", second]);
+        assert!(address(24_211).try_connect().is_err(), "the port is still open");
+        load.goes_on();
+    });
+    assert_eq!(property(unit, "ActiveState"), "active");
+}
+
 #[test]
 fn starting_the_first_address_again_starts_those_that_were_added() {
     let unit = "wasm-sock@hagain.socket";

@@ -96,6 +96,33 @@ fn a_killed_keeper_or_host_costs_no_later_client() {
 }
 
 #[test]
+fn a_host_without_memory_is_killed_and_the_keeper_is_not() {
+    install();
+    install_guest("actor.cwasm", "actor");
+    let name = "parked-hungry";
+    let folder = format!("/etc/wasm-sock/{name}");
+    fs::create_dir_all(&folder).unwrap();
+    let config = format!("{folder}/wasm-sock.toml");
+    let handler =
+        format!("[handler.{name}]\nmodule = \"actor.cwasm\"\nargs = [\"hold\", \"200\"]\nmemory = \"1GiB\"\n");
+    fs::write(&config, handler).unwrap();
+    let service = Service::shared(name, &format!("--config {config} {PARK} 30s"));
+    service.drop_in("memory", "[Service]\nMemoryMax=64M\nMemorySwapMax=0\n");
+    let socket = service.listen(&format!("{name}.socket"), "");
+    let mut client = socket.address.connect();
+    client.send("x\n");
+    let keeper = service.process();
+    eventually("the status tells of it", || {
+        service
+            .property("StatusText")
+            .contains("; the last host was killed by signal 9")
+    });
+    assert!(keeper.is_some() && service.process() == keeper, "it is another keeper");
+    assert_eq!(service.property("ActiveState"), "active");
+    assert_eq!(service.property("NRestarts"), "0");
+}
+
+#[test]
 fn the_watchdog_lets_a_keeper_sleep_and_ends_a_host_that_hangs() {
     let (service, socket) = parked("parked-watched", "2s");
     service.drop_in("watchdog", "[Service]\nWatchdogSec=700ms\n");
