@@ -446,3 +446,22 @@ pub async fn answer_watchdog() {
         sleep(interval / 2).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Terminations;
+
+    #[test]
+    fn what_the_keeper_passes_on_is_no_second_request_to_end() {
+        // Both were told, in whatever order; then both again.
+        for first_is_keeper in [true, false] {
+            let told = Terminations::default();
+            assert!(told.count(first_is_keeper));
+            assert!(!told.count(!first_is_keeper));
+            assert!(told.count(!first_is_keeper));
+            assert!(!told.count(first_is_keeper));
+        }
+        let one = Terminations::default();
+        assert!(one.count(true) && one.count(true));
+    }
+}

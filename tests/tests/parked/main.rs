@@ -1,6 +1,8 @@
 //! `when-idle = "park"`: the keeper holds the sockets while no host runs, and starts one when a client knocks.
 
 mod asleep;
+#[cfg(target_arch = "x86_64")]
+mod attacked;
 mod failing;
 mod signals;
 mod waking;
