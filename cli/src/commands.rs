@@ -56,8 +56,8 @@ Examples:
         /// Exit after this time without a connection: 5min, 0, infinity [default: 30s]
         #[arg(long, value_name = "TIME")]
         idle_timeout: Option<String>,
-        /// Then exit, or leave a small process that starts the next host [default: exit]
-        #[arg(long, value_name = "exit|park", value_parser = ["exit", "park"], hide_possible_values = true)]
+        /// Then exit, or park: leave a small process that starts the next [default: exit]
+        #[arg(long, value_name = "WHAT", value_parser = ["exit", "park"], hide_possible_values = true)]
         when_idle: Option<String>,
         /// End with the guest's exit code (Accept=yes, inetd)
         #[arg(long)]

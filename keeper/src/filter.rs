@@ -25,9 +25,8 @@ const ARCH: u32 = 4;
 const ADDRESS: u32 = 8;
 const ARGUMENT: u32 = 16;
 
-/// The calls of the keeper that any argument may be given to. The host makes them often, too.
+/// The calls of the keeper that any argument may be given to. They are allowed wherever they come from.
 const ANY: &[c_long] = &[
-    libc::SYS_read,
     libc::SYS_write,
     libc::SYS_epoll_pwait,
     #[cfg(target_arch = "x86_64")]
@@ -51,9 +50,8 @@ unsafe extern "C" {
     static etext: u8;
 }
 
-/// Confines the keeper: it may wait, tell the manager at this socket, send signals, and execute the program whose path is
-/// at `path`,
-/// which cannot be written to.
+/// Confines the keeper: it may wait, write its log, tell the manager at this socket, send signals, and execute the program
+/// whose path is at `path`, which cannot be written to.
 ///
 /// `false`: the kernel has no such filters, or does not allow to install one.
 pub fn confine(manager: c_int, path: *const c_char) -> bool {

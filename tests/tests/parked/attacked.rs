@@ -24,6 +24,7 @@ fn its_code_can_open_nothing_connect_nowhere_and_run_nothing_else() {
         ("a file", libc::SYS_open, [text, 0, 0, 0]),
         ("a file by openat(2)", libc::SYS_openat, [-100, text, 0, 0]),
         ("a socket", libc::SYS_socket, [2, 1, 0, 0]),
+        ("what a client sent", libc::SYS_read, [3, text, 1, 0]),
         ("a connection", libc::SYS_accept4, [3, 0, 0, 0]),
         ("another program", libc::SYS_execve, [text, 0, 0, 0]),
         ("a program by execveat(2)", libc::SYS_execveat, [-100, text, 0, 0]),
