@@ -39,7 +39,7 @@ ZSH_FUNCTIONS ?= site-functions
 COMPLETIONS = bash-completion/completions/wasm-sock zsh/$(ZSH_FUNCTIONS)/_wasm-sock \
   fish/vendor_completions.d/wasm-sock.fish
 
-.PHONY: build host compile quick egress guests python-guest language-guests setup setup-tests demo say-demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd checks programs-and-guests test-programs
+.PHONY: build say-build host compile quick egress guests python-guest language-guests setup setup-tests demo say-demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd checks programs-and-guests test-programs
 .PHONY: systemd-demo systemd-tests systemd-package systemd-guides
 .PHONY: corpus bench bench-programs bench-smoke bench-units profile order
 .PHONY: install uninstall deb tarball release-check book bench-thirty clean help
@@ -51,7 +51,14 @@ endif
 SIDE_BY_SIDE_MAKE = $(MAKE) --no-print-directory --output-sync=recurse SIDE_BY_SIDE=1
 .DEFAULT_GOAL := build
 
+build: say-build
 build: host compile guests ## build everything into build/ (the default)
+
+# Only where it was not built yet.
+say-build:
+	@[ -e build/wasm-sock ] || printf '%s\n' 'Compiling, the first time about 12 minutes on two processors:' \
+	  '  1. the host, whose last two minutes are one step: the linker optimizes it as a whole' \
+	  '  2. the compiler, the program for people, the way out of guests, the generator' '  3. the guests'
 
 # How often the host takes each of its branches, from `make profile`: rustc optimizes frequent code for speed and the
 # rest for size. A profile is valid for one version of rustc; functions that have changed since are compiled
@@ -260,7 +267,8 @@ fmt:
 
 clippy:
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
-	$(CARGO) clippy $(LOCKED) -p wasm-sock-tests --test systemd -- -D warnings
+# The same packages, or cargo would check their dependencies anew.
+	$(CARGO) clippy $(LOCKED) --workspace --test systemd -- -D warnings
 	$(foreach guest,$(GUESTS),$(call clippy_guest,$(guest),wasm32-wasip1))
 	$(foreach guest,$(COMPONENTS),$(call clippy_guest,$(guest),wasm32-wasip2))
 
