@@ -394,7 +394,7 @@ bench-programs:
 BENCH_PROGRAMS := tcp-echo udp-echo http-caller store-caller wasm-sock-bench
 BENCH_PROFILE := --release -p wasm-sock-bench
 # Quickly, of what the tests have compiled.
-bench-smoke: BENCH_PROFILE := $(TESTED) $(addprefix --bin ,$(BENCH_PROGRAMS))
+bench-smoke: BENCH_PROFILE := --profile test $(TESTED) $(addprefix --bin ,$(BENCH_PROGRAMS))
 
 bench: setup-tests build python-guest bench-programs ## measure the promises of SPECIFICATION.md; ONLY=cold,warm ROUNDS=50
 	bench/setup
