@@ -237,7 +237,7 @@ test: setup-tests fmt ## run all checks and tests
 	$(MAKE) --no-print-directory end-to-end bench-smoke
 
 programs-and-guests: compile
-	$(MAKE) --no-print-directory guests language-guests
+	$(MAKE) --no-print-directory SIDE_BY_SIDE= guests language-guests
 
 # With a low priority: the tests beside them wait for each other's answers.
 checks:
