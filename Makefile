@@ -346,7 +346,7 @@ unit: $(NEEDS_TESTS)
 # most tests wait (measured: tests/README.md).
 RUST_TEST_THREADS ?= $(shell nproc)
 # Test crates that run side by side.
-CRATES ?= $(shell echo $$(($$(nproc) + 1)))
+CRATES ?= $(shell echo $$(($$(nproc) + 2)))
 end-to-end: $(NEEDS_TESTS) build/venv/kubernetes/ready build/venv/schemas/ready
 	FUZZ_TIME=$(FUZZ_TIME) RUST_TEST_THREADS=$(RUST_TEST_THREADS) \
 	  tools/run-tests --crates $(CRATES) --only wasm-sock-tests --without systemd $(TEST_PROGRAMS)
