@@ -10,6 +10,10 @@ CARGO ?= cargo
 TARGET := x86_64-unknown-linux-musl
 # CI refuses a Cargo.lock that is out of date; developers who work on the dependencies may change it.
 LOCKED := $(if $(CI),--locked)
+# CI compiles once.
+ifdef CI
+export CARGO_INCREMENTAL := 0
+endif
 
 # Guests that are built twice, as a core module and as a component.
 GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/actors/actor \
