@@ -338,7 +338,8 @@ TEST_PROGRAMS := build/test-programs.json
 test-programs:
 	@mkdir -p build
 	$(CARGO) test $(LOCKED) $(TESTED) --lib --bins --test '*' --no-run --message-format=json-render-diagnostics \
-	  >$(TEST_PROGRAMS)
+	  >$(TEST_PROGRAMS).new
+	@mv $(TEST_PROGRAMS).new $(TEST_PROGRAMS)
 # When they are compiled already, as in `make test`.
 NEEDS_TESTS := $(if $(SIDE_BY_SIDE),,test-programs)
 
