@@ -10,6 +10,10 @@ CARGO ?= cargo
 TARGET := x86_64-unknown-linux-musl
 # CI refuses a Cargo.lock that is out of date; developers who work on the dependencies may change it.
 LOCKED := $(if $(CI),--locked)
+# CI compiles once.
+ifdef CI
+export CARGO_INCREMENTAL := 0
+endif
 
 # Guests that are built twice, as a core module and as a component.
 GUESTS := guests/hello guests/echo guests/daytime guests/gopher guests/dns tests/actors/actor \
@@ -39,14 +43,26 @@ ZSH_FUNCTIONS ?= site-functions
 COMPLETIONS = bash-completion/completions/wasm-sock zsh/$(ZSH_FUNCTIONS)/_wasm-sock \
   fish/vendor_completions.d/wasm-sock.fish
 
-.PHONY: build host compile egress guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd
+.PHONY: build say-build host compile quick egress guests python-guest language-guests setup setup-tests demo say-demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd checks programs-and-guests test-programs
+.PHONY: systemd-demo systemd-tests systemd-package systemd-guides
 .PHONY: corpus bench bench-programs bench-smoke bench-units bench-pieces profile order
 .PHONY: install uninstall deb tarball release-check book bench-thirty clean help
 # One build at a time: each uses all processors, and they share a target directory.
+ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
+endif
+# But for what waits: these goals at once. What each prints is shown when it ends.
+SIDE_BY_SIDE_MAKE = $(MAKE) --no-print-directory --output-sync=recurse SIDE_BY_SIDE=1
 .DEFAULT_GOAL := build
 
+build: say-build
 build: host compile guests ## build everything into build/ (the default)
+
+# Only where it was not built yet.
+say-build:
+	@[ -e build/wasm-sock ] || printf '%s\n' 'Compiling, the first time about 12 minutes on two processors:' \
+	  '  1. the host, whose last two minutes are one step: the linker optimizes it as a whole' \
+	  '  2. the compiler, the program for people, the way out of guests, the generator' '  3. the guests'
 
 # How often the host takes each of its branches, from `make profile`: rustc optimizes frequent code for speed and the
 # rest for size. A profile is valid for one version of rustc; functions that have changed since are compiled
@@ -194,20 +210,42 @@ setup: ## install what building and the examples need (apt, rustup)
 setup-tests: ## install what testing needs as well
 	@tools/setup tests
 
-# The same code, compiled for less: without link-time optimization and the profile. A host of `make` starts twice as fast.
-DEMO := build/demo
-demo: setup ## show it: two ports and no process; connect, and there is one
-	@echo 'Compiling for the demonstration, with less optimization than `make` (12 minutes on two processors, once) ...'
-	$(CARGO) build $(LOCKED) --profile compiler -p wasm-sock
-	$(CARGO) build $(LOCKED) --profile compiler $(addprefix -p ,$(SIBLINGS) $(GENERATOR))
-	@install -C -D -m 755 -t $(DEMO) $(addprefix target/$(TARGET)/compiler/,wasm-sock $(SIBLINGS) $(GENERATOR))
-	$(call write_manual,$(DEMO))
+# The same programs, compiled for less: without link-time optimization and the profile, all at once, so that what they share
+# is compiled once. (The host then has Cranelift linked in, which it does not use: `config_without_compiler`.) A host of
+# `make` starts in less than half the time, and takes a sixth of the memory.
+QUICK := build/quick
+PROGRAMS := wasm-sock $(SIBLINGS) $(GENERATOR)
+quick:
+	@mkdir -p $(QUICK) && touch $(patsubst %,$(QUICK)/%.begun,$(PROGRAMS))
+	$(CARGO) build $(LOCKED) --profile quick $(addprefix -p ,$(PROGRAMS))
+	@install -C -D -m 755 -t $(QUICK) $(addprefix target/$(TARGET)/quick/,$(PROGRAMS))
+	@for program in $(PROGRAMS); do mv $(QUICK)/$$program.begun $(QUICK)/$$program.built; done
+# All else is that of `make`.
+	@for other in guests servers corpus venv; do ln -sfn ../$$other $(QUICK)/$$other; done
+	$(call write_manual,$(QUICK))
+
+demo: say-demo setup quick ## show it: two ports and no process; connect, and there is one
 	$(foreach guest,hello daytime,$(CARGO) build $(LOCKED) --release --manifest-path guests/$(guest)/Cargo.toml \
 	  --target-dir target/guests --target wasm32-wasip2 && \
-	  install -C -D -m 644 -t $(DEMO)/guests/p2 target/guests/wasm32-wasip2/release/$(guest).wasm && ) true
-	@WASM_SOCK_BUILD=$(DEMO) tools/demo
+	  install -C -D -m 644 -t build/guests/p2 target/guests/wasm32-wasip2/release/$(guest).wasm && ) true
+	@WASM_SOCK_BUILD=$(QUICK) tools/demo
+say-demo:
+	@echo 'Compiling for the demonstration, with less optimization than `make` (6 minutes on two processors, once) ...'
 
-test: setup-tests build language-guests fmt clippy audit unit fuzz book end-to-end bench-smoke systemd ## run all checks and tests
+# What is computed first: programs (the host is linked by one processor only), then all tests. Then what computes beside
+# what waits for a systemd; and last, alone, what measures.
+test: setup-tests fmt ## run all checks and tests
+	$(SIDE_BY_SIDE_MAKE) -j2 host programs-and-guests
+	$(MAKE) --no-print-directory test-programs
+	$(SIDE_BY_SIDE_MAKE) -j5 systemd-demo systemd-tests systemd-package systemd-guides checks
+	$(MAKE) --no-print-directory end-to-end bench-smoke
+
+programs-and-guests: compile
+	$(MAKE) --no-print-directory SIDE_BY_SIDE= guests language-guests
+
+# With a low priority: the tests beside them wait for each other's answers.
+checks:
+	nice $(MAKE) --no-print-directory SIDE_BY_SIDE= clippy audit unit fuzz book
 
 comma := ,
 # Packages outside of the workspace: guests, and the fuzzers.
@@ -233,7 +271,8 @@ fmt:
 
 clippy:
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
-	$(CARGO) clippy $(LOCKED) -p wasm-sock-tests --test systemd -- -D warnings
+# The same packages, or cargo would check their dependencies anew.
+	$(CARGO) clippy $(LOCKED) --workspace --test systemd -- -D warnings
 	$(foreach guest,$(GUESTS),$(call clippy_guest,$(guest),wasm32-wasip1))
 	$(foreach guest,$(COMPONENTS),$(call clippy_guest,$(guest),wasm32-wasip2))
 
@@ -267,10 +306,8 @@ FUZZ_TARGETS := config listen
 FUZZ_TIME ?= 60
 
 define fuzz_target
-	mkdir -p build/fuzz/$(1)
-	build/fuzz-$(1) -max_total_time=$(FUZZ_TIME) -timeout=5 -print_final_stats=1 -verbosity=0 \
+mkdir -p build/fuzz/$(1); build/fuzz-$(1) -max_total_time=$(FUZZ_TIME) -timeout=5 -print_final_stats=1 -verbosity=0 \
 	  -artifact_prefix=build/fuzz/$(1)- build/fuzz/$(1) fuzz/corpus/$(1)
-
 endef
 
 fuzz: ## fuzz the parsers; FUZZ_TIME=60
@@ -279,27 +316,45 @@ fuzz: ## fuzz the parsers; FUZZ_TIME=60
 	@for target in $(FUZZ_TARGETS); do \
 	  install -C -m 755 target/fuzz/"$$(rustc --print host-tuple)"/release/$$target build/fuzz-$$target; \
 	done
-	$(foreach target,$(FUZZ_TARGETS),$(call fuzz_target,$(target)))
+# Each has one thread.
+	@$(foreach target,$(FUZZ_TARGETS),( $(call fuzz_target,$(target)) ) & $(target)=$$!;) \
+	  $(foreach target,$(FUZZ_TARGETS),wait $$$(target) &&) true
 
 check: fmt clippy unit ## the quick checks: format, clippy, unit tests; minutes
 
-# One test crate, with the programs as the source is now: `make t T=http_limits N=head`.
+# One test crate, with the programs as the source is now: `make t T=http_limits N=head`. They are compiled quickly, unless
+# RELEASE=1 asks for those of `make`.
 T ?=
 N ?=
-t: $(if $(T),host compile) ## run one test crate on today's source: T=CRATE N=PART_OF_A_NAME
+RELEASE ?=
+t: $(if $(T),$(if $(RELEASE),host compile,quick)) ## run one test crate on today's source: T=CRATE N=PART_OF_A_NAME
 	@[ -n '$(T)' ] || { echo 'make t: which test crate? T=CRATE (of tests/tests) N=PART_OF_A_NAME' >&2; exit 2; }
-	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test $(T) -- $(N)
+	$(if $(RELEASE),,WASM_SOCK_BUILD=$(CURDIR)/$(QUICK)) $(CARGO) test $(LOCKED) $(TESTED) --test $(T) -- $(N)
 
-unit:
-	$(CARGO) test $(LOCKED) -p wasm-sock $(addprefix -p wasm-sock-,activation cli config egress egress-protocol engine generator seccomp stats store units)
+# All tests are compiled at once, so that what they share is compiled once.
+TESTED := $(addprefix -p ,wasm-sock $(addprefix wasm-sock-,activation bench cli config egress egress-protocol engine generator \
+  seccomp stats store tests units))
+TEST_PROGRAMS := build/test-programs.json
+test-programs:
+	@mkdir -p build
+	$(CARGO) test $(LOCKED) $(TESTED) --lib --bins --test '*' --no-run --message-format=json-render-diagnostics \
+	  >$(TEST_PROGRAMS).new
+	@mv $(TEST_PROGRAMS).new $(TEST_PROGRAMS)
+# When they are compiled already, as in `make test`.
+NEEDS_TESTS := $(if $(SIDE_BY_SIDE),,test-programs)
+
+unit: $(NEEDS_TESTS)
+	tools/run-tests --once --without wasm-sock-tests $(TEST_PROGRAMS)
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 
 # FUZZ_TIME is for `mutation_fuzz`, which sends mutated input to the host. More threads than processors, because
 # most tests wait (measured: tests/README.md).
-RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
-end-to-end: build/venv/kubernetes/ready build/venv/schemas/ready
-	FUZZ_TIME=$(FUZZ_TIME) RUST_TEST_THREADS=$(RUST_TEST_THREADS) tools/once-more \
-	  $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
+RUST_TEST_THREADS ?= $(shell nproc)
+# Test crates that run side by side.
+CRATES ?= $(shell echo $$(($$(nproc) + 2)))
+end-to-end: $(NEEDS_TESTS) build/venv/kubernetes/ready build/venv/schemas/ready
+	FUZZ_TIME=$(FUZZ_TIME) RUST_TEST_THREADS=$(RUST_TEST_THREADS) \
+	  tools/run-tests --crates $(CRATES) --only wasm-sock-tests --without systemd $(TEST_PROGRAMS)
 
 # All programs, one after the other, because compile times are measured. The end-to-end tests have the quick ones.
 corpus: ## run released programs here and in Wasmtime, and compare (200 MB, minutes)
@@ -309,18 +364,21 @@ corpus: ## run released programs here and in Wasmtime, and compare (200 MB, minu
 
 # Under a real systemd, in a throw-away copy of this machine. Arguments: options of the box, and the tests.
 define systemd_test
-	tools/once-more $(CARGO) test $(LOCKED) -p wasm-sock-tests --test systemd \
-	  --config 'target.$(TARGET).runner=["$(CURDIR)/tools/systemd-box", $(1)"--"]' -- $(2)
+	tools/run-tests --only systemd --runner $(CURDIR)/tools/systemd-box,$(1)-- $(TEST_PROGRAMS) -- $(2)
 
 endef
 
-systemd: build/venv/wasmtime/ready
+systemd: systemd-demo systemd-tests systemd-package systemd-guides
+systemd-demo:
 	tools/systemd-box -- tools/demo --in-the-box
+systemd-tests: $(NEEDS_TESTS) build/venv/wasmtime/ready
 	$(call systemd_test,,--skip guides --skip package)
 # What installs and removes wasm-sock does so for the whole box.
+systemd-package: $(NEEDS_TESTS)
 	$(call systemd_test,,package)
 # In a box of their own: a reader's machine has no sockets from tests, and has a network.
-	$(call systemd_test,"--network"$(comma) ,guides)
+systemd-guides: $(NEEDS_TESTS) build/venv/wasmtime/ready
+	$(call systemd_test,--network$(comma),guides)
 
 # How many cold starts of each program.
 ROUNDS ?= 200
@@ -336,15 +394,18 @@ bench-programs:
 	install -C -m 644 bench/baseline.py bench/service.py build/
 	clang --target=wasm32-wasi -Os -s -o build/idle.wasm bench/idle.c
 	@install -C -m 644 build/idle.wasm build/guests/p1/
-	$(CARGO) build $(LOCKED) --release -p wasm-sock-bench
-	@install -C -m 755 $(addprefix target/$(TARGET)/release/,tcp-echo udp-echo http-caller store-caller wasm-sock-bench) build/
+	$(CARGO) build $(LOCKED) $(BENCH_PROFILE)
+	@install -C -m 755 $(addprefix target/$(TARGET)/$(if $(filter --release,$(BENCH_PROFILE)),release,debug)/,$(BENCH_PROGRAMS)) build/
+BENCH_PROGRAMS := tcp-echo udp-echo http-caller store-caller wasm-sock-bench
+BENCH_PROFILE := --release -p wasm-sock-bench
+# Quickly, of what the tests have compiled.
+bench-smoke: BENCH_PROFILE := --profile test $(TESTED) $(addprefix --bin ,$(BENCH_PROGRAMS))
 
 bench: setup-tests build python-guest bench-programs ## measure the promises of SPECIFICATION.md; ONLY=cold,warm ROUNDS=50
 	bench/setup
 	build/wasm-sock-bench --rounds $(ROUNDS) --only '$(ONLY)' $(if $(RECORD),--record) build
 
 bench-smoke: build bench-programs ## test the benchmark itself, in a minute; never fails because of a number
-	$(CARGO) test $(LOCKED) -p wasm-sock-bench
 	build/wasm-sock-bench --smoke build
 
 bench-units: ## measure cold starts under systemd, and the memory of an idle socket

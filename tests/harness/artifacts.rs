@@ -33,7 +33,7 @@ impl Kind {
     }
 }
 
-fn build_folder() -> PathBuf {
+pub(crate) fn build_folder() -> PathBuf {
     match env::var_os("WASM_SOCK_BUILD") {
         Some(folder) => folder.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../build"),

@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Once};
 
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, bind, getsockname, listen, socket_with,
@@ -25,13 +25,27 @@ const BACKLOG: i32 = 4096;
 /// Descriptors of sockets are kept from here on, out of the way of those that a host gets.
 const KEPT_FROM: i32 = 6000;
 
-/// A test that measures is alone; the others share the machine.
-static MACHINE: RwLock<()> = RwLock::new(());
+/// A test that measures is alone; the others share the machine. A lock of a file (flock(2)), because test crates run side
+/// by side (`tools/run-tests`). It is not fair: who wants to be alone waits until no other test is left to run.
+pub struct Turn {
+    _locked: File,
+}
 
-#[allow(dead_code, reason = "held, not used")]
-enum Turn {
-    Shared(RwLockReadGuard<'static, ()>),
-    Alone(RwLockWriteGuard<'static, ()>),
+impl Turn {
+    pub fn shared() -> Self {
+        Self::take(File::lock_shared)
+    }
+
+    pub fn alone() -> Self {
+        Self::take(File::lock)
+    }
+
+    fn take(lock: fn(&File) -> io::Result<()>) -> Self {
+        let path = artifacts::build_folder().join("tests.lock");
+        let file = File::create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        lock(&file).unwrap_or_else(|error| panic!("lock {}: {error}", path.display()));
+        Self { _locked: file }
+    }
 }
 
 /// A socket that a host is started with.
@@ -53,14 +67,12 @@ pub struct World {
 impl World {
     /// A world in which handlers are guests of `kind`.
     pub fn new(kind: Kind) -> Self {
-        let turn = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
-        Self::build(kind, Turn::Shared(turn))
+        Self::build(kind, Turn::shared())
     }
 
-    /// A world while no other test of this program runs, for one that measures.
+    /// A world while no other test has one, for one that measures.
     pub fn alone(kind: Kind) -> Self {
-        let turn = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
-        Self::build(kind, Turn::Alone(turn))
+        Self::build(kind, Turn::alone())
     }
 
     fn build(kind: Kind, turn: Turn) -> Self {

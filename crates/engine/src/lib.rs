@@ -105,6 +105,19 @@ pub fn config(support: Support) -> Config {
     config
 }
 
+/// The settings of a program that loads artifacts and compiles nothing. A host that was built together with the compiler
+/// has Cranelift linked in (Cargo unifies features); no engine of it has a compiler.
+pub fn config_without_compiler(support: Support) -> Config {
+    #[cfg_attr(
+        not(feature = "cranelift"),
+        expect(unused_mut, reason = "there is no compiler to disable")
+    )]
+    let mut config = config(support);
+    #[cfg(feature = "cranelift")]
+    config.enable_compiler(false);
+    config
+}
+
 /// Identifies the output of the compiler: [`config`], the version of Wasmtime and the architecture.
 ///
 /// Artifacts are compiled for the baseline of the architecture, so that every CPU of it runs them and no CPU features

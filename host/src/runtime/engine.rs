@@ -14,7 +14,7 @@ const HOST_STACK: usize = 512 << 10;
 /// # Errors
 /// When Wasmtime does not accept the settings, or memory cannot be reserved.
 pub fn engine(support: Support, stack: u32, pool: Option<PoolingAllocationConfig>) -> wasmtime::Result<Engine> {
-    let mut config = wasm_sock_engine::config(support);
+    let mut config = wasm_sock_engine::config_without_compiler(support);
     config
         .with_custom_code_memory(Some(Arc::new(FromFile)))
         .max_wasm_stack(stack as usize)
