@@ -41,7 +41,7 @@ COMPLETIONS = bash-completion/completions/wasm-sock zsh/$(ZSH_FUNCTIONS)/_wasm-s
 
 .PHONY: build host compile egress guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd
 .PHONY: corpus bench bench-programs bench-smoke bench-units profile order
-.PHONY: install uninstall deb tarball release-check book bench-thirty clean help
+.PHONY: install uninstall deb tarball image release-check book bench-thirty clean help
 # One build at a time: each uses all processors, and they share a target directory.
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
@@ -446,8 +446,11 @@ deb: host compile ## make a Debian package in build/packages; REVISION=1
 tarball: host compile ## make an archive with an install script in build/packages
 	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/tarball $(PACKAGES)
 
+image: host compile ## make a container image in build/packages, for podman load and docker load
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/image $(PACKAGES)
+
 # What is too slow for `make test`.
-release-check: deb tarball build/venv/kubernetes/ready build/venv/schemas/ready ## check the packages: built twice, in fresh userlands (root, network)
+release-check: deb tarball image build/venv/kubernetes/ready build/venv/schemas/ready ## check the packages: built twice, in fresh userlands (root, network)
 	REVISION=$(REVISION) packaging/twice $(SOURCE_DATE_EPOCH) $(PACKAGES)
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test package
 	packaging/userlands $(PACKAGES)/wasm-sock_*-$(REVISION)_*.deb
