@@ -72,8 +72,8 @@ if [ $systemd = yes ]; then
   # Hosts of an older version finish their connections; clients wait for the new one.
   case $prefix in
     /usr | /usr/local)
-      systemctl try-restart wasm-sock.service 'wasm-sock@*.service'
-      systemctl try-restart wasm-sock-egress.service ;;
+      # wasm-sock-egress ends when they have. It is told first, so that it takes none of the new version.
+      systemctl try-restart wasm-sock-egress.service wasm-sock.service 'wasm-sock@*.service' ;;
     *) echo "systemd finds no units in $prefix: \`wasm-sock run\` and \`wasm-sock serve\` need none" >&2 ;;
   esac
 fi
