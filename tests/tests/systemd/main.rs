@@ -2,6 +2,7 @@
 //! `make systemd` runs these.
 
 mod activation;
+mod containers;
 mod exec;
 mod failures;
 mod generated;
