@@ -25,6 +25,11 @@ if [ "$(id -u)" != 0 ]; then
 fi
 systemd=no
 [ ! -d /run/systemd/system ] || systemd=yes
+# What was damaged on its way is not installed. (Whose it is, docs/how-to/verify.md says how to check.)
+if [ $uninstall = no ] && ! (cd "$folder" && sha256sum --check --quiet ../SHA256SUMS) >&2; then
+  echo "install.sh: nothing was installed, because this archive is damaged (see above): download and unpack it again" >&2
+  exit 1
+fi
 
 files() {
   (cd "$folder" && find . -type f) | sed 's|^\./||'

@@ -20,6 +20,7 @@ mod list_and_status;
 mod metrics;
 mod outbound;
 mod package;
+mod package_outgoing;
 mod reload;
 mod scale_out;
 mod schedules;
