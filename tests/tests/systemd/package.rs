@@ -74,6 +74,9 @@ fn traces() -> String {
         "/var/lib/dpkg",
         "-o",
         "-path",
+        "/var/lib/containers",
+        "-o",
+        "-path",
         "/var/log",
         ")",
     ]);
@@ -214,18 +217,21 @@ fn a_package_is_installed_upgraded_downgraded_removed_and_purged() {
     knock("again\n").unwrap_or_else(|why| panic!("after {:?}: {why}", start.elapsed()));
 
     // What a guest has written into a folder that it was granted.
-    fs::write("/srv/of-a-guest", "").unwrap();
-    output(Command::new("chown").args(["wasm-sock", "/srv/of-a-guest"]));
+    fs::create_dir_all("/opt/granted").unwrap();
+    fs::write("/opt/granted/of-a-guest", "").unwrap();
+    output(Command::new("chown").args(["wasm-sock", "/opt/granted/of-a-guest"]));
+    let grants = "[handler.writer]\ndirs = [{ host = \"/opt/granted\", guest = \"/data\", access = \"read-write\" }]\n";
+    fs::write("/etc/wasm-sock/handlers.d/writer.toml", grants).unwrap();
     let said = output(Command::new("bash").args(["-c", "dpkg --purge wasm-sock 2>&1"]));
     assert!(
-        said.contains("the user wasm-sock stays, who has /srv/of-a-guest"),
+        said.contains("the user wasm-sock stays, who has /opt/granted/of-a-guest"),
         "{said}"
     );
     assert_eq!(users().lines().count(), 2, "wasm-sock and its group: {}", users());
     fs::remove_file("/etc/systemd/system/by-hand.socket").unwrap();
     assert!(knock("gone\n").is_err(), "the socket of a purged package");
 
-    fs::remove_file("/srv/of-a-guest").unwrap();
+    fs::remove_dir_all("/opt/granted").unwrap();
     installed(&first);
     dpkg(&["--purge", "wasm-sock"]);
     assert_eq!(traces(), "", "after a purge");
