@@ -220,7 +220,8 @@ fn a_package_is_installed_upgraded_downgraded_removed_and_purged() {
     fs::create_dir_all("/opt/granted").unwrap();
     fs::write("/opt/granted/of-a-guest", "").unwrap();
     output(Command::new("chown").args(["wasm-sock", "/opt/granted/of-a-guest"]));
-    let grants = "[handler.writer]\ndirs = [{ host = \"/opt/granted\", guest = \"/data\", access = \"read-write\" }]\n";
+    let grants =
+        "[handler.writer]\ndirs = [{ host = \"/opt/granted\", guest = \"/data\", access = \"read-write\" }]\n";
     fs::write("/etc/wasm-sock/handlers.d/writer.toml", grants).unwrap();
     let said = output(Command::new("bash").args(["-c", "dpkg --purge wasm-sock 2>&1"]));
     assert!(
