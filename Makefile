@@ -46,7 +46,7 @@ COMPLETIONS = bash-completion/completions/wasm-sock zsh/$(ZSH_FUNCTIONS)/_wasm-s
 .PHONY: build say-build host compile quick egress guests python-guest language-guests setup setup-tests demo say-demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd checks programs-and-guests test-programs
 .PHONY: systemd-demo systemd-tests systemd-package systemd-guides
 .PHONY: corpus bench bench-programs bench-smoke bench-units bench-pieces profile order
-.PHONY: install uninstall deb tarball release-check book bench-thirty clean help
+.PHONY: install uninstall deb tarball image checksums release-check book bench-thirty clean help
 # One build at a time: each uses all processors, and they share a target directory.
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
@@ -71,7 +71,12 @@ PROFILE := host/pgo/profile-$(word 2,$(shell rustc --version 2>/dev/null)).xz
 # A name of its own for each content, because cargo looks at names only.
 PROFDATA := target/profile-$(firstword $(shell cksum $(PROFILE) 2>/dev/null)).profdata
 rustflag = --config 'target.$(TARGET).rustflags = ["-C$(1)"]'
-BUILD_HOST := $(CARGO) rustc $(LOCKED) --release -p wasm-sock --bin wasm-sock
+# Messages of panics have paths of sources: the same ones wherever this folder and cargo's are, so that a release can be
+# built again with the same bytes (packaging/twice). cargo does not take this flag for a reason to give functions other
+# names, which the profile would not know.
+renamed = --config 'target.$(TARGET).rustflags = ["--remap-path-prefix=$(1)=$(2)"]'
+REPRODUCIBLE := $(call renamed,$(or $(CARGO_HOME),$(HOME)/.cargo),/cargo) $(call renamed,$(CURDIR),/wasm-sock)
+BUILD_HOST := $(CARGO) rustc $(LOCKED) --release -p wasm-sock --bin wasm-sock $(REPRODUCIBLE)
 ifneq ($(wildcard $(PROFILE)),)
 host order: $(PROFDATA)
 # What has changed since the profile was made is compiled without; of that, no warning.
@@ -96,7 +101,7 @@ SIBLINGS := wasm-sock-compile wasm-sock-cli wasm-sock-egress wasm-sock-keeper
 GENERATOR := wasm-sock-generator
 compile:
 	$(foreach program,$(SIBLINGS) $(GENERATOR),$(call begin,$(program)))
-	$(CARGO) build $(LOCKED) --profile compiler $(addprefix -p ,$(SIBLINGS) $(GENERATOR))
+	$(CARGO) build $(LOCKED) --profile compiler $(REPRODUCIBLE) $(addprefix -p ,$(SIBLINGS) $(GENERATOR))
 	@install -C -D -m 755 -t build $(addprefix target/$(TARGET)/compiler/,$(SIBLINGS) $(GENERATOR))
 	$(foreach program,$(SIBLINGS) $(GENERATOR),$(call finish,$(program)))
 	$(call write_manual,build)
@@ -114,7 +119,7 @@ endef
 
 egress: ## build the way out of guests alone
 	$(call begin,wasm-sock-egress)
-	$(CARGO) build $(LOCKED) --profile compiler -p wasm-sock-egress
+	$(CARGO) build $(LOCKED) --profile compiler $(REPRODUCIBLE) -p wasm-sock-egress
 	@install -C -D -m 755 -t build target/$(TARGET)/compiler/wasm-sock-egress
 	$(call finish,wasm-sock-egress)
 
@@ -510,8 +515,16 @@ deb: host compile ## make a Debian package in build/packages; REVISION=1
 tarball: host compile ## make an archive with an install script in build/packages
 	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/tarball $(PACKAGES)
 
+image: host compile ## make a container image in build/packages, for podman load and docker load
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/image $(PACKAGES)
+
+# KEY=FILE signs it: RELEASING.md.
+KEY ?=
+checksums: ## write the checksums of all packages in build/packages; KEY=FILE signs them
+	packaging/checksums $(PACKAGES) $(KEY)
+
 # What is too slow for `make test`.
-release-check: deb tarball build/venv/kubernetes/ready build/venv/schemas/ready ## check the packages: built twice, in fresh userlands (root, network)
+release-check: deb tarball image build/venv/kubernetes/ready build/venv/schemas/ready ## check the packages: built twice, in fresh userlands (root, network)
 	REVISION=$(REVISION) packaging/twice $(SOURCE_DATE_EPOCH) $(PACKAGES)
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test package
 	packaging/userlands $(PACKAGES)/wasm-sock_*-$(REVISION)_*.deb

@@ -25,6 +25,11 @@ if [ "$(id -u)" != 0 ]; then
 fi
 systemd=no
 [ ! -d /run/systemd/system ] || systemd=yes
+# What was damaged on its way is not installed. (Whose it is, docs/how-to/verify.md says how to check.)
+if [ $uninstall = no ] && ! (cd "$folder" && sha256sum --check --quiet ../SHA256SUMS) >&2; then
+  echo "install.sh: nothing was installed, because this archive is damaged (see above): download and unpack it again" >&2
+  exit 1
+fi
 
 files() {
   (cd "$folder" && find . -type f) | sed 's|^\./||'
@@ -72,8 +77,8 @@ if [ $systemd = yes ]; then
   # Hosts of an older version finish their connections; clients wait for the new one.
   case $prefix in
     /usr | /usr/local)
-      systemctl try-restart wasm-sock.service 'wasm-sock@*.service'
-      systemctl try-restart wasm-sock-egress.service ;;
+      # wasm-sock-egress ends when they have. It is told first, so that it takes none of the new version.
+      systemctl try-restart wasm-sock-egress.service wasm-sock.service 'wasm-sock@*.service' ;;
     *) echo "systemd finds no units in $prefix: \`wasm-sock run\` and \`wasm-sock serve\` need none" >&2 ;;
   esac
 fi

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// The first descriptor that is passed (`SD_LISTEN_FDS_START`).
-const FIRST: i32 = 3;
+pub const FIRST: i32 = 3;
 
 /// Variables about the service that this program may be a part of, which is not the host's.
 const FOREIGN: [&str; 5] = [
@@ -81,6 +81,15 @@ impl Activation {
     pub fn start(mut self) -> Result<Child, CommandError> {
         let child = self.command.spawn();
         child.map_err(|error| CommandError::Failed(format!("cannot start the host: {error}")))
+    }
+}
+
+/// How many sockets a service manager has passed to this process (`sd_listen_fds(3)`): descriptors from 3 on.
+pub fn passed_sockets() -> i32 {
+    let number = |name| env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
+    match number("LISTEN_PID") == Some(getpid().as_raw_nonzero().get()) {
+        true => number("LISTEN_FDS").unwrap_or(0),
+        false => 0,
     }
 }
 

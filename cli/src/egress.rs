@@ -1,9 +1,11 @@
 //! `wasm-sock-egress` for a host that no service manager has given one.
 
-use crate::{CommandError, host_program};
+use crate::{CommandError, activate, host_program};
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -30,9 +32,17 @@ pub fn start(config: Option<&Path>, path: &Path) -> Result<Child, CommandError> 
     command.stdin(Stdio::null()).env_remove("LISTEN_FDS");
     // Ctrl-C is for the host, which still needs it while it drains.
     command.process_group(0);
-    let die_with_parent = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
-    // SAFETY: prctl(2) is all that is called between fork and exec.
-    unsafe { command.pre_exec(die_with_parent) };
+    let passed = activate::FIRST..activate::FIRST + activate::passed_sockets();
+    let prepare = move || {
+        for descriptor in passed.clone() {
+            // SAFETY: it is looked at for this call only, and one that is not open is an error.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+            fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
+        }
+        Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
+    };
+    // SAFETY: fcntl(2) and prctl(2) are all that is called between fork and exec.
+    unsafe { command.pre_exec(prepare) };
     let mut child = command
         .spawn()
         .map_err(|error| host_program::cannot_run(&program, &error))?;

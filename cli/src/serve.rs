@@ -3,13 +3,18 @@
 //!
 //! This program makes the sockets and becomes the host: the same process, so that signals and the exit code are the
 //! host's. Nothing would start it again for a client, so it does not exit when it is idle: it stays, or parks.
+//!
+//! A container that systemd starts for a socket was passed the sockets (podman does that): these are served instead, and
+//! the host exits when it is idle, as it does outside of a container.
 
 use crate::run::sockets::Sockets;
-use crate::{CommandError, absolute, activate, egress};
+use crate::{CommandError, absolute, activate, egress, host_program};
 use rustix::process::{geteuid, getpid};
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use wasm_sock_config::{Config, Environment, HandlerConfig, SocketOptions};
 
 /// The arguments of `wasm-sock serve`.
@@ -19,6 +24,9 @@ Opens the addresses in `listen` of the enabled handlers, and serves until a
 signal ends it: SIGTERM drains, SIGHUP reads the configuration again (not new
 addresses). `process`, `socket` and `schedule` are for systemd, and have no
 effect. With systemd, use `wasm-sock install`: a host that sleeps costs nothing.
+
+In a container that a socket of systemd starts ($LISTEN_FDS), it serves the
+sockets that were passed, and exits when it is idle.
 
 Examples:
   wasm-sock serve
@@ -31,12 +39,16 @@ pub struct Serve {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Without clients: stay, or park: leave a small process
-    #[arg(long, value_name = "WHAT", value_parser = ["stay", "park"], default_value = "stay")]
+    #[arg(long, value_name = "WHAT", value_parser = [STAY, PARK], default_value = STAY)]
     when_idle: String,
     /// Of the log, on standard error
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
     log_format: String,
 }
+
+/// Values of `--when-idle`.
+const STAY: &str = "stay";
+const PARK: &str = "park";
 
 /// The exit code when there is nothing to serve: `EX_CONFIG`, as the host has it.
 const NOTHING: u8 = 78;
@@ -48,7 +60,11 @@ const NOTHING: u8 = 78;
 pub fn run(serve: &Serve) -> Result<(), CommandError> {
     let path = serve.config.clone().map(absolute).transpose()?;
     let environment = Environment::current(geteuid().is_root());
-    let config = Config::load(path.as_deref(), &environment).map_err(CommandError::Configuration)?;
+    let config = Config::load(path.as_deref(), &environment);
+    if activate::passed_sockets() > 0 {
+        return Err(serve_passed(serve, path.as_deref(), config.ok().as_ref()));
+    }
+    let config = config.map_err(CommandError::Configuration)?;
     let handlers = chosen(serve, &config)?;
     let listens = || {
         handlers
@@ -62,25 +78,68 @@ pub fn run(serve: &Serve) -> Result<(), CommandError> {
     }
     let mut variables = Vec::new();
     let folder = run_time_directory(&mut variables);
-    let reaches_out = handlers.iter().any(|(_, handler)| handler.reaches_out());
-    if reaches_out && env::var_os(egress::VARIABLE).is_none() {
-        let socket = folder.join(format!("wasm-sock-egress.{}", getpid().as_raw_nonzero()));
-        // This process becomes the host: it is killed when that ends.
-        egress::start(path.as_deref(), &socket)?;
-        variables.push((egress::VARIABLE, socket));
+    start_egress(
+        handlers.iter().map(|(_, handler)| *handler),
+        path.as_deref(),
+        &folder,
+        &mut variables,
+    )?;
+    let mut arguments = host_arguments(serve, path.as_deref());
+    if serve.when_idle == STAY {
+        arguments.extend(["--when-idle", "exit", "--idle-timeout", "infinity"].map(OsString::from));
     }
-    let when_idle: &[&str] = match serve.when_idle.as_str() {
-        "park" => &["--when-idle", "park"],
-        _ => &["--when-idle", "exit", "--idle-timeout", "infinity"],
-    };
-    let mut arguments: Vec<OsString> = when_idle.iter().map(OsString::from).collect();
-    arguments.extend(["--log-format".into(), OsString::from(&serve.log_format)]);
-    arguments.extend(
-        path.into_iter()
-            .flat_map(|path| ["--config".into(), path.into_os_string()]),
-    );
     let descriptors = std::mem::take(&mut sockets.descriptors);
     Err(activate::become_host(&names, descriptors, &arguments, &variables))
+}
+
+/// Becomes the host with the sockets that were passed to this process, which has the number that `$LISTEN_PID` tells.
+/// Returns why it cannot. With an invalid configuration, too: the host knows how to let clients wait for a valid one.
+fn serve_passed(serve: &Serve, path: Option<&Path>, config: Option<&Config>) -> CommandError {
+    if !serve.names.is_empty() {
+        let why = "the sockets that were passed tell what is served: leave out the names of handlers";
+        return CommandError::Failed(why.to_owned());
+    }
+    let mut variables = Vec::new();
+    let folder = run_time_directory(&mut variables);
+    let handlers = config.iter().flat_map(|config| config.handlers.values());
+    let enabled = handlers.filter(|handler| handler.enabled);
+    let host = start_egress(enabled, path, &folder, &mut variables).and_then(|()| host_program::path());
+    let host = match host {
+        Ok(host) => host,
+        Err(error) => return error,
+    };
+    let mut command = Command::new(&host);
+    command.arg("host").args(host_arguments(serve, path)).envs(variables);
+    host_program::cannot_run(&host, &command.exec())
+}
+
+/// Starts `wasm-sock-egress` if one of these handlers reaches out and the host is not told of one already.
+fn start_egress<'a>(
+    mut handlers: impl Iterator<Item = &'a HandlerConfig>,
+    config: Option<&Path>,
+    folder: &Path,
+    variables: &mut Vec<(&str, PathBuf)>,
+) -> Result<(), CommandError> {
+    if handlers.any(HandlerConfig::reaches_out) && env::var_os(egress::VARIABLE).is_none() {
+        let socket = folder.join(format!("wasm-sock-egress.{}", getpid().as_raw_nonzero()));
+        // This process becomes the host: it is killed when that ends.
+        egress::start(config, &socket)?;
+        variables.push((egress::VARIABLE, socket));
+    }
+    Ok(())
+}
+
+fn host_arguments(serve: &Serve, config: Option<&Path>) -> Vec<OsString> {
+    let mut arguments = vec!["--log-format".into(), OsString::from(&serve.log_format)];
+    if serve.when_idle == PARK {
+        arguments.extend(["--when-idle".into(), PARK.into()]);
+    }
+    arguments.extend(
+        config
+            .into_iter()
+            .flat_map(|path| ["--config".into(), path.as_os_str().to_owned()]),
+    );
+    arguments
 }
 
 /// The directory for run-time files: counters, and the socket of `wasm-sock-egress`. Of a service manager, or a new one,

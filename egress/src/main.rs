@@ -4,7 +4,8 @@
 //! resolves names, connects, and passes the connected socket; for TLS it passes plain bytes. So a host makes no sockets
 //! and needs no network, keys, or resolver.
 //!
-//! systemd starts it by its socket when the first host connects; it exits when no host has been connected for a while.
+//! systemd starts it by its socket when the first host connects; it exits when no host has been connected for a while,
+//! and after SIGTERM when those that are connected have ended.
 
 mod connect;
 mod listener;
@@ -17,6 +18,7 @@ mod resolve;
 mod sandbox;
 mod serve;
 mod session;
+mod termination;
 mod tls;
 
 use options::{Command, USAGE};

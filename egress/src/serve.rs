@@ -1,4 +1,4 @@
-//! Accepts hosts until there was none for a while.
+//! Accepts hosts until there was none for a while, or SIGTERM comes.
 
 use crate::listener::{self, Listener};
 use crate::log;
@@ -6,6 +6,7 @@ use crate::options::Options;
 use crate::peer;
 use crate::sandbox::{self, Needs};
 use crate::session::{Service, Session};
+use crate::termination;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use std::io;
@@ -21,7 +22,13 @@ const MOST_THREADS: usize = 4;
 /// How long it accepts no host when it has no descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves hosts. Returns when there was none for the idle time-out.
+/// How long the hosts that are connected are served after SIGTERM: longer than they drain (`drain-timeout`, 10 s unless
+/// configured). An upgrade restarts them at the same time, and what their guests have under way is not cut. The next
+/// hosts wait at the socket, which is systemd's.
+const DRAIN: Duration = Duration::from_secs(15);
+
+/// Serves hosts. Returns when there was none for the idle time-out, or after SIGTERM, when those that are connected have
+/// ended.
 ///
 /// # Errors
 /// When there is no socket to listen at, or no event loop.
@@ -29,6 +36,7 @@ pub fn serve(options: Options) -> io::Result<()> {
     let listener = listener::open(&options)?;
     let needs = Needs::of(&options);
     let service = Arc::new(Service::new(options.config));
+    let signals = termination::block()?;
     // Before there are threads, which would not be confined.
     let missing = sandbox::enter(&needs);
     if !missing.is_empty() {
@@ -39,15 +47,20 @@ pub fn serve(options: Options) -> io::Result<()> {
         .worker_threads(threads.min(MOST_THREADS))
         .enable_all()
         .build()?;
-    runtime.block_on(accept_all(listener, service, options.idle_timeout))?;
+    runtime.block_on(accept_all(listener, signals, service, options.idle_timeout))?;
     runtime.shutdown_background();
     Ok(())
 }
 
-async fn accept_all(listener: Listener, service: Arc<Service>, idle_timeout: Option<Duration>) -> io::Result<()> {
+async fn accept_all(
+    listener: Listener,
+    signals: OwnedFd,
+    service: Arc<Service>,
+    idle_timeout: Option<Duration>,
+) -> io::Result<()> {
     let Listener { fd, owner } = listener;
     // SAFETY: an owned descriptor is open, and has one number, for as long as it lives.
-    let listener = unsafe { AsyncFd::register(fd) }?;
+    let (listener, signals) = unsafe { (AsyncFd::register(fd)?, AsyncFd::register(signals)?) };
     // Each session has a receiver, so that the sender knows when there is none.
     let (sessions, counted) = watch::channel(());
     drop(counted);
@@ -63,6 +76,10 @@ async fn accept_all(listener: Listener, service: Arc<Service>, idle_timeout: Opt
         };
         let accepted = tokio::select! {
             biased;
+            terminated = termination::wait(&signals) => {
+                terminated?;
+                return drain(&sessions).await;
+            }
             accepted = accept(&listener) => accepted,
             () = idle => return Ok(()),
         };
@@ -74,6 +91,18 @@ async fn accept_all(listener: Listener, service: Arc<Service>, idle_timeout: Opt
             }
         }
     }
+}
+
+/// Waits until no host is connected, or has to be waited for.
+async fn drain(sessions: &watch::Sender<()>) -> io::Result<()> {
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    if tokio::time::timeout(DRAIN, sessions.closed()).await.is_err() {
+        log::warning(format_args!(
+            "ended while {} hosts were connected: connections of their guests by TLS and UDP are cut",
+            sessions.receiver_count()
+        ));
+    }
+    Ok(())
 }
 
 async fn accept(listener: &AsyncFd<OwnedFd>) -> io::Result<OwnedFd> {

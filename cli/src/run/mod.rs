@@ -18,6 +18,7 @@ mod watch;
 use crate::CommandError;
 use crate::settings::{Directory, Secret, Setting, Variable};
 use std::path::PathBuf;
+use tempfile::TempDir;
 
 /// What it serves is said in a line, without a table of its own: all options fit a screen.
 const HELP: &str = "\
@@ -76,6 +77,16 @@ pub struct Run {
 
 /// The address that stands for the terminal.
 const STDIN: &str = "stdin";
+
+/// A folder for the configuration, the compiled module, and what the guest stores: all goes with it.
+fn temporary_folder() -> Result<TempDir, CommandError> {
+    let folder = tempfile::Builder::new().prefix("wasm-sock-run-").tempdir();
+    folder.map_err(|error| {
+        CommandError::Failed(format!(
+            "cannot make a folder for this run: {error} (set TMPDIR to one that can be written; in a container: --tmpfs /tmp)"
+        ))
+    })
+}
 
 /// Serves a module until a signal ends it.
 ///

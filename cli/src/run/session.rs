@@ -63,7 +63,7 @@ struct Session<'a> {
 pub fn run(run: &Run) -> Result<(), CommandError> {
     let source = Source::find(run)?;
     let handler = run.name.clone().unwrap_or_else(|| source.name());
-    let folder = tempfile::Builder::new().prefix("wasm-sock-run-").tempdir()?;
+    let folder = super::temporary_folder()?;
     let artifact = folder.path().join("module.cwasm");
     let config = settings::write(run, &handler, &artifact, folder.path())?;
     let credentials = settings::credentials(run, &handler, folder.path())?;

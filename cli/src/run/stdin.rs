@@ -22,7 +22,7 @@ use std::thread;
 pub fn run(run: &Run) -> Result<(), CommandError> {
     let mut source = Source::find(run)?;
     let handler = run.name.clone().unwrap_or_else(|| source.name());
-    let folder = tempfile::Builder::new().prefix("wasm-sock-run-").tempdir()?;
+    let folder = super::temporary_folder()?;
     let artifact = folder.path().join("module.cwasm");
     let config = settings::write(run, &handler, &artifact, folder.path())?;
     let egress = Egress::start(&config, folder.path())?;

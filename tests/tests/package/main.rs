@@ -80,6 +80,115 @@ fn the_same_build_makes_the_same_bytes() {
         archive("first") == archive("second"),
         "two archives of one build differ"
     );
+    let image = |name: &str| fs::read(image(&again.path().join(name))).unwrap();
+    assert!(image("first") == image("second"), "two images of one build differ");
+}
+
+/// The container image of this build.
+fn image(folder: &Path) -> PathBuf {
+    let mut command = Command::new(root().join("packaging/image"));
+    let printed = run(command.arg(folder).env("SOURCE_DATE_EPOCH", "1700000000"));
+    PathBuf::from(printed.trim())
+}
+
+/// What engines check when they load it. podman does that in `systemd::containers`; Docker reads `manifest.json`.
+#[test]
+fn an_image_is_a_valid_layout_of_at_most_20_mb_with_programs_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = image(folder.path());
+    assert!(fs::metadata(&archive).unwrap().len() <= 20_000_000);
+    run(Command::new("tar")
+        .arg("-C")
+        .arg(folder.path())
+        .arg("-xf")
+        .arg(&archive));
+    let json =
+        |path: &str| -> Value { serde_json::from_slice(&fs::read(folder.path().join(path)).unwrap()).unwrap() };
+    let blob = |descriptor: &Value| {
+        let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+        let path = format!("blobs/sha256/{digest}");
+        let file = folder.path().join(&path);
+        assert!(run(Command::new("sha256sum").arg(&file)).starts_with(digest), "{path}");
+        assert_eq!(fs::metadata(&file).unwrap().len(), descriptor["size"], "{path}");
+        path
+    };
+    let index = json("index.json");
+    let manifest = json(&blob(&index["manifests"][0]));
+    let (config, layer) = (blob(&manifest["config"]), blob(&manifest["layers"][0]));
+    assert_eq!(json("manifest.json")[0]["Config"], config);
+    assert_eq!(json("manifest.json")[0]["Layers"][0], layer);
+    let unpacked = format!("gzip -dc {layer} | sha256sum");
+    let unpacked = run(Command::new("sh").args(["-c", &unpacked]).current_dir(folder.path()));
+    let diff = json(&config)["rootfs"]["diff_ids"][0].clone();
+    assert_eq!(diff, format!("sha256:{}", unpacked.split(' ').next().unwrap()));
+    let listed = run(Command::new("tar").arg("-tzf").arg(folder.path().join(layer)));
+    let files: Vec<&str> = listed.lines().filter(|name| !name.ends_with('/')).collect();
+    let expected = [
+        "usr/bin/wasm-sock",
+        "usr/lib/wasm-sock/wasm-sock-cli",
+        "usr/lib/wasm-sock/wasm-sock-compile",
+        "usr/lib/wasm-sock/wasm-sock-egress",
+        "usr/share/doc/wasm-sock/copyright.gz",
+        "usr/share/doc/wasm-sock/sbom.cdx.json.gz",
+    ];
+    assert_eq!(files, expected);
+}
+
+/// The commands of docs/how-to/verify.md, with a key that is thrown away.
+#[test]
+fn checksums_are_signed_and_a_change_of_them_or_of_a_package_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let packages = path("packages");
+    fs::create_dir(&packages).unwrap();
+    fs::write(packages.join("wasm-sock_1_amd64.deb"), "a package").unwrap();
+    fs::write(packages.join("wasm-sock-1-amd64.oci.tar"), "an image").unwrap();
+    for name in ["key", "other"] {
+        run(Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(path(name)));
+    }
+    let signers = |key: &str| {
+        let key = fs::read_to_string(path(&format!("{key}.pub"))).unwrap();
+        let template = fs::read_to_string(root().join("packaging/release-signers")).unwrap();
+        fs::write(path("release-signers"), format!("{template}releases {key}")).unwrap();
+    };
+    let check = |command: &str| {
+        let mut shell = Command::new("bash");
+        shell.args(["-euc", command]).current_dir(&packages);
+        shell.output().unwrap().status.success()
+    };
+    let page = fs::read_to_string(root().join("docs/how-to/verify.md")).unwrap();
+    let commands: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ "))
+        .take(2)
+        .collect();
+    let verify = commands[0].replace("-f release-signers", "-f ../release-signers");
+    assert!(verify.starts_with("ssh-keygen -Y verify -f ../") && commands[1].starts_with("sha256sum --check"));
+    let sign = || {
+        run(Command::new(root().join("packaging/checksums"))
+            .arg(&packages)
+            .arg(path("key")))
+    };
+
+    sign();
+    signers("key");
+    assert!(check(&verify) && check(commands[1]));
+    // One file of the two is enough.
+    fs::remove_file(packages.join("wasm-sock-1-amd64.oci.tar")).unwrap();
+    assert!(check(commands[1]));
+    fs::write(packages.join("wasm-sock_1_amd64.deb"), "another package").unwrap();
+    assert!(check(&verify) && !check(commands[1]), "a package that was changed");
+    run(Command::new(root().join("packaging/checksums")).arg(&packages));
+    assert!(!check(&verify), "a list without a signature");
+    sign();
+    let list = packages.join("SHA256SUMS");
+    fs::write(&list, fs::read_to_string(&list).unwrap().replace("amd64", "arm64")).unwrap();
+    assert!(!check(&verify), "a list that was changed");
+    sign();
+    signers("other");
+    assert!(!check(&verify), "a list that another key has signed");
 }
 
 /// SPECIFICATION.md has no bound for it: this is.

@@ -2,6 +2,7 @@
 //! `make systemd` runs these.
 
 mod activation;
+mod containers;
 mod exec;
 mod failures;
 mod generated;
@@ -19,6 +20,7 @@ mod list_and_status;
 mod metrics;
 mod outbound;
 mod package;
+mod package_outgoing;
 mod parked;
 mod reload;
 mod scale_out;

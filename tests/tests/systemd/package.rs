@@ -7,19 +7,25 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::systemctl::{checkout, output, systemctl};
 use harness::{Kind, eventually, wasm};
 
-static MACHINE: Mutex<()> = Mutex::new(());
+/// One of these tests at a time, on a machine whose packages may start and stop services.
+pub fn machine() -> MutexGuard<'static, ()> {
+    static MACHINE: Mutex<()> = Mutex::new(());
+    // Images of containers have it: there, packages start and stop nothing.
+    let _ = fs::remove_file("/usr/sbin/policy-rc.d");
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 const PORT: u16 = 23_700;
 
 /// The package of this build with a revision, in a folder.
-fn package(folder: &Path, revision: &str) -> PathBuf {
+pub fn package(folder: &Path, revision: &str) -> PathBuf {
     let mut command = Command::new(checkout().join("packaging/deb"));
     command
         .args(["-r", revision])
@@ -28,12 +34,12 @@ fn package(folder: &Path, revision: &str) -> PathBuf {
     PathBuf::from(output(&mut command).trim())
 }
 
-fn dpkg(arguments: &[&str]) -> String {
+pub fn dpkg(arguments: &[&str]) -> String {
     let mut command = Command::new("dpkg");
     output(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
-fn installed(package: &Path) {
+pub fn installed(package: &Path) {
     dpkg(&["--install", package.to_str().unwrap()]);
 }
 
@@ -55,7 +61,7 @@ fn knock(line: &str) -> Result<(), String> {
         .ok_or_else(|| format!("{line:?} was answered by {answer:?}"))
 }
 
-/// What there is of wasm-sock on the machine: files below these folders, by name.
+/// What there is of wasm-sock on the machine: files below these folders, by name, users and groups.
 fn traces() -> String {
     let mut find = Command::new("find");
     find.args(["/etc", "/usr", "/var", "/run", "-xdev"]);
@@ -68,12 +74,28 @@ fn traces() -> String {
         "/var/lib/dpkg",
         "-o",
         "-path",
+        "/var/lib/containers",
+        "-o",
+        "-path",
         "/var/log",
         ")",
     ]);
     find.args(["-prune", "-o", "-name", "*wasm-sock*", "-print"]);
     let Output { stdout, .. } = find.output().unwrap();
-    String::from_utf8_lossy(&stdout).into_owned()
+    String::from_utf8_lossy(&stdout).into_owned() + &users()
+}
+
+/// Those that a package has made, and their groups.
+fn users() -> String {
+    let lines = |database: &str| {
+        let mut getent = Command::new("getent");
+        let Output { stdout, .. } = getent
+            .args([database, "wasm-sock", "wasm-sock-egress"])
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&stdout).into_owned()
+    };
+    lines("passwd") + &lines("group")
 }
 
 /// Clients that knock all the time; returns how many were answered, and what happened to the others.
@@ -120,14 +142,13 @@ fn version() -> String {
 
 #[test]
 fn a_package_is_installed_upgraded_downgraded_removed_and_purged() {
-    let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
-    // Images of containers have it: there, packages start and stop nothing.
-    let _ = fs::remove_file("/usr/sbin/policy-rc.d");
+    let _machine = machine();
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (package(folder.path(), "1"), package(folder.path(), "2"));
     assert_eq!(traces(), "", "before");
 
     installed(&first);
+    let user = UserWithSocket::new();
     let man = output(Command::new("man").args(["-w", "wasm-sock-install", "wasm-sock.toml"]));
     assert!(man.contains("/usr/share/man/man5/wasm-sock.toml.5.gz"), "{man}");
     assert_eq!(
@@ -174,6 +195,7 @@ fn a_package_is_installed_upgraded_downgraded_removed_and_purged() {
     by_hand();
     dpkg(&["--remove", "wasm-sock"]);
     assert!(knock("gone\n").is_err(), "the socket of a removed package");
+    assert_eq!(user.socket(), "inactive\n", "a user's own socket");
     let left = systemctl(&[
         "list-units",
         "--all",
@@ -194,15 +216,64 @@ fn a_package_is_installed_upgraded_downgraded_removed_and_purged() {
     let start = Instant::now();
     knock("again\n").unwrap_or_else(|why| panic!("after {:?}: {why}", start.elapsed()));
 
-    dpkg(&["--purge", "wasm-sock"]);
+    // What a guest has written into a folder that it was granted.
+    fs::create_dir_all("/opt/granted").unwrap();
+    fs::write("/opt/granted/of-a-guest", "").unwrap();
+    output(Command::new("chown").args(["wasm-sock", "/opt/granted/of-a-guest"]));
+    let grants =
+        "[handler.writer]\ndirs = [{ host = \"/opt/granted\", guest = \"/data\", access = \"read-write\" }]\n";
+    fs::write("/etc/wasm-sock/handlers.d/writer.toml", grants).unwrap();
+    let said = output(Command::new("bash").args(["-c", "dpkg --purge wasm-sock 2>&1"]));
+    assert!(
+        said.contains("the user wasm-sock stays, who has /opt/granted/of-a-guest"),
+        "{said}"
+    );
+    assert_eq!(users().lines().count(), 2, "wasm-sock and its group: {}", users());
     fs::remove_file("/etc/systemd/system/by-hand.socket").unwrap();
-    assert_eq!(traces(), "", "after a purge");
     assert!(knock("gone\n").is_err(), "the socket of a purged package");
+
+    fs::remove_dir_all("/opt/granted").unwrap();
+    installed(&first);
+    dpkg(&["--purge", "wasm-sock"]);
+    assert_eq!(traces(), "", "after a purge");
+}
+
+/// A user whose own service manager has a socket of wasm-sock.
+struct UserWithSocket(String);
+
+impl UserWithSocket {
+    fn new() -> Self {
+        output(Command::new("useradd").args(["-m", "neighbour"]));
+        let id = output(Command::new("id").args(["-u", "neighbour"])).trim().to_owned();
+        systemctl(&["start", &format!("user@{id}.service")]);
+        let user = Self(id);
+        let unit = "[Socket]\nListenStream=127.0.0.1:23703\n";
+        fs::write("/run/systemd/user/wasm-sock@mine.socket", unit)
+            .or_else(|_| {
+                fs::create_dir_all("/run/systemd/user")?;
+                fs::write("/run/systemd/user/wasm-sock@mine.socket", unit)
+            })
+            .unwrap();
+        user.systemctl(&["daemon-reload"]);
+        user.systemctl(&["start", "wasm-sock@mine.socket"]);
+        fs::remove_file("/run/systemd/user/wasm-sock@mine.socket").unwrap();
+        assert_eq!(user.socket(), "active\n");
+        user
+    }
+
+    fn socket(&self) -> String {
+        self.systemctl(&["show", "--property=ActiveState", "--value", "wasm-sock@mine.socket"])
+    }
+
+    fn systemctl(&self, arguments: &[&str]) -> String {
+        let manager = format!("{}@", self.0);
+        systemctl(&[&["--user", "--machine", &manager], arguments].concat())
+    }
 }
 
 #[test]
 fn an_archive_is_installed_by_its_script_and_removed() {
-    let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _machine = machine();
     let folder = tempfile::tempdir().unwrap();
     let mut make = Command::new(checkout().join("packaging/tarball"));
     let archive = output(make.arg(folder.path()).env("SOURCE_DATE_EPOCH", "1700000000"));
@@ -237,9 +308,15 @@ fn an_archive_is_installed_by_its_script_and_removed() {
     assert!(knock("gone\n").is_err(), "the socket of what was removed");
     let left = traces();
     let others = left.lines().filter(|line| {
-        !["/etc/wasm-sock", "/var/", "/run/wasm-sock"]
-            .iter()
-            .any(|kept| line.starts_with(kept))
+        ![
+            "/etc/wasm-sock",
+            "/var/",
+            "/run/wasm-sock",
+            "wasm-sock:",
+            "wasm-sock-egress:",
+        ]
+        .iter()
+        .any(|kept| line.starts_with(kept))
     });
     assert_eq!(others.collect::<Vec<_>>(), [""; 0]);
     assert!(Path::new("/etc/wasm-sock/handlers.d/parrot.toml").exists());
@@ -260,6 +337,20 @@ fn an_archive_is_installed_by_its_script_and_removed() {
     assert_eq!(left, "");
     for folder in ["/etc/wasm-sock", "/var/lib/wasm-sock", "/run/wasm-sock"] {
         let _ = fs::remove_dir_all(folder);
+    }
+    // A damaged archive installs nothing.
+    let file = Path::new(&unpacked).join("files/bin/wasm-sock");
+    fs::write(&file, "damaged").unwrap();
+    let mut install = Command::new(format!("{unpacked}/install.sh"));
+    let result = install.arg("/opt/wasm-sock").output().unwrap();
+    let said = String::from_utf8_lossy(&result.stderr).into_owned();
+    assert!(
+        !result.status.success() && said.contains("bin/wasm-sock: FAILED"),
+        "{said}"
+    );
+    assert!(!Path::new("/opt/wasm-sock/bin/wasm-sock").exists());
+    for user in ["wasm-sock", "wasm-sock-egress"] {
+        output(Command::new("userdel").arg(user));
     }
 }
 
