@@ -2,12 +2,31 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
-# Where `install` finds the programs, and the tests what they test.
-WASM_SOCK_BUILD ?= build
 CARGO ?= cargo
 
+# What to build for, x86_64 or aarch64: this machine, or another one with `make ARCH=aarch64`.
+MACHINE := $(or $(firstword $(subst -, ,$(shell rustc --print host-tuple 2>/dev/null))),$(shell uname -m))
+ARCH := $(MACHINE)
+override ARCH := $(patsubst amd64,x86_64,$(patsubst arm64,aarch64,$(ARCH)))
+CROSS := $(filter-out $(MACHINE),$(ARCH))
+# Where the programs go.
+OUT := build$(if $(CROSS),/$(ARCH))
+# Where `install` finds the programs, and the tests what they test.
+WASM_SOCK_BUILD ?= $(OUT)
+
 # Everything native is static musl: see .cargo/config.toml.
-TARGET := x86_64-unknown-linux-musl
+TARGET := $(ARCH)-unknown-linux-musl
+export CARGO_BUILD_TARGET := $(TARGET)
+ifneq ($(CROSS),)
+# C of the dependencies (SQLite, ring): by clang, with musl's headers; and what runs the programs here.
+export CC_$(ARCH)_unknown_linux_musl := clang
+export CFLAGS_$(ARCH)_unknown_linux_musl := --target=$(ARCH)-linux-musl -nostdlibinc -isystem \
+  $(CURDIR)/$(OUT)/root/usr/include/$(ARCH)-linux-musl
+RUN := $(OUT)/qemu-$(ARCH)
+build host compile egress emulated: $(RUN)
+$(RUN):
+	tools/setup cross
+endif
 # CI refuses a Cargo.lock that is out of date; developers who work on the dependencies may change it.
 LOCKED := $(if $(CI),--locked)
 
@@ -46,12 +65,12 @@ COMPLETIONS = bash-completion/completions/wasm-sock zsh/$(ZSH_FUNCTIONS)/_wasm-s
 .NOTPARALLEL:
 .DEFAULT_GOAL := build
 
-build: host compile guests ## build everything into build/ (the default)
+build: host compile $(if $(CROSS),,guests) ## build everything into build/ (the default); ARCH=aarch64: for ARM, into build/aarch64/
 
 # How often the host takes each of its branches, from `make profile`: rustc optimizes frequent code for speed and the
 # rest for size. A profile is valid for one version of rustc; functions that have changed since are compiled
-# without it.
-PROFILE := host/pgo/profile-$(word 2,$(shell rustc --version 2>/dev/null)).xz
+# without it. It was made on x86_64 and is used there only.
+PROFILE := $(if $(filter x86_64,$(ARCH)),host/pgo/profile-$(word 2,$(shell rustc --version 2>/dev/null)).xz)
 # A name of its own for each content, because cargo looks at names only.
 PROFDATA := target/profile-$(firstword $(shell cksum $(PROFILE) 2>/dev/null)).profdata
 rustflag = --config 'target.$(TARGET).rustflags = ["-C$(1)"]'
@@ -68,10 +87,10 @@ $(PROFDATA): $(PROFILE)
 
 # Always two invocations: in a single one, cargo would unify features and link the compiler into the host.
 host:
-	$(if $(wildcard $(PROFILE)),,@echo 'there is no $(PROFILE): without it the host takes an eighth longer to start, and a sixth more CPU time (`make profile` makes one)')
+	$(if $(wildcard $(PROFILE))$(filter aarch64,$(ARCH)),,@echo 'there is no $(PROFILE): without it the host takes an eighth longer to start, and a sixth more CPU time (`make profile` makes one)')
 	$(call begin,wasm-sock)
 	$(BUILD_HOST)
-	@install -C -D -m 755 target/$(TARGET)/release/wasm-sock build/wasm-sock
+	@install -C -D -m 755 target/$(TARGET)/release/wasm-sock $(OUT)/wasm-sock
 	$(call finish,wasm-sock)
 
 # The programs that the host runs and that are not linked into it.
@@ -81,35 +100,35 @@ GENERATOR := wasm-sock-generator
 compile:
 	$(foreach program,$(SIBLINGS) $(GENERATOR),$(call begin,$(program)))
 	$(CARGO) build $(LOCKED) --profile compiler $(addprefix -p ,$(SIBLINGS) $(GENERATOR))
-	@install -C -D -m 755 -t build $(addprefix target/$(TARGET)/compiler/,$(SIBLINGS) $(GENERATOR))
+	@install -C -D -m 755 -t $(OUT) $(addprefix target/$(TARGET)/compiler/,$(SIBLINGS) $(GENERATOR))
 	$(foreach program,$(SIBLINGS) $(GENERATOR),$(call finish,$(program)))
-	$(call write_manual,build)
+	$(call write_manual,$(OUT))
 
 # Manual pages, schemas and completions, in a folder with the program for people, which writes them. The pages have the date of the last commit.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 define write_manual
 	@rm -rf $(1)/share && mkdir -p $(1)/share/completions
-	@SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(1)/wasm-sock-cli man $(1)/share/man
-	@$(1)/wasm-sock-cli json-schemas $(1)/share/schema
+	@SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(RUN) $(1)/wasm-sock-cli man $(1)/share/man
+	@$(RUN) $(1)/wasm-sock-cli json-schemas $(1)/share/schema
 	@for shell in bash zsh fish; do \
-	  $(1)/wasm-sock-cli completions $$shell >$(1)/share/completions/$$shell || exit 1; \
+	  $(RUN) $(1)/wasm-sock-cli completions $$shell >$(1)/share/completions/$$shell || exit 1; \
 	done
 endef
 
 egress: ## build the way out of guests alone
 	$(call begin,wasm-sock-egress)
 	$(CARGO) build $(LOCKED) --profile compiler -p wasm-sock-egress
-	@install -C -D -m 755 -t build target/$(TARGET)/compiler/wasm-sock-egress
+	@install -C -D -m 755 -t $(OUT) target/$(TARGET)/compiler/wasm-sock-egress
 	$(call finish,wasm-sock-egress)
 
 # The tests refuse a program that is older than its source (tests/harness/artifacts.rs). A file beside each program
 # has the time at which its last build began: `install -C` does not touch a program that has not changed.
 define begin
-@mkdir -p build && touch build/$(1).begun
+@mkdir -p $(OUT) && touch $(OUT)/$(1).begun
 
 endef
 define finish
-@mv build/$(1).begun build/$(1).built
+@mv $(OUT)/$(1).begun $(OUT)/$(1).built
 
 endef
 
@@ -440,11 +459,11 @@ book: build/venv/book/ready ## make HTML of docs/ in build/book
 # Packages: packaging/.
 PACKAGES ?= build/packages
 REVISION ?= 1
-deb: host compile ## make a Debian package in build/packages; REVISION=1
-	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/deb -r $(REVISION) $(PACKAGES)
+deb: host compile ## make a Debian package in build/packages; REVISION=1 ARCH=aarch64
+	WASM_SOCK_BUILD=$(WASM_SOCK_BUILD) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/deb -r $(REVISION) $(PACKAGES)
 
-tarball: host compile ## make an archive with an install script in build/packages
-	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/tarball $(PACKAGES)
+tarball: host compile ## make an archive with an install script in build/packages; ARCH=aarch64
+	WASM_SOCK_BUILD=$(WASM_SOCK_BUILD) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/tarball $(PACKAGES)
 
 # What is too slow for `make test`.
 release-check: deb tarball build/venv/kubernetes/ready build/venv/schemas/ready ## check the packages: built twice, in fresh userlands (root, network)

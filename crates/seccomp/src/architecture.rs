@@ -20,6 +20,13 @@ pub struct Architecture {
     pub lacks: &'static [&'static str],
 }
 
+/// What [`Architecture::lacks`] of the architecture that this is compiled for.
+pub const LACKS: &[&str] = if cfg!(target_arch = "aarch64") {
+    AARCH64.lacks
+} else {
+    X86_64.lacks
+};
+
 impl Architecture {
     /// All that there are filters for.
     pub const ALL: &'static [Self] = &[X86_64, AARCH64];
