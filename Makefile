@@ -23,7 +23,8 @@ export CC_$(ARCH)_unknown_linux_musl := clang
 export CFLAGS_$(ARCH)_unknown_linux_musl := --target=$(ARCH)-linux-musl -nostdlibinc -isystem \
   $(CURDIR)/$(OUT)/root/usr/include/$(ARCH)-linux-musl
 RUN := $(OUT)/qemu-$(ARCH)
-build host compile egress emulated: $(RUN)
+export CARGO_TARGET_$(shell echo $(ARCH) | tr a-z A-Z)_UNKNOWN_LINUX_MUSL_RUNNER := $(CURDIR)/tools/qemu-box
+build host compile egress quick unit: $(RUN)
 $(RUN):
 	tools/setup cross
 endif
@@ -59,7 +60,7 @@ COMPLETIONS = bash-completion/completions/wasm-sock zsh/$(ZSH_FUNCTIONS)/_wasm-s
   fish/vendor_completions.d/wasm-sock.fish
 
 .PHONY: build host compile egress guests python-guest language-guests setup setup-tests demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd
-.PHONY: corpus bench bench-programs bench-smoke bench-units profile order
+.PHONY: corpus quick test-arm64 bench bench-programs bench-smoke bench-units profile order
 .PHONY: install uninstall deb tarball release-check book bench-thirty clean help
 # One build at a time: each uses all processors, and they share a target directory.
 .NOTPARALLEL:
@@ -311,7 +312,7 @@ t: $(if $(T),host compile) ## run one test crate on today's source: T=CRATE N=PA
 
 unit:
 	$(CARGO) test $(LOCKED) -p wasm-sock $(addprefix -p wasm-sock-,activation cli config egress egress-protocol engine generator seccomp stats store units)
-	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
+	$(if $(CROSS),,$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest))))
 
 # FUZZ_TIME is for `mutation_fuzz`, which sends mutated input to the host. More threads than processors, because
 # most tests wait (measured: tests/README.md).
@@ -319,6 +320,22 @@ RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 end-to-end: build/venv/kubernetes/ready build/venv/schemas/ready
 	FUZZ_TIME=$(FUZZ_TIME) RUST_TEST_THREADS=$(RUST_TEST_THREADS) tools/once-more \
 	  $(CARGO) test $(LOCKED) --no-fail-fast -p wasm-sock-tests
+
+# Programs with less optimization, as those of the demonstration, in a folder with all that the tests need.
+QUICK := $(OUT)/quick
+quick:
+	$(CARGO) build $(LOCKED) --profile compiler -p wasm-sock
+	$(CARGO) build $(LOCKED) --profile compiler $(addprefix -p ,$(SIBLINGS) $(GENERATOR))
+	@install -C -D -m 755 -t $(QUICK) $(addprefix target/$(TARGET)/compiler/,wasm-sock $(SIBLINGS) $(GENERATOR))
+	@for folder in guests servers venv node tools; do ln -sfn $(CURDIR)/build/$$folder $(QUICK)/$$folder; done
+
+# Elsewhere than on ARM by QEMU: what cannot run there is in tests/emulated.toml.
+test-arm64: ## test the programs for ARM, with QEMU if this is another machine
+	$(MAKE) --no-print-directory unit quick ARCH=aarch64
+	tools/emulated build$(if $(filter aarch64,$(MACHINE)),,/aarch64)/quick $(T) $(N)
+	[ '$(MACHINE)' = aarch64 ] || for page in 16384 65536; do for crate in streams modules http; do \
+	  tools/emulated -p $$page build/aarch64/quick $$crate || exit 1; \
+	done; done
 
 # All programs, one after the other, because compile times are measured. The end-to-end tests have the quick ones.
 corpus: ## run released programs here and in Wasmtime, and compare (200 MB, minutes)
@@ -375,6 +392,7 @@ bench-thirty: ## measure thirty small services, before and after: docs/replace/t
 
 # The host is built three times: with counters, with symbols, and as it is shipped.
 profile: compile guests ## make the profile and the order of functions anew: host/pgo/ (10 to 30 minutes)
+	@[ '$(ARCH)' = x86_64 ] || { echo 'make profile: there is a profile for x86_64 only' >&2; exit 1; }
 	tools/setup profile
 	@mkdir -p build/profile
 	for guest in p1/hello p2/hello p2/http-hello p1/echo p2/echo p3/http-actor p2/http-fetch p2/counter; do \
@@ -466,10 +484,10 @@ tarball: host compile ## make an archive with an install script in build/package
 	WASM_SOCK_BUILD=$(WASM_SOCK_BUILD) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/tarball $(PACKAGES)
 
 # What is too slow for `make test`.
-release-check: deb tarball build/venv/kubernetes/ready build/venv/schemas/ready ## check the packages: built twice, in fresh userlands (root, network)
+release-check: deb tarball test-arm64 build/venv/kubernetes/ready build/venv/schemas/ready ## check the packages: built twice, in fresh userlands (root, network)
 	REVISION=$(REVISION) packaging/twice $(SOURCE_DATE_EPOCH) $(PACKAGES)
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test package
-	packaging/userlands $(PACKAGES)/wasm-sock_*-$(REVISION)_*.deb
+	packaging/userlands $(PACKAGES)/wasm-sock_*-$(REVISION)_$$(dpkg --print-architecture).deb
 
 clean: ## remove everything that was built
 	rm -rf build target guests/hello-assemblyscript/node_modules
