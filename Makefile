@@ -2,12 +2,32 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
-# Where `install` finds the programs, and the tests what they test.
-WASM_SOCK_BUILD ?= build
 CARGO ?= cargo
 
+# What to build for, x86_64 or aarch64: this machine, or another one with `make ARCH=aarch64`.
+MACHINE := $(or $(firstword $(subst -, ,$(shell rustc --print host-tuple 2>/dev/null))),$(shell uname -m))
+ARCH := $(MACHINE)
+override ARCH := $(patsubst amd64,x86_64,$(patsubst arm64,aarch64,$(ARCH)))
+CROSS := $(filter-out $(MACHINE),$(ARCH))
+# Where the programs go.
+OUT := build$(if $(CROSS),/$(ARCH))
+# Where `install` finds the programs, and the tests what they test.
+WASM_SOCK_BUILD ?= $(OUT)
+
 # Everything native is static musl: see .cargo/config.toml.
-TARGET := x86_64-unknown-linux-musl
+TARGET := $(ARCH)-unknown-linux-musl
+export CARGO_BUILD_TARGET := $(TARGET)
+ifneq ($(CROSS),)
+# C of the dependencies (SQLite, ring): by clang, with musl's headers; and what runs the programs here.
+export CC_$(ARCH)_unknown_linux_musl := clang
+export CFLAGS_$(ARCH)_unknown_linux_musl := --target=$(ARCH)-linux-musl -nostdlibinc -isystem \
+  $(CURDIR)/$(OUT)/root/usr/include/$(ARCH)-linux-musl
+RUN := $(OUT)/qemu-$(ARCH)
+export CARGO_TARGET_$(shell echo $(ARCH) | tr a-z A-Z)_UNKNOWN_LINUX_MUSL_RUNNER := $(CURDIR)/tools/qemu-box
+build host compile egress quick unit: $(RUN)
+$(RUN):
+	tools/setup cross
+endif
 # CI refuses a Cargo.lock that is out of date; developers who work on the dependencies may change it.
 LOCKED := $(if $(CI),--locked)
 # CI compiles once.
@@ -45,7 +65,7 @@ COMPLETIONS = bash-completion/completions/wasm-sock zsh/$(ZSH_FUNCTIONS)/_wasm-s
 
 .PHONY: build say-build host compile quick egress guests python-guest language-guests setup setup-tests demo say-demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd checks programs-and-guests test-programs
 .PHONY: systemd-demo systemd-tests systemd-package systemd-guides
-.PHONY: corpus bench bench-programs bench-smoke bench-units bench-pieces profile order
+.PHONY: corpus test-arm64 bench bench-programs bench-smoke bench-units bench-pieces profile order
 .PHONY: install uninstall deb tarball image checksums release-check book bench-thirty clean help
 # One build at a time: each uses all processors, and they share a target directory.
 ifndef SIDE_BY_SIDE
@@ -56,18 +76,18 @@ SIDE_BY_SIDE_MAKE = $(MAKE) --no-print-directory --output-sync=recurse SIDE_BY_S
 .DEFAULT_GOAL := build
 
 build: say-build
-build: host compile guests ## build everything into build/ (the default)
+build: host compile $(if $(CROSS),,guests) ## build everything into build/ (the default); ARCH=aarch64: for ARM, into build/aarch64/
 
 # Only where it was not built yet.
 say-build:
-	@[ -e build/wasm-sock ] || printf '%s\n' 'Compiling, the first time about 12 minutes on two processors:' \
+	@[ -e $(OUT)/wasm-sock ] || printf '%s\n' 'Compiling, the first time about 12 minutes on two processors:' \
 	  '  1. the host, whose last two minutes are one step: the linker optimizes it as a whole' \
 	  '  2. the compiler, the program for people, the way out of guests, the generator' '  3. the guests'
 
 # How often the host takes each of its branches, from `make profile`: rustc optimizes frequent code for speed and the
 # rest for size. A profile is valid for one version of rustc; functions that have changed since are compiled
-# without it.
-PROFILE := host/pgo/profile-$(word 2,$(shell rustc --version 2>/dev/null)).xz
+# without it. It was made on x86_64 and is used there only.
+PROFILE := $(if $(filter x86_64,$(ARCH)),host/pgo/profile-$(word 2,$(shell rustc --version 2>/dev/null)).xz)
 # A name of its own for each content, because cargo looks at names only.
 PROFDATA := target/profile-$(firstword $(shell cksum $(PROFILE) 2>/dev/null)).profdata
 rustflag = --config 'target.$(TARGET).rustflags = ["-C$(1)"]'
@@ -89,10 +109,10 @@ $(PROFDATA): $(PROFILE)
 
 # Always two invocations: in a single one, cargo would unify features and link the compiler into the host.
 host:
-	$(if $(wildcard $(PROFILE)),,@echo 'there is no $(PROFILE): without it the host takes an eighth longer to start, and a sixth more CPU time (`make profile` makes one)')
+	$(if $(wildcard $(PROFILE))$(filter aarch64,$(ARCH)),,@echo 'there is no $(PROFILE): without it the host takes an eighth longer to start, and a sixth more CPU time (`make profile` makes one)')
 	$(call begin,wasm-sock)
 	$(BUILD_HOST)
-	@install -C -D -m 755 target/$(TARGET)/release/wasm-sock build/wasm-sock
+	@install -C -D -m 755 target/$(TARGET)/release/wasm-sock $(OUT)/wasm-sock
 	$(call finish,wasm-sock)
 
 # The programs that the host runs and that are not linked into it.
@@ -102,35 +122,35 @@ GENERATOR := wasm-sock-generator
 compile:
 	$(foreach program,$(SIBLINGS) $(GENERATOR),$(call begin,$(program)))
 	$(CARGO) build $(LOCKED) --profile compiler $(REPRODUCIBLE) $(addprefix -p ,$(SIBLINGS) $(GENERATOR))
-	@install -C -D -m 755 -t build $(addprefix target/$(TARGET)/compiler/,$(SIBLINGS) $(GENERATOR))
+	@install -C -D -m 755 -t $(OUT) $(addprefix target/$(TARGET)/compiler/,$(SIBLINGS) $(GENERATOR))
 	$(foreach program,$(SIBLINGS) $(GENERATOR),$(call finish,$(program)))
-	$(call write_manual,build)
+	$(call write_manual,$(OUT))
 
 # Manual pages, schemas and completions, in a folder with the program for people, which writes them. The pages have the date of the last commit.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 define write_manual
 	@rm -rf $(1)/share && mkdir -p $(1)/share/completions
-	@SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(1)/wasm-sock-cli man $(1)/share/man
-	@$(1)/wasm-sock-cli json-schemas $(1)/share/schema
+	@SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(RUN) $(1)/wasm-sock-cli man $(1)/share/man
+	@$(RUN) $(1)/wasm-sock-cli json-schemas $(1)/share/schema
 	@for shell in bash zsh fish; do \
-	  $(1)/wasm-sock-cli completions $$shell >$(1)/share/completions/$$shell || exit 1; \
+	  $(RUN) $(1)/wasm-sock-cli completions $$shell >$(1)/share/completions/$$shell || exit 1; \
 	done
 endef
 
 egress: ## build the way out of guests alone
 	$(call begin,wasm-sock-egress)
 	$(CARGO) build $(LOCKED) --profile compiler $(REPRODUCIBLE) -p wasm-sock-egress
-	@install -C -D -m 755 -t build target/$(TARGET)/compiler/wasm-sock-egress
+	@install -C -D -m 755 -t $(OUT) target/$(TARGET)/compiler/wasm-sock-egress
 	$(call finish,wasm-sock-egress)
 
 # The tests refuse a program that is older than its source (tests/harness/artifacts.rs). A file beside each program
 # has the time at which its last build began: `install -C` does not touch a program that has not changed.
 define begin
-@mkdir -p build && touch build/$(1).begun
+@mkdir -p $(OUT) && touch $(OUT)/$(1).begun
 
 endef
 define finish
-@mv build/$(1).begun build/$(1).built
+@mv $(OUT)/$(1).begun $(OUT)/$(1).built
 
 endef
 
@@ -218,7 +238,7 @@ setup-tests: ## install what testing needs as well
 # The same programs, compiled for less: without link-time optimization and the profile, all at once, so that what they share
 # is compiled once. (The host then has Cranelift linked in, which it does not use: `config_without_compiler`.) A host of
 # `make` starts in less than half the time, and takes a sixth of the memory.
-QUICK := build/quick
+QUICK := $(OUT)/quick
 PROGRAMS := wasm-sock $(SIBLINGS) $(GENERATOR)
 quick:
 	@mkdir -p $(QUICK) && touch $(patsubst %,$(QUICK)/%.begun,$(PROGRAMS))
@@ -226,7 +246,7 @@ quick:
 	@install -C -D -m 755 -t $(QUICK) $(addprefix target/$(TARGET)/quick/,$(PROGRAMS))
 	@for program in $(PROGRAMS); do mv $(QUICK)/$$program.begun $(QUICK)/$$program.built; done
 # All else is that of `make`.
-	@for other in guests servers corpus venv; do ln -sfn ../$$other $(QUICK)/$$other; done
+	@for other in guests servers corpus venv node tools; do ln -sfn $(CURDIR)/build/$$other $(QUICK)/$$other; done
 	$(call write_manual,$(QUICK))
 
 demo: say-demo setup quick ## show it: two ports and no process; connect, and there is one
@@ -348,9 +368,14 @@ test-programs:
 # When they are compiled already, as in `make test`.
 NEEDS_TESTS := $(if $(SIDE_BY_SIDE),,test-programs)
 
+ifeq ($(CROSS),)
 unit: $(NEEDS_TESTS)
 	tools/run-tests --once --without wasm-sock-tests $(TEST_PROGRAMS)
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
+else
+unit:
+	$(CARGO) test $(LOCKED) $(filter-out -p wasm-sock-bench wasm-sock-tests,$(TESTED))
+endif
 
 # FUZZ_TIME is for `mutation_fuzz`, which sends mutated input to the host. More threads than processors, because
 # most tests wait (measured: tests/README.md).
@@ -360,6 +385,16 @@ CRATES ?= $(shell echo $$(($$(nproc) + 2)))
 end-to-end: $(NEEDS_TESTS) build/venv/kubernetes/ready build/venv/schemas/ready
 	FUZZ_TIME=$(FUZZ_TIME) RUST_TEST_THREADS=$(RUST_TEST_THREADS) \
 	  tools/run-tests --crates $(CRATES) --only wasm-sock-tests --without systemd $(TEST_PROGRAMS)
+
+# Elsewhere than on ARM by QEMU: what cannot run there is in tests/emulated.toml.
+test-arm64: ## test the programs for ARM, with QEMU if this is another machine
+	$(MAKE) --no-print-directory unit quick ARCH=aarch64
+	tools/emulated build$(if $(filter aarch64,$(MACHINE)),,/aarch64)/quick $(T) $(N)
+	[ '$(MACHINE)' = aarch64 ] || \
+	  python3 tests/emulated_calls.py $(CURDIR)/build/aarch64/qemu-aarch64 $(CURDIR)/build/aarch64/quick
+	[ '$(MACHINE)' = aarch64 ] || for page in 16384 65536; do for crate in streams modules http; do \
+	  tools/emulated -p $$page build/aarch64/quick $$crate || exit 1; \
+	done; done
 
 # All programs, one after the other, because compile times are measured. The end-to-end tests have the quick ones.
 corpus: ## run released programs here and in Wasmtime, and compare (200 MB, minutes)
@@ -425,6 +460,7 @@ bench-thirty: ## measure thirty small services, before and after: docs/replace/t
 
 # The host is built three times: with counters, with symbols, and as it is shipped.
 profile: compile guests ## make the profile and the order of functions anew: host/pgo/ (10 to 30 minutes)
+	@[ '$(ARCH)' = x86_64 ] || { echo 'make profile: there is a profile for x86_64 only' >&2; exit 1; }
 	tools/setup profile
 	@mkdir -p build/profile
 	for guest in p1/hello p2/hello p2/http-hello p1/echo p2/echo p3/http-actor p2/http-fetch p2/counter; do \
@@ -509,11 +545,11 @@ book: build/venv/book/ready ## make HTML of docs/ in build/book
 # Packages: packaging/.
 PACKAGES ?= build/packages
 REVISION ?= 1
-deb: host compile ## make a Debian package in build/packages; REVISION=1
-	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/deb -r $(REVISION) $(PACKAGES)
+deb: host compile ## make a Debian package in build/packages; REVISION=1 ARCH=aarch64
+	WASM_SOCK_BUILD=$(WASM_SOCK_BUILD) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/deb -r $(REVISION) $(PACKAGES)
 
-tarball: host compile ## make an archive with an install script in build/packages
-	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/tarball $(PACKAGES)
+tarball: host compile ## make an archive with an install script in build/packages; ARCH=aarch64
+	WASM_SOCK_BUILD=$(WASM_SOCK_BUILD) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/tarball $(PACKAGES)
 
 image: host compile ## make a container image in build/packages, for podman load and docker load
 	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/image $(PACKAGES)
@@ -524,10 +560,10 @@ checksums: ## write the checksums of all packages in build/packages; KEY=FILE si
 	packaging/checksums $(PACKAGES) $(KEY)
 
 # What is too slow for `make test`.
-release-check: deb tarball image build/venv/kubernetes/ready build/venv/schemas/ready ## check the packages: built twice, in fresh userlands (root, network)
+release-check: deb tarball image test-arm64 build/venv/kubernetes/ready build/venv/schemas/ready ## check the packages: built twice, in fresh userlands (root, network)
 	REVISION=$(REVISION) packaging/twice $(SOURCE_DATE_EPOCH) $(PACKAGES)
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test package
-	packaging/userlands $(PACKAGES)/wasm-sock_*-$(REVISION)_*.deb
+	packaging/userlands $(PACKAGES)/wasm-sock_*-$(REVISION)_$$(dpkg --print-architecture).deb
 
 clean: ## remove everything that was built
 	rm -rf build target guests/hello-assemblyscript/node_modules

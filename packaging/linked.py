@@ -22,7 +22,7 @@ import uuid
 
 PROGRAMS = ["wasm-sock", "wasm-sock-cli", "wasm-sock-compile", "wasm-sock-egress", "wasm-sock-generator",
             "wasm-sock-keeper"]
-TARGET = os.environ.get("TARGET", "x86_64-unknown-linux-musl")
+TARGET = os.environ.get("CARGO_BUILD_TARGET", "x86_64-unknown-linux-musl")
 NAMES = re.compile(r"^(licen[cs]e|copying|unlicense|notice|copyright)", re.IGNORECASE)
 # A file of that name with the licences of others, such as BoringSSL's in ring.
 FOLDERS = ["", "LICENSES"]

@@ -199,6 +199,20 @@ pub fn second_version(kind: Kind) -> Vec<u8> {
     bytes
 }
 
+/// Makes an artifact look as if it was compiled for the other processor that there are programs for: its `e_machine`
+/// (`elf(5)`). Returns the names of that processor and of the one that it was compiled for.
+pub fn make_foreign(artifact: &mut [u8]) -> [&'static str; 2] {
+    let machine = &mut artifact[18..20];
+    let [arm, intel] = [libc::EM_AARCH64, libc::EM_X86_64].map(u16::to_le_bytes);
+    let is_arm = machine == arm;
+    machine.copy_from_slice(if is_arm { &intel } else { &arm });
+    if is_arm {
+        ["x86_64", "aarch64"]
+    } else {
+        ["aarch64", "x86_64"]
+    }
+}
+
 /// The compiled guest. It is kept in `build/` for the next run, until it is built anew.
 pub fn cwasm(kind: Kind, guest: &str) -> PathBuf {
     let source = wasm(kind, guest);

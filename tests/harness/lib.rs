@@ -25,7 +25,8 @@ pub mod systemctl;
 mod world;
 
 pub use artifacts::{
-    ALL, BOTH, Kind, compiler, copy_program, egress, generator, second_version, unpacked, wasm, wasm_sock,
+    ALL, BOTH, Kind, compiler, copy_program, egress, generator, make_foreign, second_version, unpacked, wasm,
+    wasm_sock,
 };
 pub use authority::Authority;
 pub use client::{Address, Answer, Client, End};

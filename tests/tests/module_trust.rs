@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
-use harness::{Address, BOTH, Host, Kind, World, each_kind};
+use harness::{Address, BOTH, Host, Kind, World, each_kind, make_foreign, run_in};
 
 /// Each of these modules, a file of this content and extension, resets its clients, and the log
 /// tells each of its words.
@@ -92,6 +92,28 @@ each_kind! { BOTH: a_cwasm_of_another_version_is_refused_with_the_command_that_m
 fn a_cwasm_of_another_version_is_refused_with_the_command_that_makes_it_anew(kind: Kind) {
     let words = ["cannot be used", "version", "`wasm-sock compile"];
     is_refused(kind, "cwasm", &of_another_version(kind), &words);
+}
+
+each_kind! { BOTH: a_cwasm_for_another_processor_is_refused_with_the_command_that_makes_it_anew }
+fn a_cwasm_for_another_processor_is_refused_with_the_command_that_makes_it_anew(kind: Kind) {
+    let mut artifact = compiled(kind);
+    let [theirs, ours] = make_foreign(&mut artifact);
+    let reason = format!("cannot be used: it was compiled for {theirs}, and this machine is {ours} (");
+    let words = [reason.as_str(), "compile it again with `wasm-sock compile"];
+    is_refused(kind, "cwasm", &artifact, &words);
+    // And so say the commands.
+    let world = World::new(kind);
+    let file = world.module("guest.cwasm");
+    fs::write(&file, artifact).unwrap();
+    let folders = ["CONFIGURATION_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY"];
+    let paths = ["config", "state", "cache"].map(|name| world.path(name));
+    let environment: Vec<_> = folders.into_iter().zip(paths.iter().map(PathBuf::as_path)).collect();
+    for arguments in [&["check"][..], &["inspect", file.to_str().unwrap()]] {
+        let output = run_in(Path::new("/"), arguments, &environment);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{arguments:?}: {said}");
+    }
 }
 
 each_kind! { BOTH: a_cwasm_that_is_really_a_wasm_is_refused }
@@ -194,7 +216,9 @@ fn a_symbolic_link_of_somebody_else_is_not_followed_to_a_cwasm() {
 
 each_kind! { BOTH: a_broken_cwasm_with_the_wasm_beside_it_works_and_warns }
 fn a_broken_cwasm_with_the_wasm_beside_it_works_and_warns(kind: Kind) {
-    for content in [b"garbage".to_vec(), of_another_version(kind)] {
+    let mut foreign = compiled(kind);
+    make_foreign(&mut foreign);
+    for content in [b"garbage".to_vec(), of_another_version(kind), foreign] {
         let world = World::new(kind);
         set_older(&world.install_wasm("guest", "hello"));
         fs::write(world.module("guest.cwasm"), content).unwrap();

@@ -1,7 +1,9 @@
 //! What differs between processors: the numbers of the system calls. A further processor is a further table.
 
+mod aarch64;
 mod x86_64;
 
+pub use aarch64::AARCH64;
 pub use x86_64::X86_64;
 
 /// A processor architecture.
@@ -14,11 +16,20 @@ pub struct Architecture {
     pub audit: u32,
     /// Names as in C, `SYS_read`, and numbers.
     pub calls: &'static [(&'static str, u32)],
+    /// Calls that others have and this one never had, without `SYS_`: they are left out of its filters.
+    pub lacks: &'static [&'static str],
 }
+
+/// What [`Architecture::lacks`] of the architecture that this is compiled for.
+pub const LACKS: &[&str] = if cfg!(target_arch = "aarch64") {
+    AARCH64.lacks
+} else {
+    X86_64.lacks
+};
 
 impl Architecture {
     /// All that there are filters for.
-    pub const ALL: &'static [Self] = &[X86_64];
+    pub const ALL: &'static [Self] = &[X86_64, AARCH64];
 
     /// The architecture of this `target_arch`.
     pub fn named(name: &str) -> Option<Self> {

@@ -62,12 +62,13 @@ const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 /// Makes the filter that allows these calls, and no others, to programs of this architecture.
 ///
 /// # Panics
-/// When the lists are wrong: the architecture has no such call, a call is listed twice, a condition allows no value.
+/// When the lists are wrong: a call is not known, a call is listed twice, a condition allows no value.
 /// Or when they are so long that a conditional jump would have to go further than 255 instructions. The build of the
 /// host fails then.
 pub fn compile(architecture: &Architecture, lists: &[&[Call]]) -> Vec<sock_filter> {
     let mut allowed = BTreeMap::new();
-    for Call { name, conditions } in lists.iter().copied().flatten() {
+    let calls = lists.iter().copied().flatten();
+    for Call { name, conditions } in calls.filter(|call| !architecture.lacks.contains(&call.name)) {
         let number = architecture.number(name);
         let number = number.unwrap_or_else(|| panic!("{} has no number for {name}", architecture.name));
         let other = allowed.insert(number, *conditions);

@@ -28,7 +28,7 @@ mod install;
 pub mod lists;
 mod variant;
 
-pub use architecture::Architecture;
+pub use architecture::{Architecture, LACKS};
 pub use compiler::compile;
 pub use install::install;
 pub use variant::Variant;

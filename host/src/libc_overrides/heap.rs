@@ -124,11 +124,22 @@ unsafe impl dlmalloc::Allocator for Pages {
     }
 
     fn page_size(&self) -> usize {
-        PAGE
+        page()
     }
 }
 
-const PAGE: usize = 4096;
+/// The size of a page in bytes: what munmap(2), mremap(2) and madvise(2) take multiples of. Always 4 KiB on x86-64; on
+/// ARM 4, 16 or 64 KiB, as the kernel was built.
+#[inline]
+fn page() -> usize {
+    if cfg!(target_arch = "x86_64") {
+        return 4096;
+    }
+    // SAFETY: it reads a variable, which is set before the first allocation: the C library reads the auxiliary vector
+    // first of all (`getauxval(3)`).
+    let size = unsafe { libc::getauxval(libc::AT_PAGESZ) };
+    size as usize
+}
 
 const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 
@@ -198,6 +209,7 @@ const SPARE: RangeInclusive<u32> = 14..=21;
 /// Allocates all large free blocks, one after the other, drops their pages, and frees them again.
 fn give_back_blocks(heap: &mut Dlmalloc<Pages>) {
     heap.allocator().is_full.store(true, Relaxed);
+    let page = page();
     let mut taken: *mut u8 = ptr::null_mut();
     for size in SPARE.rev().map(|power| 1_usize << power) {
         // SAFETY: each block is allocated here with this size, and not freed before the loop below. It begins with
@@ -210,10 +222,13 @@ fn give_back_blocks(heap: &mut Dlmalloc<Pages>) {
                 }
                 block.cast::<*mut u8>().write(taken);
                 taken = block;
-                let skipped = (block as usize + size_of::<*mut u8>()).next_multiple_of(PAGE) - block as usize;
-                let whole = (size - skipped) / PAGE * PAGE;
-                // If it fails, the pages stay mapped.
-                let _ = madvise(block.add(skipped).cast(), whole, Advice::LinuxDontNeed);
+                let skipped = (block as usize + size_of::<*mut u8>()).next_multiple_of(page) - block as usize;
+                // Pages may be larger than the block.
+                let whole = size.saturating_sub(skipped) / page * page;
+                if whole != 0 {
+                    // If it fails, the pages stay mapped.
+                    let _ = madvise(block.add(skipped).cast(), whole, Advice::LinuxDontNeed);
+                }
             }
         }
     }

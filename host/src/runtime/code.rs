@@ -1,6 +1,7 @@
 //! Loaded code: an artifact (`.cwasm`) deserialized by Wasmtime, not linked to its imports yet.
 
 use super::code_memory::{Header, loading};
+use std::env::consts::ARCH;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use wasm_sock_engine::InstanceCost;
@@ -34,6 +35,11 @@ impl Code {
         let Some(header) = Header::read(file) else {
             wasmtime::bail!("not a compiled WebAssembly module, or only the beginning of one");
         };
+        // Wasmtime would find that, too, and does not say which one this machine is.
+        if header.architecture != Some(ARCH) {
+            let other = header.architecture.unwrap_or("another processor");
+            wasmtime::bail!("it was compiled for {other}, and this machine is {ARCH}");
+        }
         if header.cost.held == 0 {
             wasmtime::bail!("made by an earlier version");
         }

@@ -15,6 +15,8 @@ use wasmtime::{CustomCodeMemory, Precompiled, Result};
 /// The parts of an artifact's ELF header that the host needs (`elf(5)`).
 pub struct Header {
     pub kind: Precompiled,
+    /// The processor that it was compiled for, as Rust calls it. `None`: none that we have artifacts for.
+    pub architecture: Option<&'static str>,
     /// Memory that an instance takes.
     pub cost: InstanceCost,
     /// Offset of the code in the file, in bytes.
@@ -53,6 +55,11 @@ impl Header {
         let code = sections.find(|section| is_code(section));
         Some(Self {
             kind,
+            architecture: match number(&header, 18, 2)? as u16 {
+                libc::EM_X86_64 => Some("x86_64"),
+                libc::EM_AARCH64 => Some("aarch64"),
+                _ => None,
+            },
             cost: InstanceCost::read(&header)?,
             // An artifact without code has nothing to map.
             text: code.map_or(Some(0), |section| number(section, 24, 8))?,
@@ -95,6 +102,9 @@ impl CustomCodeMemory for FromFile {
         let Some((file, text)) = LOADING.get() else {
             wasmtime::bail!("code that is in no file cannot be made executable");
         };
+        // On ARM, the kernel makes instruction caches see a page of a file when it maps it as executable, as it does for
+        // a library: nothing is to be flushed here.
+        //
         // SAFETY: Wasmtime has mapped this file, and owns these pages, which are not in use yet; they are replaced by
         // the same part of the same file. `loading` keeps the file open until then.
         unsafe {

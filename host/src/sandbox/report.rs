@@ -5,6 +5,7 @@ use super::{landlock, seccomp};
 use rustix::process::geteuid;
 use std::fmt::{self, Display, Formatter};
 use wasm_sock_egress_protocol::socket_path;
+use wasm_sock_seccomp::LACKS;
 use wasm_sock_seccomp::lists::Call;
 
 impl Display for Needs {
@@ -49,5 +50,6 @@ fn names(calls: &[Call]) -> String {
         let mark = if call.conditions.is_empty() { "" } else { "*" };
         format!("{}{mark}", call.name)
     };
-    calls.iter().map(name).collect::<Vec<_>>().join(" ")
+    let calls = calls.iter().filter(|call| !LACKS.contains(&call.name));
+    calls.map(name).collect::<Vec<_>>().join(" ")
 }

@@ -255,6 +255,8 @@ fn a_package_has_all_that_belongs_to_it() {
 /// The crates that cargo links, by its own words.
 fn linked() -> BTreeSet<String> {
     let mut linked = BTreeSet::new();
+    let is_arm = Package::get().file.to_string_lossy().ends_with("_arm64.deb");
+    let target = if is_arm { "aarch64" } else { "x86_64" };
     for program in ["", "-cli", "-compile", "-egress", "-generator", "-keeper"] {
         let mut tree = Command::new(env!("CARGO"));
         tree.args([
@@ -267,7 +269,7 @@ fn linked() -> BTreeSet<String> {
         ]);
         tree.args([
             "--target",
-            "x86_64-unknown-linux-musl",
+            &format!("{target}-unknown-linux-musl"),
             "--edges",
             "normal,no-proc-macro",
             "--format",

@@ -24,6 +24,7 @@ pub const X86_64: Architecture = Architecture {
     name: "x86_64",
     audit: 0xc000_003e,
     calls: CALLS,
+    lacks: &[],
 };
 
 calls! {

@@ -10,10 +10,10 @@ use std::iter;
 use wasm_sock_seccomp::lists::{Call, Condition};
 use wasm_sock_seccomp::{Architecture, Variant, compile};
 
+/// Each architecture with `AUDIT_ARCH_*` of it, written out once more.
+const ALL: [(Architecture, u32); 2] = [(Architecture::ALL[0], 0xc000_003e), (Architecture::ALL[1], 0xc000_00b7)];
 const X86_64: Architecture = Architecture::ALL[0];
 
-/// `AUDIT_ARCH_X86_64`.
-const OWN: u32 = 0xc000_003e;
 /// `__X32_SYSCALL_BIT`.
 const X32: u32 = 0x4000_0000;
 /// `SECCOMP_RET_ALLOW`.
@@ -31,18 +31,37 @@ const ARGUMENTS: [[u64; 6]; 3] = [
     [0x0123_4567_89ab_cdef, 2, 0xffff_ffff_0000_0000, 4, 0x8000_0000, 1 << 40],
 ];
 
-fn filter(variant: Variant) -> Vec<sock_filter> {
-    compile(&X86_64, variant.lists())
+/// Every filter there is, with what it was made of.
+fn filters() -> impl Iterator<Item = (Architecture, Variant, Vec<sock_filter>)> {
+    let each = |it: Architecture| Variant::ALL.map(|variant| (it, variant, compile(&it, variant.lists())));
+    Architecture::ALL.iter().flat_map(move |it| each(*it))
 }
 
 /// What the lists say, looked up in the simplest way.
-struct Model(Vec<(u32, &'static [Condition])>);
+struct Model {
+    own: u32,
+    calls: Vec<(u32, &'static [Condition])>,
+}
 
 impl Model {
-    fn new(lists: &[&[Call]]) -> Self {
+    fn new(architecture: &Architecture, lists: &[&[Call]]) -> Self {
+        let own = ALL.iter().find(|(it, _)| it.name == architecture.name).unwrap().1;
         let calls = lists.iter().copied().flatten();
-        let entry = |call: &Call| (X86_64.number(call.name).unwrap(), call.conditions);
-        Self(calls.map(entry).collect())
+        let calls = calls.filter(|call| !architecture.lacks.contains(&call.name));
+        let entry = |call: &Call| (architecture.number(call.name).unwrap(), call.conditions);
+        Self {
+            own,
+            calls: calls.map(entry).collect(),
+        }
+    }
+
+    fn call(&self, number: u32, arguments: [u64; 6]) -> Data {
+        Data {
+            number,
+            architecture: self.own,
+            instruction_pointer: 0x0040_1234_5678_9abc,
+            arguments,
+        }
     }
 
     fn answer(&self, data: &Data) -> u32 {
@@ -50,9 +69,9 @@ impl Model {
             let argument = data.arguments[condition.argument as usize] as u32;
             condition.values.contains(&(argument & condition.mask)) != condition.excludes
         };
-        let call = self.0.iter().find(|(number, _)| *number == data.number);
+        let call = self.calls.iter().find(|(number, _)| *number == data.number);
         let is_allowed = call.is_some_and(|(_, conditions)| conditions.iter().all(holds));
-        if data.architecture == OWN && is_allowed {
+        if data.architecture == self.own && is_allowed {
             ALLOW
         } else {
             REFUSE
@@ -67,16 +86,7 @@ impl Model {
     /// Numbers that are taken for listed ones by a filter that forgets a bit of them.
     fn neighbours(&self) -> impl Iterator<Item = u32> {
         let bits = |number: u32| (0..u32::BITS).map(move |bit| number ^ 1 << bit);
-        self.0.iter().flat_map(move |(number, _)| bits(*number))
-    }
-}
-
-fn call(number: u32, arguments: [u64; 6]) -> Data {
-    Data {
-        number,
-        architecture: OWN,
-        instruction_pointer: 0x0040_1234_5678_9abc,
-        arguments,
+        self.calls.iter().flat_map(move |(number, _)| bits(*number))
     }
 }
 
@@ -88,26 +98,29 @@ fn numbers() -> impl Iterator<Item = u32> {
     (0..=MOST_NUMBERS).chain(x32).chain(edges).chain([u32::MAX])
 }
 
-/// Ours first, and then others: i386, which the same kernel runs, arm, aarch64, and all that differ in a bit.
-fn architectures() -> impl Iterator<Item = u32> {
-    let others = [0x4000_0003, 0x4000_0028, 0xc000_00b7, 0, u32::MAX];
-    let neighbours = (0..u32::BITS).map(|bit| OWN ^ 1 << bit);
-    iter::once(OWN).chain(others).chain(neighbours)
+/// Ours first, and then others: i386 and arm, which the same kernels run, the other one of ours, and all that differ in
+/// a bit.
+fn architectures(own: u32) -> impl Iterator<Item = u32> {
+    let others = [0x4000_0003, 0x4000_0028, 0xc000_003e, 0xc000_00b7, 0, u32::MAX];
+    let neighbours = (0..u32::BITS).map(move |bit| own ^ 1 << bit);
+    iter::once(own).chain(others).chain(neighbours)
 }
 
 #[test]
 fn every_number_is_answered_as_the_lists_say_and_other_architectures_are_refused() {
-    for variant in Variant::ALL {
-        let (program, model) = (filter(variant), Model::new(variant.lists()));
+    for (architecture, variant, program) in filters() {
+        let model = Model::new(&architecture, variant.lists());
         for number in numbers().chain(model.neighbours()) {
             for arguments in ARGUMENTS {
-                model.compare(&program, &call(number, arguments));
+                model.compare(&program, &model.call(number, arguments));
             }
         }
-        for (architecture, number) in architectures().flat_map(|it| numbers().map(move |number| (it, number))) {
+        for (architecture, number) in
+            architectures(model.own).flat_map(|it| numbers().map(move |number| (it, number)))
+        {
             let data = Data {
                 architecture,
-                ..call(number, ARGUMENTS[0])
+                ..model.call(number, ARGUMENTS[0])
             };
             model.compare(&program, &data);
         }
@@ -139,11 +152,11 @@ fn with_each(data: &Data, argument: u32, values: &[u64]) -> Vec<Data> {
 
 #[test]
 fn conditions_hold_at_their_values_and_not_around_them_whatever_the_upper_halves_are() {
-    for variant in Variant::ALL {
-        let (program, model) = (filter(variant), Model::new(variant.lists()));
-        for (number, conditions) in model.0.iter().filter(|(_, conditions)| !conditions.is_empty()) {
+    for (architecture, variant, program) in filters() {
+        let model = Model::new(&architecture, variant.lists());
+        for (number, conditions) in model.calls.iter().filter(|(_, conditions)| !conditions.is_empty()) {
             // All combinations, where there are several conditions.
-            let mut calls = Vec::from(ARGUMENTS.map(|arguments| call(*number, arguments)));
+            let mut calls = Vec::from(ARGUMENTS.map(|arguments| model.call(*number, arguments)));
             for condition in *conditions {
                 let values = candidates(condition);
                 let each = calls.iter().map(|data| with_each(data, condition.argument, &values));
@@ -171,10 +184,13 @@ fn other_lists_are_compiled_as_they_say() {
         list.retain(|call| call.conditions.is_empty() != conditional);
         lists.push(list);
     }
-    for list in lists {
-        let (program, model) = (compile(&X86_64, &[&list]), Model::new(&[&list]));
+    for (architecture, list) in lists
+        .iter()
+        .flat_map(|list| Architecture::ALL.iter().map(move |it| (it, list)))
+    {
+        let (program, model) = (compile(architecture, &[list]), Model::new(architecture, &[list]));
         for number in numbers() {
-            model.compare(&program, &call(number, ARGUMENTS[0]));
+            model.compare(&program, &model.call(number, ARGUMENTS[0]));
         }
     }
 }
