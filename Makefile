@@ -357,8 +357,9 @@ t: $(if $(T),$(if $(RELEASE),host compile,quick)) ## run one test crate on today
 	$(if $(RELEASE),,WASM_SOCK_BUILD=$(CURDIR)/$(QUICK)) $(CARGO) test $(LOCKED) $(TESTED) --test $(T) -- $(N)
 
 # All tests are compiled at once, so that what they share is compiled once.
-TESTED := $(addprefix -p ,wasm-sock $(addprefix wasm-sock-,activation bench cli config egress egress-protocol engine generator \
-  seccomp stats store tests units))
+TESTED_PACKAGES := wasm-sock $(addprefix wasm-sock-,activation bench cli config egress egress-protocol engine generator \
+  seccomp stats store tests units)
+TESTED := $(addprefix -p ,$(TESTED_PACKAGES))
 TEST_PROGRAMS := build/test-programs.json
 test-programs:
 	@mkdir -p build
@@ -374,7 +375,7 @@ unit: $(NEEDS_TESTS)
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 else
 unit:
-	$(CARGO) test $(LOCKED) $(filter-out -p wasm-sock-bench wasm-sock-tests,$(TESTED))
+	$(CARGO) test $(LOCKED) $(addprefix -p ,$(filter-out wasm-sock-bench wasm-sock-tests,$(TESTED_PACKAGES)))
 endif
 
 # FUZZ_TIME is for `mutation_fuzz`, which sends mutated input to the host. More threads than processors, because
