@@ -344,7 +344,7 @@ test-programs:
 NEEDS_TESTS := $(if $(SIDE_BY_SIDE),,test-programs)
 
 unit: $(NEEDS_TESTS)
-	tools/run-tests --once --without wasm-sock-tests $(TEST_PROGRAMS)
+	tools/run-tests --once --crates $(shell nproc) --without wasm-sock-tests $(TEST_PROGRAMS)
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 
 # FUZZ_TIME is for `mutation_fuzz`, which sends mutated input to the host. More threads than processors, because
