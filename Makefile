@@ -371,7 +371,7 @@ NEEDS_TESTS := $(if $(SIDE_BY_SIDE),,test-programs)
 
 ifeq ($(CROSS),)
 unit: $(NEEDS_TESTS)
-	tools/run-tests --once --without wasm-sock-tests $(TEST_PROGRAMS)
+	tools/run-tests --once --crates $(shell nproc) --without wasm-sock-tests $(TEST_PROGRAMS)
 	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
 else
 unit:
