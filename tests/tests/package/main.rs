@@ -128,6 +128,7 @@ fn an_image_is_a_valid_layout_of_at_most_20_mb_with_programs_alone() {
         "usr/lib/wasm-sock/wasm-sock-cli",
         "usr/lib/wasm-sock/wasm-sock-compile",
         "usr/lib/wasm-sock/wasm-sock-egress",
+        "usr/lib/wasm-sock/wasm-sock-keeper",
         "usr/share/doc/wasm-sock/copyright.gz",
         "usr/share/doc/wasm-sock/sbom.cdx.json.gz",
     ];

@@ -11,7 +11,7 @@ fn each_knock_is_answered_by_a_host_that_leaves() {
         world.install("hello", "hello");
         let address = world.tcp("hello");
         let mut keeper = keeper(&world);
-        assert!(keeper.children().is_empty(), "a host runs, and nobody has knocked");
+        assert!(keeper.children().is_empty(), "a host runs before a client has come");
         for _ in 0..3 {
             let answer = address.knock().text();
             assert!(answer.starts_with("Hello, "), "{answer}");

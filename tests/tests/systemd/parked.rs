@@ -20,15 +20,23 @@ fn parked(name: &str, idle_timeout: &str) -> (Service, Socket) {
 }
 
 /// The processes of the service.
-fn processes(service: &Service) -> usize {
+fn processes(service: &Service) -> Vec<u32> {
     let group = service.property("ControlGroup");
     let processes = fs::read_to_string(format!("/sys/fs/cgroup{group}/cgroup.procs"));
-    processes.expect("the service has a control group").lines().count()
+    let processes = processes.expect("the service has a control group");
+    processes.lines().map(|pid| pid.parse().expect("a number")).collect()
+}
+
+/// The host that the keeper has started.
+fn host(service: &Service) -> String {
+    let keeper = service.process();
+    let host = processes(service).into_iter().find(|pid| Some(*pid) != keeper);
+    host.expect("a host runs").to_string()
 }
 
 fn wait_until_parked(service: &Service) {
     eventually("the host has left and the service says so", || {
-        processes(service) == 1 && service.property("StatusText").starts_with("asleep since ")
+        processes(service).len() == 1 && service.property("StatusText").starts_with("asleep since ")
     });
 }
 
@@ -72,13 +80,8 @@ fn a_killed_keeper_or_host_costs_no_later_client() {
     knock(&socket);
     let keeper = service.process();
     // The host alone, as the kernel does for want of memory (OOMPolicy=continue). The box has no memory controller.
-    let group = service.property("ControlGroup");
-    let text = fs::read_to_string(format!("/sys/fs/cgroup{group}/cgroup.procs")).unwrap();
-    let host = text
-        .lines()
-        .find(|pid| Some(pid.parse().unwrap()) != keeper)
-        .expect("a host runs");
-    output(Command::new("kill").args(["-KILL", host]));
+    let host = host(&service);
+    output(Command::new("kill").args(["-KILL", &host]));
     eventually("the status tells of it", || {
         service
             .property("StatusText")
@@ -107,13 +110,8 @@ fn the_watchdog_lets_a_keeper_sleep_and_ends_a_host_that_hangs() {
         "the watchdog has ended a keeper that is asleep"
     );
     knock(&socket);
-    let group = service.property("ControlGroup");
-    let text = fs::read_to_string(format!("/sys/fs/cgroup{group}/cgroup.procs")).unwrap();
-    let host = text
-        .lines()
-        .find(|pid| Some(pid.parse().unwrap()) != keeper)
-        .expect("a host runs");
-    output(Command::new("kill").args(["-STOP", host]));
+    let host = host(&service);
+    output(Command::new("kill").args(["-STOP", &host]));
     eventually("it was started again", || service.property("NRestarts") == "1");
     assert_ne!(service.process(), keeper);
     assert!(
@@ -133,7 +131,7 @@ fn an_enabled_keeper_is_there_before_the_first_client() {
     service.drop_in("park", &example);
     systemctl(&["enable", "--now", &service.unit]);
     assert_eq!(service.property("ActiveState"), "active");
-    assert_eq!(processes(&service), 1, "a host runs, and no client has come");
+    assert_eq!(processes(&service).len(), 1, "a host runs, and no client has come");
     let keeper = service.process();
     knock(&socket);
     assert_eq!(service.process(), keeper);
