@@ -5,12 +5,13 @@ use crate::siblings::{KEEPER, cannot_run};
 use rustix::io::{FdFlags, fcntl_setfd};
 use std::env;
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
-use wasm_sock_keeper::AWAKE_SINCE;
+use wasm_sock_keeper::{AWAKE_SINCE, NOTIFY};
 
 pub use wasm_sock_keeper::{KEEP_NO_MORE, NOTHING_ACCEPTED};
 
@@ -25,6 +26,17 @@ pub fn awake_since() -> Option<&'static str> {
 /// Has a keeper started this host?
 pub fn is_kept() -> bool {
     SINCE.is_some()
+}
+
+/// Where this host writes what the service manager is to be told, if a keeper has started it: the manager listens to its
+/// main process only.
+pub fn notify_socket() -> Option<UnixDatagram> {
+    let number: RawFd = env::var(NOTIFY).ok().filter(|_| is_kept())?.parse().ok()?;
+    // SAFETY: the keeper has opened it for this process, and nothing else here knows of it. It is asked for once.
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    // Programs that this one executes need it not. An error means that there is no such descriptor.
+    fcntl_setfd(&socket, FdFlags::CLOEXEC).ok()?;
+    Some(socket.into())
 }
 
 /// Becomes the keeper of these sockets, which starts hosts with the arguments of this one (`execve(2)`). `count`: how many
@@ -44,7 +56,12 @@ pub fn become_keeper<S: AsFd>(count: usize, sockets: impl Iterator<Item = S>) ->
     let mut arguments = env::args_os();
     let host = path(arguments.next());
     let mut command = Command::new(&keeper);
-    command.arg0(KEEPER.name).arg(host).args(arguments).env(AWAKE_SINCE, "");
+    command
+        .arg0(KEEPER.name)
+        .arg(host)
+        .args(arguments)
+        .env(AWAKE_SINCE, "")
+        .env(NOTIFY, "");
     // Taken from the environment when this process has received them. Its number stays the same.
     command.env("LISTEN_FDS", count.to_string());
     command.env("LISTEN_PID", std::process::id().to_string());

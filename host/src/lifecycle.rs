@@ -367,6 +367,9 @@ static MANAGER: OnceLock<Option<UnixDatagram>> = OnceLock::new();
 /// Connects to `$NOTIFY_SOCKET`, before the sandbox: a process that has confined itself cannot create sockets.
 pub fn reach_manager() {
     let connect = || {
+        if keeper::is_kept() {
+            return keeper::notify_socket();
+        }
         let path = env::var_os("NOTIFY_SOCKET")?;
         let connected = UnixDatagram::unbound().and_then(|socket| {
             socket.connect(path)?;

@@ -5,7 +5,8 @@
 //! (build.rs), and there is no other code in its memory. What is not the keeper's may pass.
 
 use crate::host::CLONE;
-use core::ffi::{c_char, c_int, c_long};
+use crate::manager::Manager;
+use core::ffi::{c_char, c_long};
 use libc::{
     AT_SYSINFO_EHDR, BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, Elf64_Ehdr, Elf64_Phdr,
     PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, PT_LOAD, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO,
@@ -50,11 +51,11 @@ unsafe extern "C" {
     static etext: u8;
 }
 
-/// Confines the keeper: it may wait, write its log, tell the manager at this socket, send signals, and execute the program
-/// whose path is at `path`, which cannot be written to.
+/// Confines the keeper: it may wait, write its log, tell this manager what hosts have to tell it, send signals, and execute
+/// the program whose path is at `path`, which cannot be written to.
 ///
 /// `false`: the kernel has no such filters, or does not allow to install one.
-pub fn confine(manager: c_int, path: *const c_char) -> bool {
+pub fn confine(manager: &Manager, path: *const c_char) -> bool {
     unmap_vdso();
     // SAFETY: it has no conditions. Other processes of this user cannot look into the keeper (`ptrace(2)`).
     unsafe { libc::prctl(PR_SET_DUMPABLE, 0) };
@@ -76,7 +77,8 @@ pub fn confine(manager: c_int, path: *const c_char) -> bool {
     for (number, first_argument) in [
         (libc::SYS_clone, CLONE as u64),
         (libc::SYS_execve, path as u64),
-        (libc::SYS_sendto, manager as u64),
+        (libc::SYS_sendto, manager.descriptor() as u64),
+        (libc::SYS_recvfrom, manager.from_hosts() as u64),
         (libc::SYS_prctl, PR_SET_PDEATHSIG as u64),
     ] {
         filter.load(NUMBER);

@@ -7,7 +7,7 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 use libc::{CLONE_VFORK, CLONE_VM, SIGCHLD, SIGTERM, pid_t, sigset_t};
-use wasm_sock_keeper::AWAKE_SINCE;
+use wasm_sock_keeper::{AWAKE_SINCE, NOTIFY};
 
 /// Exit codes of a host.
 pub const NOTHING_ACCEPTED: c_int = wasm_sock_keeper::NOTHING_ACCEPTED as c_int;
@@ -79,17 +79,20 @@ pub struct Host {
     /// The mask of signals that it starts with.
     mask: sigset_t,
     awake_since: Variable,
+    notify: Variable,
+    notify_descriptor: Option<c_int>,
     /// The number of its process: `sd_listen_fds(3)`, `sd_watchdog_enabled(3)`.
     process: [Option<Variable>; 2],
     error: c_int,
 }
 
 impl Host {
-    /// With these arguments, of which the first is the path of the program. `None`: the keeper was not started by a host.
+    /// With these arguments, of which the first is the path of the program, and the descriptor for what it has to tell the
+    /// manager. `None`: the keeper was not started by a host.
     ///
     /// # Safety
     /// The pointers to the arguments are valid as long as the process, and end with a null pointer.
-    pub unsafe fn new(arguments: *const *const c_char, signals: &Signals) -> Option<Self> {
+    pub unsafe fn new(arguments: *const *const c_char, signals: &Signals, notify: Option<c_int>) -> Option<Self> {
         // SAFETY: by the caller's promise.
         let program = unsafe { CStr::from_ptr(*arguments) };
         Some(Self {
@@ -97,6 +100,8 @@ impl Host {
             arguments,
             mask: signals.inherited,
             awake_since: Variable::find(AWAKE_SINCE)?,
+            notify: Variable::find(NOTIFY)?,
+            notify_descriptor: notify,
             process: [Variable::find("LISTEN_PID"), Variable::find("WATCHDOG_PID")],
             error: 0,
         })
@@ -112,6 +117,10 @@ impl Host {
     /// Those of clone(2) and execve(2).
     pub fn start(&mut self) -> Result<pid_t, c_int> {
         self.awake_since.set().now();
+        let notify = self.notify.set();
+        if let Some(descriptor) = self.notify_descriptor {
+            notify.number(descriptor as u64, 1);
+        }
         self.error = 0;
         let mut stack = MaybeUninit::<[u128; 128]>::uninit();
         // SAFETY: the child has a stack of its own, which stays as long as it needs it: this thread goes on when the child

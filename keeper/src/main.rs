@@ -42,14 +42,19 @@ const BAD_CONFIGURATION: c_int = 78;
 unsafe extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
     let log = Log::new();
     let signals = Signals::new();
+    let manager = Manager::new();
+    let notify = manager.for_hosts();
     // SAFETY: by the caller's promise.
-    let host = unsafe { (count > 1).then(|| Host::new(arguments.add(1), &signals)).flatten() };
-    let Some((host, watch)) = host.zip(Watch::new(&signals)) else {
+    let host = unsafe {
+        (count > 1)
+            .then(|| Host::new(arguments.add(1), &signals, notify))
+            .flatten()
+    };
+    let Some((host, watch)) = host.zip(Watch::new(&signals, manager.from_hosts())) else {
         log.usage();
         return 2;
     };
-    let manager = Manager::new();
-    if !filter::confine(manager.descriptor(), host.path().as_ptr()) {
+    if !filter::confine(&manager, host.path().as_ptr()) {
         log.cannot("filter its system calls");
     }
     let mut keeper = Keeper {
@@ -98,6 +103,7 @@ impl Keeper {
                     Next::End => break,
                 },
                 Event::Signal => self.take(self.signals.next()),
+                Event::Message => {}
             }
             if self.terminations > 0 {
                 break;
@@ -145,6 +151,10 @@ impl Keeper {
     fn wait(&mut self, process: pid_t) -> Ending {
         let mut is_aborted = false;
         loop {
+            let Event::Signal = self.watch.next_of_host() else {
+                self.manager.pass_on();
+                continue;
+            };
             match self.signals.next() {
                 signal @ (SIGTERM | SIGINT | SIGQUIT) => {
                     self.terminations += 1;
@@ -166,6 +176,7 @@ impl Keeper {
                             self.signals.abort();
                         }
                         if ended == process {
+                            self.manager.pass_on();
                             return ending;
                         }
                     }

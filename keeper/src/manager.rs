@@ -4,11 +4,13 @@ use crate::environment;
 use crate::host::Ending;
 use crate::text::{Text, monotonic};
 use core::ffi::{CStr, c_int};
-use libc::{AF_UNIX, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_DGRAM, sockaddr_un, socklen_t};
+use libc::{AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_DGRAM, sockaddr_un, socklen_t};
 
 pub struct Manager {
     /// `None`: there is none.
     socket: Option<c_int>,
+    /// Where hosts write what it is to be told, and where that is read: a pair of sockets.
+    hosts: Option<[c_int; 2]>,
     address: sockaddr_un,
     length: socklen_t,
     /// `WatchdogSec=` of the service, in microseconds.
@@ -32,8 +34,10 @@ impl Manager {
         }
         // SAFETY: it has no conditions.
         let socket = (length > 0).then(|| unsafe { libc::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) });
+        let socket = socket.filter(|socket| *socket >= 0);
         Self {
-            socket: socket.filter(|socket| *socket >= 0),
+            socket,
+            hosts: socket.and_then(|_| pair()),
             address,
             length: length + size_of::<libc::sa_family_t>() as socklen_t,
             watchdog: environment::value("WATCHDOG_USEC"),
@@ -43,6 +47,32 @@ impl Manager {
     /// The socket; -1: there is none.
     pub fn descriptor(&self) -> c_int {
         self.socket.unwrap_or(-1)
+    }
+
+    /// The descriptor to which hosts write.
+    pub fn for_hosts(&self) -> Option<c_int> {
+        self.hosts.map(|[write, _]| write)
+    }
+
+    /// The descriptor from which that is read; -1: there is none.
+    pub fn from_hosts(&self) -> c_int {
+        self.hosts.map_or(-1, |[_, read]| read)
+    }
+
+    /// Passes on what hosts have written.
+    pub fn pass_on(&self) {
+        let mut message = [0u8; 512];
+        loop {
+            // SAFETY: there is room for as many bytes. (More than a host says at once; what is longer is cut off.)
+            let length = unsafe {
+                let room = message.as_mut_ptr().cast();
+                libc::recv(self.from_hosts(), room, message.len(), MSG_DONTWAIT)
+            };
+            match usize::try_from(length).ok().and_then(|length| message.get(..length)) {
+                Some(text) if !text.is_empty() => self.tell_bytes(text),
+                _ => return,
+            }
+        }
     }
 
     /// The keeper has begun.
@@ -91,10 +121,13 @@ impl Manager {
     }
 
     fn tell(&self, message: &Text) {
+        self.tell_bytes(message.as_bytes());
+    }
+
+    fn tell_bytes(&self, text: &[u8]) {
         let Some(socket) = self.socket else {
             return;
         };
-        let text = message.as_bytes();
         // SAFETY: text and address are valid, and as long as it says. A failure is the manager's: what it is told is for
         // people.
         unsafe {
@@ -108,6 +141,19 @@ impl Manager {
             );
         }
     }
+}
+
+/// Sockets that are connected: the first is inherited by programs that are executed.
+fn pair() -> Option<[c_int; 2]> {
+    let mut pair = [0; 2];
+    // SAFETY: there is room for both, and the second is open then.
+    unsafe {
+        if libc::socketpair(AF_UNIX, SOCK_DGRAM, 0, pair.as_mut_ptr()) != 0 {
+            return None;
+        }
+        libc::fcntl(pair[1], libc::F_SETFD, libc::FD_CLOEXEC);
+    }
+    Some(pair)
 }
 
 const ASLEEP: &[u8] = b"STATUS=asleep since ";

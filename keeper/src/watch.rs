@@ -14,42 +14,66 @@ pub enum Event {
     Knock,
     /// There is a signal to take.
     Signal,
+    /// The host has something to tell the manager.
+    Message,
 }
 
-pub struct Watch(c_int);
+pub struct Watch {
+    /// Sockets and signals.
+    asleep: c_int,
+    /// The host's messages and signals.
+    awake: c_int,
+}
 
 impl Watch {
-    /// Watches the sockets that were passed. `None`: it is not possible.
-    pub fn new(signals: &Signals) -> Option<Self> {
+    /// Watches the sockets that were passed, and the messages of hosts. `None`: it is not possible.
+    pub fn new(signals: &Signals, messages: c_int) -> Option<Self> {
         let text = environment::value("LISTEN_FDS")?;
         let mut count = 0u32;
         for digit in text.to_bytes() {
             count = count.checked_mul(10)?.checked_add(digit.wrapping_sub(b'0').into())?;
         }
-        // SAFETY: it has no conditions.
-        let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-        let is_watched = watch(epoll, signals.descriptor(), Event::Signal);
+        // SAFETY: they have no conditions.
+        let [asleep, awake] = [(); 2].map(|()| unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) });
+        let signals = signals.descriptor();
+        let is_watched = watch(asleep, signals, Event::Signal) && watch(awake, signals, Event::Signal);
+        // It fails if there are none.
+        watch(awake, messages, Event::Message);
         for socket in 0..count {
             // It fails for what is no socket, or not open: the host tells of that.
-            watch(epoll, FIRST + socket as c_int, Event::Knock);
+            watch(asleep, FIRST + socket as c_int, Event::Knock);
         }
-        is_watched.then_some(Self(epoll))
+        is_watched.then_some(Self { asleep, awake })
     }
 
-    /// Waits.
+    /// Waits while no host runs.
     pub fn next(&self) -> Event {
-        let mut event = epoll_event { events: 0, u64: 0 };
-        loop {
-            // SAFETY: there is room for one event.
-            match unsafe { libc::epoll_wait(self.0, &raw mut event, 1, -1) } {
-                1 if event.u64 == Event::Signal as u64 => return Event::Signal,
-                1 => return Event::Knock,
-                // EINTR
-                _ => {}
-            }
+        wait(self.asleep)
+    }
+
+    /// Waits while a host runs.
+    pub fn next_of_host(&self) -> Event {
+        wait(self.awake)
+    }
+}
+
+/// Waits for the next event.
+fn wait(epoll: c_int) -> Event {
+    let mut event = epoll_event { events: 0, u64: 0 };
+    loop {
+        // SAFETY: there is room for one event. It fails when a signal comes that is not blocked (EINTR).
+        if unsafe { libc::epoll_wait(epoll, &raw mut event, 1, -1) } == 1 {
+            return match event.u64 {
+                SIGNAL => Event::Signal,
+                MESSAGE => Event::Message,
+                _ => Event::Knock,
+            };
         }
     }
 }
+
+const SIGNAL: u64 = Event::Signal as u64;
+const MESSAGE: u64 = Event::Message as u64;
 
 fn watch(epoll: c_int, descriptor: c_int, event: Event) -> bool {
     let mut event = epoll_event {

@@ -13,7 +13,12 @@ use std::path::Path;
 pub const USER: u32 = 65532;
 
 /// The programs that the host finds beside it.
-const SIBLINGS: [&str; 4] = ["wasm-sock-cli", "wasm-sock-compile", "wasm-sock-egress", "wasm-sock-keeper"];
+const SIBLINGS: [&str; 4] = [
+    "wasm-sock-cli",
+    "wasm-sock-compile",
+    "wasm-sock-egress",
+    "wasm-sock-keeper",
+];
 
 /// All files of the folder.
 ///

@@ -25,9 +25,9 @@ enum Ask {
     Get,
 }
 
-fn every_guest_answers(prefix: &str, drop_in: Option<&str>) {
+fn every_guest_answers(prefix: &str, first_port: u16, options: &str, drop_in: Option<&str>) {
     install();
-    let service = Service::shared(prefix, "");
+    let service = Service::shared(prefix, options);
     if let Some(text) = drop_in {
         service.drop_in("zz-hardened", text);
     }
@@ -36,7 +36,6 @@ fn every_guest_answers(prefix: &str, drop_in: Option<&str>) {
         let extension = if handler == "source" { "wasm" } else { "cwasm" };
         install_guest_of(kind, &format!("{name}.{extension}"), guest);
     }
-    let first_port = if drop_in.is_some() { 22_200 } else { 22_100 };
     let sockets = service.listen_all(&names, first_port);
     for ((_, _, _, ask), (socket, name)) in HANDLERS.into_iter().zip(sockets.iter().zip(&names)) {
         let answer = match ask {
@@ -57,14 +56,22 @@ fn every_guest_answers(prefix: &str, drop_in: Option<&str>) {
 
 #[test]
 fn every_kind_of_guest_answers_in_the_shipped_service() {
-    every_guest_answers("shipped", None);
+    every_guest_answers("shipped", 22_100, "", None);
 }
 
 #[test]
 fn every_kind_of_guest_answers_in_the_hardened_service() {
-    let file = checkout().join("units/hardened.conf");
-    let text = fs::read_to_string(file).expect("read the drop-in");
-    every_guest_answers("hardened", Some(&text));
+    every_guest_answers("hardened", 22_200, "", Some(&hardened()));
+}
+
+#[test]
+fn every_kind_of_guest_answers_in_a_hardened_service_that_is_parked() {
+    let options = "--when-idle park --idle-timeout 100ms";
+    every_guest_answers("hardened-parked", 22_300, options, Some(&hardened()));
+}
+
+fn hardened() -> String {
+    fs::read_to_string(checkout().join("units/hardened.conf")).expect("read the drop-in")
 }
 
 /// Tenths, as `systemd-analyze` takes a threshold: what docs/walls.md promises.
@@ -79,8 +86,7 @@ fn the_exposure_of_the_services_is_what_is_promised() {
     };
     exposed("wasm-sock.service", "30");
     let hardened = Service::shared("exposure", "");
-    let text = fs::read_to_string(checkout().join("units/hardened.conf")).expect("the drop-in");
-    hardened.drop_in("zz-hardened", &text);
+    hardened.drop_in("zz-hardened", &self::hardened());
     exposed(&hardened.unit, "8");
     assert!(Path::new("/usr/share/doc/wasm-sock/examples/hardened.conf").exists());
 }
