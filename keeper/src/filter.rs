@@ -78,7 +78,7 @@ pub fn confine(manager: &Manager, path: *const c_char) -> bool {
         (libc::SYS_clone, CLONE as u64),
         (libc::SYS_execve, path as u64),
         (libc::SYS_sendto, manager.descriptor() as u64),
-        (libc::SYS_recvfrom, manager.from_hosts() as u64),
+        (libc::SYS_recvfrom, manager.of_hosts() as u64),
         (libc::SYS_prctl, PR_SET_PDEATHSIG as u64),
     ] {
         filter.load(NUMBER);

@@ -50,7 +50,7 @@ unsafe extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_in
             .then(|| Host::new(arguments.add(1), &signals, notify))
             .flatten()
     };
-    let Some((host, watch)) = host.zip(Watch::new(&signals, manager.from_hosts())) else {
+    let Some((host, watch)) = host.zip(Watch::new(&signals, manager.of_hosts())) else {
         log.usage();
         return 2;
     };

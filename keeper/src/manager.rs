@@ -55,7 +55,7 @@ impl Manager {
     }
 
     /// The descriptor from which that is read; -1: there is none.
-    pub fn from_hosts(&self) -> c_int {
+    pub fn of_hosts(&self) -> c_int {
         self.hosts.map_or(-1, |[_, read]| read)
     }
 
@@ -66,7 +66,7 @@ impl Manager {
             // SAFETY: there is room for as many bytes. (More than a host says at once; what is longer is cut off.)
             let length = unsafe {
                 let room = message.as_mut_ptr().cast();
-                libc::recv(self.from_hosts(), room, message.len(), MSG_DONTWAIT)
+                libc::recv(self.of_hosts(), room, message.len(), MSG_DONTWAIT)
             };
             match usize::try_from(length).ok().and_then(|length| message.get(..length)) {
                 Some(text) if !text.is_empty() => self.tell_bytes(text),

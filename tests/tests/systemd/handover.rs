@@ -155,14 +155,14 @@ fn an_address_is_added_to_a_parked_handler_and_removed_and_no_client_is_lost() {
     std::fs::create_dir_all(folder).unwrap();
     let start = "[Service]\nExecStart=\nExecStart=/usr/bin/wasm-sock host --idle-timeout 5ms --when-idle park\n";
     std::fs::write(format!("{folder}/park.conf"), start).unwrap();
-    let handler = Handler::started("hpark", "listen = '24210'", &[unit]);
-    Load::during(&[24_210], |load| {
+    let handler = Handler::started("hpark", "listen = '24230'", &[unit]);
+    Load::during(&[24_230], |load| {
         let before = property("wasm-sock@hpark.service", "MainPID");
-        let second = "wasm-sock@hpark:24211.socket";
-        handler.configure("listen = ['24210', '24211']");
+        let second = "wasm-sock@hpark:24231.socket";
+        handler.configure("listen = ['24230', '24231']");
         systemctl(&["daemon-reload"]);
         systemctl(&["start", second]);
-        address(24_211).ask("first try\n").expect_whole("first try\n");
+        address(24_231).ask("first try\n").expect_whole("first try\n");
         assert_ne!(
             property("wasm-sock@hpark.service", "MainPID"),
             before,
@@ -170,7 +170,7 @@ fn an_address_is_added_to_a_parked_handler_and_removed_and_no_client_is_lost() {
         );
         load.goes_on();
         systemctl(&["stop", second]);
-        assert!(address(24_211).try_connect().is_err(), "the port is still open");
+        assert!(address(24_231).try_connect().is_err(), "the port is still open");
         load.goes_on();
     });
     assert_eq!(property(unit, "ActiveState"), "active");

@@ -67,7 +67,7 @@ fn every_kind_of_guest_answers_in_the_hardened_service() {
 #[test]
 fn every_kind_of_guest_answers_in_a_hardened_service_that_is_parked() {
     let options = "--when-idle park --idle-timeout 100ms";
-    every_guest_answers("hardened-parked", 22_300, options, Some(&hardened()));
+    every_guest_answers("hardened-parked", 22_400, options, Some(&hardened()));
 }
 
 fn hardened() -> String {

@@ -29,7 +29,10 @@ fn systemd_finds_nothing_wrong_with_the_units() {
             verify.arg(format!("/usr/lib/systemd/{folder}/{unit}"));
         }
         for example in fs::read_dir(checkout().join("units/examples")).unwrap() {
-            verify.arg(example.unwrap().path());
+            let path = example.unwrap().path();
+            // Drop-ins, and what podman makes units of, are none.
+            let is_unit = path.extension().is_some_and(|end| end != "conf" && end != "container");
+            verify.args(is_unit.then_some(path));
         }
         let result = verify.output().unwrap();
         let said = String::from_utf8_lossy(&result.stderr);
