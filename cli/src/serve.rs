@@ -21,12 +21,9 @@ use wasm_sock_config::{Config, Environment, HandlerConfig, SocketOptions};
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = "\
 Opens the addresses in `listen` of the enabled handlers, and serves until a
-signal ends it: SIGTERM drains, SIGHUP reads the configuration again (not new
-addresses). `process`, `socket` and `schedule` are for systemd, and have no
-effect. With systemd, use `wasm-sock install`: a host that sleeps costs nothing.
-
-In a container that a socket of systemd starts ($LISTEN_FDS), it serves the
-sockets that were passed, and exits when it is idle.
+signal ends it (SIGTERM drains, SIGHUP reloads, but not addresses). `process`,
+`socket` and `schedule` are for systemd. Sockets that were passed ($LISTEN_FDS,
+by podman) are served instead; then it exits when it is idle, as with systemd.
 
 Examples:
   wasm-sock serve
@@ -38,8 +35,9 @@ pub struct Serve {
     /// Read this file, and handlers.d/*.toml beside it [default: /etc/wasm-sock/wasm-sock.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Without clients: stay, or park: leave a small process
-    #[arg(long, value_name = "WHAT", value_parser = [STAY, PARK], default_value = STAY)]
+    /// Without clients: stay, or park
+    #[arg(long, value_name = "WHAT", value_parser = [STAY, PARK], default_value = STAY,
+        hide_possible_values = true)]
     when_idle: String,
     /// Of the log, on standard error
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
