@@ -10,6 +10,8 @@ fn main() {
         "-Wl,-z,noseparate-code",
         "-Wl,-z,norelro",
         "-Wl,--build-id=none",
+        // `strip` of a profile is not heeded for a package with settings of its own.
+        "-Wl,--strip-all",
     ] {
         println!("cargo::rustc-link-arg-bins={argument}");
     }
