@@ -174,8 +174,8 @@ pub const HOST: &[Setting] = &[
         Kind::Choice(&["exit", "park"]),
         "\"exit\"",
         "What becomes of the process after `idle-timeout`. `exit`: it ends, and systemd starts the next one. `park`: a \
-         process of less than 100 KiB keeps the sockets, and starts the next host without systemd, which is ten times \
-         faster.",
+         process of less than 100 KiB keeps the sockets, and starts the next host without systemd, which is several \
+         times faster.",
     ),
 ];
 
