@@ -48,9 +48,8 @@ COMPONENTS := guests/http-hello guests/webhook guests/static guests/counter gues
   guests/shorten guests/bot \
   tests/actors/actor3 tests/actors/config-actor tests/actors/databases tests/actors/http-actor \
   tests/actors/http-actor3 tests/actors/http-fetch tests/actors/keyvalue-actor
-# Guests with unit tests, which run natively.
-TESTED_GUESTS := guests/hello guests/echo guests/http-hello guests/daytime guests/gopher guests/dns guests/webhook \
-  guests/static guests/counter guests/mcp guests/shorten guests/bot
+# The examples in Rust. They have unit tests, which run natively; `install` installs their components.
+INSTALLED_GUESTS := hello echo http-hello daytime gopher dns webhook static counter mcp shorten bot
 
 UNITS := wasm-sock.service wasm-sock@.service wasm-sock-exec@.service wasm-sock-handover.service \
   wasm-sock-handover@.service wasm-sock-egress.socket wasm-sock-egress.service
@@ -94,8 +93,9 @@ rustflag = --config 'target.$(TARGET).rustflags = ["-C$(1)"]'
 # Messages of panics have paths of sources: the same ones wherever this folder and cargo's are, so that a release can be
 # built again with the same bytes (packaging/twice). cargo does not take this flag for a reason to give functions other
 # names, which the profile would not know.
-renamed = --config 'target.$(TARGET).rustflags = ["--remap-path-prefix=$(1)=$(2)"]'
-REPRODUCIBLE := $(call renamed,$(or $(CARGO_HOME),$(HOME)/.cargo),/cargo) $(call renamed,$(CURDIR),/wasm-sock)
+renamed = --config 'target.$(1).rustflags = ["--remap-path-prefix=$(2)=$(3)"]'
+reproducible = $(call renamed,$(1),$(or $(CARGO_HOME),$(HOME)/.cargo),/cargo) $(call renamed,$(1),$(CURDIR),/wasm-sock)
+REPRODUCIBLE := $(call reproducible,$(TARGET))
 BUILD_HOST := $(CARGO) rustc $(LOCKED) --release -p wasm-sock --bin wasm-sock $(REPRODUCIBLE)
 ifneq ($(wildcard $(PROFILE)),)
 host order: $(PROFDATA)
@@ -157,7 +157,7 @@ endef
 # Core modules (WASI 0.1) go to build/guests/p1, components of 0.2 to p2, those of 0.3 to p3.
 define build_guest
 	$(CARGO) build $(LOCKED) --release --manifest-path $(1)/Cargo.toml --target-dir target/guests \
-	  --target wasm32-wasip1 --target wasm32-wasip2
+	  --target wasm32-wasip1 --target wasm32-wasip2 $(call reproducible,wasm32-wasip2)
 	@install -C -D -m 644 -t build/guests/p1 target/guests/wasm32-wasip1/release/$(notdir $(1)).wasm
 	@install -C -D -m 644 -t build/guests/p2 target/guests/wasm32-wasip2/release/$(notdir $(1)).wasm
 
@@ -165,7 +165,7 @@ endef
 
 define build_component
 	$(CARGO) build $(LOCKED) --release --manifest-path $(1)/Cargo.toml --target-dir target/guests \
-	  --target wasm32-wasip2
+	  --target wasm32-wasip2 $(call reproducible,wasm32-wasip2)
 # Libraries have underscores in the names of their files; `actor3` is the actor of WASI 0.3.
 	@cd target/guests/wasm32-wasip2/release && guest=$(notdir $(1)) && \
 	  install -C -D -m 644 "$$([ -e $$guest.wasm ] && echo $$guest || echo $$guest | tr - _).wasm" \
@@ -251,7 +251,7 @@ quick:
 
 demo: say-demo setup quick ## show it: two ports and no process; connect, and there is one
 	$(foreach guest,hello daytime,$(CARGO) build $(LOCKED) --release --manifest-path guests/$(guest)/Cargo.toml \
-	  --target-dir target/guests --target wasm32-wasip2 && \
+	  --target-dir target/guests --target wasm32-wasip2 $(call reproducible,wasm32-wasip2) && \
 	  install -C -D -m 644 -t build/guests/p2 target/guests/wasm32-wasip2/release/$(guest).wasm && ) true
 	@WASM_SOCK_BUILD=$(QUICK) tools/demo
 say-demo:
@@ -372,7 +372,7 @@ NEEDS_TESTS := $(if $(SIDE_BY_SIDE),,test-programs)
 ifeq ($(CROSS),)
 unit: $(NEEDS_TESTS)
 	tools/run-tests --once --crates $(shell nproc) --without wasm-sock-tests $(TEST_PROGRAMS)
-	$(foreach guest,$(TESTED_GUESTS),$(call test_guest,$(guest)))
+	$(foreach guest,$(INSTALLED_GUESTS),$(call test_guest,guests/$(guest)))
 else
 unit:
 	$(CARGO) test $(LOCKED) $(addprefix -p ,$(filter-out wasm-sock-bench wasm-sock-tests,$(TESTED_PACKAGES)))
@@ -483,6 +483,8 @@ order:
 install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	@for program in wasm-sock $(SIBLINGS) $(GENERATOR) share/man; do test -x $(WASM_SOCK_BUILD)/$$program || \
 	  { echo "install: $(WASM_SOCK_BUILD)/$$program is not built yet; run \`make\` first" >&2; exit 1; }; done
+	@for guest in $(INSTALLED_GUESTS); do test -e build/guests/p2/$$guest.wasm || \
+	  { echo 'install: the guests are not built yet; run `make` first' >&2; exit 1; }; done
 	install -D -m 755 -t $(bindir) $(WASM_SOCK_BUILD)/wasm-sock
 	install -D -m 755 -t $(libdir)/wasm-sock $(addprefix $(WASM_SOCK_BUILD)/,$(SIBLINGS))
 # Where it was installed earlier. Beside the host it would be found first, and be of another version.
@@ -501,6 +503,7 @@ install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	install -D -m 644 units/tmpfiles.conf $(libdir)/tmpfiles.d/wasm-sock.conf
 	install -D -m 644 -t $(docdir)/examples units/examples/* units/hardened.conf
 	install -D -m 644 -t $(docdir) units/handler.toml
+	install -D -m 644 -t $(sharedir)/wasm-sock/guests $(INSTALLED_GUESTS:%=build/guests/p2/%.wasm)
 	for section in 1 5 7; do \
 	  install -D -m 644 -t $(sharedir)/man/man$$section $(WASM_SOCK_BUILD)/share/man/*.$$section || exit 1; \
 	done
@@ -534,26 +537,27 @@ build/venv/book/ready: tools/book.txt
 	$(@D)/bin/pip install --quiet --require-hashes --requirement $<
 	@touch $@
 
-# Links to files outside of the book (`../README.md`) become their names. The test `book` checks that all lead somewhere.
+# All that docs/SUMMARY.md lists, in one folder: mdbook takes nothing from outside of it.
 book: build/venv/book/ready ## make HTML of docs/ in build/book
 	rm -rf build/book build/book-source
-	cp -r docs build/book-source
-	sed -i -E 's#\[([^]]*)\]\(\.\./([^)]*)\)#\1 (`\2`)#g' build/book-source/*.md
-	sed -i -E 's#\[([^]]*)\]\(\.\./\.\./([^)]*)\)#\1 (`\2`)#g' build/book-source/*/*.md
-	sed -i -E 's#(\S+) \(`\1`\)#`\1`#g' build/book-source/*.md build/book-source/*/*.md
+	packaging/docs build/book-source
+	cd build/book-source && mv docs/* . && mv guests/README.md guests.md
+	cp docs/SUMMARY.md docs/book.toml build/book-source/
+	sed -i -E 's#\.\./(guests/README|SPECIFICATION)\.md#\1.md#g; s#guests/README\.md#guests.md#g; s#\]\((\.\./)?docs/#](#g' \
+	  $$(find build/book-source -name '*.md')
 	build/venv/book/bin/mdbook build -d $(CURDIR)/build/book build/book-source
 
 # Packages: packaging/.
 PACKAGES ?= build/packages
 REVISION ?= 1
-deb: host compile ## make a Debian package in build/packages; REVISION=1 ARCH=aarch64
+deb: host compile guests ## make a Debian package in build/packages; REVISION=1 ARCH=aarch64
 	WASM_SOCK_BUILD=$(WASM_SOCK_BUILD) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/deb -r $(REVISION) $(PACKAGES)
 
-tarball: host compile ## make an archive with an install script in build/packages; ARCH=aarch64
+tarball: host compile guests ## make an archive with an install script in build/packages; ARCH=aarch64
 	WASM_SOCK_BUILD=$(WASM_SOCK_BUILD) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/tarball $(PACKAGES)
 
-image: host compile ## make a container image in build/packages, for podman load and docker load
-	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/image $(PACKAGES)
+image: host compile ## make a container image in build/packages, for podman load and docker load; ARCH=aarch64
+	WASM_SOCK_BUILD=$(WASM_SOCK_BUILD) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) packaging/image $(PACKAGES)
 
 # KEY=FILE signs it: RELEASING.md.
 KEY ?=

@@ -23,12 +23,25 @@ if [ "$(id -u)" != 0 ]; then
   echo "install.sh: it has to be run by root" >&2
   exit 1
 fi
+# What is said of a machine that cannot run it, before anything is there.
+refuse() {
+  echo "install.sh: nothing was installed: $*" >&2
+  exit 1
+}
 systemd=no
 [ ! -d /run/systemd/system ] || systemd=yes
-# What was damaged on its way is not installed. (Whose it is, docs/how-to/verify.md says how to check.)
-if [ $uninstall = no ] && ! (cd "$folder" && sha256sum --check --quiet ../SHA256SUMS) >&2; then
-  echo "install.sh: nothing was installed, because this archive is damaged (see above): download and unpack it again" >&2
-  exit 1
+if [ $uninstall = no ]; then
+  machine=@MACHINE@
+  [ "$(uname -m)" = "$machine" ] ||
+    refuse "this archive is for $machine, and this machine is $(uname -m): take the one for it"
+  { command -v systemd-sysusers && command -v systemd-tmpfiles; } >/dev/null ||
+    refuse "there is no systemd here, which holds the sockets; the container image needs none (docs/how-to/containers.md)"
+  # Its first line: systemd 252 (252.39-1~deb12u1)
+  version=$(systemd-sysusers --version | sed -n '1s/^[^0-9]*\([0-9]*\).*/\1/p')
+  [ "$version" -ge 252 ] || refuse "systemd has to be 252 or newer, and is $version"
+  # What was damaged on its way is not installed. (Whose it is, docs/how-to/verify.md says how to check.)
+  (cd "$folder" && sha256sum --check --quiet ../SHA256SUMS) >&2 ||
+    refuse "this archive is damaged (see above): download and unpack it again"
 fi
 
 files() {
@@ -51,8 +64,8 @@ if [ $uninstall = yes ]; then
     systemctl --quiet disable wasm-sock-egress.socket 2>/dev/null || true
   fi
   files | while read -r file; do rm -f "$prefix/$file"; done
-  for own in lib/wasm-sock share/wasm-sock share/doc/wasm-sock/examples share/doc/wasm-sock; do
-    [ ! -d "$prefix/$own" ] || rmdir "$prefix/$own" 2>/dev/null || true
+  for own in lib/wasm-sock share/wasm-sock share/doc/wasm-sock; do
+    [ ! -d "$prefix/$own" ] || find "$prefix/$own" -depth -type d -empty -delete
   done
   [ $systemd = no ] || systemctl daemon-reload
   echo "wasm-sock was removed from $prefix. Yours to keep or delete: /etc/wasm-sock, /var/lib/wasm-sock," \

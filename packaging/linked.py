@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What is linked into the programs of wasm-sock: licences and a bill of materials.
+"""What is linked into the programs of wasm-sock and the guests that are installed: licences and a bill of materials.
 
   linked.py copyright   their licence texts, as /usr/share/doc/PACKAGE/copyright (Debian's machine-readable format)
   linked.py sbom        a list of all components: CycloneDX 1.5, JSON
 
-Both are made from Cargo.lock, for the features that are built; the same source gives the same bytes. The date is that
-of $SOURCE_DATE_EPOCH. Called in the repository, after a build (cargo has the sources then).
+Both are made from Cargo.lock and those of the guests, for the features that are built; the same source gives the same
+bytes. The date is that of $SOURCE_DATE_EPOCH. Called in the repository, after a build (cargo has the sources then).
 """
 
 import datetime
@@ -23,6 +23,8 @@ import uuid
 PROGRAMS = ["wasm-sock", "wasm-sock-cli", "wasm-sock-compile", "wasm-sock-egress", "wasm-sock-generator",
             "wasm-sock-keeper"]
 TARGET = os.environ.get("CARGO_BUILD_TARGET", "x86_64-unknown-linux-musl")
+# As the Makefile has it.
+GUESTS = re.search(r"^INSTALLED_GUESTS := (.*)", pathlib.Path("Makefile").read_text(), re.MULTILINE).group(1).split()
 NAMES = re.compile(r"^(licen[cs]e|copying|unlicense|notice|copyright)", re.IGNORECASE)
 # A file of that name with the licences of others, such as BoringSSL's in ring.
 FOLDERS = ["", "LICENSES"]
@@ -47,6 +49,32 @@ CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT,
 TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE
 SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 """
+BSD = """Copyright 2015-2017 Nuxi (https://nuxi.nl/) and contributors
+Copyright 2016-2017 Stanley Uche Godfrey
+Copyright 2016-2018 Jonathan Anderson
+Copyright 2022 Harald Hoyer
+
+Redistribution and use in source and binary forms, with or without
+modification, are permitted provided that the following conditions
+are met:
+1. Redistributions of source code must retain the above copyright
+   notice, this list of conditions and the following disclaimer.
+2. Redistributions in binary form must reproduce the above copyright
+   notice, this list of conditions and the following disclaimer in the
+   documentation and/or other materials provided with the distribution.
+
+THIS SOFTWARE IS PROVIDED BY THE AUTHOR AND CONTRIBUTORS ``AS IS'' AND
+ANY EXPRESS OR IMPLIED WARRANTIES, INCLUDING, BUT NOT LIMITED TO, THE
+IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A PARTICULAR PURPOSE
+ARE DISCLAIMED.  IN NO EVENT SHALL THE AUTHOR OR CONTRIBUTORS BE LIABLE
+FOR ANY DIRECT, INDIRECT, INCIDENTAL, SPECIAL, EXEMPLARY, OR CONSEQUENTIAL
+DAMAGES (INCLUDING, BUT NOT LIMITED TO, PROCUREMENT OF SUBSTITUTE GOODS
+OR SERVICES; LOSS OF USE, DATA, OR PROFITS; OR BUSINESS INTERRUPTION)
+HOWEVER CAUSED AND ON ANY THEORY OF LIABILITY, WHETHER IN CONTRACT, STRICT
+LIABILITY, OR TORT (INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY
+OUT OF THE USE OF THIS SOFTWARE, EVEN IF ADVISED OF THE POSSIBILITY OF
+SUCH DAMAGE.
+"""
 SQLITE = "The author disclaims copyright to this source code (https://sqlite.org/copyright.html).\n"
 
 
@@ -63,32 +91,24 @@ def output(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def cargo(verb, folder, *arguments):
+    return output("cargo", verb, "--locked", "--manifest-path", f"{folder}/Cargo.toml", *arguments)
+
+
 @functools.cache
-def metadata_of_cargo():
-    return json.loads(output("cargo", "metadata", "--locked", "--format-version=1", "--filter-platform", TARGET))
+def metadata_of_cargo(folder=".", target=TARGET):
+    return json.loads(cargo("metadata", folder, "--format-version=1", "--filter-platform", target))
 
 
 @functools.cache
 def crates():
     """The crates of others that are linked, without macros and what builds them."""
-    packages = {(package["name"], package["version"]): package for package in metadata_of_cargo()["packages"]}
-    digests = digests_of_lock()
     found = {}
     for program in PROGRAMS:
-        edges = ["--target", TARGET, "--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"]
-        for line in output("cargo", "tree", "--locked", "--package", program, *edges).splitlines():
-            name, version = line.split()[:2] if line else ("", "")
-            package = packages.get((name, version.removeprefix("v")))
-            if package is None or package["source"] is None:
-                continue
-            key = (package["name"], package["version"])
-            if key not in found:
-                folder = pathlib.Path(package["manifest_path"]).parent
-                licence = (package["license"] or "").replace("/", " OR ")
-                purl = "pkg:cargo/{}@{}".format(*key)
-                found[key] = Component(*key, licence, texts_in(folder), purl, digests.get(key))
-            found[key].programs.add(program)
-    # Some crates of Wasmtime have no text in them.
+        add_crates(found, program, ".", TARGET)
+    for guest in GUESTS:
+        add_crates(found, guest, f"guests/{guest}", "wasm32-wasip2")
+    # Some crates have no text in them.
     with_text = {component.licence: component for component in found.values() if component.texts}
     for component in found.values():
         if not component.texts:
@@ -99,8 +119,26 @@ def crates():
     return [found[key] for key in sorted(found)]
 
 
-def digests_of_lock():
-    lock = tomllib.loads(pathlib.Path("Cargo.lock").read_text())
+def add_crates(found, program, folder, target):
+    packages = {(package["name"], package["version"]): package for package in metadata_of_cargo(folder, target)["packages"]}
+    digests = digests_of_lock(folder)
+    edges = ["--target", target, "--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"]
+    for line in cargo("tree", folder, "--package", program, *edges).splitlines():
+        name, version = line.split()[:2] if line else ("", "")
+        key = (name, version.removeprefix("v"))
+        package = packages.get(key)
+        if package is None or package["source"] is None:
+            continue
+        if key not in found:
+            source = pathlib.Path(package["manifest_path"]).parent
+            licence = (package["license"] or "").replace("/", " OR ")
+            purl = "pkg:cargo/{}@{}".format(*key)
+            found[key] = Component(*key, licence, texts_in(source), purl, digests.get(key))
+        found[key].programs.add(program)
+
+
+def digests_of_lock(folder):
+    lock = tomllib.loads(pathlib.Path(folder, "Cargo.lock").read_text())
     return {(package["name"], package["version"]): package.get("checksum") for package in lock["package"]}
 
 
@@ -110,7 +148,7 @@ def texts_in(folder):
 
 
 def others(crates):
-    """What is linked, and is no crate of the lock file. libunwind and compiler-rt (llvm-runtimes) come with rustc."""
+    """What is linked, and is no crate of a lock file. libunwind, compiler-rt (llvm-runtimes) and wasi-libc come with rustc."""
     rustc = re.search(r"release: (\S+)", output("rustc", "-vV")).group(1)
     sqlite = next(crate for crate in crates if crate.name == "libsqlite3-sys")
     metadata = metadata_of_cargo()
@@ -121,14 +159,17 @@ def others(crates):
     mit = mit.replace(mit.splitlines()[0], "Copyright (c) The Rust Project Contributors")
     rust = [mit, pathlib.Path("LICENSE-APACHE").read_text()]
     llvm = next(crate for crate in crates if crate.name == "wasmtime")
+    wasi_libc = [mit.replace("The Rust Project Contributors", "the wasi-libc contributors"), MUSL, BSD]
     found = [
         Component("llvm-runtimes", rustc, llvm.licence, llvm.texts, f"pkg:generic/llvm-runtimes@{rustc}"),
         Component("musl", "1.2.5", "MIT", [MUSL], "pkg:generic/musl@1.2.5"),
         Component("rust-std", rustc, "MIT OR Apache-2.0", rust, f"pkg:generic/rust-std@{rustc}"),
+        Component("wasi-libc", rustc, "MIT AND BSD-2-Clause", wasi_libc, f"pkg:generic/wasi-libc@{rustc}"),
         Component("sqlite", version, "blessing", [SQLITE], f"pkg:generic/sqlite@{version}"),
     ]
+    linked_in = {"sqlite": sqlite.programs, "musl": PROGRAMS, "wasi-libc": GUESTS}
     for component in found:
-        component.programs.update(sqlite.programs if component.name == "sqlite" else PROGRAMS)
+        component.programs.update(linked_in.get(component.name, PROGRAMS + GUESTS))
     return found
 
 
@@ -205,10 +246,10 @@ def sbom():
         if component.digest:
             entry["hashes"] = [{"alg": "SHA-256", "content": component.digest}]
         components.append(entry)
-    programs = [{"type": "application", "bom-ref": name, "name": name, "version": version} for name in PROGRAMS]
+    programs = [{"type": "application", "bom-ref": name, "name": name, "version": version} for name in PROGRAMS + GUESTS]
     needs = [
         {"ref": name, "dependsOn": [c["bom-ref"] for c in components if {"name": "wasm-sock:program", "value": name} in c["properties"]]}
-        for name in PROGRAMS
+        for name in PROGRAMS + GUESTS
     ]
     document = {
         "$schema": "http://cyclonedx.org/schema/bom-1.5.schema.json",

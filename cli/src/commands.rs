@@ -125,7 +125,7 @@ Examples:
     Uninstall(uninstall::Uninstall),
     /// Store a module in an OCI registry
     Push(push::Push),
-    /// Write what runs a handler elsewhere: Kubernetes, Nomad, Spin
+    /// Write what runs it elsewhere: container, Kubernetes, Nomad, Spin
     Export(export::Export),
     /// Serve the handlers that listen, without systemd: in a container
     Serve(serve::Serve),

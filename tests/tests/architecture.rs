@@ -1,8 +1,12 @@
-//! ARCHITECTURE.md says in which order the modules of the host know each other; this holds the code to it.
+//! ARCHITECTURE.md says which crates use which, and in which order the modules of the host know each other; this holds the
+//! code to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
 use syn::visit::{self, Visit};
 use syn::{Attribute, ItemMod, ItemUse, UseTree, Visibility};
 
@@ -158,6 +162,47 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         self.add(&names.collect::<Vec<_>>());
         visit::visit_path(self, path);
     }
+}
+
+/// The folders of the workspace's crates, and the names (`config`) of those that each uses: cargo's own words.
+fn crates() -> BTreeMap<String, String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--locked", "--no-deps", "--format-version=1"]);
+    let printed = cargo.current_dir(root()).output().expect("run cargo").stdout;
+    let metadata: Value = serde_json::from_slice(&printed).expect("cargo's description of the workspace");
+    let folder = |manifest: &Value| {
+        let manifest = Path::new(manifest.as_str().unwrap());
+        let folder = manifest.strip_prefix(root().canonicalize().unwrap()).unwrap().parent();
+        folder.unwrap().to_str().unwrap().to_owned()
+    };
+    let uses = |package: &Value| {
+        let names = package["dependencies"].as_array().unwrap().iter();
+        let own = names.filter(|dependency| dependency["source"].is_null());
+        let names: BTreeSet<&str> = own
+            .map(|dependency| dependency["path"].as_str().unwrap().rsplit('/').next().unwrap())
+            .collect();
+        names.into_iter().collect::<Vec<_>>().join(", ")
+    };
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    packages
+        .map(|package| (folder(&package["manifest_path"]), uses(package)))
+        .collect()
+}
+
+#[test]
+fn every_crate_is_in_the_table_with_those_that_it_uses() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, table) = text.split_once("| crate | uses | what |").expect("the table of crates");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let cells = rows.map(|row| {
+        row.split('|')
+            .map(|cell| cell.trim().trim_matches('`').to_owned())
+            .collect()
+    });
+    let documented: BTreeMap<String, String> = cells
+        .map(|cells: Vec<String>| (cells[1].clone(), cells[2].clone()))
+        .collect();
+    assert_eq!(documented, crates());
 }
 
 #[test]

@@ -86,7 +86,7 @@ Commands:
   install      Make a module a service
   uninstall    Remove a service that was installed
   push         Store a module in an OCI registry
-  export       Write what runs a handler elsewhere: Kubernetes, Nomad, Spin
+  export       Write what runs it elsewhere: container, Kubernetes, Nomad, Spin
   serve        Serve the handlers that listen, without systemd: in a container
   list         Print the handlers: addresses, state, counters
   status       Print all there is to tell of a handler

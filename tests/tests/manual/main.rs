@@ -5,6 +5,7 @@ mod schema;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use harness::run;
@@ -70,6 +71,13 @@ fn each_command_has_a_page_with_all_of_its_options_and_examples() {
             assert!(page.matches("\nwasm\\-sock").count() + 2 >= lines.count(), "{page}");
         }
         assert!(pages["wasm-sock.1"].contains(&format!("wasm\\-sock\\-{}(1)", command.replace('-', "\\-"))));
+    }
+    let guide = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/command-line.md")).unwrap();
+    for command in &commands {
+        assert!(
+            guide.contains(&format!("`wasm-sock {command}")) || guide.contains(&format!("`{command} ")),
+            "{command}"
+        );
     }
     for page in ["wasm-sock.1", "wasm-sock.toml.5", "wasm-sock.7"] {
         assert!(pages.contains_key(page), "{page}");

@@ -115,6 +115,8 @@ fn an_image_is_a_valid_layout_of_at_most_20_mb_with_programs_alone() {
     let index = json("index.json");
     let manifest = json(&blob(&index["manifests"][0]));
     let (config, layer) = (blob(&manifest["config"]), blob(&manifest["layers"][0]));
+    let is_arm = Package::get().file.to_string_lossy().ends_with("_arm64.deb");
+    assert_eq!(json(&config)["architecture"], if is_arm { "arm64" } else { "amd64" });
     assert_eq!(json("manifest.json")[0]["Config"], config);
     assert_eq!(json("manifest.json")[0]["Layers"][0], layer);
     let unpacked = format!("gzip -dc {layer} | sha256sum");
@@ -239,10 +241,23 @@ fn a_package_has_all_that_belongs_to_it() {
         "usr/share/fish/vendor_completions.d/wasm-sock.fish",
         "usr/share/wasm-sock/handler.schema.json",
         "usr/share/doc/wasm-sock/examples/hello.socket",
+        "usr/share/wasm-sock/guests/hello.wasm",
+        "usr/share/wasm-sock/guests/http-hello.wasm",
+        "usr/share/doc/wasm-sock/README.md",
+        "usr/share/doc/wasm-sock/docs/how-to/proxy.md",
         "usr/share/doc/wasm-sock/copyright",
         "usr/share/doc/wasm-sock/changelog.gz",
     ] {
         assert!(package.path(file).is_file(), "{file}");
+    }
+    // No path of the machine that compiled them.
+    for guest in fs::read_dir(package.path("usr/share/wasm-sock/guests")).unwrap() {
+        let (path, home) = (guest.unwrap().path(), std::env::var("HOME").unwrap());
+        let content = fs::read(&path).unwrap();
+        let found = content
+            .windows(home.len() + "/.cargo".len())
+            .any(|bytes| bytes == format!("{home}/.cargo").as_bytes());
+        assert!(!found, "{}", path.display());
     }
     let programs = run(Command::new("find")
         .arg(package.path("usr"))
@@ -258,25 +273,27 @@ fn linked() -> BTreeSet<String> {
     let mut linked = BTreeSet::new();
     let is_arm = Package::get().file.to_string_lossy().ends_with("_arm64.deb");
     let target = if is_arm { "aarch64" } else { "x86_64" };
-    for program in ["", "-cli", "-compile", "-egress", "-generator", "-keeper"] {
+    let target = format!("{target}-unknown-linux-musl");
+    let programs = ["", "-cli", "-compile", "-egress", "-generator", "-keeper"];
+    let programs = programs.map(|program| (".".to_owned(), format!("wasm-sock{program}"), target.clone()));
+    let guests = fs::read_dir(Package::get().path("usr/share/wasm-sock/guests"))
+        .unwrap()
+        .map(|guest| {
+            let guest = guest.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
+            (format!("guests/{guest}"), guest, "wasm32-wasip2".to_owned())
+        });
+    for (folder, package, target) in programs.into_iter().chain(guests) {
         let mut tree = Command::new(env!("CARGO"));
+        tree.args(["tree", "--locked", "--prefix", "none", "--format", "{p}"]);
         tree.args([
-            "tree",
-            "--locked",
-            "--package",
-            &format!("wasm-sock{program}"),
-            "--prefix",
-            "none",
-        ]);
-        tree.args([
-            "--target",
-            &format!("{target}-unknown-linux-musl"),
             "--edges",
             "normal,no-proc-macro",
-            "--format",
-            "{p}",
+            "--target",
+            &target,
+            "--package",
+            &package,
         ]);
-        let lines = run(tree.current_dir(root()));
+        let lines = run(tree.current_dir(root().join(folder)));
         let others = lines.lines().filter(|line| !line.is_empty() && !line.contains(" (/"));
         linked.extend(others.map(|line| {
             let mut words = line.split(' ');
@@ -298,7 +315,7 @@ fn all_that_is_linked_in_has_its_licence_text() {
         .split("\n\n")
         .filter_map(|paragraph| paragraph.lines().next())
         .collect();
-    let others = ["musl-1.2.5", "sqlite-3", "rust-std-1", "llvm-runtimes-1"];
+    let others = ["musl-1.2.5", "sqlite-3", "rust-std-1", "llvm-runtimes-1", "wasi-libc-1"];
     for other in others {
         assert!(text.contains(&format!("\nFiles: crates/{other}")), "{other}");
     }

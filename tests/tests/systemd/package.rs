@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -275,6 +276,16 @@ impl UserWithSocket {
     }
 }
 
+/// From the package to the first answer, without the source.
+#[test]
+fn the_first_page_of_the_book_is_right_where_only_the_package_is() {
+    let _machine = machine();
+    let folder = tempfile::tempdir().unwrap();
+    installed(&package(folder.path(), "1"));
+    crate::guides::follow("docs/start.md", folder.path());
+    dpkg(&["--purge", "wasm-sock"]);
+}
+
 #[test]
 fn an_archive_is_installed_by_its_script_and_removed() {
     let _machine = machine();
@@ -342,17 +353,33 @@ fn an_archive_is_installed_by_its_script_and_removed() {
     for folder in ["/etc/wasm-sock", "/var/lib/wasm-sock", "/run/wasm-sock"] {
         let _ = fs::remove_dir_all(folder);
     }
-    // A damaged archive installs nothing.
+    let tools = folder.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    let refused = |why: &str| {
+        let mut install = Command::new(format!("{unpacked}/install.sh"));
+        let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+        let result = install.arg("/opt/wasm-sock").env("PATH", path).output().unwrap();
+        let said = String::from_utf8_lossy(&result.stderr).into_owned();
+        assert!(!result.status.success() && said.contains(why), "{said}");
+        assert!(!Path::new("/opt/wasm-sock/bin/wasm-sock").exists());
+    };
+    for (tool, printed, why) in [
+        ("uname", "riscv64", "and this machine is riscv64: take the one for it"),
+        (
+            "systemd-sysusers",
+            "systemd 251 (251.1-1)",
+            "systemd has to be 252 or newer, and is 251",
+        ),
+    ] {
+        let tool = tools.join(tool);
+        fs::write(&tool, format!("#!/bin/sh\necho '{printed}'\n")).unwrap();
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+        refused(why);
+        fs::remove_file(tool).unwrap();
+    }
     let file = Path::new(&unpacked).join("files/bin/wasm-sock");
     fs::write(&file, "damaged").unwrap();
-    let mut install = Command::new(format!("{unpacked}/install.sh"));
-    let result = install.arg("/opt/wasm-sock").output().unwrap();
-    let said = String::from_utf8_lossy(&result.stderr).into_owned();
-    assert!(
-        !result.status.success() && said.contains("bin/wasm-sock: FAILED"),
-        "{said}"
-    );
-    assert!(!Path::new("/opt/wasm-sock/bin/wasm-sock").exists());
+    refused("bin/wasm-sock: FAILED");
     for user in ["wasm-sock", "wasm-sock-egress"] {
         output(Command::new("userdel").arg(user));
     }
