@@ -75,12 +75,7 @@ fn line(name: &str) -> String {
     } else {
         "LoadCredential"
     };
-    format!("{setting}={}\n", credential_word(name))
-}
-
-/// systemd.syntax(7): in a word, a backslash quotes what follows it.
-fn credential_word(name: &str) -> String {
-    value(name).replace('\\', "\\\\")
+    format!("{setting}={}\n", value(name))
 }
 
 fn is_encrypted(name: &str) -> bool {
@@ -188,7 +183,7 @@ mod tests {
             ..config(Process::Own)
         };
         let found = with_credentials("100%\\n", &config, system());
-        assert_eq!(found[0].1, "LoadCredential=100%%\\\\n.t");
+        assert_eq!(found[0].1, "LoadCredential=100%%25%%5Cn.t");
     }
 
     #[test]
