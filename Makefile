@@ -65,9 +65,9 @@ COMPLETIONS = bash-completion/completions/wasm-sock zsh/$(ZSH_FUNCTIONS)/_wasm-s
   fish/vendor_completions.d/wasm-sock.fish
 
 .PHONY: build say-build host compile quick egress guests python-guest language-guests setup setup-tests demo say-demo test fmt clippy audit advisories fuzz check t unit end-to-end systemd checks programs-and-guests test-programs
-.PHONY: waiting measuring systemd-demo systemd-tests systemd-package systemd-guides
+.PHONY: waiting measuring systemd-demo systemd-tests systemd-package systemd-guides systemd-trixie
 .PHONY: corpus test-arm64 bench bench-programs bench-smoke bench-units bench-pieces profile order
-.PHONY: install uninstall deb tarball image checksums release-check book bench-thirty clean help
+.PHONY: install uninstall deb tarball image checksums release-check no-packages book bench-thirty clean help
 # One build at a time: each uses all processors, and they share a target directory.
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
@@ -432,6 +432,17 @@ systemd-package: $(NEEDS_TESTS)
 systemd-guides: $(NEEDS_TESTS) build/venv/wasmtime/ready
 	$(call systemd_test,--network$(comma),guides)
 
+# With the systemd of Debian 13 (257), in a userland that is made once, in four minutes.
+TRIXIE := build/userlands/trixie
+in_trixie = --root$(comma)$(CURDIR)/$(TRIXIE)$(comma)
+$(TRIXIE).made: tools/userland tools/setup
+	tools/userland $(basename $(@F)) $(basename $@)
+	@touch $@
+systemd-trixie: $(NEEDS_TESTS) $(TRIXIE).made build/venv/wasmtime/ready ## the tests under systemd, with that of Debian 13 (network)
+	tools/systemd-box --root $(TRIXIE) -- tools/demo --in-the-box
+	$(call systemd_test,$(in_trixie),--skip guides --skip package)
+	$(call systemd_test,$(in_trixie),package)
+
 # How many cold starts of each program.
 ROUNDS ?= 200
 # Chapters to measure, separated by commas; default: all.
@@ -576,13 +587,21 @@ checksums: ## write the checksums of all packages in build/packages; KEY=FILE si
 	packaging/checksums $(PACKAGES) $(KEY)
 
 # What is too slow for `make test`.
-release-check: deb tarball image test-arm64 build/venv/kubernetes/ready build/venv/schemas/ready ## check the packages: built twice, in fresh userlands (root, network)
+release-check: no-packages deb tarball image test-arm64 build/venv/kubernetes/ready build/venv/schemas/ready ## check the packages: built twice, in fresh userlands, with Debian 13's systemd (root, network)
 	REVISION=$(REVISION) packaging/twice $(SOURCE_DATE_EPOCH) $(PACKAGES)
 	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test package
 	packaging/userlands $(PACKAGES)/wasm-sock_*-$(REVISION)_$$(dpkg --print-architecture).deb
+	$(MAKE) --no-print-directory systemd-trixie
+	$(if $(filter aarch64,$(MACHINE)),,$(MAKE) --no-print-directory deb tarball image ARCH=aarch64 PACKAGES=build/packages-aarch64)
+	$(if $(filter aarch64,$(MACHINE)),,WASM_SOCK_BUILD=$(CURDIR)/build/aarch64 $(CARGO) test $(LOCKED) -p wasm-sock-tests \
+	  --test package)
+
+# Those of another version would be checked, and signed, too.
+no-packages:
+	rm -rf $(PACKAGES)
 
 clean: ## remove everything that was built
 	rm -rf build target guests/hello-assemblyscript/node_modules
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24

@@ -351,7 +351,8 @@ pub const HANDLER: &[Setting] = &[
         }),
         "[]",
         "Secrets that the guest may ask for in the same way. Each is a credential of the service with the name \
-         `HANDLER.SECRET`: see systemd.exec(5), `LoadCredential=`.",
+         `HANDLER.SECRET`: see systemd.exec(5), `LoadCredential=`. Characters of HANDLER other than letters, digits, `-`, \
+         `_` and `.` are as in a URL (`%20` for a space).",
     ),
     setting(
         "dirs",

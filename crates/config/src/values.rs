@@ -19,8 +19,19 @@ pub const MAX_CREDENTIAL: usize = 255;
 ///
 /// A service may serve several handlers, and has the credentials of all of them: the name tells whose each is. No
 /// secret's name has a dot, so two handlers never have a credential in common.
+///
+/// Characters of the handler's name other than letters, digits, `-`, `_` and `.` are as in a URL (`%20`): systemd 257
+/// starts no service with a credential that has a space in its name, and loses one with a backslash.
 pub fn credential_name(handler: &str, secret: &str) -> String {
-    format!("{handler}.{secret}")
+    let mut name = String::with_capacity(handler.len() + 1 + secret.len());
+    for byte in handler.bytes() {
+        match byte {
+            b'-' | b'_' | b'.' => name.push(byte.into()),
+            byte if byte.is_ascii_alphanumeric() => name.push(byte.into()),
+            byte => name += &format!("%{byte:02X}"),
+        }
+    }
+    name + "." + secret
 }
 
 /// Whether `name` can name a secret: a letter or digit, then also `-` and `_`; at most 64 characters.
@@ -38,6 +49,8 @@ mod tests {
         // Where the handler's name ends is told by the last dot.
         assert_eq!(credential_name("a.b", "c"), "a.b.c");
         assert!(!valid_secret_name("b.c"));
+        assert_eq!(credential_name("a b\\c", "d"), "a%20b%5Cc.d");
+        assert_eq!(credential_name("a%20b", "c"), "a%2520b.c");
         for name in ["token", "API_KEY", "a", "7-x", &"x".repeat(64)] {
             assert!(valid_secret_name(name), "{name}");
         }

@@ -3,8 +3,12 @@
 //! Each service that may run a handler gets its credentials: systemd reads the files as root and passes copies that
 //! only the service's user can read. Without a path, systemd searches its credential stores, and starts a service
 //! without a credential that it does not find: the guest that asks for it then gets an error, and all others work.
+//!
+//! A user's manager would search stores of the system, too, and start nothing if it may not look into one of them
+//! (`/etc/credstore` and `/etc/credstore.encrypted` are root's alone). So a user's services get what is there by its path,
+//! and no line for what is not.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use wasm_sock_config::{HandlerConfig, Process, credential_name};
 
@@ -34,10 +38,11 @@ pub(crate) fn units(handler: &str, config: &HandlerConfig, installation: Install
     if config.secrets.is_empty() {
         return Vec::new();
     }
-    let text = format!(
-        "# Made by wasm-sock-generator: `secrets` of the handler.\n\n[Service]\n{}",
-        lines(handler, config, installation)
-    );
+    let lines = lines(handler, config, installation);
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let text = format!("# Made by wasm-sock-generator: `secrets` of the handler.\n\n[Service]\n{lines}");
     let drop_in = |service: &str, name: &str| Unit {
         name: format!("{service}.d/{name}.conf"),
         text: text.clone(),
@@ -57,21 +62,20 @@ pub(crate) fn units(handler: &str, config: &HandlerConfig, installation: Install
 /// The settings of `[Service]` for all secrets of a handler.
 pub(crate) fn lines(handler: &str, config: &HandlerConfig, installation: Installation<'_>) -> String {
     let names = config.secrets.iter().map(|secret| credential_name(handler, secret));
-    names.map(|name| line(&name, installation)).collect()
+    let lines = names.filter_map(|name| match installation.is_user {
+        true => line_of_user(&name, installation.config_home?),
+        false => Some(line(&name)),
+    });
+    lines.collect()
 }
 
-fn line(name: &str, installation: Installation<'_>) -> String {
-    // systemd.syntax(7): in a word, a backslash quotes what follows it.
-    let word = value(name).replace('\\', "\\\\");
-    let (setting, path) = match user_file(name, installation) {
-        Some((setting, path)) => (setting, path),
-        None if !installation.is_user && is_encrypted(name) => ("LoadCredentialEncrypted", None),
-        None => ("LoadCredential", None),
+fn line(name: &str) -> String {
+    let setting = if is_encrypted(name) {
+        "LoadCredentialEncrypted"
+    } else {
+        "LoadCredential"
     };
-    match path.as_deref().and_then(Path::to_str) {
-        Some(path) => format!("{setting}={word}:{}\n", value(path)),
-        None => format!("{setting}={word}\n"),
-    }
+    format!("{setting}={}\n", value(name))
 }
 
 fn is_encrypted(name: &str) -> bool {
@@ -79,16 +83,19 @@ fn is_encrypted(name: &str) -> bool {
     stores.any(|store| Path::new(store).join(name).exists())
 }
 
-/// The file in a user's own stores, which a user's manager searches from systemd 256 on.
-fn user_file(name: &str, installation: Installation<'_>) -> Option<(&'static str, Option<PathBuf>)> {
-    let home = installation.config_home.filter(|_| installation.is_user)?;
+/// For a file in the user's own stores.
+fn line_of_user(name: &str, config_home: &Path) -> Option<String> {
     let stores = [
         ("LoadCredentialEncrypted", "credstore.encrypted"),
         ("LoadCredential", "credstore"),
     ];
-    let files = stores.map(|(setting, store)| (setting, home.join(store).join(name)));
-    let found = files.into_iter().find(|(_, file)| file.exists());
-    found.map(|(setting, file)| (setting, Some(file)))
+    let files = stores.map(|(setting, store)| (setting, config_home.join(store).join(name)));
+    let (setting, file) = files.into_iter().find(|(_, file)| file.exists())?;
+    Some(format!(
+        "{setting}={}:{}\n",
+        credential_word(name),
+        value(file.to_str()?)
+    ))
 }
 
 #[cfg(test)]
@@ -176,7 +183,7 @@ mod tests {
             ..config(Process::Own)
         };
         let found = with_credentials("100%\\n", &config, system());
-        assert_eq!(found[0].1, "LoadCredential=100%%\\\\n.t");
+        assert_eq!(found[0].1, "LoadCredential=100%%25%%5Cn.t");
     }
 
     #[test]
@@ -203,7 +210,7 @@ mod tests {
             config_home: Some(nothing.path()),
             ..installation
         };
-        let found = with_credentials("a", &config(Process::Own), installation);
-        assert_eq!(found[0].1, "LoadCredential=a.token; LoadCredential=a.API_KEY");
+        // systemd would search stores of root's.
+        assert!(with_credentials("a", &config(Process::Own), installation).is_empty());
     }
 }

@@ -32,7 +32,7 @@ pub fn encode(to: &mut Vec<u8>, line: &Line<'_>, message: &str) {
         writer.number(field::REQUEST, request.into());
     }
     line.fields.write(&mut writer);
-    // Ends the entry: another may follow in the same datagram.
+    // Ends the entry.
     to.push(b'\n');
 }
 

@@ -1,9 +1,10 @@
 //! The socket of journald: lines that it has no room for wait in a queue, which has a limit.
 //!
-//! Lines that are ready at the same time go out as one datagram. journald's socket holds some hundreds of datagrams
-//! (`net.unix.max_dgram_qlen`), and no more bytes than the host's send buffer. The
-//! host never waits for it for long: lines stay in the queue, and are sent when there is room again. If the queue is
-//! full, the host waits for journald once, for [`PATIENCE`], and then drops what is too much, counts it, and says so.
+//! Each line is a datagram. The Journal Export Format allows several entries in one, but systemd 257 reads only the first
+//! of them. journald's socket holds some hundreds of datagrams (`net.unix.max_dgram_qlen`), and no more bytes than the
+//! host's send buffer. The host never waits for it for long: lines stay in the queue, and are sent when there is room
+//! again. If the queue is full, the host waits for journald once, for [`PATIENCE`], and then drops what is too much,
+//! counts it, and says so.
 
 use super::native::shortened;
 use super::queue::Queue;
@@ -36,10 +37,6 @@ const LAST_PATIENCE: Duration = Duration::from_millis(100);
 /// The pause between two looks at whether it has.
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(2);
-
-/// The most bytes of lines in one datagram, unless a line alone is longer. Each datagram costs both sides some
-/// microseconds; journald takes entries with an empty line between them apart (Journal Export Format).
-const DATAGRAM: usize = 32 * 1024;
 
 /// The shortest that a line is cut to that is too large for a datagram.
 const SHORTEST: usize = 256;
@@ -145,10 +142,10 @@ impl State {
     /// Sends lines as long as there is room for them.
     fn send(&mut self) {
         while !self.queue.is_empty() {
-            let sent = self.send_some();
+            let sent = self.send_one(self.queue.iter().next().unwrap_or_default());
             match sent {
-                Ok(sent) => {
-                    self.queue.remove(sent);
+                Ok(()) => {
+                    self.queue.remove(1);
                     (self.is_stalled, self.has_sent) = (false, true);
                 }
                 Err(Errno::INTR) => {}
@@ -159,22 +156,6 @@ impl State {
                 // No room; or nothing listens at the path.
                 Err(_) => return,
             }
-        }
-    }
-
-    /// Sends the first lines, as one datagram. Returns how many, at least one.
-    fn send_some(&self) -> Result<usize, Errno> {
-        let first = self.queue.iter().next().unwrap_or_default();
-        let (mut size, mut count) = (0, 0);
-        for line in self.queue.iter() {
-            if count > 0 && size + line.len() > DATAGRAM {
-                break;
-            }
-            (size, count) = (size + line.len(), count + 1);
-        }
-        match self.send_one(&self.queue.bytes()[..size]) {
-            Err(Errno::MSGSIZE | Errno::NOBUFS) if count > 1 => self.send_one(first).map(|()| 1),
-            sent => sent.map(|()| count),
         }
     }
 
@@ -268,7 +249,7 @@ mod tests {
         socket
     }
 
-    /// The lines of one datagram; none of the empty one.
+    /// The line of one datagram; none of the empty one.
     fn receive(socket: &UnixDatagram) -> Vec<String> {
         let mut datagram = vec![0; 1 << 18];
         let size = socket.recv(&mut datagram).expect("a datagram within ten seconds");
@@ -339,7 +320,9 @@ mod tests {
         assert!(journal.unsent() > 0);
         let socket = bind(&path);
         journal.send(&mut lines(["third".to_owned()]));
-        assert_eq!(receive(&socket), ["first", "second", "third"]);
+        for line in ["first", "second", "third"] {
+            assert_eq!(receive(&socket), [line]);
+        }
     }
 
     #[test]

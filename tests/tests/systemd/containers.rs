@@ -17,8 +17,7 @@ const PACKAGES: &str = "build/packages";
 
 /// What a machine has that may do less than one's own: no cgroups with controllers of devices, no limits that are higher
 /// than now, and no overlay over an overlay.
-const CONTAINERS: &str =
-    "[containers]\ncgroups = \"disabled\"\ndefault_ulimits = [\"nofile=1024:4096\", \"nproc=1024:4096\"]\n";
+const CONTAINERS: &str = "[containers]\ncgroups = \"disabled\"\npids_limit = 0\ndefault_ulimits = [\"nofile=1024:4096\", \"nproc=1024:4096\"]\n";
 const STORAGE: &str = "[storage]\ndriver = \"vfs\"\nrunroot = \"/run/containers/storage\"\n\
      graphroot = \"/var/lib/containers/storage\"\n";
 

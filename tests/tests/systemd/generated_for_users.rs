@@ -192,4 +192,7 @@ fn a_user_has_secrets_in_a_store_of_their_own() {
     iris.systemctl(&["start", "wasm-sock@keeper.socket"]);
     let address = Address::Tcp(([127, 0, 0, 1], 24_115).into());
     address.ask("rc.1 get token\n").expect_whole("value \"hers\"\n");
+    // systemd is not asked for it: it would look into stores of root's (as Debian 13 has them), may not, and start nothing.
+    let answer = address.ask("rc.1 get missing\n").text();
+    assert!(answer.starts_with("Error::Io("), "{answer}");
 }

@@ -103,9 +103,9 @@ fn a_handler_gets_the_secrets_that_an_administrator_put_into_the_stores() {
 }
 
 #[test]
-fn a_name_that_systemd_would_expand_is_found() {
+fn a_name_that_systemd_would_expand_or_lose_is_found() {
     let name = "sec %n\\\\$HOME";
-    let _stored = Stored::new(&format!("{name}.token"), "odd");
+    let _stored = Stored::new("sec%20%25n%5C%5C%24HOME.token", "odd");
     let _handler = asker(name, "listen = \"24211\"\nsecrets = [\"token\"]");
     assert_eq!(get(&tcp(24_211), "token"), "value \"odd\"\n");
 }

@@ -167,7 +167,8 @@ fn what_is_no_module_or_has_no_name_is_refused() {
 fn without_its_generator_nothing_is_installed() {
     let _alone = alone();
     let generator = "/usr/lib/systemd/system-generators/wasm-sock-generator";
-    fs::rename(generator, "/root/generator").unwrap();
+    let aside = "/usr/lib/wasm-sock-generator-aside";
+    fs::rename(generator, aside).unwrap();
     let said = fails(&[
         "install",
         &module(Kind::P1, "hello"),
@@ -176,6 +177,6 @@ fn without_its_generator_nothing_is_installed() {
         "--listen",
         "23150",
     ]);
-    output(Command::new("mv").args(["/root/generator", generator]));
+    output(Command::new("mv").args([aside, generator]));
     assert!(said.contains("the generator of units is not installed"), "{said}");
 }
