@@ -91,11 +91,7 @@ fn line_of_user(name: &str, config_home: &Path) -> Option<String> {
     ];
     let files = stores.map(|(setting, store)| (setting, config_home.join(store).join(name)));
     let (setting, file) = files.into_iter().find(|(_, file)| file.exists())?;
-    Some(format!(
-        "{setting}={}:{}\n",
-        credential_word(name),
-        value(file.to_str()?)
-    ))
+    Some(format!("{setting}={}:{}\n", value(name), value(file.to_str()?)))
 }
 
 #[cfg(test)]
