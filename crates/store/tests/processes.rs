@@ -86,12 +86,27 @@ fn acknowledged(process: &mut Child) -> thread::JoinHandle<u64> {
     })
 }
 
+/// How long a process takes until it has acknowledged its first change.
+fn time_to_write() -> Duration {
+    let folder = TempDir::new().unwrap();
+    let begin = Instant::now();
+    let mut process = start(&folder.path().join("keyvalue.sqlite"), 0);
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("acknowledged ")));
+    let took = begin.elapsed();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    took
+}
+
 /// Kills `processes` at a time, until `kills` were killed.
 fn kill_and_check(processes: usize, kills: usize) {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("keyvalue.sqlite");
     let mut last = vec![0; processes];
     let (mut random, mut killed) = (0x1234_5678_u64, 0);
+    // From before the file is open to the middle of its 20th change or so.
+    let most = time_to_write().mul_f32(2.0).max(Duration::from_millis(60)).as_micros() as u64;
     while killed < kills {
         let mut running: Vec<Child> = (0..processes).map(|number| start(&file, number)).collect();
         let readers: Vec<_> = running.iter_mut().map(acknowledged).collect();
@@ -99,8 +114,7 @@ fn kill_and_check(processes: usize, kills: usize) {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            // From before the file is open to the middle of its 20th change or so.
-            thread::sleep(Duration::from_micros(random % 60_000));
+            thread::sleep(Duration::from_micros(random % most));
             process.kill().unwrap();
             killed += 1;
         }
