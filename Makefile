@@ -121,9 +121,10 @@ host:
 SIBLINGS := wasm-sock-compile wasm-sock-cli wasm-sock-egress wasm-sock-keeper
 # What systemd runs at boot and at daemon-reload.
 GENERATOR := wasm-sock-generator
+BUILD_SIBLINGS = $(CARGO) build $(LOCKED) --profile compiler $(REPRODUCIBLE) $(addprefix -p ,$(SIBLINGS) $(GENERATOR))
 compile:
 	$(foreach program,$(SIBLINGS) $(GENERATOR),$(call begin,$(program)))
-	$(CARGO) build $(LOCKED) --profile compiler $(REPRODUCIBLE) $(addprefix -p ,$(SIBLINGS) $(GENERATOR))
+	$(BUILD_SIBLINGS)
 	@install -C -D -m 755 -t $(OUT) $(addprefix target/$(TARGET)/compiler/,$(SIBLINGS) $(GENERATOR))
 	$(foreach program,$(SIBLINGS) $(GENERATOR),$(call finish,$(program)))
 	$(call write_manual,$(OUT))
@@ -296,12 +297,15 @@ fmt:
 	$(CARGO) fmt --all --check
 	$(foreach package,$(GUESTS) $(COMPONENTS) fuzz,$(call fmt_guest,$(package)))
 
-# In CI, what `test-programs` has not linted: what is tested as a program only.
-LINTED_ALONE := $(if $(CI),-p wasm-sock-compile -p wasm-sock-keeper,--workspace)
 clippy:
-	$(CARGO) clippy $(LOCKED) $(LINTED_ALONE) --all-targets -- -D warnings
+ifdef CI
+# `test-programs` has linted all but some programs, whose dependencies `compile` has built.
+	$(LINTED) $(BUILD_SIBLINGS)
+else
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
 # The same packages, or cargo would check their dependencies anew.
-	$(if $(CI),,$(CARGO) clippy $(LOCKED) --workspace --test systemd -- -D warnings)
+	$(CARGO) clippy $(LOCKED) --workspace --test systemd -- -D warnings
+endif
 	$(foreach guest,$(GUESTS),$(call clippy_guest,$(guest),wasm32-wasip1))
 	$(foreach guest,$(COMPONENTS),$(call clippy_guest,$(guest),wasm32-wasip2))
 
