@@ -414,7 +414,8 @@ test-arm64: ## test the programs for ARM, with QEMU if this is another machine
 	tools/emulated build$(if $(filter aarch64,$(MACHINE)),,/aarch64)/quick $(T) $(N)
 	[ '$(MACHINE)' = aarch64 ] || \
 	  python3 tests/emulated_calls.py $(CURDIR)/build/aarch64/qemu-aarch64 $(CURDIR)/build/aarch64/quick
-	[ '$(MACHINE)' = aarch64 ] || for page in 16384 65536; do for crate in streams modules http; do \
+# QEMU since 9.0 has the pages of this machine only.
+	[ ! -e build/aarch64/qemu-pages ] || for page in 16384 65536; do for crate in streams modules http; do \
 	  tools/emulated -p $$page build/aarch64/quick $$crate || exit 1; \
 	done; done
 

@@ -147,6 +147,7 @@ fn requests_that_compute_beyond_the_drain_are_reset_in_good_order() {
             let mut host = world.start(&[]);
             let mut http = address.http();
             http.ask("GET", path);
+            host.expect_in_flight(1);
             // Among those that compute, by then.
             assert!(!http.hears_anything_within(Duration::from_millis(50)));
             host.expect_leave();
