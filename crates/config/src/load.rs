@@ -131,7 +131,8 @@ impl Config {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         let mut errors = match SourceFile::read(file) {
             Ok(Some(source)) => self.apply(source, Role::DropIn(&name)),
-            // It was listed a moment ago, so it is a dangling symbolic link.
+            // It was listed a moment ago: it was removed since, or is a dangling symbolic link.
+            Ok(None) if file.symlink_metadata().is_err() => Vec::new(),
             Ok(None) => vec![ConfigError::missing(file, "a dangling link? remove it")],
             Err(error) => vec![error],
         };

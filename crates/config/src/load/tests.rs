@@ -84,3 +84,12 @@ fn two_handlers_of_one_address_are_told_and_the_first_has_it() {
         .collect();
     assert_eq!(clashes, [("b", "a")]);
 }
+
+#[test]
+fn a_file_that_is_removed_while_it_is_about_to_be_read_is_gone() {
+    let world = World::new(&[("handlers.d/a.toml", "[handler.a]\nlisten = '80'")]);
+    let listed = |folder: &Path| Ok(vec![folder.join("a.toml"), folder.join("removed.toml")]);
+    let Read { config, errors, .. } = world.in_environment(|environment| Config::read(None, environment, listed));
+    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(config.handlers.into_keys().collect::<Vec<_>>(), ["a"]);
+}
