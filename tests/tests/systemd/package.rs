@@ -31,7 +31,8 @@ pub fn package(folder: &Path, revision: &str) -> PathBuf {
     command
         .args(["-r", revision])
         .arg(folder)
-        .env("SOURCE_DATE_EPOCH", "1700000000");
+        .env("SOURCE_DATE_EPOCH", "1700000000")
+        .env("COMPRESSION", "1");
     PathBuf::from(output(&mut command).trim())
 }
 
@@ -291,7 +292,8 @@ fn an_archive_is_installed_by_its_script_and_removed() {
     let _machine = machine();
     let folder = tempfile::tempdir().unwrap();
     let mut make = Command::new(checkout().join("packaging/tarball"));
-    let archive = output(make.arg(folder.path()).env("SOURCE_DATE_EPOCH", "1700000000"));
+    make.env("SOURCE_DATE_EPOCH", "1700000000").env("COMPRESSION", "1");
+    let archive = output(make.arg(folder.path()));
     output(
         Command::new("tar")
             .arg("-C")
