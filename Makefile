@@ -534,7 +534,7 @@ install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
 	done
 	install -D -m 644 units/sysusers.conf $(libdir)/sysusers.d/wasm-sock.conf
 	install -D -m 644 units/tmpfiles.conf $(libdir)/tmpfiles.d/wasm-sock.conf
-	install -D -m 644 -t $(docdir)/examples units/examples/* units/hardened.conf
+	install -D -m 644 -t $(docdir)/examples units/examples/* units/hardened.conf guests/dns/example.zone
 	install -D -m 644 -t $(docdir) units/handler.toml
 	install -D -m 644 -t $(sharedir)/wasm-sock/guests $(INSTALLED_GUESTS:%=build/guests/p2/%.wasm)
 	for section in 1 5 7; do \
