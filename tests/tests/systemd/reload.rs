@@ -23,7 +23,7 @@ impl Reloaded {
 
     /// The same, of a keeper whose hosts leave soon.
     fn parked(name: &str) -> Self {
-        Self::new(name, Service::shared(name, "--when-idle park --idle-timeout 2s"))
+        Self::new(name, Service::shared(name, "--when-idle park --idle-timeout 6s"))
     }
 
     fn new(name: &str, service: Service) -> Self {
