@@ -13,7 +13,7 @@ use crate::artifacts::{unpacked, wasm_sock};
 use crate::{Address, Destination, World, eventually};
 
 /// Below those that the kernel gives out.
-const PORT: u16 = 7777;
+const PORT: u16 = 27_777;
 
 /// One of these programs. It is told to stop when this is dropped.
 pub struct Inetd {
