@@ -17,10 +17,16 @@ pub fn make_folder(path: &Path, mode: u32) -> io::Result<Vec<PathBuf>> {
         Some(parent) => make_folder(parent, 0o755)?,
         None => Vec::new(),
     };
-    match DirBuilder::new().mode(mode).create(path) {
-        // Another process was faster. (A link that leads nowhere is an error.)
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => return Ok(made),
-        created => created?,
+    while let Err(error) = DirBuilder::new().mode(mode).create(path) {
+        match path.symlink_metadata() {
+            _ if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            // A file, or a link that leads nowhere.
+            Ok(there) if !there.is_dir() && !path.is_dir() => return Err(error),
+            // Another process was faster,
+            Ok(_) => return Ok(made),
+            // and has removed it since.
+            Err(_) => {}
+        }
     }
     // The umask must not hide it from the service. By the descriptor: others may be able to rename in the folder above.
     let mut options = File::options();
@@ -137,6 +143,8 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
+    use std::thread;
 
     #[test]
     fn a_file_moves_to_another_file_system_with_its_rights() {
@@ -151,6 +159,36 @@ mod tests {
         assert_eq!(fs::metadata(&to).unwrap().mode() & 0o777, 0o640);
         assert!(!from.exists());
         assert_eq!(fs::read_dir(there.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_is_made_while_others_make_and_remove_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("folder");
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..5000 {
+                        match make_folder(&folder, 0o700) {
+                            // Removed at once.
+                            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
+                            Ok(_) => _ = fs::remove_dir(&folder),
+                        }
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_no_folder_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, link] = ["file", "link"].map(|name| dir.path().join(name));
+        fs::write(&file, "").unwrap();
+        symlink("nowhere", &link).unwrap();
+        for path in [file, link] {
+            assert_eq!(make_folder(&path, 0o700).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        }
     }
 
     #[test]
