@@ -19,15 +19,12 @@ case $prefix in
   /*) ;;
   *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
-if [ "$(id -u)" != 0 ]; then
-  echo "install.sh: it has to be run by root" >&2
-  exit 1
-fi
-# What is said of a machine that cannot run it, before anything is there.
+# Before anything is changed.
 refuse() {
-  echo "install.sh: nothing was installed: $*" >&2
+  echo "install.sh: nothing was changed: $*" >&2
   exit 1
 }
+[ "$(id -u)" = 0 ] || refuse "it has to be run by root"
 systemd=no
 [ ! -d /run/systemd/system ] || systemd=yes
 if [ $uninstall = no ]; then

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What is linked into the programs of wasm-sock and the guests that are installed: licences and a bill of materials.
 
-  linked.py copyright   their licence texts, as /usr/share/doc/PACKAGE/copyright (Debian's machine-readable format)
-  linked.py sbom        a list of all components: CycloneDX 1.5, JSON
+  linked.py FOLDER      writes there:
+    copyright           their licence texts (Debian's machine-readable format)
+    sbom.cdx.json       a list of all components: CycloneDX 1.5, JSON
 
 Both are made from Cargo.lock and those of the guests, for the features that are built; the same source gives the same
 bytes. The date is that of $SOURCE_DATE_EPOCH. Called in the repository, after a build (cargo has the sources then).
@@ -100,7 +101,6 @@ def metadata_of_cargo(folder=".", target=TARGET):
     return json.loads(cargo("metadata", folder, "--format-version=1", "--filter-platform", target))
 
 
-@functools.cache
 def crates():
     """The crates of others that are linked, without macros and what builds them."""
     found = {}
@@ -199,41 +199,40 @@ def copyright_lines(texts):
     return found
 
 
-def copyright():
-    print("Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/")
-    print("Upstream-Name: wasm-sock")
-    print("Comment: The programs are static. Below is everything that is linked into them, as crates/NAME-VERSION; the")
-    print(" same list, with checksums, is sbom.cdx.json.gz beside this file.\n")
+def write_copyright(components, file):
+    write = functools.partial(print, file=file)
+    write("Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/")
+    write("Upstream-Name: wasm-sock")
+    write("Comment: The programs are static. Below is everything that is linked into them, as crates/NAME-VERSION; the")
+    write(" same list, with checksums, is sbom.cdx.json.gz beside this file.\n")
     own = pathlib.Path("LICENSE-MIT").read_text()
-    print("Files: *\nCopyright: 2026 the wasm-sock authors\nLicense: MIT or Apache-2.0")
-    print(field(own))
-    print(" .\n or: Apache License, version 2.0: see /usr/share/common-licenses/Apache-2.0\n")
-    known = crates()
-    for component in sorted(known + others(known), key=str):
+    write("Files: *\nCopyright: 2026 the wasm-sock authors\nLicense: MIT or Apache-2.0")
+    write(field(own))
+    write(" .\n or: Apache License, version 2.0: see /usr/share/common-licenses/Apache-2.0\n")
+    for component in components:
         copyrights = copyright_lines(component.texts) or [f"the authors of {component.name}"]
-        print(f"Files: crates/{component}/*")
-        print("Copyright: " + "\n ".join(copyrights))
+        write(f"Files: crates/{component}/*")
+        write("Copyright: " + "\n ".join(copyrights))
         name = f"licence-of-{component}"
-        print(f"License: {name}")
-        print(f"Comment: {component.licence}\n")
+        write(f"License: {name}")
+        write(f"Comment: {component.licence}\n")
     # Each text once, with the components that have it.
     texts = {}
-    for component in sorted(known + others(known), key=str):
+    for component in components:
         text = "\n\n".join(shortened(text).strip("\n") for text in component.texts)
         texts.setdefault(text, []).append(component)
     for text, components in texts.items():
         first, *same = components
-        print(f"License: licence-of-{first}\n{field(text)}\n")
+        write(f"License: licence-of-{first}\n{field(text)}\n")
         for component in same:
-            print(f"License: licence-of-{component}\n The same text as licence-of-{first}.\n")
+            write(f"License: licence-of-{component}\n The same text as licence-of-{first}.\n")
 
 
-def sbom():
+def write_sbom(components, file):
     version = re.search(r'^version = "(.*)"', pathlib.Path("Cargo.toml").read_text(), re.MULTILINE).group(1)
     date = datetime.datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), datetime.timezone.utc)
-    known = crates()
-    components = []
-    for component in sorted(known + others(known), key=str):
+    entries = []
+    for component in components:
         entry = {
             "type": "library",
             "bom-ref": component.purl,
@@ -245,10 +244,10 @@ def sbom():
         }
         if component.digest:
             entry["hashes"] = [{"alg": "SHA-256", "content": component.digest}]
-        components.append(entry)
+        entries.append(entry)
     programs = [{"type": "application", "bom-ref": name, "name": name, "version": version} for name in PROGRAMS + GUESTS]
     needs = [
-        {"ref": name, "dependsOn": [c["bom-ref"] for c in components if {"name": "wasm-sock:program", "value": name} in c["properties"]]}
+        {"ref": name, "dependsOn": [c["bom-ref"] for c in entries if {"name": "wasm-sock:program", "value": name} in c["properties"]]}
         for name in PROGRAMS + GUESTS
     ]
     document = {
@@ -267,14 +266,24 @@ def sbom():
                 "components": programs,
             },
         },
-        "components": components,
+        "components": entries,
         "dependencies": needs,
     }
     content = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
     document["serialNumber"] = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, content)}"
-    json.dump(document, sys.stdout, indent=1)
-    print()
+    json.dump(document, file, indent=1)
+    file.write("\n")
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    known = crates()
+    components = sorted(known + others(known), key=str)
+    for name, write in (("copyright", write_copyright), ("sbom.cdx.json", write_sbom)):
+        with open(pathlib.Path(sys.argv[1], name), "w") as file:
+            write(components, file)
 
 
 if __name__ == "__main__":
-    {"copyright": copyright, "sbom": sbom}[sys.argv[1]]()
+    main()

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -32,6 +33,10 @@ impl Package {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join("files").join(name)
+    }
+
+    fn is_for_arm(&self) -> bool {
+        self.file.to_string_lossy().ends_with("_arm64.deb")
     }
 
     /// A file that is compressed.
@@ -116,8 +121,8 @@ fn an_image_is_a_valid_layout_of_at_most_20_mb_with_programs_alone() {
     let index = json("index.json");
     let manifest = json(&blob(&index["manifests"][0]));
     let (config, layer) = (blob(&manifest["config"]), blob(&manifest["layers"][0]));
-    let is_arm = Package::get().file.to_string_lossy().ends_with("_arm64.deb");
-    assert_eq!(json(&config)["architecture"], if is_arm { "arm64" } else { "amd64" });
+    let architecture = if Package::get().is_for_arm() { "arm64" } else { "amd64" };
+    assert_eq!(json(&config)["architecture"], architecture);
     assert_eq!(json("manifest.json")[0]["Config"], config);
     assert_eq!(json("manifest.json")[0]["Layers"][0], layer);
     let unpacked = format!("gzip -dc {layer} | sha256sum");
@@ -252,13 +257,13 @@ fn a_package_has_all_that_belongs_to_it() {
         assert!(package.path(file).is_file(), "{file}");
     }
     // No path of the machine that compiled them.
-    for guest in fs::read_dir(package.path("usr/share/wasm-sock/guests")).unwrap() {
-        let (path, home) = (guest.unwrap().path(), std::env::var("HOME").unwrap());
-        let content = fs::read(&path).unwrap();
-        let found = content
-            .windows(home.len() + "/.cargo".len())
-            .any(|bytes| bytes == format!("{home}/.cargo").as_bytes());
-        assert!(!found, "{}", path.display());
+    let cargo = std::env::var("CARGO_HOME").unwrap_or_else(|_| std::env::var("HOME").unwrap() + "/.cargo");
+    for path in [cargo.as_bytes(), root().canonicalize().unwrap().as_os_str().as_bytes()] {
+        for guest in fs::read_dir(package.path("usr/share/wasm-sock/guests")).unwrap() {
+            let guest = guest.unwrap().path();
+            let found = fs::read(&guest).unwrap().windows(path.len()).any(|bytes| bytes == path);
+            assert!(!found, "{} in {}", String::from_utf8_lossy(path), guest.display());
+        }
     }
     let programs = run(Command::new("find")
         .arg(package.path("usr"))
@@ -272,8 +277,11 @@ fn a_package_has_all_that_belongs_to_it() {
 /// The crates that cargo links, by its own words.
 fn linked() -> BTreeSet<String> {
     let mut linked = BTreeSet::new();
-    let is_arm = Package::get().file.to_string_lossy().ends_with("_arm64.deb");
-    let target = if is_arm { "aarch64" } else { "x86_64" };
+    let target = if Package::get().is_for_arm() {
+        "aarch64"
+    } else {
+        "x86_64"
+    };
     let target = format!("{target}-unknown-linux-musl");
     let programs = ["", "-cli", "-compile", "-egress", "-generator", "-keeper"];
     let programs = programs.map(|program| (".".to_owned(), format!("wasm-sock{program}"), target.clone()));
