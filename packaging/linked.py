@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What is linked into the programs of wasm-sock and the guests that are installed: licences and a bill of materials.
 
-  linked.py FOLDER      writes there:
-    copyright           their licence texts (Debian's machine-readable format)
-    sbom.cdx.json       a list of all components: CycloneDX 1.5, JSON
+  linked.py [--without-guests] FOLDER     writes there:
+    copyright         their licence texts (Debian's machine-readable format)
+    sbom.cdx.json     a list of all components: CycloneDX 1.5, JSON
 
 Both are made from Cargo.lock and those of the guests, for the features that are built; the same source gives the same
 bytes. The date is that of $SOURCE_DATE_EPOCH. Called in the repository, after a build (cargo has the sources then).
@@ -25,7 +25,7 @@ PROGRAMS = ["wasm-sock", "wasm-sock-cli", "wasm-sock-compile", "wasm-sock-egress
             "wasm-sock-keeper"]
 TARGET = os.environ.get("CARGO_BUILD_TARGET", "x86_64-unknown-linux-musl")
 # As the Makefile has it.
-GUESTS = re.search(r"^INSTALLED_GUESTS := (.*)", pathlib.Path("Makefile").read_text(), re.MULTILINE).group(1).split()
+GUESTS = [] if "--without-guests" in sys.argv[1:2] else re.search(r"^INSTALLED_GUESTS := (.*)", pathlib.Path("Makefile").read_text(), re.MULTILINE).group(1).split()
 NAMES = re.compile(r"^(licen[cs]e|copying|unlicense|notice|copyright)", re.IGNORECASE)
 # A file of that name with the licences of others, such as BoringSSL's in ring.
 FOLDERS = ["", "LICENSES"]
@@ -164,9 +164,10 @@ def others(crates):
         Component("llvm-runtimes", rustc, llvm.licence, llvm.texts, f"pkg:generic/llvm-runtimes@{rustc}"),
         Component("musl", "1.2.5", "MIT", [MUSL], "pkg:generic/musl@1.2.5"),
         Component("rust-std", rustc, "MIT OR Apache-2.0", rust, f"pkg:generic/rust-std@{rustc}"),
-        Component("wasi-libc", rustc, "MIT AND BSD-2-Clause", wasi_libc, f"pkg:generic/wasi-libc@{rustc}"),
         Component("sqlite", version, "blessing", [SQLITE], f"pkg:generic/sqlite@{version}"),
     ]
+    if GUESTS:
+        found.append(Component("wasi-libc", rustc, "MIT AND BSD-2-Clause", wasi_libc, f"pkg:generic/wasi-libc@{rustc}"))
     linked_in = {"sqlite": sqlite.programs, "musl": PROGRAMS, "wasi-libc": GUESTS}
     for component in found:
         component.programs.update(linked_in.get(component.name, PROGRAMS + GUESTS))
@@ -204,7 +205,7 @@ def write_copyright(components, file):
     write("Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/")
     write("Upstream-Name: wasm-sock")
     write("Comment: The programs are static. Below is everything that is linked into them, as crates/NAME-VERSION; the")
-    write(" same list, with checksums, is sbom.cdx.json.gz beside this file.\n")
+    write(" same list, with checksums, is sbom.cdx.json, beside this file.\n")
     own = pathlib.Path("LICENSE-MIT").read_text()
     write("Files: *\nCopyright: 2026 the wasm-sock authors\nLicense: MIT or Apache-2.0")
     write(field(own))
@@ -276,12 +277,12 @@ def write_sbom(components, file):
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
     known = crates()
     components = sorted(known + others(known), key=str)
     for name, write in (("copyright", write_copyright), ("sbom.cdx.json", write_sbom)):
-        with open(pathlib.Path(sys.argv[1], name), "w") as file:
+        with open(pathlib.Path(sys.argv[-1], name), "w") as file:
             write(components, file)
 
 

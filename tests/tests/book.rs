@@ -170,15 +170,19 @@ fn each_link_of_the_documents_leads_somewhere() {
 }
 
 #[test]
-fn each_link_of_the_documents_that_are_installed_leads_to_another_of_them() {
+fn each_link_of_the_copies_in_packages_and_in_the_book_leads_to_another_copy() {
     let folder = tempfile::tempdir().unwrap();
-    let copied = Command::new(root().join("packaging/docs")).arg(folder.path()).status();
-    assert!(copied.expect("run packaging/docs").success());
-    let mut found = Vec::new();
-    pages(folder.path(), &mut found);
-    let (faults, count) = faults(found);
-    assert!(faults.is_empty(), "{faults:#?}");
-    assert!(count > 100, "only {count} links");
+    for options in [&[][..], &["--book"]] {
+        let folder = folder.path().join(options.concat());
+        let mut copy = Command::new(root().join("packaging/docs"));
+        let copied = copy.args(options).arg(&folder).status();
+        assert!(copied.expect("run packaging/docs").success());
+        let mut found = Vec::new();
+        pages(&folder, &mut found);
+        let (faults, count) = faults(found);
+        assert!(faults.is_empty(), "{faults:#?}");
+        assert!(count > 100, "only {count} links");
+    }
 }
 
 #[test]

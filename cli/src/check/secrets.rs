@@ -110,7 +110,7 @@ fn units_of(name: &str, handler: &HandlerConfig) -> String {
 }
 
 /// Does a unit name the credential with its content (`SetCredential=`) or its file? What the generator makes names
-/// neither.
+/// neither. (A unit writes `%` as `%%`.)
 fn is_set_in(units: &str, credential: &str) -> bool {
     const SETTINGS: [&str; 4] = [
         "SetCredential",
@@ -121,7 +121,8 @@ fn is_set_in(units: &str, credential: &str) -> bool {
     units.lines().any(|line| {
         line.split_once('=').is_some_and(|(setting, value)| {
             let named = value.trim_start().split_once(':');
-            SETTINGS.contains(&setting.trim_end()) && named.is_some_and(|(name, _)| name == credential)
+            SETTINGS.contains(&setting.trim_end())
+                && named.is_some_and(|(name, _)| name.replace("%%", "%") == credential)
         })
     })
 }
@@ -140,6 +141,7 @@ mod tests {
         ] {
             assert!(is_set_in(&format!("[Service]\n{line}\n"), "a.b"), "{line}");
         }
+        assert!(is_set_in("[Service]\nSetCredential=a%%20b.c:x\n", "a%20b.c"));
         for line in [
             "LoadCredential=a.b",
             "SetCredential=a.bc:x",

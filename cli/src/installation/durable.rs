@@ -25,7 +25,8 @@ pub fn make_folder(path: &Path, mode: u32) -> io::Result<Vec<PathBuf>> {
             // Another process was faster,
             Ok(_) => return Ok(made),
             // and has removed it since.
-            Err(_) => {}
+            Err(gone) if gone.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
     // The umask must not hide it from the service. By the descriptor: others may be able to rename in the folder above.

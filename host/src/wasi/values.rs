@@ -1,7 +1,7 @@
 //! The values of `config` and the secrets of a handler.
 //!
 //! A file is read when a guest asks for its value, and kept for later guests: a handler that was granted a secret and
-//! does not use it starts as fast as one without. Files can be read because the sandbox allows each by its path
+//! does not use it reads none. Files can be read because the sandbox allows each by its path
 //! ([`add_needs`]).
 
 use crate::config::{ConfigValue, HandlerConfig, credential_name};

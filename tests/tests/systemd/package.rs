@@ -277,9 +277,9 @@ impl UserWithSocket {
     }
 }
 
-/// From the package to the first answer, without the source.
+/// From the package to the first answer.
 #[test]
-fn the_first_page_of_the_book_is_right_where_only_the_package_is() {
+fn the_first_page_of_the_book_needs_no_file_of_the_source() {
     let _machine = machine();
     let folder = tempfile::tempdir().unwrap();
     installed(&package(folder.path(), "1"));
