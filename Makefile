@@ -387,8 +387,9 @@ else
 CROSS_TESTED := $(addprefix -p ,$(filter-out wasm-sock-bench wasm-sock-tests,$(TESTED_PACKAGES)))
 unit: quick
 	$(CARGO) test $(LOCKED) $(CROSS_TESTED) --no-run
-	WASM_SOCK_BUILD=$(CURDIR)/$(QUICK) $(CARGO) test $(LOCKED) $(CROSS_TESTED) --no-fail-fast --lib --bins \
-	  $(addprefix --test=,$(sort $(basename $(notdir $(wildcard crates/*/tests/* egress/tests/*))))) \
+	$(CARGO) test $(LOCKED) $(CROSS_TESTED) --lib --bins --no-run --message-format=json-render-diagnostics \
+	  $(addprefix --test=,$(sort $(basename $(notdir $(wildcard crates/*/tests/* egress/tests/*))))) >$(OUT)/test-programs.json
+	WASM_SOCK_BUILD=$(CURDIR)/$(QUICK) tools/run-tests --again 20 --runner $(CURDIR)/tools/qemu-box $(OUT)/test-programs.json \
 	  -- --skip http2::abuse_of_http2_ends_the_request_and_nothing_else
 endif
 
