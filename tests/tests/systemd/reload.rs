@@ -220,7 +220,7 @@ fn hammer(socket: &Socket, done: &AtomicBool, answered: &AtomicU32) {
 fn narrowing_and_widening_under_load_succeed_and_lose_no_client() {
     let it = Reloaded::shared("reload-load");
     let name = "reload-load";
-    let hold = "[handler.reload-hold]\nmodule = \"actor.cwasm\"\nargs = [\"pingpong\"]\n";
+    let hold = "[handler.reload-hold]\nmodule = \"actor.cwasm\"\nargs = [\"pingpong\"]\ntimeout = \"10min\"\n";
     let configure = |settings: String| it.configure(&format!("[host]\ndrain-timeout = \"1h\"\n{hold}{settings}"));
     for folder in ["a", "b"] {
         let folder = format!("/srv/reload/{folder}");
