@@ -410,7 +410,7 @@ measuring: $(NEEDS_TESTS) $(VENVS)
 	$(END_TO_END) --measuring $(TEST_PROGRAMS)
 
 # Elsewhere than on ARM by QEMU: what cannot run there is in tests/emulated.toml.
-test-arm64: ## test the programs for ARM, with QEMU if this is another machine
+test-arm64: test-programs ## test the programs for ARM, with QEMU if this is another machine
 	$(MAKE) --no-print-directory quick unit ARCH=aarch64
 	tools/emulated build$(if $(filter aarch64,$(MACHINE)),,/aarch64)/quick $(T) $(N)
 	[ '$(MACHINE)' = aarch64 ] || \
@@ -601,12 +601,11 @@ checksums: ## write the checksums of all packages in build/packages; KEY=FILE si
 # What is too slow for `make test`.
 release-check: no-packages deb tarball image test-arm64 build/venv/kubernetes/ready build/venv/schemas/ready ## check the packages: built twice, in fresh userlands, with Debian 13's systemd (root, network)
 	REVISION=$(REVISION) packaging/twice $(SOURCE_DATE_EPOCH) $(PACKAGES)
-	$(CARGO) test $(LOCKED) -p wasm-sock-tests --test package
+	tools/run-tests --only package $(TEST_PROGRAMS)
 	packaging/userlands $(PACKAGES)/wasm-sock_*-$(REVISION)_$$(dpkg --print-architecture).deb
 	$(MAKE) --no-print-directory systemd-trixie
 	$(if $(filter aarch64,$(MACHINE)),,$(MAKE) --no-print-directory deb tarball image ARCH=aarch64 PACKAGES=build/packages-aarch64)
-	$(if $(filter aarch64,$(MACHINE)),,WASM_SOCK_BUILD=$(CURDIR)/build/aarch64 $(CARGO) test $(LOCKED) -p wasm-sock-tests \
-	  --test package)
+	$(if $(filter aarch64,$(MACHINE)),,WASM_SOCK_BUILD=$(CURDIR)/build/aarch64 tools/run-tests --only package $(TEST_PROGRAMS))
 
 # Those of another version would be checked, and signed, too.
 no-packages:
