@@ -415,12 +415,13 @@ test-arm64: test-programs ## test the programs for ARM, with QEMU if this is ano
 	tools/emulated build$(if $(filter aarch64,$(MACHINE)),,/aarch64)/quick $(T) $(N)
 	[ '$(MACHINE)' = aarch64 ] || \
 	  python3 tests/emulated_calls.py $(CURDIR)/build/aarch64/qemu-aarch64 $(CURDIR)/build/aarch64/quick
-# QEMU since 9.0 has the pages of this machine only.
+# QEMU since 9.0 has the pages of this machine only; before 8.0 it stands still at the 33rd request (tests/README.md).
 	@[ '$(MACHINE)' = aarch64 ] || [ -e build/aarch64/qemu-pages ] || \
 	  { echo 'test-arm64: left out: pages of 16 and 64 KiB, which this QEMU does not have' >&2; [ -z '$(CI)' ]; }
-	[ ! -e build/aarch64/qemu-pages ] || for page in 16384 65536; do for crate in streams modules http; do \
-	  tools/emulated -p $$page build/aarch64/quick $$crate || exit 1; \
-	done; done
+	[ ! -e build/aarch64/qemu-pages ] || for page in 16384 65536; do \
+	  for crate in streams 'modules --skip=while_one_module_is_compiled' 'http --skip=many_requests'; do \
+	    tools/emulated -p $$page build/aarch64/quick $$crate || exit 1; \
+	  done; done
 
 # All programs, one after the other, because compile times are measured. The end-to-end tests have the quick ones.
 corpus: ## run released programs here and in Wasmtime, and compare (200 MB, minutes)
