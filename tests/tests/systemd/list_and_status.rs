@@ -174,7 +174,7 @@ fn handlers_of_a_service_that_has_no_room_for_counters_are_served_all_the_same()
 fn a_thousand_handlers_are_listed_at_once() {
     let service = Service::shared("thousand", &options("thousand", &[], "1s"));
     let names: Vec<String> = (0..1_000).map(|number| format!("thousand-{number}")).collect();
-    let _sockets = service.listen_all(&names, 30_000);
+    service.listen_all(&names, 30_000);
     let mut times = Vec::new();
     for _ in 0..5 {
         let start = Instant::now();
@@ -184,6 +184,8 @@ fn a_thousand_handlers_are_listed_at_once() {
         assert_eq!(listed, 1_000);
     }
     let time = harness::median(times);
+    // Or each `daemon-reload` of later tests would read a thousand units.
+    systemctl(&["stop", "thousand-*.socket"]);
     eprintln!("`wasm-sock list` of 1,000 handlers took {time:?} (the promise is 100 ms)");
     assert!(time < Duration::from_secs(5), "{time:?}");
 }
