@@ -204,6 +204,24 @@ fn what_cannot_be_exported_says_why() {
     }
 }
 
+#[test]
+fn a_mistake_of_another_handler_is_in_the_way_of_none() {
+    let handlers = Handlers::new("");
+    let image = ["nomad", "web", "--image", "i"];
+    let before = handlers.exported(&image);
+    fs::create_dir(handlers.path("handlers.d")).unwrap();
+    fs::write(handlers.path("handlers.d/other.toml"), "= no TOML\n").unwrap();
+    assert_eq!(handlers.exported(&image), before);
+    fs::write(
+        handlers.path("handlers.d/web.toml"),
+        "[handler.web]\nmemroy = \"1MiB\"\n",
+    )
+    .unwrap();
+    let (code, _, said) = handlers.export(&image);
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("memroy") && !said.contains("other.toml"), "{said}");
+}
+
 /// A process that is killed when the test ends.
 struct Process(Child);
 
