@@ -8,7 +8,7 @@ use rustix::process::geteuid;
 use std::collections::BTreeSet;
 use std::env;
 use std::path::PathBuf;
-use wasm_sock_config::{Config, ConfigErrors, Environment};
+use wasm_sock_config::{Config, Environment};
 use wasm_sock_stats::DIRECTORY;
 
 /// The arguments of `wasm-sock reload`.
@@ -61,13 +61,8 @@ impl Scope {
     /// All mistakes that keep the host from applying it. One in the table of another handler does not.
     fn check(&self, names: &BTreeSet<String>) -> Result<(), CommandError> {
         let (names_of, config) = (names.iter().map(String::as_str).collect(), self.config.as_deref());
-        let read = Config::load_for(&names_of, config, &self.environment());
-        let (_, mut mistakes) = read.map_err(CommandError::Configuration)?;
-        mistakes.retain(|error| error.handler.as_ref().is_none_or(|name| names.contains(name)));
-        match mistakes.is_empty() {
-            true => Ok(()),
-            false => Err(CommandError::Configuration(ConfigErrors(mistakes))),
-        }
+        let read = Config::load_only(&names_of, config, &self.environment());
+        read.map(drop).map_err(CommandError::Configuration)
     }
 
     fn environment(&self) -> Environment<'static> {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
-use wasm_sock_config::{Config, ConfigErrors, Environment, HandlerConfig, HostConfig, ListenAddress, ListenKind};
+use wasm_sock_config::{Config, Environment, HandlerConfig, HostConfig, ListenAddress, ListenKind};
 
 /// The port at which the host answers with its counters: no guest runs for a probe.
 pub const METRICS: u16 = 9464;
@@ -61,12 +61,8 @@ impl Subject {
         let failed = |why: &str| CommandError::Failed(format!("{name}: {why}"));
         let environment = Environment::current(geteuid().is_root());
         // Files of other handlers may have mistakes, or go at any moment.
-        let (config, mut mistakes) =
-            Config::load_for(&BTreeSet::from([name]), file, &environment).map_err(CommandError::Configuration)?;
-        mistakes.retain(|mistake| mistake.handler.as_deref() == Some(name));
-        if !mistakes.is_empty() {
-            return Err(CommandError::Configuration(ConfigErrors(mistakes)));
-        }
+        let config = Config::load_only(&BTreeSet::from([name]), file, &environment);
+        let config = config.map_err(CommandError::Configuration)?;
         let names = BTreeSet::from([name.to_owned()]);
         let described = host_program::describe_handlers(file, &names)?.pop();
         let described = described.ok_or_else(|| failed("no such handler (`wasm-sock list` prints the names)"))?;

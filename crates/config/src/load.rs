@@ -63,6 +63,23 @@ impl Config {
         Config::read(explicit, environment, |folder| Ok(locate::drop_ins_of(names, folder))).into_usable()
     }
 
+    /// As [`Config::load_for`], when nothing can be done without these handlers.
+    ///
+    /// # Errors
+    /// All errors but those that concern another handler.
+    pub fn load_only(
+        names: &BTreeSet<&str>,
+        explicit: Option<&Path>,
+        environment: &Environment<'_>,
+    ) -> Result<Config, ConfigErrors> {
+        let (config, mut errors) = Config::load_for(names, explicit, environment)?;
+        errors.retain(|error| error.handler.as_deref().is_none_or(|name| names.contains(name)));
+        match errors.is_empty() {
+            true => Ok(config),
+            false => Err(ConfigErrors(errors)),
+        }
+    }
+
     /// As [`Config::load`], for units: `handlers` has all handlers whose units are known, also those that are not
     /// served because of a mistake elsewhere, so that clients are told. Also returns all errors but clashes.
     pub fn load_for_units(explicit: Option<&Path>, environment: &Environment<'_>) -> (Config, Vec<ConfigError>) {

@@ -32,7 +32,9 @@ pub fn run(subject: Subject) -> Result<(), Failure> {
     match subject {
         Subject::Module(path) => print(&module(&engines(HostConfig::default().stack)?, &path)),
         Subject::Handlers { config, names } => {
-            let config = Config::load(config.as_deref(), &startup::environment()).map_err(Failure::Configuration)?;
+            let these = names.iter().map(String::as_str).collect();
+            let config = Config::load_only(&these, config.as_deref(), &startup::environment());
+            let config = config.map_err(Failure::Configuration)?;
             let engines = engines(config.host.stack)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
             let mut handlers = names.iter().map(|name| handler(name, &config, &engines, &runtime));
