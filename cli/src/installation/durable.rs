@@ -18,8 +18,10 @@ pub fn make_folder(path: &Path, mode: u32) -> io::Result<Vec<PathBuf>> {
         None => Vec::new(),
     };
     while let Err(error) = DirBuilder::new().mode(mode).create(path) {
+        if error.kind() != ErrorKind::AlreadyExists {
+            return Err(error);
+        }
         match path.symlink_metadata() {
-            _ if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             // A file, or a link that leads nowhere.
             Ok(there) if !there.is_dir() && !path.is_dir() => return Err(error),
             // Another process was faster,

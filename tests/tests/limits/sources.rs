@@ -45,7 +45,7 @@ fn a_source_beyond_its_limit_is_reset_at_once_and_others_are_served() {
     let _other = answered(&address, SECOND);
     assert_eq!(told(), 5, "of ten");
     drop(first);
-    harness::eventually("there is a place again", || !is_reset(&address, FIRST));
+    eventually("there is a place again", || !is_reset(&address, FIRST));
 }
 
 #[test]

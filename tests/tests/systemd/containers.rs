@@ -12,7 +12,6 @@ use harness::{Kind, eventually, wasm};
 
 use crate::guides::follow_with;
 
-/// Where `make image` leaves it.
 /// Where the image is made.
 const FOLDER: &str = "/srv/image";
 
