@@ -104,6 +104,8 @@ host order: $(PROFDATA)
 # What has changed since the profile was made is compiled without; of that, no warning.
 BUILD_HOST += $(call rustflag,profile-use=$(CURDIR)/$(PROFDATA)) $(call rustflag,llvm-args=-no-pgo-warn-mismatch)
 endif
+# cargo forgets `strip` of a profile that says more of the package (1.95).
+BUILD_HOST += -- -C strip=symbols
 
 $(PROFDATA): $(PROFILE)
 	@mkdir -p $(@D)
@@ -300,7 +302,7 @@ fmt:
 clippy:
 ifdef CI
 # `test-programs` has linted all but some programs, whose dependencies `compile` has built.
-	$(LINTED) $(BUILD_SIBLINGS)
+	$(LINTED) $(BUILD_SIBLINGS) --bin wasm-sock-compile --bin wasm-sock-keeper
 else
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
 # The same packages, or cargo would check their dependencies anew.
@@ -515,7 +517,7 @@ profile: compile guests ## make the profile and the order of functions anew: hos
 
 ORDERED := target/$(TARGET)/release/wasm-sock
 order:
-	$(BUILD_HOST) -- -C strip=none -C link-arg=-Wl,-Map=$(CURDIR)/$(ORDERED).map
+	$(BUILD_HOST) -C strip=none -C link-arg=-Wl,-Map=$(CURDIR)/$(ORDERED).map
 	python3 tools/pgo.py order $(ORDERED) build/profile host/pgo/hot.ld
 
 install: ## install what `make` built, under PREFIX (/usr/local) below DESTDIR
