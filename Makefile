@@ -104,6 +104,9 @@ host order: $(PROFDATA)
 # What has changed since the profile was made is compiled without; of that, no warning.
 BUILD_HOST += $(call rustflag,profile-use=$(CURDIR)/$(PROFDATA)) $(call rustflag,llvm-args=-no-pgo-warn-mismatch)
 endif
+# In the order of the script in host/pgo, which is for the linker of binutils.
+BY_SCRIPT := $(if $(filter x86_64,$(ARCH)),--config 'target.$(TARGET).linker = "cc"')
+BUILD_HOST += $(BY_SCRIPT)
 # cargo forgets `strip` of a profile that says more of the package (1.95).
 BUILD_HOST += -- -C strip=symbols
 
@@ -507,7 +510,7 @@ profile: compile guests ## make the profile and the order of functions anew: hos
 	for guest in p1/hello p2/hello p2/http-hello p1/echo p2/echo p3/http-actor p2/http-fetch p2/counter; do \
 	  build/wasm-sock-compile build/guests/$$guest.wasm -o build/profile/$$(echo $$guest | tr / -).cwasm || exit 1; \
 	done
-	$(CARGO) build $(LOCKED) --release -p wasm-sock --target-dir target/profiled $(call rustflag,profile-generate)
+	$(CARGO) build $(LOCKED) --release -p wasm-sock --target-dir target/profiled $(BY_SCRIPT) $(call rustflag,profile-generate)
 	python3 tools/pgo.py count target/profiled/$(TARGET)/release/wasm-sock build/profile target/host.profdata \
 	  build/wasm-sock-egress
 	rm -f host/pgo/profile-*.xz

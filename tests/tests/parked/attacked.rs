@@ -64,7 +64,7 @@ mod trace {
     impl Traced {
         pub fn attach(pid: Pid) -> Self {
             let pid = pid.as_raw_nonzero().get();
-            let mut code = [0; 0x3000];
+            let mut code = [0; 0x7000];
             let memory = File::open(format!("/proc/{pid}/mem")).expect("open its memory");
             memory.read_exact_at(&mut code, 0x7000_0000).expect("read its code");
             let at = code
