@@ -48,7 +48,7 @@ fn knock(socket: &Socket) {
 
 #[test]
 fn a_parked_service_stays_and_its_hosts_come_and_go() {
-    let (service, socket) = parked("parked", "300ms");
+    let (service, socket) = parked("parked", "2s");
     assert!(service.is_asleep());
     knock(&socket);
     let keeper = service.process().expect("it runs");
