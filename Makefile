@@ -103,21 +103,20 @@ ifneq ($(wildcard $(PROFILE)),)
 host order: $(PROFDATA)
 # What has changed since the profile was made is compiled without; of that, no warning.
 BUILD_HOST += $(call rustflag,profile-use=$(CURDIR)/$(PROFDATA)) $(call rustflag,llvm-args=-no-pgo-warn-mismatch)
-endif
-# In the order of the script in host/pgo, which is for the linker of binutils.
-BY_SCRIPT := $(if $(filter x86_64,$(ARCH)),--config 'target.$(TARGET).linker = "cc"')
-BUILD_HOST += $(BY_SCRIPT)
-# cargo forgets `strip` of a profile that says more of the package (1.95).
-BUILD_HOST += -- -C strip=symbols
-BUILT_HOST := target/$(TARGET)/release/wasm-sock
-ifneq ($(wildcard $(PROFILE)),)
-BUILD_HOST += -C link-arg=-Wl,-Map=$(CURDIR)/$(BUILT_HOST).map
 # The profile has functions by their names, which end in a hash of all versions of all dependencies.
 define check_profile
 @grep -o '_ZN9wasm_sock4main17h[0-9a-f]*E' $(BUILT_HOST).map | grep -qaFf - $(PROFDATA) || \
   echo '$(PROFILE) is of other versions: the host answers a third fewer requests than with its own (`make profile` makes one)' >&2
 endef
 endif
+BUILT_HOST := target/$(TARGET)/release/wasm-sock
+# In the order of the script in host/pgo, which is for the linker of binutils.
+ifeq ($(ARCH),x86_64)
+BY_SCRIPT := --config 'target.$(TARGET).linker = "cc"'
+MAPPED := -C link-arg=-Wl,-Map=$(CURDIR)/$(BUILT_HOST).map
+endif
+# cargo forgets `strip` of a profile that says more of the package (1.95).
+BUILD_HOST += $(BY_SCRIPT) -- -C strip=symbols $(MAPPED)
 
 $(PROFDATA): $(PROFILE)
 	@mkdir -p $(@D)
