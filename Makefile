@@ -101,8 +101,10 @@ REPRODUCIBLE := $(call reproducible,$(TARGET))
 BUILD_HOST := $(CARGO) rustc $(LOCKED) --release -p wasm-sock --bin wasm-sock $(REPRODUCIBLE)
 ifneq ($(wildcard $(PROFILE)),)
 host order: $(PROFDATA)
-# What has changed since the profile was made is compiled without; of that, no warning.
-BUILD_HOST += $(call rustflag,profile-use=$(CURDIR)/$(PROFDATA)) $(call rustflag,llvm-args=-no-pgo-warn-mismatch)
+# What has changed since the profile was made is compiled without; of that, no warning. Calls that hardly ever happen are
+# never inlined: 0.15 MiB less.
+BUILD_HOST += $(call rustflag,profile-use=$(CURDIR)/$(PROFDATA)) $(call rustflag,llvm-args=-no-pgo-warn-mismatch) \
+  $(call rustflag,llvm-args=-inline-cold-callsite-threshold=0)
 # The profile has functions by their names, which end in a hash of all versions of all dependencies.
 define check_profile
 @grep -o '_ZN9wasm_sock4main17h[0-9a-f]*E' $(BUILT_HOST).map | grep -qaFf - $(PROFDATA) || \

@@ -15,7 +15,10 @@ fn main() {
             "cargo::rustc-link-arg-bins=-Wl,-T,{}/pgo/hot.ld",
             env!("CARGO_MANIFEST_DIR")
         );
+        // Without tables for that, nothing walks the stack: src/libc_overrides/unwind.rs.
+        println!("cargo::rustc-cfg=without_backtraces");
     }
+    println!("cargo::rustc-check-cfg=cfg(without_backtraces)");
     write_filters(&architecture);
 }
 
