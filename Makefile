@@ -278,15 +278,15 @@ demo: say-demo setup quick ## show it: two ports and no process; connect, and th
 say-demo:
 	@echo 'Compiling for the demonstration, with less optimization than `make` (5 minutes on two processors, once) ...'
 
-# What is computed first: programs (the host is linked by one processor only), then all tests. Then tests that wait most of
-# the time, beside what computes; and last, alone, those that measure.
-test: setup-tests fmt ## run all checks and tests
-	$(SIDE_BY_SIDE_MAKE) -j2 host programs-and-guests
+# What is computed first: programs (the host is linked by one processor only), while what tests need is installed; then all
+# tests. Then tests that wait most of the time, beside what computes; and last, alone, those that measure.
+test: setup fmt ## run all checks and tests
+	$(SIDE_BY_SIDE_MAKE) -j3 host setup-tests programs-and-guests
 	$(MAKE) --no-print-directory test-programs
 	$(SIDE_BY_SIDE_MAKE) -j6 systemd-demo systemd-tests systemd-package systemd-guides waiting checks
 	$(MAKE) --no-print-directory measuring bench-smoke
 
-programs-and-guests: compile
+programs-and-guests: compile setup-tests
 	$(MAKE) --no-print-directory SIDE_BY_SIDE= guests language-guests
 
 # With a low priority: the tests beside them wait for each other's answers.
@@ -300,14 +300,17 @@ define fmt_guest
 
 endef
 
+# With `--release`, as they are built: macros of dependencies are compiled once for all.
 define clippy_guest
-	$(CARGO) clippy $(LOCKED) --manifest-path $(1)/Cargo.toml --target-dir target/guests \
+	$(CARGO) clippy $(LOCKED) --release --manifest-path $(1)/Cargo.toml --target-dir target/guests \
 	  --target $(2) --all-targets -- -D warnings
 
 endef
 
 define test_guest
-	$(CARGO) test $(LOCKED) --manifest-path $(1)/Cargo.toml --target-dir target/guests
+	$(CARGO) test $(LOCKED) --release --config profile.release.opt-level=0 \
+	  --config profile.release.package.$(notdir $(1)).debug-assertions=true \
+	  --manifest-path $(1)/Cargo.toml --target-dir target/guests
 
 endef
 

@@ -76,7 +76,7 @@ fn visit_often(addresses: &[Address; 3], rounds: usize) {
 
 each_kind! { BOTH: after_a_hundred_thousand_connections_the_host_is_as_it_was }
 fn after_a_hundred_thousand_connections_the_host_is_as_it_was(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     world.install("echo", "echo");
     world.actor("trap", "trap", "");
     world.actor("big", "big 1000000", "");
@@ -107,7 +107,7 @@ const CROWD: usize = 200;
 
 each_kind! { BOTH: a_crowd_leaves_no_memory_behind }
 fn a_crowd_leaves_no_memory_behind(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     world.install("echo", "echo");
     let address = world.tcp("echo");
     let host = world.start(&[]);

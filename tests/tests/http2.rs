@@ -261,7 +261,7 @@ fn a_connection_that_vanishes_ends_its_guests(kind: Kind) {
 
 each_kind! { HTTP: a_guest_waits_for_a_client_that_takes_nothing }
 fn a_guest_waits_for_a_client_that_takes_nothing(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     let address = world.web_port("web", "timeout = \"infinity\"");
     let host = world.start(&[]);
     let mut client = address.http2();
@@ -375,7 +375,7 @@ fn a_connection_without_any_request_is_told_goodbye_when_the_host_leaves(kind: K
 
 each_kind! { HTTP: a_client_that_asks_and_cancels_all_the_time_disturbs_nobody }
 fn a_client_that_asks_and_cancels_all_the_time_disturbs_nobody(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     let address = world.web_port("web", "");
     let host = world.start(&[]);
     for _ in 0..10 {

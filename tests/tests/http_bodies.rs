@@ -217,7 +217,7 @@ fn a_body_that_nobody_wants_is_in_nobodys_way(kind: Kind) {
 
 each_kind! { HTTP: a_guest_waits_for_a_client_that_does_not_read }
 fn a_guest_waits_for_a_client_that_does_not_read(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     for address in world.web_sockets("web", "timeout = \"infinity\"") {
         let host = world.start(&[]);
         let mut http = address.http();
@@ -240,7 +240,7 @@ fn a_guest_waits_for_a_client_that_does_not_read(kind: Kind) {
 
 each_kind! { HTTP: a_client_waits_for_a_guest_that_does_not_read }
 fn a_client_waits_for_a_guest_that_does_not_read(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     for address in world.web_sockets("web", "timeout = \"infinity\"\nmax-body = \"1GiB\"") {
         let host = world.start(&[]);
         let mut http = address.http();

@@ -57,7 +57,7 @@ fn curl_speaks_both_versions(kind: Kind) {
 
 each_kind! { HTTP: a_gibibyte_each_way_passes_in_constant_memory }
 fn a_gibibyte_each_way_passes_in_constant_memory(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     let address = world.web_port("web", PATIENT);
     let file = world.path("zeros");
     File::create(&file)
@@ -82,7 +82,7 @@ fn a_gibibyte_each_way_passes_in_constant_memory(kind: Kind) {
 
 each_kind! { HTTP: wrk_sees_no_errors }
 fn wrk_sees_no_errors(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     let address = world.web_port("web", "");
     let host = world.start(&[]);
     let output = Command::new("wrk")
@@ -165,7 +165,7 @@ fn nginx(world: &World, socket: &Path) -> (Running, String) {
 
 each_kind! { HTTP: nginx_passes_requests_on_and_tells_who_asks }
 fn nginx_passes_requests_on_and_tells_who_asks(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     world.web("web", "forwarded-for = \"trust\"");
     let Address::Unix(socket) = world.unix("web") else {
         unreachable!()
@@ -207,7 +207,7 @@ fn nginx_passes_requests_on_and_tells_who_asks(kind: Kind) {
 
 each_kind! { HTTP: a_browser_shows_what_a_guest_says }
 fn a_browser_shows_what_a_guest_says(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     let address = world.web_port("web", "");
     let host = world.start(&[]);
     let profile = format!("--user-data-dir={}", world.path("profile").display());

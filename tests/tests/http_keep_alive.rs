@@ -249,7 +249,7 @@ fn a_connection_gives_way_to_one_that_waits_when_it_becomes_idle(kind: Kind) {
 
 each_kind! { HTTP: requests_are_never_lost_while_hosts_come_and_go }
 fn requests_are_never_lost_while_hosts_come_and_go(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     let address = world.web_port("web", "");
     let supervisor = world.launch().args(&["--idle-timeout", "5ms"]).supervise();
     let until = Instant::now() + Duration::from_secs(6);

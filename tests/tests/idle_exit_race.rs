@@ -37,7 +37,7 @@ fn knock_around(address: &Address, knocks: u64, most: Duration) {
 
 fn world() -> impl Iterator<Item = (World, Address)> {
     BOTH.into_iter().map(|kind| {
-        let world = World::alone(kind);
+        let world = World::new(kind);
         world.install("hello", "hello");
         let address = world.tcp("hello");
         (world, address)

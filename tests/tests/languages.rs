@@ -253,7 +253,7 @@ fn one_write_of_megabytes_is_done_whole() {
 /// Sends `size` bytes through guests in Rust and in Go, with the default of `memory`.
 fn go_through_in_constant_memory(size: usize) {
     for actor in RUST.into_iter().chain([GO]) {
-        let world = World::alone(actor.kind);
+        let world = World::new(actor.kind);
         actor.plays_as(&world, "echo", "echo");
         let address = world.tcp("echo");
         let host = world.start(&[]);

@@ -41,7 +41,7 @@ fn expect_pattern(client: &mut Client, bytes: usize) {
 
 each_kind! { BOTH: a_gibibyte_each_way_arrives_byte_for_byte_in_constant_memory }
 fn a_gibibyte_each_way_arrives_byte_for_byte_in_constant_memory(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     world.install("echo", "echo");
     world.configure("[defaults]\ncpu-time = \"60s\"\n");
     let (tcp, unix) = (world.tcp("echo"), world.unix("echo"));
@@ -64,7 +64,7 @@ fn a_gibibyte_each_way_arrives_byte_for_byte_in_constant_memory(kind: Kind) {
 
 each_kind! { BOTH: a_slow_reader_makes_its_guest_wait_and_not_the_host_grow }
 fn a_slow_reader_makes_its_guest_wait_and_not_the_host_grow(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     world.actor("big", "big 10000000", "");
     world.install("hello", "hello");
     let (big, hello) = (world.tcp("big"), world.tcp("hello"));
@@ -90,7 +90,7 @@ fn a_slow_reader_makes_its_guest_wait_and_not_the_host_grow(kind: Kind) {
 
 each_kind! { BOTH: five_hundred_clients_at_once_are_all_answered }
 fn five_hundred_clients_at_once_are_all_answered(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     world.install("echo", "echo");
     let address = world.tcp("echo");
     let _host = world.start(&[]);
@@ -108,7 +108,7 @@ fn five_hundred_clients_at_once_are_all_answered(kind: Kind) {
 
 each_kind! { BOTH: clients_in_many_threads_are_all_answered_from_a_cold_start }
 fn clients_in_many_threads_are_all_answered_from_a_cold_start(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     world.install("hello", "hello");
     let address = world.tcp("hello");
     let barrier = Barrier::new(50);

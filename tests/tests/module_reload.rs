@@ -23,7 +23,7 @@ struct Versions {
 
 impl Versions {
     fn new(kind: Kind, compiled: bool) -> Self {
-        let world = World::alone(kind);
+        let world = World::new(kind);
         world.configure("[handler.now]\nmodule = \"m.wasm\"\nargs = [\"version\"]\n");
         world.configure("[handler.hold]\nmodule = \"m.wasm\"\nargs = [\"version\", \"hold\"]\n");
         let sources = [

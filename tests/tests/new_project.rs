@@ -73,9 +73,10 @@ fn make_test_and_run(language: &str, kind: &str, prepare: impl FnOnce(&Path), as
     match language {
         "rust" => {
             let mut test = command(&project, "cargo");
-            // The dependencies are built once for all tests.
             test.args(["test", "--quiet", "--locked", "--target-dir"])
                 .arg(root().join("target/guests"));
+            // Dependencies are built once for all tests: as the Makefile has them.
+            test.args(["--release", "--config", "profile.release.opt-level=0"]);
             succeed(test);
         }
         _ => {

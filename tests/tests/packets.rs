@@ -271,7 +271,7 @@ fn a_socket_of_packets_without_a_module_is_told_once_and_survives() {
 
 each_kind! { ALL: a_thousand_connections_of_packets_are_answered_around_idle_exits }
 fn a_thousand_connections_of_packets_are_answered_around_idle_exits(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     world.echo("echo");
     let destination = world.packets("echo");
     let supervisor = world.launch().args(&["--idle-timeout", "0"]).supervise();

@@ -84,7 +84,8 @@ impl<'a> Attack<'a> {
         self
     }
 
-    /// The canary is asked without and with the attack. Returned is what the host logged.
+    /// The canary is asked with the attack, and, if that took longer than a tick, without. Returned is what the host
+    /// logged.
     #[track_caller]
     pub fn besiege(self) -> Arc<Log> {
         self.world.install("canary", "echo");
@@ -97,16 +98,19 @@ impl<'a> Attack<'a> {
         }
         let mut attempts = Vec::new();
         let is_calm = (0..3).any(|_| {
-            let quiet = percentile_99(&canary);
             let attackers = self.attackers();
             self.expect_evidence(&host, &attackers);
             let besieged = percentile_99(&canary);
             drop(attackers);
             host.expect_in_flight(0);
-            attempts.push(format!("{quiet:?} became {besieged:?}"));
-            // Alone it takes less than a millisecond: what is far from that is the noise of other tests, and no
-            // measure for the attack.
-            besieged <= quiet.min(TICK / 2) * 3 + TICK
+            attempts.push(format!("{besieged:?}"));
+            besieged <= TICK || {
+                let quiet = percentile_99(&canary);
+                attempts.push(format!("{quiet:?} without it"));
+                // Alone it takes less than a millisecond: what is far from that is the noise of other tests, and no
+                // measure for the attack.
+                besieged <= quiet.min(TICK / 2) * 3 + TICK
+            }
         });
         let peak = host.memory("VmHWM:");
         eprintln!("{attempts:?}, {} MiB", peak >> 20);

@@ -166,7 +166,7 @@ fn an_idle_socket_takes_no_connection_from_another_of_its_handler() {
 
 each_kind! { BOTH: with_too_few_descriptors_clients_wait_and_all_are_served }
 fn with_too_few_descriptors_clients_wait_and_all_are_served(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     let address = world.actor_port("eof", "wait-eof", "");
     let mut clients: Vec<Client> = (0..100).map(|_| address.connect()).collect();
     let host = world.launch().descriptors(40).start();
@@ -187,7 +187,7 @@ fn with_too_few_descriptors_clients_wait_and_all_are_served(kind: Kind) {
 
 each_kind! { BOTH: when_the_kernel_gives_no_more_descriptors_the_host_rests_and_tries_again }
 fn when_the_kernel_gives_no_more_descriptors_the_host_rests_and_tries_again(kind: Kind) {
-    let world = World::alone(kind);
+    let world = World::new(kind);
     let address = world.actor_port("eof", "wait-eof", "");
     let host = world.start(&[]);
     let mut first = address.connect();

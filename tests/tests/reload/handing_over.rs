@@ -253,7 +253,7 @@ fn a_handler_with_a_mistake_is_served_after_its_correction_and_a_reload() {
 /// Reloads under load: every client is answered whole, with settings that were there.
 #[test]
 fn no_client_is_lost_by_reloads_good_and_bad_narrowing_and_widening() {
-    let world = World::alone(Kind::P1);
+    let world = World::new(Kind::P1);
     world.install("actor", "actor");
     folders(&world, &["a", "b"]);
     let steps = [
