@@ -279,19 +279,20 @@ say-demo:
 	@echo 'Compiling for the demonstration, with less optimization than `make` (5 minutes on two processors, once) ...'
 
 # What is computed first: programs (the host is linked by one processor only), while what tests need is installed; then all
-# tests. Then tests that wait most of the time, beside what computes; and last, alone, those that measure.
+# tests. Then tests that wait most of the time, beside what computes; and last, alone, those that measure or have short
+# time-outs.
 test: setup fmt ## run all checks and tests
 	$(SIDE_BY_SIDE_MAKE) -j3 host setup-tests programs-and-guests
 	$(MAKE) --no-print-directory test-programs
 	$(SIDE_BY_SIDE_MAKE) -j6 systemd-demo systemd-tests systemd-package systemd-guides waiting checks
-	$(MAKE) --no-print-directory measuring bench-smoke
+	$(MAKE) --no-print-directory unit measuring bench-smoke
 
 programs-and-guests: compile setup-tests
 	$(MAKE) --no-print-directory SIDE_BY_SIDE= guests language-guests
 
 # With a low priority: the tests beside them wait for each other's answers.
 checks:
-	nice $(MAKE) --no-print-directory SIDE_BY_SIDE= clippy audit unit fuzz book
+	nice $(MAKE) --no-print-directory SIDE_BY_SIDE= clippy audit fuzz book
 
 comma := ,
 # Packages outside of the workspace: guests, and the fuzzers.

@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use harness::systemctl::{checkout, install};
 
@@ -34,7 +35,9 @@ pub fn follow_with(guide: &str, folder: &Path, programs: &[&str]) {
     let mut path: Vec<_> = programs.iter().map(|folder| checkout().join(folder)).collect();
     path.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
     shell.env("PATH", env::join_paths(path).expect("folders without a colon"));
+    let start = Instant::now();
     let result = shell.output().expect("run bash");
+    eprintln!("{guide}: {:.1?}", start.elapsed());
     let (printed, said) = (
         String::from_utf8_lossy(&result.stdout),
         String::from_utf8_lossy(&result.stderr),
