@@ -127,7 +127,7 @@ fn clients_in_many_threads_are_all_answered_from_a_cold_start(kind: Kind) {
 
 #[test]
 fn a_host_with_a_connection_that_says_nothing_uses_no_cpu_time() {
-    let world = World::alone(Kind::P1);
+    let world = World::new(Kind::P1);
     world.install("echo", "echo");
     let address = world.tcp("echo");
     let host = world.start(&[]);
