@@ -25,8 +25,8 @@ const BACKLOG: i32 = 4096;
 /// Descriptors of sockets are kept from here on, out of the way of those that a host gets.
 const KEPT_FROM: i32 = 6000;
 
-/// A test that measures time is alone; the others share the machine. A lock of a file (flock(2)), because test crates run side
-/// by side (`tools/run-tests`). It is not fair: who wants to be alone waits until no other test is left to run.
+/// A test that measures how long something takes is alone; the others share the machine. A lock of a file (flock(2)),
+/// because test crates run side by side (`tools/run-tests`). It is not fair: who wants to be alone waits until no other test is left to run.
 pub struct Turn {
     _locked: File,
 }
@@ -70,7 +70,7 @@ impl World {
         Self::build(kind, Turn::shared())
     }
 
-    /// A world while no other test has one, for one that measures time.
+    /// A world while no other test has one, for one that measures how long something takes.
     pub fn alone(kind: Kind) -> Self {
         Self::build(kind, Turn::alone())
     }

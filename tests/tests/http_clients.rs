@@ -70,7 +70,8 @@ fn a_gibibyte_each_way_passes_in_constant_memory(kind: Kind) {
         let file = file.display().to_string();
         let url = address.url(target);
         let counted = ["-o", "/dev/null", "-w", "%{http_code} %{size_download}"];
-        let told = curl(&[&["-H", "Expect:", "-T", &file, &url], &counted[..], more].concat());
+        let sent = ["--max-time", "600", "-H", "Expect:", "-T", &file, &url];
+        let told = curl(&[&sent, &counted[..], more].concat());
         assert_eq!(text(told), format!("200 {GIB}"), "{target} {more:?}");
     };
     upload("/echo", &["--http1.1"]);
@@ -86,7 +87,8 @@ fn wrk_sees_no_errors(kind: Kind) {
     let address = world.web_port("web", "");
     let host = world.start(&[]);
     let output = Command::new("wrk")
-        .args(["-t", "2", "-c", "50", "-d", "2s", &address.url("/hello")])
+        .args(["-t", "2", "-c", "50", "-d", "2s", "--timeout", "60s"])
+        .arg(address.url("/hello"))
         .output()
         .expect("run wrk");
     let told = String::from_utf8_lossy(&output.stdout);
@@ -112,9 +114,9 @@ impl Drop for Running {
 fn nginx(world: &World, socket: &Path) -> (Running, String) {
     let folder = world.path("nginx");
     fs::create_dir_all(&folder).expect("make a folder");
-    // An address of its own: all of 127.0.0.0/8 is this machine's.
+    // An address of this process, and a port of this test: all of 127.0.0.0/8 is this machine's.
     let [_, a, b, c] = std::process::id().to_be_bytes();
-    let address = format!("127.{}.{b}.{c}:8080", a | 0x80);
+    let address = format!("127.{}.{b}.{c}:{}", a | 0x80, 8080 + world.kind as u16);
     let folder = folder.display();
     let configuration = format!(
         "daemon off;
@@ -209,7 +211,7 @@ each_kind! { HTTP: a_browser_shows_what_a_guest_says }
 fn a_browser_shows_what_a_guest_says(kind: Kind) {
     let world = World::new(kind);
     let address = world.web_port("web", "");
-    let host = world.start(&[]);
+    let host = world.start(&["--idle-timeout", "infinity"]);
     let profile = format!("--user-data-dir={}", world.path("profile").display());
     let output = Command::new("chromium-headless-shell")
         .args(["--headless", "--no-sandbox", "--disable-gpu", &profile])

@@ -25,7 +25,7 @@ impl Versions {
     fn new(kind: Kind, compiled: bool) -> Self {
         let world = World::new(kind);
         world.configure("[handler.now]\nmodule = \"m.wasm\"\nargs = [\"version\"]\n");
-        world.configure("[handler.hold]\nmodule = \"m.wasm\"\nargs = [\"version\", \"hold\"]\n");
+        world.configure("[handler.hold]\nmodule = \"m.wasm\"\nargs = [\"version\", \"hold\"]\ntimeout = \"10min\"\n");
         let sources = [
             fs::read(wasm(kind, "actor")).expect("read the actor"),
             second_version(kind),

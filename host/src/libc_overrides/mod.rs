@@ -1,5 +1,5 @@
 //! Replacements for parts of musl, the C library that is linked statically: the global allocator, and all symbols of
-//! the C library that the host overrides. No other file of the host overrides symbols.
+//! the C library and of libunwind that the host overrides. No other file of the host overrides symbols.
 //!
 //! | symbols | file | feature | why | what it saves (docs/performance.md) |
 //! |---|---|---|---|---|
@@ -7,10 +7,10 @@
 //! | none: `#[global_allocator]` | `heap.rs` | `own-heap` | musl's allocator makes many system calls, and has one lock for all threads | with `malloc`: 120 µs of a cold start, HTTP 450 µs; 40 % of the CPU time of a warm HTTP request |
 //! | `malloc`, `calloc`, `realloc`, `free`, `aligned_alloc`, `memalign`, `posix_memalign`, `malloc_usable_size` | `malloc.rs` | `own-malloc` | std and C code allocate a few blocks with `malloc(3)`; a second heap for them takes system calls and pages | 10 µs of a cold start |
 //! | `pthread_atfork` | `atfork.rs` | `own-atfork` | musl's allocates from a heap that musl makes for it | 10 µs of a cold start |
-//! | `_Unwind_*`, `__register_frame`, `__deregister_frame` | `unwind.rs` | none: in the release for x86-64 | nothing walks the stack of that | 0.3 MiB on disk |
+//! | `_Unwind_*`, `__register_frame`, `__deregister_frame` | `unwind.rs` | none: in the release for x86-64 | nothing walks the stack of that | 0.25 MB on disk |
 //!
-//! Each but the last is a cargo feature of this package, enabled by default. To find a bug, or to measure what a feature saves,
-//! build the host without it: all but `own-copy` is
+//! Each but the last is a cargo feature of this package, enabled by default. To find a bug, or to measure what a feature
+//! saves, build the host without it: all but `own-copy` is
 //! `cargo build --release -p wasm-sock --no-default-features --features own-heap,own-malloc,own-atfork`. Without
 //! `own-heap` musl's allocator is the global one; `own-malloc` needs `own-heap`. Compare such a build with one that
 //! also has no PGO profile (see the Makefile): with other features the compiler gives functions other symbol names,
@@ -27,7 +27,7 @@ mod copy;
 pub mod heap;
 #[cfg(all(feature = "own-malloc", target_env = "musl"))]
 mod malloc;
-#[cfg(without_backtraces)]
+#[cfg(all(without_backtraces, panic = "abort", target_env = "musl"))]
 mod unwind;
 
 /// The global allocator without `own-heap`: musl's.

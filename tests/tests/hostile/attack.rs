@@ -107,8 +107,8 @@ impl<'a> Attack<'a> {
             besieged <= TICK || {
                 let quiet = percentile_99(&canary);
                 attempts.push(format!("{quiet:?} without it"));
-                // Alone it takes less than a millisecond: what is far from that is the noise of other tests, and no
-                // measure for the attack.
+                // Alone it takes less than a millisecond: what is far from that is the noise of other tests, or what the
+                // attack has left behind, and no measure for the attack.
                 besieged <= quiet.min(TICK / 2) * 3 + TICK
             }
         });
