@@ -2,7 +2,7 @@
 //! aborts, and there are neither tables to find the stack's frames (`pgo/hot.ld`) nor symbols to name them in a backtrace.
 //! Without frames, link-time optimization leaves out all that would read DWARF, decompress it and print it.
 //!
-//! Signatures are those of <unwind.h>, in which a word is a pointer to Rust's standard library.
+//! Signatures are those by which Rust's standard library and Wasmtime call them.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::null;
