@@ -26,7 +26,8 @@ const BACKLOG: i32 = 4096;
 const KEPT_FROM: i32 = 6000;
 
 /// A test that measures how long something takes is alone; the others share the machine. A lock of a file (flock(2)),
-/// because test crates run side by side (`tools/run-tests`). It is not fair: who wants to be alone waits until no other test is left to run.
+/// because test crates run side by side (`tools/run-tests`). It is not fair: who wants to be alone waits until no other
+/// test is left to run.
 pub struct Turn {
     _locked: File,
 }
