@@ -106,7 +106,8 @@ fn the_official_client_calls_tools_of_a_server_that_sleeps_between_the_calls() {
 fn a_client_without_the_token_and_a_page_of_another_site_are_refused() {
     let (world, address) = server();
     let credentials = world.path("credentials").display().to_string();
-    let _host = world.launch().env("CREDENTIALS_DIRECTORY", &credentials).start();
+    // The client may have to be installed first, for longer than a host waits.
+    let _supervisor = world.launch().env("CREDENTIALS_DIRECTORY", &credentials).supervise();
     let ask = |headers: &str| {
         let body = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}";
         let mut http = address.http();
