@@ -501,8 +501,9 @@ bench-programs:
 	@install -C -m 755 $(addprefix target/$(TARGET)/$(if $(filter --release,$(BENCH_PROFILE)),release,debug)/,$(BENCH_PROGRAMS)) build/
 BENCH_PROGRAMS := tcp-echo udp-echo http-caller store-caller wasm-sock-bench
 BENCH_PROFILE := --release -p wasm-sock-bench
-# Quickly, of what the tests have compiled.
-bench-smoke: BENCH_PROFILE := --profile test $(TESTED) $(addprefix --bin ,$(BENCH_PROGRAMS))
+# Quickly, of what the tests have compiled: with a test, or cargo would leave out the features that tests need of
+# dependencies, and compile those anew.
+bench-smoke: BENCH_PROFILE := --profile test $(TESTED) $(addprefix --bin ,$(BENCH_PROGRAMS)) --test cited_tests
 bench-smoke: BENCH_LINTED := $(LINTED)
 
 bench: setup-tests build python-guest bench-programs ## measure the promises of SPECIFICATION.md; ONLY=cold,warm ROUNDS=50
