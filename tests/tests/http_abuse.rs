@@ -635,8 +635,8 @@ fn clients_that_read_slowly_or_not_at_all_hold_their_places_for_a_time(kind: Kin
         client
     };
     let clients: Vec<Client> = (0..places).map(ask).collect();
-    siege.host.expect_in_flight(0);
     siege.target_answers();
+    siege.host.expect_in_flight(0);
     drop(clients);
     siege.end();
 }

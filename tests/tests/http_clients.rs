@@ -83,12 +83,11 @@ fn a_gibibyte_each_way_passes_in_constant_memory(kind: Kind) {
 
 each_kind! { HTTP: wrk_sees_no_errors }
 fn wrk_sees_no_errors(kind: Kind) {
-    let world = World::new(kind);
+    let world = World::alone(kind);
     let address = world.web_port("web", "");
     let host = world.start(&[]);
     let output = Command::new("wrk")
-        .args(["-t", "2", "-c", "50", "-d", "2s", "--timeout", "60s"])
-        .arg(address.url("/hello"))
+        .args(["-t", "2", "-c", "50", "-d", "2s", &address.url("/hello")])
         .output()
         .expect("run wrk");
     let told = String::from_utf8_lossy(&output.stdout);

@@ -84,8 +84,7 @@ impl<'a> Attack<'a> {
         self
     }
 
-    /// The canary is asked with the attack, and, if that took longer than a tick, without. Returned is what the host
-    /// logged.
+    /// The canary is asked without and with the attack. Returned is what the host logged.
     #[track_caller]
     pub fn besiege(self) -> Arc<Log> {
         self.world.install("canary", "echo");
@@ -97,20 +96,22 @@ impl<'a> Attack<'a> {
             host.log.expect(&self.evidence);
         }
         let mut attempts = Vec::new();
-        let is_calm = (0..3).any(|_| {
+        let is_calm = (0..3).any(|attempt| {
+            // What is within a tick is within the bound, however quick the canary is alone: the first time that is
+            // not measured.
+            let quiet = match attempt {
+                0 => Duration::ZERO,
+                _ => percentile_99(&canary),
+            };
             let attackers = self.attackers();
             self.expect_evidence(&host, &attackers);
             let besieged = percentile_99(&canary);
             drop(attackers);
             host.expect_in_flight(0);
-            attempts.push(format!("{besieged:?}"));
-            besieged <= TICK || {
-                let quiet = percentile_99(&canary);
-                attempts.push(format!("{quiet:?} without it"));
-                // Alone it takes less than a millisecond: what is far from that is the noise of other tests, or what the
-                // attack has left behind, and no measure for the attack.
-                besieged <= quiet.min(TICK / 2) * 3 + TICK
-            }
+            attempts.push(format!("{quiet:?} became {besieged:?}"));
+            // Alone it takes less than a millisecond: what is far from that is the noise of other tests, and no
+            // measure for the attack.
+            besieged <= quiet.min(TICK / 2) * 3 + TICK
         });
         let peak = host.memory("VmHWM:");
         eprintln!("{attempts:?}, {} MiB", peak >> 20);

@@ -1,5 +1,5 @@
 //! Hostile guests. Each runs beside a well-behaved guest in the same host, the canary, whose answers stay right and
-//! come in time: 99 of a hundred within three times what it takes without the attack, measured just after if that is more, and
+//! come in time: 99 of a hundred within three times what it takes without the attack, measured just before, and
 //! one tick of the scheduler. Machines are noisy: it may take three attempts.
 
 mod attack;
